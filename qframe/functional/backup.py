@@ -1,0 +1,94 @@
+"""What an estimator hands to a head: which bootstraps to use, as laws of returns and affine maps of them.
+
+A scalar value is the law with one atom; a categorical head has atoms at fixed locations and learnt masses; a
+quantile head has learnt locations and equal masses. An estimator says ``Backup``; a head says what it means.
+Shapes: ``*B`` any batch dimensions, ``K`` bootstraps mixed into one target, ``N`` atoms, ``T`` time.
+"""
+
+from typing import NamedTuple, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+TargetT = TypeVar("TargetT", covariant=True)
+LawT = TypeVar("LawT", contravariant=True)
+
+
+class Law(NamedTuple):
+    """A law of returns as weighted atoms: ``Σ mass · δ(location)``."""
+
+    location: Tensor  # [*B, N]
+    mass: Tensor  # [*B, N], adds up to 1
+
+    @property
+    def mean(self) -> Tensor:
+        """``Σ mass · location``, ``[*B]``."""
+        return (self.location * self.mass).sum(-1)
+
+
+class TargetMaker(Protocol[LawT, TargetT]):
+    """The two questions that a backup may ask of a head."""
+
+    def target(self, bootstrap: LawT, backup: "Backup") -> TargetT: ...
+
+    def lambda_target(self, bootstrap: LawT, backup: "LambdaBackup") -> TargetT: ...
+
+
+class Backup(NamedTuple):
+    """The target law ``Σ_k weight_k · law(reward_k + discount_k · z_k)``.
+
+    ``weight`` None means one bootstrap: reward and discount are ``[*B]``; otherwise all three are ``[*B, K]``.
+    """
+
+    reward: Tensor  # [*B] or [*B, K]
+    discount: Tensor  # the same shape; 0 cuts the bootstrap
+    weight: Tensor | None = None  # [*B, K]
+
+    def target(self, head: TargetMaker[LawT, TargetT], bootstrap: LawT) -> TargetT:
+        """Ask the head for its target under this backup."""
+        return head.target(bootstrap, self)
+
+
+class LambdaBackup(NamedTuple):
+    """The λ-return ``G_t = r_t + γ_t · [(1 − c_t) · z_{t+1} + c_t · G_{t+1}]`` along the last batch dimension.
+
+    ``trace`` is c, entry t speaking of the step from t to t + 1: 0 at the last step and wherever an episode ends.
+    """
+
+    reward: Tensor  # [*B, T]
+    discount: Tensor  # [*B, T]; 0 cuts the bootstrap
+    trace: Tensor  # [*B, T]
+
+    def target(self, head: TargetMaker[LawT, TargetT], bootstrap: LawT) -> TargetT:
+        """Ask the head for its λ-target under this backup."""
+        return head.lambda_target(bootstrap, self)
+
+
+def affine(reward: Tensor, discount: Tensor, value: Tensor) -> Tensor:
+    """``reward + discount · value``, a select where the discount is 0: NaN or inf beyond a terminal does no harm."""
+    return reward + torch.where(discount == 0, 0.0, discount * value)
+
+
+def apply(backup: Backup, law: Law) -> Law:
+    """The target law: every atom moved to ``reward + discount · location``, every bootstrap by its weight.
+
+    Where the discount is 0, location and mass are selected, not multiplied: the law is a point mass at the reward,
+    whatever the bootstrap holds.
+
+    Args:
+        backup: one bootstrap, or K of them.
+        law: ``[*B, N]`` for one bootstrap, ``[*B, K, N]`` for K.
+
+    Returns:
+        A law ``[*B, N]`` or ``[*B, K·N]``.
+
+    >>> coin = Law(torch.tensor([0.0, 10.0]), torch.tensor([0.5, 0.5]))
+    >>> apply(Backup(torch.tensor(1.0), torch.tensor(0.9)), coin).location
+    tensor([ 1., 10.])
+    """
+    discount = backup.discount.unsqueeze(-1)
+    location = affine(backup.reward.unsqueeze(-1), discount, law.location)
+    mass = torch.where(discount == 0, 1.0 / law.mass.shape[-1], law.mass)
+    if backup.weight is None:
+        return Law(location, mass)
+    return Law(location.flatten(-2), (mass * backup.weight.unsqueeze(-1)).flatten(-2))  # [*B, K·N]

@@ -1,0 +1,80 @@
+"""Losses and projections of distributional value learning, as functions of tensors.
+
+Shapes: ``*B`` any batch dimensions, ``N`` atoms of a support or quantiles of a prediction, ``M`` atoms of a target.
+"""
+
+import torch
+from torch import Tensor
+
+from qframe.functional.backup import Law
+from qframe.functional.value_learning import huber
+
+
+def categorical_projection(law: Law, v_min: float, v_max: float, num_atoms: int) -> Tensor:
+    """The projection Φ of a law onto evenly spaced atoms, each mass shared by the two nearest.
+
+    See "A Distributional Perspective on Reinforcement Learning", Bellemare et al., 2017, equation 7.
+
+    Args:
+        law: atoms anywhere, ``[*B, M]``; those outside the support go to its ends.
+        v_min: lowest atom of the support, in units of the return.
+        v_max: highest atom.
+        num_atoms: N ≥ 2.
+
+    Returns:
+        The probabilities of the N atoms, ``[*B, N]``.
+
+    >>> law = Law(torch.tensor([0.25, 9.0]), torch.tensor([0.5, 0.5]))
+    >>> categorical_projection(law, v_min=-1.0, v_max=1.0, num_atoms=3)
+    tensor([0.0000, 0.3750, 0.6250])
+    """
+    step = (v_max - v_min) / (num_atoms - 1)
+    position = ((law.location - v_min) / step).clamp(0, num_atoms - 1)  # [*B, M]
+    lower = position.floor().clamp(max=num_atoms - 2)
+    upper_share = position - lower
+    index = lower.nan_to_num().long()
+    probs = law.mass.new_zeros(*law.mass.shape[:-1], num_atoms)
+    probs = probs.scatter_add(-1, index, law.mass * (1 - upper_share))
+    return probs.scatter_add(-1, index + 1, law.mass * upper_share)  # [*B, N]
+
+
+def categorical_cross_entropy(logits: Tensor, target_probs: Tensor) -> Tensor:
+    """The cross-entropy ``−Σ_i p_i · log softmax(logits)_i`` of a target and a predicted distribution.
+
+    See "A Distributional Perspective on Reinforcement Learning", Bellemare et al., 2017, algorithm 1.
+
+    Args:
+        logits: ``[*B, N]``.
+        target_probs: ``[*B, N]``, adds up to 1.
+
+    Returns:
+        ``[*B]``.
+
+    >>> categorical_cross_entropy(torch.zeros(4), torch.tensor([1.0, 0.0, 0.0, 0.0]))
+    tensor(1.3863)
+    """
+    return -(target_probs * logits.log_softmax(-1)).sum(-1)
+
+
+def quantile_huber(quantiles: Tensor, taus: Tensor, target: Law, threshold: float = 1.0) -> Tensor:
+    """The quantile Huber loss ``Σ_i E_Z |τ_i − 1{Z < θ_i}| · L_κ(Z − θ_i) / κ``; κ = 0 is the plain quantile loss.
+
+    See "Distributional Reinforcement Learning with Quantile Regression", Dabney et al., 2018, equation 10.
+
+    Args:
+        quantiles: predicted θ, ``[*B, N]``.
+        taus: the quantile levels of θ in (0, 1), broadcastable to ``[*B, N]``.
+        target: the target law Z, ``[*B, M]``.
+        threshold: κ ≥ 0, in units of the return.
+
+    Returns:
+        Summed over predicted quantiles, averaged over the target's atoms, ``[*B]``.
+
+    >>> target = Law(torch.tensor([1.0]), torch.tensor([1.0]))
+    >>> quantile_huber(torch.tensor([0.0, 3.0]), torch.tensor([0.25, 0.75]), target)
+    tensor(0.5000)
+    """
+    error = target.location.unsqueeze(-2) - quantiles.unsqueeze(-1)  # [*B, N, M]
+    size = error.abs() if threshold == 0 else huber(error, threshold) / threshold
+    tilt = (taus.unsqueeze(-1) - (error.detach() < 0).to(error.dtype)).abs()  # [*B, N, M]
+    return (tilt * size * target.mass.unsqueeze(-2)).sum((-2, -1))
