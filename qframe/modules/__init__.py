@@ -1,0 +1,31 @@
+"""Networks, heads, the greedy rule, operators and exploration, as modules."""
+
+from qframe.modules.actors import Actor, ProbabilisticActor, ValueOperator
+from qframe.modules.distributional import (
+    DistributionalDQNnet,
+    DistributionalQValueActor,
+    DistributionalQValueModule,
+)
+from qframe.modules.distributions import NormalParamExtractor, TanhNormal
+from qframe.modules.exploration import EGreedyModule, ExplorationType, set_exploration_type
+from qframe.modules.heads import CategoricalHead, Head, Prediction, QuantileHead, ScalarHead
+from qframe.modules.hooks import DistributionalQValueHook, QValueHook
+from qframe.modules.networks.conv import ConvNet
+from qframe.modules.networks.dueling import DuelingCnnDQNet, DuelingMlpDQNet
+from qframe.modules.networks.mlp import MLP
+from qframe.modules.networks.noisy import NoisyLinear
+from qframe.modules.networks.q_net import QNet, SharedTrunk
+from qframe.modules.networks.trunks import ConvTrunk, MLPTrunk, Trunk
+from qframe.modules.operators import ActorCriticOperator, ActorCriticWrapper, ActorValueOperator
+from qframe.modules.q_value import QValueActor, QValueModule
+from qframe.modules.safe import SafeModule, SafeSequential
+from qframe.modules.schedules import ExponentialSchedule, LinearSchedule
+
+__all__ = [
+    "MLP", "Actor", "ActorCriticOperator", "ActorCriticWrapper", "ActorValueOperator", "CategoricalHead", "ConvNet",
+    "ConvTrunk", "DistributionalDQNnet", "DistributionalQValueActor", "DistributionalQValueHook",
+    "DistributionalQValueModule", "DuelingCnnDQNet", "DuelingMlpDQNet", "EGreedyModule", "ExplorationType",
+    "ExponentialSchedule", "Head", "LinearSchedule", "MLPTrunk", "NoisyLinear", "NormalParamExtractor", "Prediction",
+    "ProbabilisticActor", "QNet", "QValueActor", "QValueHook", "QValueModule", "QuantileHead", "SafeModule",
+    "SafeSequential", "ScalarHead", "SharedTrunk", "TanhNormal", "Trunk", "ValueOperator", "set_exploration_type",
+]

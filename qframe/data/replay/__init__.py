@@ -1,0 +1,9 @@
+"""Replay: what the agent has seen, kept for learning."""
+
+from qframe.data.replay.buffer import ReplayBuffer
+from qframe.data.replay.n_step import NStepFold
+from qframe.data.replay.prioritized import PrioritizedReplayBuffer
+from qframe.data.replay.slices import SliceReplayBuffer
+from qframe.data.replay.sum_tree import SumTree
+
+__all__ = ["NStepFold", "PrioritizedReplayBuffer", "ReplayBuffer", "SliceReplayBuffer", "SumTree"]

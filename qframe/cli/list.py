@@ -1,0 +1,43 @@
+"""``qframe list``: the groups of the config, and the options of each with the first line of their files."""
+
+import argparse
+from pathlib import Path
+
+from hydra.core.config_loader import ConfigLoader
+
+from qframe.config.errors import ConfigError, Fault, hint
+from qframe.config.hydra_app import config_file, groups, hydra_app, options
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The group, and ``--config-dir``."""
+    parser.add_argument("group", nargs="?", metavar="GROUP", help="only this group, as network or experiment")
+    parser.add_argument("--config-dir", type=Path, metavar="DIR", help="a folder with options of your own")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the options.
+
+    Raises:
+        ConfigError: there is no such group.
+    """
+    with hydra_app(arguments.config_dir) as app:
+        loader = app.config_loader
+        known = [group for group in groups(loader) if options(loader, group)]
+        if arguments.group is not None and arguments.group not in known:
+            raise ConfigError([Fault(arguments.group, f"unknown group; {hint(arguments.group, known)}")])
+        chosen = [arguments.group] if arguments.group else known
+        width = max(len(name) for group in chosen for name in options(loader, group))
+        for group in chosen:
+            print(f"{group}")
+            for name in options(loader, group):
+                print(f"  {name:<{width}}  {describe(loader, f'{group}/{name}')}".rstrip())
+    return 0
+
+
+def describe(loader: ConfigLoader, config_path: str) -> str:
+    """The first comment line of an option's file; empty where there is none."""
+    file = config_file(loader, config_path)
+    lines = file.read_text(encoding="utf-8").splitlines() if file else []
+    comments = [line.lstrip("# ").strip() for line in lines if line.startswith("#") and "@package" not in line]
+    return comments[0] if comments else ""

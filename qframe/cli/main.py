@@ -1,0 +1,91 @@
+"""The ``qframe`` command: finds the subcommand, runs it, and turns what it raises into an exit status.
+
+0 is done, 2 the user's mistake told in a few lines, 1 a fault of qframe with its traceback, 130 and 143 a signal.
+A subcommand is a module of ``qframe.cli`` with ``add_arguments(parser)`` and ``run(arguments) -> int``;
+``arguments.started`` is when the process started, on ``time.monotonic``'s clock.
+"""
+
+import importlib
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+
+import qframe
+from qframe.cli.arguments import Parser
+from qframe.config.errors import UserError, hint
+
+COMMANDS = {
+    "train": "train; -m sweeps over several values",
+    "check": "all faults of a config at once, and what it would train",
+    "list": "the groups of the config and their options",
+    "resume": "go on with a run exactly where it stopped",
+    "eval": "greedy episodes of a trained run, and their statistics",
+}
+ISSUES = "this is a fault of qframe: please report it with the lines above"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the words after ``qframe``; None takes them from the process.
+
+    Returns:
+        The exit status.
+    """
+    started = time.monotonic()
+    try:
+        return _dispatch(list(sys.argv[1:] if argv is None else argv), started)
+    except UserError as error:
+        print(f"qframe: {error}", file=sys.stderr)
+        return 2
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except KeyboardInterrupt:
+        print("qframe: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # as in `qframe list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        status = getattr(error, "exit_status", None)
+        if isinstance(status, int):  # a run that a signal stopped after saving
+            print(f"qframe: {error}", file=sys.stderr)
+            return status
+        traceback.print_exc()
+        print(f"qframe: {ISSUES}", file=sys.stderr)
+        return 1
+
+
+def _dispatch(words: list[str], started: float) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if words else 2
+    if words[0] == "--version":
+        print(f"qframe {qframe.__version__}")
+        return 0
+    if words[0] not in COMMANDS:
+        valid = ["--help", "--version"] if words[0].startswith("-") else COMMANDS
+        raise UserError(f"unknown command '{words[0]}'; {hint(words[0], valid)}")
+    command = importlib.import_module(f"qframe.cli.{words[0]}")
+    parser = Parser(prog=f"qframe {words[0]}", description=COMMANDS[words[0]], allow_abbrev=False)
+    command.add_arguments(parser)
+    arguments = parser.parse_words(words[1:])
+    arguments.started = started
+    return command.run(arguments)
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    listed = "\n".join(f"  {name:<{width}}  {line}" for name, line in COMMANDS.items())
+    return (
+        "usage: qframe COMMAND [arguments]\n\nDeep Q-learning from YAML.\n\n"
+        f"{listed}\n\nqframe COMMAND --help tells more; qframe --version the version.\n"
+        "First steps: qframe list, qframe check, qframe train experiment=cartpole_dqn"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""``qframe train``: check the whole config first, then hand the run, or each job of a sweep, to Hydra."""
+
+import argparse
+from pathlib import Path
+
+from hydra._internal.hydra import Hydra
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from qframe.cli.arguments import add_config_arguments, apply_trust
+from qframe.cli.job import Job
+from qframe.cli.sweep import sweep
+from qframe.config import build
+from qframe.config.compose import Composition, composed
+from qframe.config.errors import ConfigError, Fault, UserError
+from qframe.config.hydra_app import CONFIG_NAME, hydra_app
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Overrides, ``-m``, ``--config-dir`` and ``--trust``."""
+    text = "sweep: run every combination of the values given as key=a,b"
+    parser.add_argument("-m", "--multirun", action="store_true", help=text)
+    add_config_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train one run or a sweep.
+
+    Raises:
+        UserError: the config has faults; nothing was written.
+    """
+    apply_trust(arguments.trust)
+    with hydra_app(arguments.config_dir) as app:
+        mode = RunMode.MULTIRUN if arguments.multirun else RunMode.RUN
+        composition = composed(app.config_loader, arguments.overrides, build.PROVIDED, mode=mode)
+        if mode is RunMode.RUN and composition.hydra.mode is RunMode.MULTIRUN:  # a preset that is a sweep
+            composition = composed(app.config_loader, arguments.overrides, build.PROVIDED, mode=RunMode.MULTIRUN)
+            mode = RunMode.MULTIRUN
+        trust = tuple(arguments.trust)
+        if mode is RunMode.MULTIRUN:
+            job = Job(trust, is_swept=True)
+            return sweep(app, composition, arguments.overrides, job, _folder(composition, "sweep"))
+        return _single(app, composition, Job(trust, started=arguments.started))
+
+
+def _single(app: Hydra, composition: Composition, job: Job) -> int:
+    if composition.faults:
+        raise ConfigError(composition.faults)
+    faults = build.check(OmegaConf.create(composition.config))
+    if faults:
+        raise ConfigError(faults)
+    folder = _folder(composition, "run")
+    app.run(CONFIG_NAME, job, [*composition.overrides, folder_override("run", folder), "hydra.mode=RUN"])
+    if job.error is not None:
+        raise job.error
+    return 0
+
+
+def folder_override(kind: str, folder: Path) -> str:
+    """The override that pins the folder, so that what was checked is what is written to."""
+    return f"hydra.{kind}.dir={QuotedString(str(folder), Quote.single).with_quotes()}"
+
+
+def _folder(composition: Composition, kind: str) -> Path:
+    """Where the run or sweep will be written; the folder is not made.
+
+    Raises:
+        UserError: something is in it already, or its name leads nowhere.
+    """
+    whole = OmegaConf.create({**composition.config, "hydra": composition.hydra})
+    assert isinstance(whole, DictConfig)
+    try:
+        folder = Path(str(whole.hydra[kind].dir)).absolute()
+    except OmegaConfBaseException as error:
+        raise ConfigError([Fault(f"hydra.{kind}.dir", str(error).splitlines()[0])]) from error
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        remedy = "go on with it by qframe resume" if (folder / "config.yaml").is_file() else "choose another"
+        raise UserError(f"hydra.{kind}.dir: expected a new or empty folder, got '{folder}'; {remedy}")
+    return folder

@@ -1,0 +1,72 @@
+"""What a user is told: all faults at once, each with what was expected, what came and the nearest valid name."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """A mistake of the user: its text is printed without a traceback and the exit status is 2."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One mistake in a configuration.
+
+    Args:
+        where: the place in the config, as ``env.num_envs``.
+        message: what was expected, what came, and the remedy or the nearest valid name.
+        source: the file the value stands in, or "command line"; empty where it is not known.
+        unknown: a name that does not exist (key, option, target): wrong in any combination, so it stops a whole sweep.
+    """
+
+    where: str
+    message: str
+    source: str = ""
+    unknown: bool = False
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        return f"{place}{self.message}" + (f"  [{self.source}]" if self.source else "")
+
+
+class ConfigError(UserError):
+    """All faults of one configuration.
+
+    >>> print(ConfigError([Fault("seed", "expected an integer ≥ 0, got -1", "command line")]))
+    seed: expected an integer ≥ 0, got -1  [command line]
+    """
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(dict.fromkeys(faults))
+        super().__init__(self.faults)
+
+    def __str__(self) -> str:
+        if len(self.faults) == 1:
+            return str(self.faults[0])
+        return "\n".join([f"{len(self.faults)} faults in the configuration", *(f"  {fault}" for fault in self.faults)])
+
+
+def nearest(name: str, options: Iterable[str]) -> str | None:
+    """The option most like ``name``, or None when nothing is like it.
+
+    >>> nearest("num_env", ["num_envs", "id", "seed"])
+    'num_envs'
+    """
+    names = {option.lower(): option for option in options}
+    close = get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    return names[close[0]] if close else None
+
+
+def hint(name: str, options: Iterable[str], prefix: str = "") -> str:
+    """The remedy for a wrong name: the nearest valid one, and what there is where that is a short list.
+
+    >>> hint("quantil", ["scalar", "quantile"])
+    "nearest is 'quantile' (there are: quantile, scalar)"
+    """
+    options = sorted(options)
+    listed = ", ".join(options) or "none"
+    close = nearest(name, options)
+    if close is None:
+        return f"there are: {listed}"
+    return f"nearest is '{prefix}{close}'" + (f" (there are: {listed})" if len(options) <= 8 else "")

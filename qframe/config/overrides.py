@@ -1,0 +1,136 @@
+"""What stands on the command line: each override read on its own, so that one mistake does not hide the next.
+
+Hydra stops at the first unknown key and proposes a ``+`` to force it in. Here every value is forced in, and the
+check against the constructors' signatures (which knows the valid keys) then names all that are unknown.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.errors import HydraException
+
+from qframe.config.errors import Fault, hint
+from qframe.config.hydra_app import groups, options
+
+SOURCE = "command line"
+MOST_JOBS = 200  # a larger sweep is checked value by value, not combination by combination
+
+
+@dataclass
+class Overrides:
+    """The command line as Hydra is to get it.
+
+    Args:
+        hydra: overrides in Hydra's grammar, values forced in.
+        deleted: keys of values that ``~key`` takes out.
+        keys: the places that the command line sets.
+        broken: groups whose choice is not an option; what is said about them later would be beside the point.
+        faults: what is wrong already.
+    """
+
+    hydra: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)
+    faults: list[Fault] = field(default_factory=list)
+
+
+def read(texts: Iterable[str], loader: ConfigLoader, *, sweep: bool = False) -> Overrides:
+    """The overrides with groups and options checked.
+
+    Args:
+        texts: as typed, one override each.
+        loader: knows the groups and their options.
+        sweep: several values (``seed=1,2``) are allowed.
+    """
+    result = Overrides()
+    known = groups(loader)
+    for text in texts:
+        override = _parse(text, loader, result.faults)
+        if override is None:
+            continue
+        key = override.key_or_group
+        if override.is_sweep_override() and not sweep:
+            message = f"expected one value, got several: '{text}'; add -m to sweep over them, or write a list as [1,2]"
+            result.faults.append(Fault(key, message, SOURCE))
+        elif override.is_hydra_override() or key == "hydra":
+            result.hydra.append(text)
+        elif key in known and not isinstance(override.value(), dict):
+            _choice(override, options(loader, key), result)
+        elif override.package is not None or "/" in key:
+            result.faults.append(Fault(key, f"unknown group; {hint(key, known)}", SOURCE, unknown=True))
+        elif override.is_delete():
+            result.deleted.append(key)
+        else:
+            result.keys.add(key)
+            result.hydra.append(f"++{text.lstrip('+')}")
+    return result
+
+
+def jobs(texts: Iterable[str], params: Sequence[str], loader: ConfigLoader) -> Iterator[list[str]]:
+    """The overrides of every job of a sweep; of a very large one, so many jobs that each value occurs.
+
+    Args:
+        texts: the command line.
+        params: what ``hydra.sweeper.params`` sweeps over, as ``key=values``; the command line wins.
+        loader: knows what ``glob(*)`` stands for.
+    """
+    values: dict[str, list[str]] = {}
+    for text in (*params, *texts):
+        override = _parse(text, loader, [])
+        if override is not None:
+            values[override.get_key_element().lstrip("+")] = _values(override, text)
+    combinations = 1
+    for choices in values.values():
+        combinations *= len(choices)
+    if combinations <= MOST_JOBS:
+        yield from (list(job) for job in product(*values.values()))
+    else:
+        for index in range(max(map(len, values.values()))):
+            yield [choices[min(index, len(choices) - 1)] for choices in values.values()]
+
+
+def _parse(text: str, loader: ConfigLoader, faults: list[Fault]) -> Override | None:
+    try:
+        return OverridesParser.create(config_loader=loader).parse_overrides([text])[0]
+    except HydraException as error:
+        reason = re.sub(r"\s+", " ", str(error).split("\nSee http")[0]).strip()
+        message = f"expected key=value or group=option, got '{text}' ({reason}); quote values with special characters"
+        faults.append(Fault("", message, SOURCE, unknown=True))
+        return None
+
+
+def _choice(override: Override, known: list[str], result: Overrides) -> None:
+    group, text = override.key_or_group, override.input_line or ""
+    if override.is_delete():
+        result.hydra.append(text)
+        return
+    chosen = _options_chosen(override)
+    wrong = [name for name in chosen if name not in known]
+    for name in wrong:
+        result.faults.append(Fault(group, f"unknown option '{name}'; {hint(name, known)}", SOURCE, unknown=True))
+    if wrong:
+        result.broken.add(group)
+    else:
+        result.hydra.append(text.lstrip("+"))
+
+
+def _options_chosen(override: Override) -> list[str]:
+    if override.is_discrete_sweep():
+        return list(override.sweep_string_iterator())
+    value = override.value()
+    return [str(item) for item in (value if isinstance(value, list) else [value])]
+
+
+def _values(override: Override, text: str) -> list[str]:
+    if override.is_discrete_sweep():
+        return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        return [f"{override.get_key_element()}={value.start}"]
+    return [text]

@@ -1,0 +1,66 @@
+"""Where in the YAML files a value stands, so that a fault can name the file."""
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import OmegaConf
+
+from qframe.config.errors import Fault
+from qframe.config.hydra_app import config_file, short
+from qframe.config.overrides import SOURCE
+
+
+def located(
+    faults: Iterable[Fault], loader: ConfigLoader, files: Collection[tuple[str, str]], keys: Collection[str]
+) -> list[Fault]:
+    """The faults, each with its source: the command line, or the last file that sets the value.
+
+    Args:
+        faults: what is wrong.
+        loader: finds the files.
+        files: composed files as (``group/option``, package), first to last.
+        keys: the places that the command line sets.
+    """
+    contents = [(path, _content(loader, path, package)) for path, package in files]
+    return [fault if fault.source else replace(fault, source=_source(fault.where, contents, keys)) for fault in faults]
+
+
+def _source(where: str, contents: list[tuple[str, Mapping[str, Any]]], keys: Collection[str]) -> str:
+    steps = re.findall(r"[^.\[\]]+", where)
+    while steps:
+        place = ".".join(steps)
+        if any(key == place or key.startswith(f"{place}.") for key in keys if len(steps) > 1 or key == place):
+            return SOURCE
+        for path, content in reversed(contents):
+            if _has(content, steps):
+                return path
+        steps.pop()
+    return ""
+
+
+def _content(loader: ConfigLoader, config_path: str, package: str) -> Mapping[str, Any]:
+    file = config_file(loader, config_path)
+    content: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False) if file else {}
+    for step in reversed([step for step in package.split(".") if step not in ("", "_global_")]):
+        content = {step: content}
+    return content
+
+
+def _has(content: Any, steps: list[str]) -> bool:
+    for step in steps:
+        if isinstance(content, list) and step.isdigit() and int(step) < len(content):
+            content = content[int(step)]
+        elif isinstance(content, Mapping) and step in content:
+            content = content[step]
+        else:
+            return False
+    return True
+
+
+def file_name(loader: ConfigLoader, config_path: str) -> str:
+    """The YAML file of ``group/option``, as a reader would write it."""
+    file = config_file(loader, config_path)
+    return short(file) if file else f"{config_path}.yaml"

@@ -1,0 +1,76 @@
+"""The top level of a config: the keys a user meets first, and the groups, each of which is one choice."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, get_args, get_origin
+
+import torch
+
+Rule = Callable[[Any], str | None]  # says what is wrong with a value, or None
+
+
+def at_least(lowest: int) -> Rule:
+    """An integer not below ``lowest``."""
+    return lambda value: None if value >= lowest else f"expected an integer ≥ {lowest}, got {value}"
+
+
+def fraction(value: float) -> str | None:
+    """A number in [0, 1].
+
+    >>> fraction(1.5)
+    'expected a number from 0 to 1, got 1.5'
+    """
+    return None if 0.0 <= value <= 1.0 else f"expected a number from 0 to 1, got {value}"
+
+
+def file_name(value: str) -> str | None:
+    """A name that can be part of a folder's name on any system."""
+    allowed = "letters, digits, '.', '_' and '-'"
+    return None if re.fullmatch(r"\w[\w.-]*", value) else f"expected a name of {allowed}, got '{value}'"
+
+
+def available_device(value: str) -> str | None:
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``, and one that this machine has."""
+    if value in ("auto", "cpu"):
+        return None
+    there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if value in there or (value == "cuda" and len(there) > 1):
+        return None
+    known = re.fullmatch(r"cuda(:\d+)?", value)
+    expected = "that device is not there" if known else "expected auto, cpu, cuda or cuda:N"
+    return f"{expected}, got '{value}'; this machine has: {', '.join(there)}"
+
+
+def _is_ruled(annotation: Any) -> bool:
+    return get_origin(annotation) is Annotated
+
+
+@dataclass(frozen=True)
+class Schema:
+    """A whole config: settings with the rule each obeys, and groups, each a mapping with ``_target_``."""
+
+    name: Annotated[str, file_name]
+    seed: Annotated[int, at_least(0)]
+    device: Annotated[str, available_device]
+    gamma: Annotated[float, fraction]
+    total_frames: Annotated[int, at_least(1)]
+    env: Mapping[str, Any]
+    action_space: Mapping[str, Any]
+    network: Mapping[str, Any]
+    head: Mapping[str, Any]
+    estimator: Mapping[str, Any]
+    loss: Mapping[str, Any]
+    target: Mapping[str, Any]
+    replay: Mapping[str, Any]
+    exploration: Mapping[str, Any]
+    collector: Mapping[str, Any]
+    optimizer: Mapping[str, Any]
+    runner: Mapping[str, Any]
+    evaluation: Mapping[str, Any]
+    checkpoint: Mapping[str, Any]
+    logger: Mapping[str, Any]
+
+
+SETTINGS: dict[str, tuple[Any, Rule]] = {f.name: get_args(f.type) for f in fields(Schema) if _is_ruled(f.type)}
+GROUPS: tuple[str, ...] = tuple(f.name for f in fields(Schema) if not _is_ruled(f.type))

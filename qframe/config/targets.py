@@ -1,0 +1,205 @@
+"""From a ``_target_`` to the object it names: which names a config may use, and building what it describes.
+
+A config is data. A name is imported only when it lies under an allowed package, and what it resolves to must be a
+class or function that was itself written there: ``qframe.data.specs.torch`` leads out of the package and is refused.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import ModuleType
+from typing import Any, get_args, get_origin
+
+from omegaconf import DictConfig, OmegaConf
+
+from qframe.config.errors import ConfigError, Fault, UserError, hint
+from qframe.config.parameters import alternatives, parameters, takes_callable, takes_class
+
+PARTS = "qframe"
+BORDER = ("qframe.config", "qframe.cli")  # not parts: nothing there can be named in a config
+TORCH = ("torch.nn", "torch.optim")  # what may be imported of torch
+TORCH_CLASSES = ("torch.nn.modules", "torch.optim")  # where the class that is found must have been written
+
+_trusted: list[str] = []
+
+
+def trust(*prefixes: str) -> None:
+    """Let ``_target_`` name what lies under these dotted prefixes, for the rest of this process.
+
+    Raises:
+        UserError: a prefix is not a dotted name.
+    """
+    for prefix in prefixes:
+        if not all(part.isidentifier() for part in prefix.split(".")):
+            raise UserError(f"--trust: expected a dotted package name such as mylab.heads, got '{prefix}'")
+        if prefix not in _trusted:
+            _trusted.append(prefix)
+
+
+def trusted() -> tuple[str, ...]:
+    """The prefixes trusted so far."""
+    return tuple(_trusted)
+
+
+def resolve(target: str, where: str = "") -> Callable[..., Any]:
+    """The class or function that ``target`` names.
+
+    Args:
+        target: a module and a class or function in it, as ``qframe.modules.MLP``, or a classmethod of such a class.
+        where: the place in the config, for the message.
+
+    Raises:
+        ConfigError: the name is not allowed or does not exist.
+
+    >>> resolve("torch.nn.Tanh")
+    <class 'torch.nn.modules.activation.Tanh'>
+    """
+    path, _, name = target.rpartition(".")
+    if not path or not all(part.isidentifier() for part in target.split(".")):
+        raise _fault(where, f"expected a dotted name such as qframe.modules.MLP, got '{target}'")
+    if not _may_import(target):
+        raise _refusal(where, target)
+    holder = _holder(path, where, target)
+    found = getattr(holder, name, None)
+    if found is None:
+        written = [key for key in dir(holder) if not key.startswith("_") and _is_allowed(getattr(holder, key, None))]
+        raise _fault(where, f"'{path}' has no '{name}'; {hint(name, written, f'{path}.')}")
+    if not _is_allowed(found):
+        raise _refusal(where, target)
+    return found
+
+
+def instantiate(node: Mapping[str, Any] | DictConfig, /, *args: Any, where: str = "", **runtime: Any) -> Any:
+    """Build what ``node`` describes; nested nodes are built first.
+
+    Args:
+        node: a mapping with ``_target_``; the other keys are constructor arguments.
+        *args: run-time values passed by position.
+        where: the node's place in the config, for messages.
+        **runtime: run-time values. Each is given only to a constructor that has a parameter of that name, so a new
+            part takes what it needs and is not bothered with the rest.
+
+    Raises:
+        ConfigError: a name is refused, or a constructor refused its arguments (ValueError, TypeError).
+
+    >>> instantiate({"_target_": "torch.nn.Linear", "out_features": 2}, in_features=3, num_actions=2)
+    Linear(in_features=3, out_features=2, bias=True)
+    """
+    plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
+    assert isinstance(plain, Mapping)
+    target, given = _described(plain, where)
+    known = parameters(target)
+    wanted = {key: value for key, value in runtime.items() if key in known.annotation or known.is_open}
+    return _call(target, args, given | wanted, where)
+
+
+def _described(node: Mapping[str, Any], where: str) -> tuple[Callable[..., Any], dict[str, Any]]:
+    target = resolve(node["_target_"], _join(where, "_target_"))
+    annotation = parameters(target).annotation
+    arguments = {key: value for key, value in node.items() if key != "_target_"}
+    given = {key: _value(value, annotation.get(key, Any), _join(where, key)) for key, value in arguments.items()}
+    return target, given
+
+
+def _value(value: Any, annotation: Any, where: str) -> Any:
+    """A config value as the parameter wants it: a built node, a class, a tuple, or the value itself."""
+    options = alternatives(annotation)
+    if isinstance(value, Mapping) and "_target_" in value:
+        target, given = _described(value, where)
+        if any(map(takes_callable, options)) and _waits(target, given):
+            return partial(target, **given)
+        return _call(target, (), given, where)
+    if isinstance(value, Mapping):
+        return {key: _value(item, Any, _join(where, key)) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        element = next((get_args(option)[0] for option in options if get_origin(option) and get_args(option)), Any)
+        items = [_value(item, element, f"{where}[{index}]") for index, item in enumerate(value)]
+        return tuple(items) if any(tuple in (option, get_origin(option)) for option in options) else items
+    if isinstance(value, str) and str not in options and any(takes_class(o) or takes_callable(o) for o in options):
+        return resolve(value, where)
+    return value
+
+
+def _waits(target: Callable[..., Any], given: Mapping[str, Any]) -> bool:
+    """Whether a node is a function still to be called: it is one, or arguments are missing that only the run has."""
+    return not inspect.isclass(target) or bool(parameters(target).required - given.keys())
+
+
+def _call(target: Callable[..., Any], args: tuple[Any, ...], given: Mapping[str, Any], where: str) -> Any:
+    try:
+        return target(*args, **given)
+    except (ValueError, TypeError) as error:
+        raise ConfigError([Fault(where or target.__qualname__, str(error))]) from error
+
+
+def _may_import(target: str) -> bool:
+    if any(_under(target, prefix) for prefix in (*TORCH, *_trusted)):
+        return True
+    return _under(target, PARTS) and not any(_under(target, prefix) for prefix in BORDER)
+
+
+def _is_allowed(found: object) -> bool:
+    is_alternative_constructor = inspect.ismethod(found) and inspect.isclass(found.__self__)
+    if not (inspect.isclass(found) or inspect.isfunction(found) or is_alternative_constructor):
+        return False
+    home = found.__module__ or ""
+    if inspect.isclass(found) and any(_under(home, prefix) for prefix in TORCH_CLASSES):
+        return True
+    ours = _under(home, PARTS) and not any(_under(home, prefix) for prefix in BORDER)
+    return ours or any(_under(home, prefix) for prefix in _trusted)
+
+
+def _holder(path: str, where: str, target: str) -> ModuleType | type:
+    """The module at ``path``, or the allowed class when its last name is one."""
+    parent, _, name = path.rpartition(".")
+    if name[:1].isupper() and parent and importlib.util.find_spec(parent.partition(".")[0]):
+        found = getattr(_module(parent, where, target), name, None)
+        if inspect.isclass(found) and _is_allowed(found):
+            return found
+    return _module(path, where, target)
+
+
+def _module(path: str, where: str, target: str) -> ModuleType:
+    try:
+        return importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name is None or not _under(path, error.name):
+            message = f"importing '{path}' needs the package '{error.name}', which is not installed"
+            raise _fault(where, message) from error
+        parent = error.name.rpartition(".")[0]
+        raise _fault(where, f"there is no '{target}'; {_neighbours(parent, target)}") from error
+    except Exception as error:
+        if _under(path, PARTS):
+            raise
+        raise _fault(where, f"importing '{path}' failed: {type(error).__name__}: {error}") from error
+
+
+def _neighbours(parent: str, target: str) -> str:
+    """What there is in the deepest package of ``target`` that exists."""
+    if not parent:
+        return "is it installed, and is its folder the current one or on PYTHONPATH?"
+    module = importlib.import_module(parent)
+    names = {key for key, value in vars(module).items() if _is_allowed(value)}
+    names |= {found.name for found in pkgutil.iter_modules(getattr(module, "__path__", []))}
+    return hint(target[len(parent) + 1 :], names, f"{parent}.")
+
+
+def _refusal(where: str, target: str) -> ConfigError:
+    allowed = ", ".join((PARTS, *TORCH, *_trusted))
+    expected = f"expected a class or function written in {allowed}, got '{target}'"
+    return _fault(where, f"{expected}; trust a package of your own by --trust PREFIX")
+
+
+def _fault(where: str, message: str) -> ConfigError:
+    return ConfigError([Fault(where, message, unknown=True)])
+
+
+def _under(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(f"{prefix}.")
+
+
+def _join(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key

@@ -1,0 +1,92 @@
+"""What every spec can say about the tensors it describes."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from copy import copy
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+Device = torch.device | str
+
+
+class TensorSpec(ABC):
+    """The domain of one entry: its shape and dtype per batch entry, and which values are in it.
+
+    Args:
+        shape: shape of one entry, batch dimensions left out.
+        dtype: dtype of the entries; None for a group of specs.
+        device: where ``rand`` and ``zero`` make tensors. Values on any device are tested and projected where they are.
+    """
+
+    var_nums: tuple[int, ...] | None = None
+    """The sizes of the components of a joint action; None when there are none."""
+
+    def __init__(self, shape: Sequence[int], dtype: torch.dtype | None, device: Device | None = None) -> None:
+        self.shape = torch.Size(shape)
+        self.dtype = dtype
+        self.device = torch.device("cpu" if device is None else device)
+
+    @abstractmethod
+    def rand(self, batch: Sequence[int] = (), generator: torch.Generator | None = None) -> Any:
+        """Entries drawn uniformly from the domain, ``[*batch, *shape]``."""
+
+    def zero(self, batch: Sequence[int] = ()) -> Any:
+        """Zeros of the spec's shape and dtype, ``[*batch, *shape]``, whether or not zero is in the domain."""
+        return torch.zeros(*batch, *self.shape, dtype=self.dtype, device=self.device)
+
+    @abstractmethod
+    def is_in(self, value: Any) -> bool:
+        """Whether every entry of ``value`` has the spec's shape and dtype and lies in the domain."""
+
+    @abstractmethod
+    def project(self, value: Any) -> Any:
+        """The entries of the domain nearest to ``value``: deterministic, and the identity inside the domain."""
+
+    def to(self, device: Device) -> Self:
+        """The same spec, making its tensors on ``device``."""
+        moved = copy(self)
+        moved.device = torch.device(device)
+        return moved
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and repr(self) == repr(other) and self.device == getattr(other, "device", None)
+
+    def __hash__(self) -> int:
+        return hash((type(self), repr(self), self.device))
+
+    def _fits(self, value: Tensor) -> bool:
+        """Whether the trailing shape and the dtype are the spec's."""
+        event = value.shape[value.ndim - len(self.shape) :]
+        return value.ndim >= len(self.shape) and event == self.shape and value.dtype == self.dtype
+
+
+class DiscreteSpec(TensorSpec):
+    """The spec of a discrete action."""
+
+    action_space: str
+    num_actions: int
+    """The number of action values, which is the size of their last dimension: of all components of a joint action."""
+
+
+def holds(condition: Tensor) -> bool:
+    """Whether a condition holds everywhere; on the meta device, which has no data, it is taken to hold."""
+    return condition.is_meta or bool(condition.all())
+
+
+def draw(shape: Sequence[int], high: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
+    """Uniform integers in ``[0, high)`` from the given generator, int64, on ``device``."""
+    source = device if generator is None else generator.device
+    return torch.randint(high, tuple(shape), generator=generator, device=source).to(device)
+
+
+def positive_size(size: Any, name: str) -> int:
+    """``size`` as an int of at least 1.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    if isinstance(size, bool) or not hasattr(size, "__index__") or int(size) < 1:
+        raise ValueError(f"expected {name} to be an integer of at least 1, got {size!r}")
+    return int(size)

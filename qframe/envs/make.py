@@ -1,0 +1,91 @@
+"""Gymnasium environments by their id: how many, how they run side by side, and what goes wrong in words."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import gymnasium as gym
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+
+from qframe.envs.episodes import Episodes, SeededEpisodes, SeedOf, SelfResettingEpisodes
+from qframe.envs.seeding import derive_seed
+
+Vectorization = Literal["sync", "async", "native"]
+_MODES = ("sync", "async", "native")
+_EXTRAS = {"box2d": "box2d", "Box2D": "box2d", "swig": "box2d"}
+
+
+class GymnasiumEnvs:
+    """A choice of Gymnasium environment, from which training and evaluation make their own copies.
+
+    Args:
+        id: a registered id, such as ``CartPole-v1``.
+        num_envs: how many run side by side in training.
+        vectorization: ``sync`` (one process), ``async`` (a process each) or ``native`` (the environment's own vector
+            implementation, which resets itself and has one seed for all).
+        kwargs: given to the environment's constructor.
+        max_episode_steps: truncates episodes after so many steps; None keeps the registered limit.
+
+    Raises:
+        ValueError: an unknown id, a missing extra, arguments the environment refuses, or no such vectorization.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        *,
+        num_envs: int,
+        vectorization: Vectorization,
+        kwargs: Mapping[str, Any] | None = None,
+        max_episode_steps: int | None = None,
+    ) -> None:
+        if num_envs < 1:
+            raise ValueError(f"expected num_envs of at least 1, got {num_envs}")
+        if vectorization not in _MODES:
+            raise ValueError(f"expected vectorization to be one of {', '.join(_MODES)}, got {vectorization!r}")
+        self.id, self.num_envs, self.vectorization = id, num_envs, vectorization
+        self._kwargs = dict(kwargs or {})
+        if max_episode_steps is not None:
+            self._kwargs["max_episode_steps"] = max_episode_steps
+        one = self._make_one()
+        self.observation_space, self.action_space = one.observation_space, one.action_space
+        one.close()
+        if vectorization == "native" and gym.spec(id).vector_entry_point is None:
+            raise ValueError(f"expected an environment with a vector implementation of its own for native, got {id}")
+
+    def make(self, seed: int) -> Episodes:
+        """The training environments; every episode's seed is derived from ``seed``, its environment and its number."""
+        if self.vectorization == "native":
+            envs = gym.make_vec(self.id, self.num_envs, vectorization_mode="vector_entry_point", **self._kwargs)
+            return SelfResettingEpisodes(envs, lambda episodes: derive_seed(seed, "native", episodes))
+        make = AsyncVectorEnv if self.vectorization == "async" else SyncVectorEnv
+        envs = make([self._make_one] * self.num_envs, autoreset_mode=AutoresetMode.DISABLED)
+        return SeededEpisodes(envs, lambda index, episode: derive_seed(seed, index, episode))
+
+    def make_seeded(self, num_envs: int, seed_of: SeedOf) -> Episodes:
+        """Environments in this process whose every episode has the seed that ``seed_of`` gives, as evaluation needs."""
+        envs = SyncVectorEnv([self._make_one] * num_envs, autoreset_mode=AutoresetMode.DISABLED)
+        return SeededEpisodes(envs, seed_of)
+
+    def _make_one(self) -> gym.Env[Any, Any]:
+        try:
+            return gym.make(self.id, disable_env_checker=True, **self._kwargs)
+        except gym.error.DependencyNotInstalled as missing:
+            raise ValueError(_missing_extra(self.id, missing)) from missing
+        except (gym.error.UnregisteredEnv, gym.error.Error, ModuleNotFoundError) as unknown:
+            raise ValueError(_unknown_id(self.id, unknown)) from unknown
+        except (TypeError, AssertionError) as refused:
+            raise ValueError(f"expected kwargs that {self.id} takes, got {self._kwargs}: {refused}") from refused
+
+
+def _missing_extra(id: str, missing: Exception) -> str:
+    extra = next((extra for word, extra in _EXTRAS.items() if word in str(missing)), None)
+    remedy = f'pip install "qframe[{extra}]"' if extra else str(missing)
+    return f"expected the packages of environment {id}, which are not installed; {remedy}"
+
+
+def _unknown_id(id: str, unknown: Exception) -> str:
+    near = difflib.get_close_matches(id, gym.registry, n=1, cutoff=0.5)
+    return f"expected the id of a registered environment, got {id!r}" + (
+        f"; the nearest is {near[0]}" if near else f": {unknown}"
+    )

@@ -1,0 +1,169 @@
+"""Exploration: ε-greedy actions in place of greedy ones."""
+
+from typing import Any, Literal
+
+import torch
+from tensordict import TensorDictBase
+from tensordict.nn import (
+    InteractionType as ExplorationType,
+)
+from tensordict.nn import (
+    TensorDictModuleBase,
+    dispatch,
+)
+from tensordict.nn import (
+    interaction_type as exploration_type,
+)
+from tensordict.nn import (
+    set_interaction_type as set_exploration_type,
+)
+from torch import Tensor
+
+from qframe.data.keys import ACTION, NestedKey
+from qframe.data.specs import DiscreteSpec, TensorSpec, find_action_space, leaf_spec
+from qframe.modules.greedy import greedy_action
+from qframe.modules.safe import required
+from qframe.modules.schedules import ExponentialSchedule, LinearSchedule
+
+__all__ = ["EGreedyModule", "ExplorationType", "exploration_type", "set_exploration_type"]
+
+SCHEDULES = {"linear": LinearSchedule, "exponential": ExponentialSchedule}
+
+
+class EGreedyModule(TensorDictModuleBase):
+    """Replaces each environment's action with probability ε by a uniformly random legal one.
+
+    See "Human-level control through deep reinforcement learning", Mnih et al., 2015, Methods.
+
+    ε is a closed form of the frames counted by ``step``. Draws come from the module's own generator, on the CPU, so
+    that they are the same on every device; it is in the ``state_dict`` with the frame count. Under
+    ``set_exploration_type`` with anything but ``RANDOM`` the action is kept and nothing is drawn.
+
+    Args:
+        spec: the action's spec, or a ``Composite`` that holds it under ``action_key``.
+        eps_init: ε at frame 0, in [0, 1].
+        eps_end: ε from frame ``annealing_num_steps`` on, in [0, 1].
+        annealing_num_steps: frames, summed over environments.
+        schedule: ``linear`` or ``exponential``.
+        action_key: the action that is replaced.
+        action_mask_key: the mask, bool, True = legal, broadcastable to ``[*B, A]``; None: all actions are legal.
+        seed: of the draws.
+
+    Raises:
+        ValueError: ε outside [0, 1], or a schedule that is unknown or not one.
+        KeyError: called without the action or the mask.
+        TypeError: the mask is not boolean.
+        RuntimeError: an environment has no legal action; it is named.
+
+    >>> from qframe.data import Categorical
+    >>> explore = EGreedyModule(Categorical(4), eps_init=1.0, eps_end=0.05, annealing_num_steps=1000)
+    >>> explore.step(500)
+    >>> explore.epsilon
+    0.525
+    >>> explore.explore(torch.zeros(8, dtype=torch.int64)).shape
+    torch.Size([8])
+    """
+
+    def __init__(
+        self,
+        spec: TensorSpec,
+        eps_init: float = 1.0,
+        eps_end: float = 0.1,
+        annealing_num_steps: int = 1000,
+        *,
+        schedule: Literal["linear", "exponential"] = "linear",
+        action_key: NestedKey = ACTION,
+        action_mask_key: NestedKey | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value in (("eps_init", eps_init), ("eps_end", eps_end)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"expected {name} in [0, 1], got {value}")
+        if schedule not in SCHEDULES:
+            raise ValueError(f"expected schedule to be one of {', '.join(SCHEDULES)}, got {schedule!r}")
+        self.schedule = SCHEDULES[schedule](eps_init, eps_end, annealing_num_steps)
+        self.layout = find_action_space(spec=spec, action_key=action_key)
+        leaf = leaf_spec(spec, action_key)
+        assert isinstance(leaf, DiscreteSpec)
+        self.spec: DiscreteSpec = leaf
+        self.action_key, self.action_mask_key = action_key, action_mask_key
+        self.in_keys = [action_key] + ([] if action_mask_key is None else [action_mask_key])
+        self.out_keys = [action_key]
+        self.frames = 0
+        self.generator = torch.Generator().manual_seed(seed)
+
+    @property
+    def epsilon(self) -> float:
+        """ε now."""
+        return self.schedule(self.frames)
+
+    def step(self, frames: int = 1) -> None:
+        """Count environment steps."""
+        self.frames += frames
+
+    @dispatch(auto_batch_size=False)
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Read the action and the mask, write the action."""
+        action = required(tensordict, self.action_key, "the action")
+        mask_key = self.action_mask_key
+        mask = None if mask_key is None else required(tensordict, mask_key, "the action mask")
+        batch = action.shape[: action.ndim - len(self.spec.shape)]
+        if mask is not None:
+            mask = mask.expand(*batch, self.spec.num_actions)
+            self._check_mask(mask)
+        if not _exploring():
+            return tensordict
+        score = 0.5 - torch.rand(*batch, self.spec.num_actions, generator=self.generator)
+        random = greedy_action(self.layout, score.to(action.device), mask).to(action.dtype)
+        replaced = self._replaced(batch, action.device).reshape(*batch, *[1] * len(self.spec.shape))
+        return tensordict.set(self.action_key, torch.where(replaced, random, action))
+
+    def explore(self, action: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The same on indices, without a tensordict.
+
+        Args:
+            action: greedy indices ``[E]``.
+            mask: legal actions ``[E, A]``, bool.
+
+        Returns:
+            Indices ``[E]``.
+        """
+        if mask is not None:
+            self._check_mask(mask)
+        if not _exploring():
+            return action
+        if mask is None:
+            random = torch.randint(self.spec.num_actions, action.shape, generator=self.generator).to(action.device)
+        else:
+            score = torch.rand(mask.shape, generator=self.generator).to(mask.device)
+            random = torch.where(mask, score, -1.0).argmax(-1)  # [E]
+        return torch.where(self._replaced(action.shape, action.device), random, action)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The frame count and the generator's state, for ``state_dict``."""
+        return {"frames": self.frames, "generator": self.generator.get_state()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.frames = state["frames"]
+        self.generator.set_state(state["generator"].cpu())
+
+    def _replaced(self, batch: torch.Size, device: torch.device) -> Tensor:
+        """Which environments explore, one draw each."""
+        return (torch.rand(batch, generator=self.generator) < self.epsilon).to(device)
+
+    def _check_mask(self, mask: Tensor) -> None:
+        if mask.dtype is not torch.bool:
+            raise TypeError(f"expected a boolean action mask (True = legal), got {mask.dtype}; convert it by mask.bool()")
+        if mask.is_meta or self.layout.name == "binary":
+            return
+        legal = torch.stack([part.any(-1) for part in mask.split(self.layout.sizes(mask.shape[-1]), -1)]).all(0)  # [*B]
+        if not bool(legal.all()):
+            index = (~legal).nonzero()[0].tolist()
+            where = index[0] if len(index) == 1 else tuple(index)
+            raise RuntimeError(f"expected a legal action in every environment, got none in environment {where}")
+
+
+def _exploring() -> bool:
+    return exploration_type() in (None, ExplorationType.RANDOM)

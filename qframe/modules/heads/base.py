@@ -1,0 +1,109 @@
+"""What every Q-value head is: the last layer of a network, and the meaning of its outputs.
+
+To add a head, write one file with a subclass of ``Head`` and one YAML that names it. Shapes: ``*B`` any batch
+dimensions (time, branches and ensemble members included), ``A`` actions, ``N`` outputs per action, ``K`` bootstraps.
+"""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Generic, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from qframe.functional import Backup, LambdaBackup, Law, apply, lambda_horizons, take
+
+TargetT = TypeVar("TargetT")
+
+
+class Prediction(NamedTuple):
+    """The raw outputs of a head, and the quantile levels they were asked at where the head takes any."""
+
+    out: Tensor  # [*B, A, N]; [*B, N] once an action is taken
+    taus: Tensor | None = None  # [*B, N]
+
+    def take(self, index: Tensor) -> "Prediction":
+        """The prediction of one action per batch entry: ``[*B, A, N]``, ``[*B]`` → ``[*B, N]``."""
+        return Prediction(take(self.out, index), self.taus)
+
+
+class Head(nn.Module, ABC, Generic[TargetT]):
+    """A Q-value head: it owns the last layer (width ``A·N``) and says what the outputs mean.
+
+    A subclass defines ``law``, ``project`` and ``loss``; the rest follows. What ``project`` returns is the head's
+    own: nobody else looks into a target.
+
+    Args:
+        features: size of the features that the network emits. None: no layer, the head only interprets the outputs
+            of a network that has its own.
+        num_actions: A; 1 for the state-value stream of a shared trunk.
+        num_outputs: N, outputs per action.
+
+    Raises:
+        ValueError: a size below 1.
+    """
+
+    needs_state_value: ClassVar[bool] = False
+    """True where the order of dueling advantages alone is not the order of the action values."""
+    supports_lambda: ClassVar[bool] = True
+    """False where the head has no λ-target; an estimator over time is then refused when it is built."""
+
+    def __init__(self, features: int | None, num_actions: int, *, num_outputs: int) -> None:
+        super().__init__()
+        for name, size in (("features", features), ("num_actions", num_actions), ("num_outputs", num_outputs)):
+            if size is not None and size < 1:
+                raise ValueError(f"expected {name} of at least 1, got {size}")
+        self.num_actions, self.num_outputs = num_actions, num_outputs
+        self.layer: nn.Module = nn.Identity() if features is None else nn.Linear(features, num_actions * num_outputs)
+
+    def prediction(self, features: Tensor, taus: Tensor | None = None) -> Prediction:
+        """The outputs for every action, ``[*B, H]`` → ``[*B, A, N]``.
+
+        ``taus`` are quantile levels ``[*B, N]`` for heads that take any; None asks them for their fixed ones.
+        """
+        return Prediction(self.layer(features).unflatten(-1, (self.num_actions, self.num_outputs)))  # [*B, A, N]
+
+    def draw_taus(self, batch: torch.Size, generator: torch.Generator, device: torch.device) -> Tensor | None:
+        """Random quantile levels for one forward pass over ``batch``, or None for a head that takes none."""
+        return None
+
+    @abstractmethod
+    def law(self, prediction: Prediction) -> Law:
+        """The law of returns that the outputs stand for, ``[*B, A, N]`` or ``[*B, N]`` alike."""
+
+    @abstractmethod
+    def project(self, law: Law) -> TargetT:
+        """The target of this head for a law of returns ``[*B, M]``."""
+
+    @abstractmethod
+    def loss(self, prediction: Prediction, target: TargetT) -> tuple[Tensor, Tensor]:
+        """The loss ``[*B]`` of the taken action's prediction, and its signed td_error ``[*B]``.
+
+        The td_error is ``mean(target) − mean(prediction)`` for every head, so that priorities are comparable.
+        """
+
+    def value(self, prediction: Prediction) -> Tensor:
+        """The action values: the mean of each law, ``[*B, A, N]`` → ``[*B, A]``."""
+        return self.law(prediction).mean
+
+    def target(self, bootstrap: Prediction, backup: Backup) -> TargetT:
+        """The target ``Σ_k weight_k · law(reward_k + discount_k · z_k)``.
+
+        Args:
+            bootstrap: the target network's prediction, ``[*B, N]`` for one bootstrap, ``[*B, K, N]`` for K.
+            backup: what to do with it, ``[*B]`` or ``[*B, K]``.
+        """
+        return self.project(apply(backup, self.law(bootstrap)))
+
+    def lambda_target(self, bootstrap: Prediction, backup: LambdaBackup) -> TargetT:
+        """The λ-target as an explicit mixture over horizons, exact for every law.
+
+        A recursion per quantile would shrink the law, and projecting a categorical law at every step would widen it.
+
+        Args:
+            bootstrap: prediction for the state after each step, ``[*B, T, N]``.
+            backup: rewards, discounts and traces ``[*B, T]``.
+        """
+        law = self.law(bootstrap)
+        steps = law.location.shape[-2]
+        every_horizon = Law(*(x.unsqueeze(-3).expand(*x.shape[:-1], steps, x.shape[-1]) for x in law))  # [*B, T, K, N]
+        return self.project(apply(lambda_horizons(*backup), every_horizon))

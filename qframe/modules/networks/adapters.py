@@ -1,0 +1,118 @@
+"""Other people's networks under the interface of ours: ``observe``, ``predict``, ``head``, ``action_space``.
+
+A loss accepts a Q-value actor, a distributional actor, an actor with a hook, or a plain module. Which of them it has
+is decided here, once; the loss sees one interface.
+"""
+
+from typing import Any, Protocol, cast
+
+import torch
+from tensordict import TensorDictBase
+from tensordict.nn import TensorDictModuleBase, TensorDictSequential
+from torch import Tensor, nn
+
+from qframe.data.keys import ACTION_VALUE, OBSERVATION
+from qframe.modules.heads import CategoricalHead, Head, Prediction, ScalarHead
+from qframe.modules.q_value import QValueModule
+from qframe.modules.safe import required
+
+
+class Network(Protocol):
+    """What a loss and a collector ask of a network."""
+
+    head: Head[Any]
+
+    @property
+    def action_space(self) -> str | None: ...
+
+    def observe(self, tensordict: TensorDictBase) -> Tensor | TensorDictBase: ...
+
+    def predict(self, observation: Any, taus: Tensor | None = None) -> Prediction: ...
+
+
+def as_network(module: nn.Module, *, loss_function: str | None = None) -> Network:
+    """The module itself if it has the interface, else the module behind an adapter.
+
+    Args:
+        module: a ``QNet`` or ``SharedTrunk``; a tensordict module that writes ``action_value`` (scalar ``[*B, A]``,
+            or log-probabilities ``[*B, N, A]`` if it carries a ``support``); or a plain module observation → ``[*B, A]``.
+        loss_function: of the scalar head that such a module gets; None is ``l2``.
+
+    Raises:
+        ValueError: a loss function for a network that has a head of its own, or for a distributional one.
+    """
+    if hasattr(module, "predict") and hasattr(module, "head"):
+        _refuse_loss_function(loss_function, "a network with a head of its own; give it to the head")
+        return cast(Network, module)
+    if isinstance(module, TensorDictModuleBase):
+        return TensorDictNetwork(module, loss_function=loss_function)
+    return PlainNetwork(module, loss_function=loss_function)
+
+
+class PlainNetwork:
+    """A plain module observation → action values ``[*B, A]``, read as a scalar head's outputs."""
+
+    action_space = None
+
+    def __init__(self, module: nn.Module, *, loss_function: str | None) -> None:
+        self._module = module
+        self.head: Head[Any] = ScalarHead(None, 1, loss_function=loss_function or "l2")
+
+    def observe(self, tensordict: TensorDictBase) -> Tensor:
+        """The observation."""
+        return required(tensordict, OBSERVATION, "the observation")
+
+    def predict(self, observation: Tensor, taus: Tensor | None = None) -> Prediction:
+        """The prediction for every action, ``[*B, A, 1]``."""
+        return Prediction(self._module(observation).unsqueeze(-1))
+
+
+class TensorDictNetwork:
+    """A tensordict module that writes action values, scalar ``[*B, A]`` or categorical ``[*B, N, A]``.
+
+    Where it ends in the greedy rule, the loss reads what comes before: values that no mask has overwritten.
+
+    Raises:
+        ValueError: a support that is not evenly spaced, or has fewer than two atoms.
+    """
+
+    def __init__(self, module: TensorDictModuleBase, *, loss_function: str | None) -> None:
+        stages = list(module.module) if isinstance(module, TensorDictSequential) else [module]
+        q_value = stages.pop() if isinstance(stages[-1], QValueModule) else None
+        self._module, self._stages = module, stages
+        self._value_key = getattr(q_value, "action_value_key", ACTION_VALUE)
+        self.action_space: str | None = getattr(q_value or module, "action_space", None)
+        support = getattr(q_value, "support", None)
+        self._is_distributional = support is not None
+        if support is None:
+            self.head: Head[Any] = ScalarHead(None, 1, loss_function=loss_function or "l2")
+        else:
+            _refuse_loss_function(loss_function, "a distributional network, whose loss is its head's")
+            self.head = _categorical_head(support)
+
+    def observe(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """The entries that the module reads."""
+        return tensordict.select(*(key for key in self._module.in_keys if key in tensordict.keys(True)))
+
+    def predict(self, observation: TensorDictBase, taus: Tensor | None = None) -> Prediction:
+        """The prediction for every action, ``[*B, A, N]``."""
+        tensordict = observation.copy()
+        for stage in self._stages:
+            tensordict = stage(tensordict)
+        value = tensordict.get(self._value_key)
+        return Prediction(value.transpose(-1, -2) if self._is_distributional else value.unsqueeze(-1))
+
+
+def _categorical_head(support: Tensor) -> CategoricalHead:
+    atoms = support.tolist() if support.dim() == 1 else []
+    if len(atoms) < 2:
+        raise ValueError(f"expected a support of at least two atoms, got shape {[*support.shape]}")
+    head = CategoricalHead(None, 1, num_atoms=len(atoms), v_min=atoms[0], v_max=atoms[-1])
+    if not torch.allclose(head.support.to(support), support, atol=1e-4 * abs(atoms[1] - atoms[0])):
+        raise ValueError(f"expected an evenly spaced support, got {atoms}")
+    return head
+
+
+def _refuse_loss_function(loss_function: str | None, network: str) -> None:
+    if loss_function is not None:
+        raise ValueError(f"expected no loss_function for {network}, got {loss_function!r}")

@@ -1,0 +1,95 @@
+"""The multilayer perceptron."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class MLP(nn.Sequential):
+    """Linear layers with activations between them, ``[*B, in]`` → ``[*B, out]``.
+
+    Args:
+        in_features: size of the inputs.
+        out_features: size of the outputs; a sequence is their shape, such as ``(N, A)`` for distributional values.
+        num_cells: sizes of the hidden layers, or one int which is the size of each of ``depth``.
+        depth: number of hidden layers; by default 2, or as many as ``num_cells`` lists.
+        activation_class: made anew for every layer.
+        activation_kwargs: its arguments.
+        activate_last_layer: put an activation after the last layer too.
+        layer_class: ``(in, out, bias=, device=, dtype=)`` → layer, such as ``NoisyLinear``.
+        layer_kwargs: its further arguments.
+        bias: whether layers have a bias.
+        device: of the parameters.
+        dtype: of the parameters.
+
+    Raises:
+        ValueError: sizes below 1, or a depth that disagrees with ``num_cells``.
+
+    >>> MLP(4, 2, num_cells=[16])
+    MLP(
+      (0): Linear(in_features=4, out_features=16, bias=True)
+      (1): ReLU()
+      (2): Linear(in_features=16, out_features=2, bias=True)
+    )
+    >>> MLP(4, (51, 2), num_cells=8, depth=1)(torch.zeros(3, 4)).shape
+    torch.Size([3, 51, 2])
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int | Sequence[int],
+        num_cells: int | Sequence[int] = 64,
+        depth: int | None = None,
+        *,
+        activation_class: Callable[..., nn.Module] = nn.ReLU,
+        activation_kwargs: Mapping[str, Any] | None = None,
+        activate_last_layer: bool = False,
+        layer_class: Callable[..., nn.Module] = nn.Linear,
+        layer_kwargs: Mapping[str, Any] | None = None,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        out_shape = None if isinstance(out_features, int) else tuple(out_features)
+        width = out_features if isinstance(out_features, int) else prod(out_features)
+        sizes = [in_features, *hidden_sizes(num_cells, depth), width]
+        if min(sizes) < 1:
+            raise ValueError(f"expected every layer to have at least 1 feature, got the sizes {sizes}")
+        options = {"bias": bias, "device": device, "dtype": dtype, **(layer_kwargs or {})}
+        layers: list[nn.Module] = []
+        for size_in, size_out in pairwise(sizes):
+            layers += [layer_class(size_in, size_out, **options), activation_class(**(activation_kwargs or {}))]
+        if not activate_last_layer:
+            layers.pop()
+        super().__init__(*layers)
+        self.in_features, self.out_features = in_features, width
+        self.out_shape = out_shape
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Several inputs are joined along the last dimension."""
+        output = super().forward(inputs[0] if len(inputs) == 1 else torch.cat(inputs, -1))
+        return output if self.out_shape is None else output.unflatten(-1, self.out_shape)
+
+
+def hidden_sizes(num_cells: int | Sequence[int], depth: int | None) -> list[int]:
+    """The sizes of the hidden layers.
+
+    Raises:
+        ValueError: the depth disagrees with the list, or is negative.
+
+    >>> hidden_sizes(64, None), hidden_sizes(8, 3), hidden_sizes([32, 16], None)
+    ([64, 64], [8, 8, 8], [32, 16])
+    """
+    if isinstance(num_cells, int):
+        depth = 2 if depth is None else depth
+        if depth < 0:
+            raise ValueError(f"expected depth ≥ 0, got {depth}")
+        return [num_cells] * depth
+    if depth is not None and depth != len(num_cells):
+        raise ValueError(f"expected depth to be the length of num_cells = {list(num_cells)}, got {depth}")
+    return list(num_cells)

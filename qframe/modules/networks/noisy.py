@@ -1,0 +1,118 @@
+"""The noisy linear layer: exploration by learnt noise on the weights."""
+
+import math
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+
+class NoisyLinear(nn.Module):
+    """A linear layer with factorised Gaussian noise, ``y = (μ + σ ⊙ f(ε_out) f(ε_in)ᵀ) x + μ_b + σ_b ⊙ f(ε_out)``.
+
+    See "Noisy Networks for Exploration", Fortunato et al., 2018, equations 10 and 11, ``f(x) = sgn(x)·√|x|``.
+
+    In evaluation mode the mean weights are used. The noise is redrawn by ``reset_noise`` alone, so one network has one
+    noise for a whole batch. It is no buffer: it is in no ``state_dict`` and no target update carries it over. It
+    follows the weights' device and dtype, where it is drawn anew. A copy made by ``deepcopy`` draws its own noise
+    from a stream of its own.
+
+    Args:
+        in_features: size of the inputs.
+        out_features: size of the outputs.
+        bias: whether there is a bias, noisy too.
+        std_init: σ₀, the initial σ times √in_features.
+        device: of the parameters.
+        dtype: of the parameters.
+        seed: of the layer's own noise; None draws one as the parameters are drawn, from torch's default generator.
+
+    >>> layer = NoisyLinear(4, 2)
+    >>> sorted(layer.state_dict())
+    ['bias_mu', 'bias_sigma', 'weight_mu', 'weight_sigma']
+    >>> x = torch.ones(1, 4)
+    >>> before = layer(x)
+    >>> layer.reset_noise()
+    >>> torch.equal(before, layer(x)), torch.equal(layer.eval()(x), layer.eval()(x))
+    (False, True)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        std_init: float = 0.5,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        if std_init < 0:
+            raise ValueError(f"expected std_init ≥ 0, got {std_init}")
+        self.in_features, self.out_features, self.std_init = in_features, out_features, std_init
+        options: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.weight_mu = nn.Parameter(torch.empty(out_features, in_features, **options))
+        self.weight_sigma = nn.Parameter(torch.empty(out_features, in_features, **options))
+        self.register_parameter("bias_mu", nn.Parameter(torch.empty(out_features, **options)) if bias else None)
+        self.register_parameter("bias_sigma", nn.Parameter(torch.empty(out_features, **options)) if bias else None)
+        self.reset_parameters()
+        self._noise = _Noise(in_features, out_features, int(torch.randint(2**62, ())) if seed is None else seed)
+        self.reset_noise()
+
+    def reset_parameters(self) -> None:
+        """Draw the initial μ and set the initial σ; section 3.2 of the paper."""
+        bound = 1 / math.sqrt(self.in_features)
+        for mu, sigma in ((self.weight_mu, self.weight_sigma), (self.bias_mu, self.bias_sigma)):
+            if mu is not None and sigma is not None:
+                nn.init.uniform_(mu, -bound, bound)
+                nn.init.constant_(sigma, self.std_init * bound)
+
+    def reset_noise(self, generator: torch.Generator | None = None) -> None:
+        """Draw new noise, from the given generator or the layer's own stream."""
+        self._noise.draw(self.weight_mu, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[*B, in]`` → ``[*B, out]``."""
+        if not self.training:
+            return linear(x, self.weight_mu, self.bias_mu)
+        noise_in, noise_out = self._noise.input, self._noise.output
+        weight = self.weight_mu + self.weight_sigma * torch.outer(noise_out, noise_in)  # [out, in]
+        bias = None if self.bias_mu is None else self.bias_mu + self.bias_sigma * noise_out
+        return linear(x, weight, bias)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)
+        if (self._noise.input.device, self._noise.input.dtype) != (self.weight_mu.device, self.weight_mu.dtype):
+            self.reset_noise()
+        return self
+
+    def extra_repr(self) -> str:
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias_mu is not None}, "
+            f"std_init={self.std_init}"
+        )
+
+
+class _Noise:
+    """The factors ``f(ε_in)`` and ``f(ε_out)`` and the stream that they come from."""
+
+    def __init__(self, in_features: int, out_features: int, seed: int) -> None:
+        self.sizes = (in_features, out_features)
+        self.seed = seed
+        self.num_copies = 0
+        self.generator = torch.Generator().manual_seed(seed)
+        self.input = self.output = torch.empty(0)
+
+    def draw(self, like: Tensor, generator: torch.Generator | None = None) -> None:
+        generator = self.generator if generator is None else generator
+        number = torch.randn(sum(self.sizes), generator=generator, device=generator.device).to(like.device, like.dtype)
+        self.input, self.output = (number.sign() * number.abs().sqrt()).split(self.sizes)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Noise":
+        self.num_copies += 1
+        mixed = hash((self.seed, self.num_copies)) % 2**62
+        copied = _Noise(*self.sizes, seed=mixed)
+        copied.draw(self.input)
+        return copied

@@ -1,0 +1,164 @@
+"""The two networks that a config chooses from: trunk and head, or a shared trunk with two streams (dueling).
+
+Both are tensordict modules and share one tensor interface, which the loss and the collector use:
+``observe(tensordict)`` picks what the network reads, ``predict(observation, taus)`` gives a ``Prediction``, ``head``
+says what it means, ``action_space`` how actions are written.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from tensordict import TensorDictBase
+from tensordict.nn import TensorDictModuleBase
+from torch import Tensor, nn
+
+from qframe.data.specs_base import DiscreteSpec
+from qframe.functional import dueling
+from qframe.modules.actors import ValueOperator
+from qframe.modules.heads import Head, Prediction
+from qframe.modules.networks.trunks import Trunk
+from qframe.modules.operators import ActorValueOperator
+from qframe.modules.q_value import QValueModule
+from qframe.modules.safe import SafeModule, SafeSequential
+
+MakeHead = Callable[[int, int], Head[Any]]
+
+
+class QNet(TensorDictModuleBase):
+    """A plain Q-network: a trunk that emits features ``[*B, H]``, and the head that owns the last layer.
+
+    Called with a tensordict it reads ``observation`` and writes ``action``, ``action_value`` ``[*B, A]`` and
+    ``chosen_action_value`` ``[*B, 1]``.
+
+    Args:
+        trunk: observation → features ``[*B, H]``.
+        make_head: a head's class, or anything that builds one from ``(features, num_actions)``.
+        spec: the action spec.
+
+    >>> from qframe.data import Categorical
+    >>> from qframe.modules import MLPTrunk, ScalarHead
+    >>> network = QNet(MLPTrunk((4,), num_cells=[16]), ScalarHead, spec=Categorical(2))
+    >>> network.predict(torch.zeros(3, 4)).out.shape
+    torch.Size([3, 2, 1])
+    """
+
+    def __init__(self, trunk: Trunk, make_head: MakeHead, *, spec: DiscreteSpec) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = make_head(trunk.num_features, spec.num_actions)
+        self.q_value = QValueModule(spec=spec)
+        self.in_keys = ["observation"]
+        self.out_keys = list(self.q_value.out_keys)
+
+    @property
+    def action_space(self) -> str:
+        """The canonical name of the action space."""
+        return self.q_value.action_space
+
+    def observe(self, tensordict: TensorDictBase) -> Tensor:
+        """What this network reads from a tensordict."""
+        return tensordict.get("observation")
+
+    def predict(self, observation: Tensor, taus: Tensor | None = None) -> Prediction:
+        """The prediction for every action, ``[*B, …]`` → ``[*B, A, N]``."""
+        return self.head.prediction(self.trunk(observation), taus)
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        value = self.head.value(self.predict(self.observe(tensordict)))
+        return self.q_value(tensordict.set("action_value", value))
+
+
+class SharedTrunk(ActorValueOperator):
+    """The dueling network as a shared trunk with a policy (advantage) stream and a state-value stream.
+
+    ``Q = V + A − mean_a A`` on the raw outputs, for scalar and distributional heads alike. See "Dueling Network
+    Architectures for Deep Reinforcement Learning", Wang et al., 2016, equation 9.
+
+    Called with a tensordict it writes ``hidden``, ``action``, ``action_value``, ``chosen_action_value`` and
+    ``state_value``. ``get_policy_operator()`` acts alone, on advantages, where their order is the order of the action
+    values; for a categorical head it includes the value stream. ``get_value_operator()`` gives the value stream's
+    outputs ``[*B, N]``: V(s), its quantiles, or its logits.
+
+    Args:
+        trunk: observation → features ``[*B, H]``.
+        make_head: a head's class, or anything that builds one from ``(features, num_actions)``: called for the
+            advantages, and with one action for the state value.
+        spec: the action spec.
+        dueling: whether the value stream is part of Q.
+
+    Raises:
+        ValueError: ``dueling=False``: no loss would reach the value stream.
+    """
+
+    def __init__(self, trunk: Trunk, make_head: MakeHead, *, spec: DiscreteSpec, dueling: bool = True) -> None:
+        if not dueling:
+            raise ValueError(
+                "expected dueling=true for a shared trunk under loss=dqn, got false: the value stream would get no "
+                "gradient; set network.dueling=true or choose network=q_net"
+            )
+        head, state_head = make_head(trunk.num_features, spec.num_actions), make_head(trunk.num_features, 1)
+        q_value = QValueModule(spec=spec)
+        stream = _DuelingValue(head, state_head) if head.needs_state_value else _Advantage(head)
+        policy = SafeSequential(SafeModule(stream, in_keys=["hidden"], out_keys=["action_value"]), q_value)
+        super().__init__(
+            SafeModule(trunk, in_keys=["observation"], out_keys=["hidden"]),
+            policy,
+            ValueOperator(_StateValue(state_head), in_keys=["hidden"]),
+        )
+        self.trunk, self.head, self.state_head, self.q_value = trunk, head, state_head, q_value
+
+    @property
+    def action_space(self) -> str:
+        """The canonical name of the action space."""
+        return self.q_value.action_space
+
+    def observe(self, tensordict: TensorDictBase) -> Tensor:
+        """What this network reads from a tensordict."""
+        return tensordict.get("observation")
+
+    def predict(self, observation: Tensor, taus: Tensor | None = None) -> Prediction:
+        """The prediction for every action, ``[*B, …]`` → ``[*B, A, N]``."""
+        return _combine(self.head, self.state_head, self.trunk(observation), taus)
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        hidden = self.trunk(self.observe(tensordict))
+        value = self.head.value(_combine(self.head, self.state_head, hidden))
+        tensordict.set("hidden", hidden)
+        tensordict.set("state_value", self.state_head.prediction(hidden).out.squeeze(-2))
+        return self.q_value(tensordict.set("action_value", value))
+
+
+def _combine(head: Head[Any], state_head: Head[Any], hidden: Tensor, taus: Tensor | None = None) -> Prediction:
+    advantage = head.prediction(hidden, taus)
+    state_value = state_head.prediction(hidden, taus).out.squeeze(-2)  # [*B, N]
+    return Prediction(dueling(state_value, advantage.out), advantage.taus)
+
+
+class _Advantage(nn.Module):
+    """Advantages in place of action values: the same order."""
+
+    def __init__(self, head: Head[Any]) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.head.value(self.head.prediction(hidden))  # [*B, A]
+
+
+class _DuelingValue(nn.Module):
+    def __init__(self, head: Head[Any], state_head: Head[Any]) -> None:
+        super().__init__()
+        self.head, self.state_head = head, state_head
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.head.value(_combine(self.head, self.state_head, hidden))  # [*B, A]
+
+
+class _StateValue(nn.Module):
+    def __init__(self, state_head: Head[Any]) -> None:
+        super().__init__()
+        self.state_head = state_head
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.state_head.prediction(hidden).out.squeeze(-2)  # [*B, N]

@@ -1,0 +1,116 @@
+"""Trunks: from an observation of known shape to features. They emit features; heads own the last layer."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Trunk(nn.Module, ABC):
+    """A module ``[*B, *observation_shape]`` → ``[*B, num_features]``. Its first argument is the observation's shape."""
+
+    num_features: int
+
+    @abstractmethod
+    def forward(self, observation: Tensor) -> Tensor:
+        """Features of a batch of observations."""
+
+
+class MLPTrunk(Trunk):
+    """A multilayer perceptron over the flattened observation, activated after every layer.
+
+    Args:
+        observation_shape: the shape of one observation.
+        num_cells: sizes of the layers.
+        activation: builds one, such as a class of ``torch.nn``.
+        layer_norm: whether each layer is normalised before its activation.
+
+    Raises:
+        ValueError: no layer, or a size below 1.
+
+    >>> MLPTrunk((4,), num_cells=[120, 84])(torch.zeros(2, 4)).shape
+    torch.Size([2, 84])
+    """
+
+    def __init__(
+        self,
+        observation_shape: Sequence[int],
+        *,
+        num_cells: Sequence[int],
+        activation: Callable[[], nn.Module] = nn.ReLU,
+        layer_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        if not num_cells or min(num_cells) < 1:
+            raise ValueError(f"expected num_cells to list at least one positive size, got {list(num_cells)}")
+        self._observation_dims = len(observation_shape)
+        sizes = [max(1, int(torch.Size(observation_shape).numel())), *num_cells]
+        layers: list[nn.Module] = []
+        for size_in, size_out in zip(sizes, sizes[1:], strict=False):
+            norm = [nn.LayerNorm(size_out)] if layer_norm else []
+            layers += [nn.Linear(size_in, size_out), *norm, activation()]
+        self.layers = nn.Sequential(*layers)
+        self.num_features: int = sizes[-1]
+
+    def forward(self, observation: Tensor) -> Tensor:
+        if self._observation_dims != 1:
+            observation = observation.reshape(*observation.shape[: observation.dim() - self._observation_dims], -1)
+        return self.layers(observation.to(self.layers[0].weight.dtype))  # [*B, H]
+
+
+class ConvTrunk(Trunk):
+    """The convolutions of the Nature DQN over ``[C, H, W]`` images of bytes, scaled to [0, 1], then one linear layer.
+
+    See "Human-level control through deep reinforcement learning", Mnih et al., 2015, Methods.
+
+    Args:
+        observation_shape: ``(C, H, W)``.
+        channels: output channels of each convolution.
+        kernels: kernel size of each convolution, in pixels.
+        strides: stride of each convolution, in pixels.
+        num_features: size of the last linear layer.
+
+    Raises:
+        ValueError: the shape is not an image's, the lists differ in length, or the image is too small for them.
+
+    >>> ConvTrunk((4, 84, 84))(torch.zeros(2, 4, 84, 84, dtype=torch.uint8)).shape
+    torch.Size([2, 512])
+    """
+
+    def __init__(
+        self,
+        observation_shape: Sequence[int],
+        *,
+        channels: Sequence[int] = (32, 64, 64),
+        kernels: Sequence[int] = (8, 4, 3),
+        strides: Sequence[int] = (4, 2, 1),
+        num_features: int = 512,
+    ) -> None:
+        super().__init__()
+        if len(observation_shape) != 3:
+            raise ValueError(f"expected images of shape (C, H, W), got {tuple(observation_shape)}; use an MLPTrunk")
+        if not len(channels) == len(kernels) == len(strides):
+            raise ValueError(
+                f"expected as many kernels and strides as channels ({len(channels)}), "
+                f"got {len(kernels)} and {len(strides)}"
+            )
+        in_channels, *size = observation_shape
+        layers: list[nn.Module] = []
+        for out_channels, kernel, stride in zip(channels, kernels, strides, strict=True):
+            size = [(pixels - kernel) // stride + 1 for pixels in size]
+            if min(size) < 1:
+                raise ValueError(f"expected images larger than {tuple(observation_shape)} for kernels {list(kernels)}")
+            layers += [nn.Conv2d(in_channels, out_channels, kernel, stride), nn.ReLU()]
+            in_channels = out_channels
+        self.convolutions = nn.Sequential(*layers)
+        self.linear = nn.Sequential(nn.Linear(in_channels * size[0] * size[1], num_features), nn.ReLU())
+        self.num_features = num_features
+
+    def forward(self, observation: Tensor) -> Tensor:
+        images = observation.reshape(-1, *observation.shape[-3:])
+        scaled = images.to(self.convolutions[0].weight.dtype)
+        if not images.is_floating_point():
+            scaled = scaled / 255
+        features = self.linear(self.convolutions(scaled).flatten(1))
+        return features.reshape(*observation.shape[:-3], self.num_features)  # [*B, H]

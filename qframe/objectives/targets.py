@@ -1,0 +1,143 @@
+"""Updating a target network: now and then as a copy, or a little at every update."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class DelayedLoss(Protocol):
+    """A loss with a target network of its own (``delay_value=True``)."""
+
+    value_network: nn.Module
+    target_value_network: nn.Module
+
+
+class TargetUpdate:
+    """What both ways share: pairs of (target, online) tensors, buffers included, collected once.
+
+    Args:
+        loss: a loss built with ``delay_value=True``.
+
+    Raises:
+        ValueError: the loss has no target network.
+    """
+
+    def __init__(self, loss: DelayedLoss) -> None:
+        if loss.target_value_network is loss.value_network:
+            raise ValueError(
+                f"expected a loss with a target network for {type(self).__name__}, got one without; "
+                "build it with delay_value=True"
+            )
+        self._pairs = list(_pairs(loss.target_value_network, loss.value_network))
+        self._calls = 0
+
+    @torch.no_grad()
+    def _copy(self) -> None:
+        for target, online in self._pairs:
+            target.copy_(online)
+
+    def state_dict(self) -> dict[str, int]:
+        """How often ``step`` was called."""
+        return {"calls": self._calls}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on counting where ``state`` was taken."""
+        self._calls = state["calls"]
+
+
+class HardUpdate(TargetUpdate):
+    """Copy the online network into the target network at calls N, 2N, … of ``step``.
+
+    See "Human-level control through deep reinforcement learning", Mnih et al., 2015, Methods. The seed library
+    copies at call 1 already; here the first copy is at call N.
+
+    Args:
+        loss: a loss built with ``delay_value=True``.
+        value_network_update_interval: N, updates between copies.
+
+    Raises:
+        ValueError: an interval below 1, or a loss without a target network.
+    """
+
+    def __init__(self, loss: DelayedLoss, *, value_network_update_interval: int) -> None:
+        if value_network_update_interval < 1:
+            raise ValueError(
+                f"expected value_network_update_interval of at least 1 update, got {value_network_update_interval}"
+            )
+        super().__init__(loss)
+        self.value_network_update_interval = value_network_update_interval
+
+    def step(self) -> None:
+        """Count one update, and copy when N have passed."""
+        self._calls += 1
+        if self._calls % self.value_network_update_interval == 0:
+            self._copy()
+
+
+class SoftUpdate(TargetUpdate):
+    """Move the target network towards the online network at every call: ``θ⁻ ← θ⁻ + τ · (θ − θ⁻)``.
+
+    See "Continuous control with deep reinforcement learning", Lillicrap et al., 2016, section 3. Integer buffers
+    are copied.
+
+    Args:
+        loss: a loss built with ``delay_value=True``.
+        tau: τ in (0, 1], the share of the online network.
+        eps: 1 − τ; give one of the two.
+
+    Raises:
+        ValueError: both or neither given, or τ outside (0, 1].
+    """
+
+    def __init__(self, loss: DelayedLoss, *, tau: float | None = None, eps: float | None = None) -> None:
+        if (tau is None) == (eps is None):
+            raise ValueError(f"expected one of tau and eps = 1 - tau, got tau={tau} and eps={eps}")
+        self.tau = 1.0 - eps if eps is not None else tau or 0.0
+        if not 0 < self.tau <= 1:
+            raise ValueError(f"expected tau in (0, 1], got {self.tau}")
+        super().__init__(loss)
+        self._mixed = [(t, o) for t, o in self._pairs if t.is_floating_point()]
+        self._pairs = [(t, o) for t, o in self._pairs if not t.is_floating_point()]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move the target network by one update."""
+        self._calls += 1
+        targets, online = ([pair[i] for pair in self._mixed] for i in (0, 1))
+        torch._foreach_lerp_(targets, online, self.tau)
+        self._copy()
+
+
+class NoUpdate:
+    """Nothing to update: for a loss that bootstraps on its online network.
+
+    Args:
+        loss: a loss built with ``delay_value=False``.
+
+    Raises:
+        ValueError: the loss has a target network, which would never move.
+    """
+
+    def __init__(self, loss: DelayedLoss) -> None:
+        if loss.target_value_network is not loss.value_network:
+            raise ValueError(
+                "expected a loss without a target network for NoUpdate, got one with; "
+                "choose target=hard or target=soft, or build the loss with delay_value=False"
+            )
+
+    def step(self) -> None:
+        """Do nothing."""
+
+    def state_dict(self) -> dict[str, int]:
+        """Nothing to keep."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Nothing to take over."""
+
+
+def _pairs(target: nn.Module, online: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
+    yield from zip(target.parameters(), online.parameters(), strict=True)
+    yield from zip(target.buffers(), online.buffers(), strict=True)

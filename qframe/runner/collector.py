@@ -1,0 +1,122 @@
+"""Acting: the collector steps the environments with the exploring policy and hands over what really happened."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tensordict import TensorDict
+from torch import Tensor
+
+from qframe.data.action_space import ActionSpace
+from qframe.envs import Episodes
+from qframe.functional import greedy
+from qframe.modules import EGreedyModule
+from qframe.modules.networks.adapters import Network
+
+
+class EpisodeStatistics:
+    """Returns and lengths of the training episodes that ended since they were last asked for.
+
+    Args:
+        num_envs: E.
+    """
+
+    def __init__(self, num_envs: int) -> None:
+        self._running_return = np.zeros(num_envs)
+        self._running_length = np.zeros(num_envs, dtype=np.int64)
+        self.returns: list[float] = []
+        self.lengths: list[int] = []
+
+    def add(self, reward: NDArray[np.float32], done: NDArray[np.bool_], valid: NDArray[np.bool_] | None) -> None:
+        """Count one step of every environment, ``[E]`` each."""
+        self._running_return += reward if valid is None else reward * valid
+        self._running_length += 1 if valid is None else valid
+        if done.any():
+            self.returns += self._running_return[done].tolist()
+            self.lengths += self._running_length[done].tolist()
+            self._running_return[done] = 0
+            self._running_length[done] = 0
+
+    def take(self) -> tuple[list[float], list[int]]:
+        """The finished episodes' returns and lengths, which are then forgotten."""
+        finished = self.returns, self.lengths
+        self.returns, self.lengths = [], []
+        return finished
+
+
+class Collector:
+    """Steps E environments in lockstep, one transition each.
+
+    Args:
+        envs: the training environments.
+        network: gives action values.
+        exploration: turns greedy actions into behaviour.
+        action_space: turns indices into what the environments take.
+        device: where the network is.
+    """
+
+    def __init__(
+        self,
+        envs: Episodes,
+        network: Network,
+        *,
+        exploration: EGreedyModule,
+        action_space: ActionSpace,
+        device: torch.device,
+    ) -> None:
+        self.envs, self.exploration = envs, exploration
+        self._network, self._action_space, self._device = network, action_space, device
+        self._env_index = torch.arange(envs.num_envs)
+        self.statistics = EpisodeStatistics(envs.num_envs)
+        self._observation: NDArray[Any] | None = None
+
+    @torch.no_grad()
+    def act(self, observation: NDArray[Any]) -> Tensor:
+        """The behaviour policy's actions ``[E]`` for observations ``[E, …]``, on the CPU."""
+        inputs = torch.from_numpy(observation).to(self._device)
+        value = self._network.head.value(self._network.predict(inputs))  # [E, A]
+        return self.exploration.explore(greedy(value).cpu(), None)
+
+    def collect(self) -> TensorDict:
+        """One step of every environment, as the transitions ``[k]`` of those that really stepped."""
+        if self._observation is None:
+            self._observation = self.envs.reset()
+        observation = self._observation
+        action = self.act(observation)
+        step = self.envs.step(self._action_space.to_env(action))
+        self._observation = step.observation
+        done = step.terminated | step.truncated
+        self.statistics.add(step.reward, done, step.valid)
+        transitions = TensorDict(
+            {
+                "observation": torch.from_numpy(observation),
+                "action": action,
+                "env": self._env_index,
+                "next": TensorDict(
+                    {
+                        "observation": torch.from_numpy(step.next_observation),
+                        "reward": torch.from_numpy(step.reward).unsqueeze(-1),
+                        "terminated": torch.from_numpy(step.terminated).unsqueeze(-1),
+                        "truncated": torch.from_numpy(step.truncated).unsqueeze(-1),
+                        "done": torch.from_numpy(done).unsqueeze(-1),
+                    },
+                    [len(done)],
+                ),
+            },
+            [len(done)],
+        )
+        if step.valid is not None:
+            transitions = transitions[torch.from_numpy(step.valid)]
+        self.exploration.step(len(transitions))
+        return transitions
+
+    def state_dict(self) -> dict[str, Any]:
+        """Exploration, and the number of each environment's running episode."""
+        return {"exploration": self.exploration.state_dict(), "episode": self.envs.episode.tolist()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from ``state`` with new episodes in place of those that were running."""
+        self.exploration.load_state_dict(state["exploration"])
+        self.envs.start_at([episode + 1 for episode in state["episode"]])
+        self._observation = None

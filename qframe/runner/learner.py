@@ -1,0 +1,106 @@
+"""Learning: one update is a sample, its loss, a gradient step, the target network, and the new priorities."""
+
+from typing import Any, Protocol
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from qframe.data.action_space import ActionSpace
+from qframe.data.replay import ReplayBuffer
+from qframe.objectives import DQNLoss
+from qframe.runner.optimizer import Optimizer
+
+
+class TargetUpdater(Protocol):
+    """A hard or soft target update."""
+
+    def step(self) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class Learner:
+    """Updates the network from the replay.
+
+    Args:
+        loss: the loss, network inside.
+        replay: where transitions come from and priorities go to.
+        optimizer: takes the gradient step.
+        target_update: moves the target network.
+        action_space: turns stored indices into the layout that the loss documents.
+        device: where the network is.
+    """
+
+    def __init__(
+        self,
+        loss: DQNLoss,
+        replay: ReplayBuffer,
+        *,
+        optimizer: Optimizer,
+        target_update: TargetUpdater,
+        action_space: ActionSpace,
+        device: torch.device,
+    ) -> None:
+        self.loss, self.replay, self.optimizer = loss, replay, optimizer
+        self._target_update, self._action_space, self._device = target_update, action_space, device
+        self.updates = 0
+        self.batch_shape: torch.Size | None = None
+        self._sums: dict[str, Tensor] = {}
+        self._summed = 0
+
+    def update(self) -> None:
+        """One gradient step. Metrics stay tensors: nothing here waits for the device."""
+        batch = self.replay.sample()
+        if self._device.type != "cpu":
+            batch = batch.to(self._device, non_blocking=True)
+        batch.set("action", self._action_space.decode(batch.get("action")))
+        metrics = self.loss(batch)
+        norm = self.optimizer.minimize(metrics.get("loss"))
+        self._target_update.step()
+        self.replay.update_priority(batch.get("index"), batch.get(self.loss.priority_key))
+        self.updates += 1
+        self.batch_shape = batch.batch_size
+        self._add(metrics, norm)
+
+    def _add(self, metrics: TensorDict, grad_norm: Tensor | None) -> None:
+        if grad_norm is not None:
+            metrics.set("grad_norm", grad_norm)
+        for name, value in metrics.items():
+            value = value.detach()
+            self._sums[name] = self._sums[name] + value if self._summed else value
+        self._summed += 1
+
+    def anneal(self, fraction: float) -> None:
+        """Set what changes over the run: the learning rate and the importance exponent."""
+        self.optimizer.anneal(fraction)
+        self.replay.anneal(fraction)
+
+    def take_metrics(self) -> dict[str, float]:
+        """The means of the updates' metrics since they were last asked for, under ``loss/``."""
+        means = {f"loss/{name}": float(total) / self._summed for name, total in self._sums.items() if self._summed}
+        self._sums, self._summed = {}, 0
+        return means
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks, optimizer, target counter, update counter, and the generator that draws quantile levels."""
+        generator = self.loss.generator
+        return {
+            "loss": self.loss.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "target_update": self._target_update.state_dict(),
+            "updates": self.updates,
+            "generator": None if generator is None else generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
+        self.loss.load_state_dict(state["loss"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._target_update.load_state_dict(state["target_update"])
+        self.updates = state["updates"]
+        if state["generator"] is not None:
+            self.loss.generator = torch.Generator(self._device)
+            self.loss.generator.set_state(state["generator"])

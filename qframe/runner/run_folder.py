@@ -1,0 +1,79 @@
+"""The folder of a run: what is written where, whole or not at all."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("qframe", "torch", "tensordict", "hydra-core", "omegaconf", "gymnasium", "numpy", "tensorboard")
+
+
+class RunFolder:
+    """Names and files of one run.
+
+    Args:
+        path: the folder; made when something is written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.manifest = path / "manifest.json"
+        self.metrics = path / "metrics.jsonl"
+        self.summary = path / "summary.json"
+        self.last_checkpoint = path / "checkpoints" / "last.pt"
+        self.best_checkpoint = path / "checkpoints" / "best.pt"
+
+    def write_manifest(self, picked: dict[str, Any]) -> None:
+        """Versions, machine, command and revision, and what ``auto`` picked."""
+        write_json(
+            self.manifest,
+            {
+                "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+                "picked": picked,
+                "versions": {"python": platform.python_version()} | _versions(),
+                "machine": {"platform": platform.platform(), "processor_count": os.cpu_count()},
+                "git": _git_revision(),
+            },
+        )
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """The outcome; ``status`` says whether the run is finished."""
+        write_json(self.summary, summary)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file under a temporary name, then rename it: readers see the old one or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(content, indent=2, default=str) + "\n")
+    temporary.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file, or {} where there is none."""
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _git_revision() -> dict[str, Any] | None:
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return {"revision": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,84 @@
+"""A small configuration folder and a builder to go with it, for the tests of ``config`` and ``cli``."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from qframe.config import build, hydra_app, targets
+from qframe.config.errors import Fault
+from qframe.config.schema import GROUPS
+
+PROVIDED = {"head": frozenset({"num_actions"}), "network": frozenset({"features"})}
+
+FILES = {
+    "train.yaml": "defaults:\n"
+    + "".join(f"  - {group}: default\n" for group in GROUPS)
+    + "  - hydra: default\n  - _self_\n  - experiment: null\n  - sweep: null\n"
+    + "name: toy\nseed: 1\ndevice: cpu\ngamma: 0.99\ntotal_frames: 50_000\n",
+    **{f"{group}/default.yaml": f"# The {group} of the tests\n_target_: toy_parts.Part\n" for group in GROUPS},
+    "env/default.yaml": "_target_: toy_parts.Env\nid: Toy-v0\nnum_envs: 2\nkwargs: {}\n",
+    "env/nameless.yaml": "# Set env.id\n_target_: toy_parts.Env\nid: ???\n",
+    "network/default.yaml": "_target_: toy_parts.Net\ntrunk:\n  _target_: toy_parts.Trunk\n  sizes: [8, 8]\n",
+    "network/deep.yaml": "_target_: toy_parts.Net\ntrunk:\n  _target_: toy_parts.DeepTrunk\n  depth: 3\n",
+    "head/default.yaml": "_target_: toy_parts.Head\nkind: a\n",
+    "head/other.yaml": "_target_: toy_parts.Head\nkind: b\n",
+    "optimizer/default.yaml": "_target_: toy_parts.Optimizer\nalgorithm:\n  _target_: torch.optim.Adam\n  eps: 1e-8\n",
+    "experiment/small.yaml": "# @package _global_\n# A small run\ndefaults:\n  - override /head: other\n"
+    "name: small\ntotal_frames: 1k\n",
+    "sweep/seeds.yaml": "# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n      seed: 1,2\n",
+}
+
+
+class ToyRunner:
+    """Trains in no time: the return is ten times the seed; seed 13 breaks."""
+
+    def __init__(self, config, folder: Path) -> None:
+        self.seed, self.folder = config["seed"], folder
+
+    def run(self) -> dict:
+        if self.seed == 13:
+            raise RuntimeError("thirteen")
+        (self.folder / "config.yaml").write_text("seed: 1\n")
+        return {"status": "finished", "eval_return_mean": 10.0 * self.seed}
+
+
+def check(config) -> list[Fault]:
+    if config["head"]["kind"] == "b" and config["env"]["num_envs"] == 3:
+        return [Fault("head.kind", "expected a with three environments, got 'b'")]
+    return []
+
+
+def build_runner(config, run_dir: Path, *, started=None) -> ToyRunner:
+    if config["seed"] == 12:
+        raise ValueError("expected another seed, got 12")
+    faults = check(config)
+    if faults:
+        raise build.ConfigError(faults)
+    return ToyRunner(config, run_dir)
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The toy world in a folder of its own, which is also the current one."""
+    conf = tmp_path / "conf"
+    for name, text in FILES.items():
+        write(conf / name, text)
+    real = hydra_app.conf_dir()
+    shutil.copytree(real / "hydra", conf / "hydra")
+    monkeypatch.setattr(hydra_app, "conf_dir", lambda: conf)
+    monkeypatch.setattr(targets, "_trusted", ["toy_parts"])
+    monkeypatch.setattr(build, "PROVIDED", PROVIDED)
+    monkeypatch.setattr(build, "check", check)
+    monkeypatch.setattr(build, "build", build_runner)
+    monkeypatch.setattr(build, "describe", lambda config: {"environment": config["env"]["id"], "head": "Head"})
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.chdir(tmp_path)
+    return SimpleNamespace(folder=tmp_path, conf=conf)
+
+
+def write(file: Path, text: str) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return file
