@@ -46,8 +46,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _single(app: Hydra, composition: Composition, job: Job) -> int:
-    if composition.faults:
-        raise ConfigError(composition.faults)
+    swept = composition.hydra.sweeper.get("params")
+    unasked = [Fault("hydra.sweeper.params", f"this config sweeps over {', '.join(swept)}; add -m")] if swept else []
+    if composition.faults or unasked:
+        raise ConfigError([*composition.faults, *unasked])
     faults = build.check(OmegaConf.create(composition.config))
     if faults:
         raise ConfigError(faults)

@@ -72,6 +72,12 @@ def config_file(loader: ConfigLoader, config_path: str) -> Path | None:
     return None
 
 
+def yaml_files(loader: ConfigLoader) -> list[Path]:
+    """All YAML files of qframe's folder and the user's."""
+    folders = [Path(source.path) for source in loader.get_sources() if source.scheme() == "file"]
+    return sorted(file for folder in folders for file in folder.rglob("*.yaml"))
+
+
 def short(path: Path) -> str:
     """The path as a reader at the prompt would write it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,18 +1,19 @@
 """What Hydra says, as faults: a broken file, an option that a file names wrongly, and what it would pass over."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.default_element import DefaultsTreeNode, InputDefault
-from hydra.errors import MissingConfigException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
 from qframe.config.errors import Fault, hint
-from qframe.config.hydra_app import short
+from qframe.config.hydra_app import options, short, yaml_files
 from qframe.config.provenance import file_name
 from qframe.config.targets import trusted
 
@@ -27,15 +28,31 @@ def ignored_options(tree: DefaultsTreeNode | InputDefault, loader: ConfigLoader)
     for child in tree.children or []:
         node = child.node if isinstance(child, DefaultsTreeNode) else child
         if not node.is_virtual() and node.is_deleted() and node.is_optional():
-            faults.append(_no_option(node.get_config_path(), tree.node.get_config_path(), None, loader))
+            faults.append(_no_option(node.get_config_path(), tree.node.get_config_path(), loader))
         faults += ignored_options(child, loader)
     return [fault for fault in faults if not fault.where.startswith("hydra")]
 
 
-def _no_option(config_path: str, parent: str, known: Iterable[str] | None, loader: ConfigLoader) -> Fault:
+def _no_option(config_path: str, parent: str, loader: ConfigLoader) -> Fault:
     group, _, name = config_path.rpartition("/")
-    known = loader.get_group_options(group) if known is None else known
-    return Fault(group, f"unknown option '{name}'; {hint(name, known)}", file_name(loader, parent), unknown=True)
+    files = [short(file) for file in yaml_files(loader) if _chooses(file, group, name)]
+    source = " or ".join(files) or file_name(loader, parent)
+    return Fault(group, f"unknown option '{name}'; {hint(name, options(loader, group))}", source, unknown=True)
+
+
+def _chooses(file: Path, group: str, name: str) -> bool:
+    """Whether the file's defaults list names this option; Hydra tells only which list the group is first named in."""
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    except (MarkedYAMLError, OSError):
+        return False
+    listed = content.get("defaults") if isinstance(content, dict) else None
+    for entry in listed if isinstance(listed, list) else []:
+        for key, value in entry.items() if isinstance(entry, dict) else []:
+            named = str(key).split()[-1].split("@")[0].lstrip("/")  # of "override /head@package"
+            if value == name and (group == named or group.endswith(f"/{named}")):
+                return True
+    return False
 
 
 def composition_fault(error: Exception, loader: ConfigLoader) -> Fault:
@@ -46,8 +63,10 @@ def composition_fault(error: Exception, loader: ConfigLoader) -> Fault:
         return Fault("", f"not valid YAML: {error.problem}", place, unknown=True)
     parent = re.match(r"In '([^']+)'", str(error))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and parent:
-        return _no_option(error.missing_cfg_file, parent[1], error.options, loader)
-    return Fault("", first_line(error), file_name(loader, parent[1]) if parent else "", unknown=True)
+        return _no_option(error.missing_cfg_file, parent[1], loader)
+    known = isinstance(error, HydraException | OmegaConfBaseException)
+    prefix = "" if known else f"Hydra could not compose this ({type(error).__name__}): "
+    return Fault("", prefix + first_line(error), file_name(loader, parent[1]) if parent else "", unknown=True)
 
 
 def first_line(error: BaseException) -> str:
@@ -55,7 +74,8 @@ def first_line(error: BaseException) -> str:
     cause = error.__cause__
     text = f"{error}\n{cause or ''}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    kept = [line for line in lines if not line.startswith(("To append", "full_key", "object_type", "See http"))]
+    noise = ("To append", "full_key", "object_type", "reference_type", "See http")
+    kept = [line.rstrip(".") for line in lines if not line.startswith(noise)]
     return "; ".join(dict.fromkeys(kept[:3])) or type(error).__name__
 
 

@@ -99,7 +99,8 @@ def _parse(text: str, loader: ConfigLoader, faults: list[Fault]) -> Override | N
     try:
         return OverridesParser.create(config_loader=loader).parse_overrides([text])[0]
     except HydraException as error:
-        reason = re.sub(r"\s+", " ", str(error).split("\nSee http")[0]).strip()
+        told = str(error).removeprefix(f"Error parsing override '{text}'").split("\nSee http")[0]
+        reason = re.sub(r"\s+", " ", told).strip()
         message = f"expected key=value or group=option, got '{text}' ({reason}); quote values with special characters"
         faults.append(Fault("", message, SOURCE, unknown=True))
         return None

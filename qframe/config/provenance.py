@@ -24,7 +24,7 @@ def located(
         files: composed files as (``group/option``, package), first to last.
         keys: the places that the command line sets.
     """
-    contents = [(path, _content(loader, path, package)) for path, package in files]
+    contents = [(file_name(loader, path), _content(loader, path, package)) for path, package in files]
     return [fault if fault.source else replace(fault, source=_source(fault.where, contents, keys)) for fault in faults]
 
 

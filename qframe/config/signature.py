@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, is_typeddict
 
-from qframe.config.errors import ConfigError, Fault, hint
+from qframe.config.errors import ConfigError, Fault, hint, nearest
 from qframe.config.numbers import integer
 from qframe.config.parameters import alternatives, parameters, takes_callable, takes_class
 from qframe.config.targets import resolve
@@ -98,11 +98,11 @@ class Checker:
             return self._named(option, value, where)
         if option in SCALARS and not is_node:
             return self._scalar(option, value, where)
-        kind: Any = get_origin(option) or option
-        args = get_args(option)
+        origin, args = get_origin(option), get_args(option)
+        kind: Any = option if origin is None else origin
         if kind is Literal and any(value == choice and type(value) is type(choice) for choice in args):
             return value
-        if _is_enum(kind) and isinstance(value, str) and value in kind.__members__:
+        if _is_enum(option) and isinstance(value, str) and value in option.__members__:
             return value
         if _is_mapping(kind) and isinstance(value, Mapping) and not is_node:
             of = args[1] if len(args) == 2 else Any
@@ -160,10 +160,10 @@ class Checker:
         return name
 
     def _wrong(self, option: Any, value: Any, where: str) -> Any:
-        near = ""
-        if get_origin(option) is Literal and isinstance(value, str):
-            near = f"; {hint(value, map(str, get_args(option)))}"
-        self._fault(where, f"expected {described(option)}, got {shown(value)}{near}")
+        is_choice = get_origin(option) is Literal and isinstance(value, str)
+        close = nearest(value, map(str, get_args(option))) if is_choice else None
+        remedy = f"; nearest is '{close}'" if close else ""
+        self._fault(where, f"expected {described(option)}, got {shown(value)}{remedy}")
         return value
 
     def _fault(self, where: str, message: str, *, unknown: bool = False) -> None:

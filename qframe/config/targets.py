@@ -67,7 +67,7 @@ def resolve(target: str, where: str = "") -> Callable[..., Any]:
     if found is None:
         written = [key for key in dir(holder) if not key.startswith("_") and _is_allowed(getattr(holder, key, None))]
         raise _fault(where, f"'{path}' has no '{name}'; {hint(name, written, f'{path}.')}")
-    if not _is_allowed(found):
+    if not _is_allowed(found) or (inspect.isclass(holder) and not inspect.ismethod(found)):
         raise _refusal(where, target)
     return found
 

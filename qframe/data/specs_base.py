@@ -34,7 +34,7 @@ class TensorSpec(ABC):
 
     def zero(self, batch: Sequence[int] = ()) -> Any:
         """Zeros of the spec's shape and dtype, ``[*batch, *shape]``, whether or not zero is in the domain."""
-        return torch.zeros(*batch, *self.shape, dtype=self.dtype, device=self.device)
+        return torch.zeros((*batch, *self.shape), dtype=self.dtype, device=self.device)
 
     @abstractmethod
     def is_in(self, value: Any) -> bool:

@@ -89,7 +89,7 @@ class Unbounded(TensorSpec):
     def rand(self, batch: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
         """Standard normal numbers; integers are rounded ones."""
         source = self.device if generator is None else generator.device
-        number = torch.randn(*batch, *self.shape, generator=generator, device=source).to(self.device)
+        number = torch.randn((*batch, *self.shape), generator=generator, device=source).to(self.device)
         return (number if self.dtype is not None and self.dtype.is_floating_point else number.round()).to(self.dtype)
 
     def is_in(self, value: Tensor) -> bool:

@@ -19,22 +19,22 @@ class MultiCategorical(DiscreteSpec):
     action_space = "multi-categorical"
 
     def __init__(self, nvec: Iterable[int], *, device: Device | None = None) -> None:
-        self.var_nums: tuple[int, ...] = component_sizes(nvec, "nvec")
-        self.num_actions = sum(self.var_nums)
-        super().__init__((len(self.var_nums),), torch.int64, device)
+        self.sizes = self.var_nums = component_sizes(nvec, "nvec")
+        self.num_actions = sum(self.sizes)
+        super().__init__((len(self.sizes),), torch.int64, device)
 
     def rand(self, batch: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
-        return torch.stack([draw(batch, n, self.device, generator) for n in self.var_nums], -1)  # [*batch, D]
+        return torch.stack([draw(batch, n, self.device, generator) for n in self.sizes], -1)  # [*batch, D]
 
     def is_in(self, value: Tensor) -> bool:
-        sizes = torch.tensor(self.var_nums, device=value.device)
+        sizes = torch.tensor(self.sizes, device=value.device)
         return self._fits(value) and holds((value >= 0) & (value < sizes))
 
     def project(self, value: Tensor) -> Tensor:
-        return to_index(value, torch.tensor(self.var_nums, device=value.device))
+        return to_index(value, torch.tensor(self.sizes, device=value.device))
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({list(self.var_nums)})"
+        return f"{type(self).__name__}({list(self.sizes)})"
 
 
 class MultiOneHot(DiscreteSpec):
@@ -47,26 +47,26 @@ class MultiOneHot(DiscreteSpec):
     action_space = "mult-one-hot"
 
     def __init__(self, nvec: Iterable[int], *, device: Device | None = None) -> None:
-        self.var_nums: tuple[int, ...] = component_sizes(nvec, "nvec")
-        self.num_actions = sum(self.var_nums)
+        self.sizes = self.var_nums = component_sizes(nvec, "nvec")
+        self.num_actions = sum(self.sizes)
         super().__init__((self.num_actions,), torch.int64, device)
 
     def rand(self, batch: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
-        return torch.cat([to_one_hot(draw(batch, n, self.device, generator), n) for n in self.var_nums], -1)
+        return torch.cat([to_one_hot(draw(batch, n, self.device, generator), n) for n in self.sizes], -1)
 
     def is_in(self, value: Tensor) -> bool:
-        return self._fits(value) and all(holds(is_one_hot(part)) for part in value.split(self.var_nums, -1))
+        return self._fits(value) and all(holds(is_one_hot(part)) for part in value.split(self.sizes, -1))
 
     def project(self, value: Tensor) -> Tensor:
         if value.shape[-1:] != self.shape:
             raise ValueError(
                 f"expected the last dimension to be sum(nvec) = {self.num_actions}, got shape {list(value.shape)}"
             )
-        parts = value.split(self.var_nums, -1)
+        parts = value.split(self.sizes, -1)
         return torch.cat([to_one_hot(first_maximum(part), part.shape[-1]) for part in parts], -1)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({list(self.var_nums)})"
+        return f"{type(self).__name__}({list(self.sizes)})"
 
 
 def component_sizes(sizes: Iterable[int], name: str) -> tuple[int, ...]:

@@ -67,22 +67,20 @@ class SeededEpisodes:
 
     def reset(self) -> NDArray[Any]:
         """Start an episode in every environment."""
-        seeds = [self._seed_of(index, int(episode)) for index, episode in enumerate(self.episode)]
-        return _copy(self._envs.reset(seed=seeds)[0])
+        return self._restart(np.ones(self.num_envs, dtype=np.bool_))
 
     def step(self, action: NDArray[Any]) -> Step:
         """Step every environment, and start a new episode where one ended."""
         result, reward, terminated, truncated, _ = self._envs.step(action)
         next_observation = _copy(result)
         done = terminated | truncated
+        self.episode += done
         observation = self._restart(done) if done.any() else next_observation
         return Step(next_observation, reward.astype(np.float32), terminated, truncated, None, observation)
 
     def _restart(self, done: NDArray[np.bool_]) -> NDArray[Any]:
-        self.episode[done] += 1
-        seeds = [
-            self._seed_of(index, int(self.episode[index])) if ended else None for index, ended in enumerate(done)
-        ]
+        """Start a new episode, with its own seed, where ``done``."""
+        seeds: Any = [self._seed_of(i, int(self.episode[i])) if ended else None for i, ended in enumerate(done)]
         return _copy(self._envs.reset(seed=seeds, options={"reset_mask": done})[0])
 
     def close(self) -> None:

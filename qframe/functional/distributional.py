@@ -3,7 +3,6 @@
 Shapes: ``*B`` any batch dimensions, ``N`` atoms of a support or quantiles of a prediction, ``M`` atoms of a target.
 """
 
-import torch
 from torch import Tensor
 
 from qframe.functional.backup import Law

@@ -94,23 +94,24 @@ class ProbabilisticActor(ProbabilisticTensorDictSequential):
         default_interaction_type: InteractionType | str = InteractionType.DETERMINISTIC,
         generator: torch.Generator | None = None,
     ) -> None:
-        out_keys = [ACTION] if out_keys is None else list(out_keys)
+        parameters: Any = in_keys if isinstance(in_keys, dict) else list(in_keys)
+        written: list[Any] = [ACTION] if out_keys is None else list(out_keys)
         sampler = ProbabilisticTensorDictModule(
-            in_keys=in_keys if isinstance(in_keys, dict) else list(in_keys),
-            out_keys=out_keys,
-            distribution_class=distribution_class,
+            in_keys=parameters,
+            out_keys=written,
+            distribution_class=distribution_class,  # pyright: ignore[reportArgumentType] - any callable will do
             distribution_kwargs=distribution_kwargs,
             return_log_prob=return_log_prob,
             log_prob_key=log_prob_key,
-            default_interaction_type=default_interaction_type,
+            default_interaction_type=InteractionType(default_interaction_type),
             generator=generator,
         )
         super().__init__(module, sampler)
         self.spec = spec
         self.safe = safe
-        self._projected = safe_specs(spec, out_keys) if safe else {}
+        self._projected = safe_specs(spec, written) if safe else {}
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Parameters and action, projected where that is asked for."""
         return project_outputs(super().forward(*args, **kwargs), self._projected, self.out_keys)
 

@@ -1,6 +1,7 @@
 """Distributional action values: from log-probabilities over a support to the greedy action."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from tensordict import TensorDictBase
@@ -141,8 +142,9 @@ class DistributionalDQNnet(TensorDictModuleBase):
     ) -> None:
         super().__init__()
         default = ACTION_VALUE if network is None else OBSERVATION
-        self.in_keys = [default] if in_keys is None else list(in_keys)
-        self.out_keys = [ACTION_VALUE] if out_keys is None else list(out_keys)
+        read: list[Any] = [default] if in_keys is None else list(in_keys)
+        written: list[Any] = [ACTION_VALUE] if out_keys is None else list(out_keys)
+        self.in_keys, self.out_keys = read, written
         self.network = network
 
     @dispatch(auto_batch_size=False)
@@ -245,4 +247,4 @@ def _check_log_probs(value: Tensor) -> None:
 
 def _in_transform() -> bool:
     """Whether a transform of ``torch.func`` (vmap, grad, …) is running."""
-    return torch._C._functorch.peek_interpreter_stack() is not None
+    return torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]

@@ -38,10 +38,7 @@ class TanhNormal(distributions.TransformedDistribution):
     @property
     def deterministic_sample(self) -> Tensor:
         """The squashed mean, which is the median, ``[*B, D]``."""
-        action = self.loc
-        for transform in self.transforms:
-            action = transform(action)
-        return action
+        return self.low + (self.high - self.low) * (self.loc.tanh() + 1) / 2
 
     @property
     def mode(self) -> Tensor:

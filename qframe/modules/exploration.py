@@ -88,8 +88,8 @@ class EGreedyModule(TensorDictModuleBase):
         assert isinstance(leaf, DiscreteSpec)
         self.spec: DiscreteSpec = leaf
         self.action_key, self.action_mask_key = action_key, action_mask_key
-        self.in_keys = [action_key] + ([] if action_mask_key is None else [action_mask_key])
-        self.out_keys = [action_key]
+        keys: list[Any] = [action_key] + ([] if action_mask_key is None else [action_mask_key])
+        self.in_keys, self.out_keys = keys, keys[:1]
         self.frames = 0
         self.generator = torch.Generator().manual_seed(seed)
 
@@ -114,7 +114,7 @@ class EGreedyModule(TensorDictModuleBase):
             self._check_mask(mask)
         if not _exploring():
             return tensordict
-        score = 0.5 - torch.rand(*batch, self.spec.num_actions, generator=self.generator)
+        score = 0.5 - torch.rand(*batch, self.spec.num_actions, generator=self.generator, device="cpu")
         random = greedy_action(self.layout, score.to(action.device), mask).to(action.dtype)
         replaced = self._replaced(batch, action.device).reshape(*batch, *[1] * len(self.spec.shape))
         return tensordict.set(self.action_key, torch.where(replaced, random, action))
@@ -134,9 +134,10 @@ class EGreedyModule(TensorDictModuleBase):
         if not _exploring():
             return action
         if mask is None:
-            random = torch.randint(self.spec.num_actions, action.shape, generator=self.generator).to(action.device)
+            random = torch.randint(self.spec.num_actions, action.shape, generator=self.generator, device="cpu")
+            random = random.to(action.device)
         else:
-            score = torch.rand(mask.shape, generator=self.generator).to(mask.device)
+            score = torch.rand(mask.shape, generator=self.generator, device="cpu").to(mask.device)
             random = torch.where(mask, score, -1.0).argmax(-1)  # [E]
         return torch.where(self._replaced(action.shape, action.device), random, action)
 
@@ -151,11 +152,11 @@ class EGreedyModule(TensorDictModuleBase):
 
     def _replaced(self, batch: torch.Size, device: torch.device) -> Tensor:
         """Which environments explore, one draw each."""
-        return (torch.rand(batch, generator=self.generator) < self.epsilon).to(device)
+        return (torch.rand(batch, generator=self.generator, device="cpu") < self.epsilon).to(device)
 
     def _check_mask(self, mask: Tensor) -> None:
         if mask.dtype is not torch.bool:
-            raise TypeError(f"expected a boolean action mask (True = legal), got {mask.dtype}; convert it by mask.bool()")
+            raise TypeError(f"expected a boolean action mask (True = legal), got {mask.dtype}; use mask.bool()")
         if mask.is_meta or self.layout.name == "binary":
             return
         legal = torch.stack([part.any(-1) for part in mask.split(self.layout.sizes(mask.shape[-1]), -1)]).all(0)  # [*B]

@@ -1,6 +1,7 @@
 """From action values to the greedy action: the module that chooses, and a network followed by it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase, dispatch
@@ -59,9 +60,10 @@ class QValueModule(TensorDictModuleBase):
         super().__init__()
         self.action_value_key: NestedKey = ACTION_VALUE if action_value_key is None else action_value_key
         self.action_mask_key = action_mask_key
-        self.in_keys = [self.action_value_key] + ([] if action_mask_key is None else [action_mask_key])
-        self.out_keys = self._named_outputs(out_keys, action_key)
-        self.action_key: NestedKey = self.out_keys[0]
+        read: list[Any] = [self.action_value_key] + ([] if action_mask_key is None else [action_mask_key])
+        written: list[Any] = self._named_outputs(out_keys, action_key)
+        self.in_keys, self.out_keys = read, written
+        self.action_key: NestedKey = written[0]
         self.layout = find_action_space(action_space, spec, var_nums, self.action_key)
         given = action_space if spec is None and isinstance(action_space, TensorSpec) else spec
         self.spec = None if given is None else leaf_spec(given, self.action_key)

@@ -1,7 +1,7 @@
 """Tensordict modules that know the specs of what they write, and can project it into them."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModule, TensorDictModuleBase, TensorDictSequential
@@ -47,7 +47,7 @@ class SafeModule(TensorDictModule):
         self.safe = safe
         self._projected = safe_specs(spec, self.out_keys) if safe else {}
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The module's outputs, projected where that is asked for."""
         return project_outputs(super().forward(*args, **kwargs), self._projected, self.out_keys)
 
@@ -77,7 +77,7 @@ class SafeSequential(TensorDictSequential):
 
     def children_in_order(self) -> list[TensorDictModuleBase]:
         """The modules in the order in which they run."""
-        return list(self._module_iter())
+        return cast(list[TensorDictModuleBase], list(self.module.children()))
 
 
 def safe_specs(spec: TensorSpec | None, out_keys: Sequence[NestedKey]) -> dict[NestedKey, TensorSpec]:
@@ -95,7 +95,7 @@ def safe_specs(spec: TensorSpec | None, out_keys: Sequence[NestedKey]) -> dict[N
     return found
 
 
-def project_outputs(output: Any, specs: dict[NestedKey, TensorSpec], out_keys: Sequence[NestedKey]) -> Any:
+def project_outputs(output: Any, specs: dict[NestedKey, TensorSpec], out_keys: Sequence[Any]) -> Any:
     """A module's output, be it a tensordict, a tensor or a tuple, with its entries projected into their specs."""
     if not specs:
         return output

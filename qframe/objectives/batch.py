@@ -104,7 +104,7 @@ def read_batch(
 
 def time_last(tensordict: TensorDictBase) -> tuple[TensorDictBase, Callable[[Tensor], Tensor]]:
     """The tensordict with a dimension named ``time`` moved last, and what moves a tensor ``[*B]`` back."""
-    names = tensordict.names
+    names: list[str | None] = list(tensordict.names)
     if "time" not in names or names[-1] == "time":
         return tensordict, lambda x: x
     time, last = names.index("time"), len(names) - 1

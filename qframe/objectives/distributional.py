@@ -34,6 +34,6 @@ class DistributionalDQNLoss(DQNLoss):
     ) -> None:
         super().__init__(value_network, delay_value=delay_value, gamma=gamma, reduction=reduction or "mean")
         if not hasattr(self.head, "support"):
-            raise ValueError("expected a network with a support for DistributionalDQNLoss, got one without; use DQNLoss")
+            raise ValueError("expected a network with a support, got one without; use DQNLoss")
         if priority_key is not None:
             self.set_keys(priority=priority_key)

@@ -1,7 +1,7 @@
 """The DQN loss as a module: documented layouts in, the pure loss of ``q_learning`` inside."""
 
 from copy import deepcopy
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -9,11 +9,13 @@ from torch import Tensor, nn
 
 from qframe.data.action_space import encode_action
 from qframe.data.specs import TensorSpec, find_action_space
+from qframe.modules import NoisyLinear
 from qframe.modules.heads import Head
 from qframe.modules.networks.adapters import as_network
 from qframe.objectives.batch import Batch, BatchKeys, NestedKey, next_key, read_batch, time_last
 from qframe.objectives.estimators import ValueEstimator, ValueEstimators, make_estimator
 from qframe.objectives.q_learning import Noise, dqn_loss
+
 
 class DQNLoss(nn.Module):
     """The DQN loss of a value network, for scalar and distributional heads, with any value estimator.
@@ -67,7 +69,7 @@ class DQNLoss(nn.Module):
     ) -> None:
         super().__init__()
         if double_dqn and not delay_value:
-            raise ValueError("expected delay_value=True with double_dqn=True, got False: Double DQN needs a target network")
+            raise ValueError("expected delay_value=True with double_dqn=True, got False: it needs a target network")
         _check_option("reduction", reduction, ("mean", "sum", "none"))
         _check_option("priority", priority, ("td_error", "loss"))
         self.value_network = value_network
@@ -82,8 +84,7 @@ class DQNLoss(nn.Module):
         self.action_space = _agreed_action_space(action_space, self._networks[0].action_space)
         self.keys = BatchKeys()
         self._noisy = [layer for layer in self.modules() if hasattr(layer, "reset_noise")]
-        self.generator: torch.Generator | None = None
-        self._seed = seed
+        self.generator = torch.Generator().manual_seed(seed)
         self.gamma = _checked_gamma(gamma)
         self._hyperparams: dict[str, Any] = {}
         self.make_value_estimator(ValueEstimators.TD0)
@@ -177,7 +178,7 @@ class DQNLoss(nn.Module):
     def _evaluate(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """The reduced loss, the unweighted loss ``[*B]`` and the signed td_error ``[*B]``, the latter two detached."""
         for layer in self._noisy:
-            layer.reset_noise()
+            cast(NoisyLinear, layer).reset_noise()
         online, target = self._networks
         loss, td_error = dqn_loss(
             self.head, online.predict, target.predict, batch, self._draw_noise(batch), self.estimator,
@@ -188,10 +189,9 @@ class DQNLoss(nn.Module):
         return reduced, loss.detach(), td_error
 
     def _draw_noise(self, batch: Batch) -> Noise:
-        device = batch.reward.device
-        if self.generator is None or self.generator.device != device:
-            self.generator = torch.Generator(device).manual_seed(self._seed)
-        return Noise(*(self.head.draw_taus(batch.reward.shape, self.generator, device) for _ in Noise._fields))
+        """Quantile levels for each pass, the same on every device."""
+        drawn = (self.head.draw_taus(batch.reward.shape, self.generator) for _ in Noise._fields)
+        return Noise(*(None if taus is None else taus.to(batch.reward) for taus in drawn))
 
 
 def _frozen_copy(network: nn.Module) -> nn.Module:

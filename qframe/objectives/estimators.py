@@ -7,7 +7,7 @@ dimensions, ``T`` time (the last of them), ``A`` actions.
 from enum import Enum
 from functools import singledispatch
 from inspect import signature
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -25,9 +25,9 @@ class Values(NamedTuple):
 
 
 class Bootstrap(NamedTuple):
-    """Which actions' predictions to bootstrap on, and how. ``index`` None: on all actions, K = A."""
+    """Which next action's prediction to bootstrap on, and how. ``action`` None: on all actions, K = A."""
 
-    index: Tensor | None  # [*B]
+    action: Tensor | None  # [*B], an index
     backup: Backup | LambdaBackup
 
 
@@ -78,8 +78,8 @@ class TDLambda:
 
     def __call__(self, batch: Batch, values: Values) -> Bootstrap:
         trace = torch.where(batch.done, 0.0, torch.full_like(batch.reward, self.lambda_))
-        index = greedy(values.selector, batch.next_mask)  # [*B, T]
-        return Bootstrap(index, LambdaBackup(batch.reward, batch.discount, trace))
+        action = greedy(values.selector, batch.next_mask)  # [*B, T]
+        return Bootstrap(action, LambdaBackup(batch.reward, batch.discount, trace))
 
 
 class TD1(TDLambda):
@@ -139,7 +139,7 @@ def make_estimator(value_type: Any, given: dict[str, Any], kept: dict[str, Any])
         raise ValueError(
             f"expected {known}, or an object with `requires` and `__call__` as a value estimator, got {value_type!r}"
         )
-    return value_type
+    return cast(ValueEstimator, value_type)
 
 
 @make_estimator.register

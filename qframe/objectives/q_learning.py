@@ -44,8 +44,8 @@ def dqn_target(
     now = None
     if "target_now" in estimator.requires:
         now = head.value(target(batch.observation, noise.target))
-    index, backup = estimator(batch, Values(select, value, now))
-    return backup.target(head, bootstrap if index is None else bootstrap.take(index))
+    action, backup = estimator(batch, Values(select, value, now))
+    return backup.target(head, bootstrap if action is None else bootstrap.take(action))
 
 
 def dqn_loss(

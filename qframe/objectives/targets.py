@@ -98,15 +98,15 @@ class SoftUpdate(TargetUpdate):
         if not 0 < self.tau <= 1:
             raise ValueError(f"expected tau in (0, 1], got {self.tau}")
         super().__init__(loss)
-        self._mixed = [(t, o) for t, o in self._pairs if t.is_floating_point()]
+        mixed = [(t, o) for t, o in self._pairs if t.is_floating_point()]
+        self._mixed = [t for t, _ in mixed], [o for _, o in mixed]
         self._pairs = [(t, o) for t, o in self._pairs if not t.is_floating_point()]
 
     @torch.no_grad()
     def step(self) -> None:
         """Move the target network by one update."""
         self._calls += 1
-        targets, online = ([pair[i] for pair in self._mixed] for i in (0, 1))
-        torch._foreach_lerp_(targets, online, self.tau)
+        torch._foreach_lerp_(*self._mixed, self.tau)  # pyright: ignore[reportPrivateImportUsage]
         self._copy()
 
 

@@ -84,7 +84,7 @@ class Collector:
             self._observation = self.envs.reset()
         observation = self._observation
         action = self.act(observation)
-        step = self.envs.step(self._action_space.to_env(action))
+        step = self.envs.step(np.asarray(self._action_space.to_env(action)))
         self._observation = step.observation
         done = step.terminated | step.truncated
         self.statistics.add(step.reward, done, step.valid)

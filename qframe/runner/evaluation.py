@@ -9,7 +9,7 @@ import torch
 from qframe.data.action_space import ActionSpace
 from qframe.envs import GymnasiumEnvs, derive_seed
 from qframe.functional import greedy
-from qframe.modules.networks.adapters import Network
+from qframe.modules.networks.adapters import TrainedNetwork
 
 
 class EvaluationResult(NamedTuple):
@@ -65,16 +65,16 @@ class Evaluation:
         self.every, self.episodes, self.final_episodes = every, episodes, final_episodes
         self._envs, self._action_space, self._seed, self._num_envs = envs, action_space, seed, num_envs
 
-    def periodic(self, network: Network, *, frames: int) -> EvaluationResult:
+    def periodic(self, network: TrainedNetwork, *, frames: int) -> EvaluationResult:
         """The evaluation after ``frames`` frames of training."""
         return self.play(network, episodes=self.episodes, stream=("evaluation", frames))
 
-    def final(self, network: Network) -> EvaluationResult:
+    def final(self, network: TrainedNetwork) -> EvaluationResult:
         """The evaluation at the end, the same episodes for every network it is asked about."""
         return self.play(network, episodes=self.final_episodes, stream=("final",))
 
     @torch.no_grad()
-    def play(self, network: Network, *, episodes: int, stream: tuple[str | int, ...]) -> EvaluationResult:
+    def play(self, network: TrainedNetwork, *, episodes: int, stream: tuple[str | int, ...]) -> EvaluationResult:
         """Greedy episodes with the seeds of a stream; equal streams give equal episodes."""
         num_envs = min(self._num_envs, episodes)
         seed = derive_seed(self._seed, *stream)
@@ -88,7 +88,8 @@ class Evaluation:
         try:
             observation = envs.reset()
             while (counted := running < episodes).any():
-                step = envs.step(self._action_space.to_env(self._greedy(network, observation)))
+                action = self._action_space.to_env(self._greedy(network, observation))
+                step = envs.step(np.asarray(action))
                 observation = step.observation
                 returns[running[counted]] += step.reward[counted]
                 lengths[running[counted]] += 1
@@ -100,7 +101,7 @@ class Evaluation:
         return EvaluationResult(returns.tolist(), lengths.tolist())
 
     @staticmethod
-    def _greedy(network: Network, observation: Any) -> torch.Tensor:
+    def _greedy(network: TrainedNetwork, observation: Any) -> torch.Tensor:
         device = next(iter(network.head.parameters())).device
         value = network.head.value(network.predict(torch.from_numpy(observation).to(device)))
         return greedy(value).cpu()

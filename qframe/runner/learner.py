@@ -69,6 +69,7 @@ class Learner:
         if grad_norm is not None:
             metrics.set("grad_norm", grad_norm)
         for name, value in metrics.items():
+            assert isinstance(value, Tensor)
             value = value.detach()
             self._sums[name] = self._sums[name] + value if self._summed else value
         self._summed += 1
@@ -86,13 +87,12 @@ class Learner:
 
     def state_dict(self) -> dict[str, Any]:
         """Networks, optimizer, target counter, update counter, and the generator that draws quantile levels."""
-        generator = self.loss.generator
         return {
             "loss": self.loss.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "target_update": self._target_update.state_dict(),
             "updates": self.updates,
-            "generator": None if generator is None else generator.get_state(),
+            "generator": self.loss.generator.get_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -101,6 +101,4 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
         self._target_update.load_state_dict(state["target_update"])
         self.updates = state["updates"]
-        if state["generator"] is not None:
-            self.loss.generator = torch.Generator(self._device)
-            self.loss.generator.set_state(state["generator"])
+        self.loss.generator.set_state(state["generator"].cpu())

@@ -3,12 +3,13 @@
 import time
 from collections import deque
 from copy import deepcopy
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
-from torch import nn
 
 from qframe.data.replay import ReplayBuffer
+from qframe.modules.networks.adapters import TrainedNetwork
 from qframe.runner.checkpoint import Checkpoints, load_checkpoint
 from qframe.runner.collector import Collector
 from qframe.runner.evaluation import Evaluation, EvaluationResult
@@ -72,7 +73,8 @@ class Runner:
                 raise ValueError(f"expected {name} of at least {least}, got {number}")
         self.collector, self.learner, self.replay = collector, learner, replay
         self.evaluation, self.checkpoints, self.logger, self.folder = evaluation, checkpoints, logger, folder
-        self.total_frames, self.learning_starts, self.every, self.updates = total_frames, learning_starts, every, updates
+        self.total_frames, self.learning_starts = total_frames, learning_starts
+        self.every, self.updates = every, updates
         self.report = report or SilentReport()
         self.frames = 0
         self._seed, self._hyperparameters = seed, hyperparameters or {}
@@ -84,9 +86,9 @@ class Runner:
         self._mark = (time.monotonic(), 0)
 
     @property
-    def network(self) -> nn.Module:
+    def network(self) -> TrainedNetwork:
         """The online network."""
-        return self.learner.loss.value_network
+        return cast(TrainedNetwork, self.learner.loss.value_network)
 
     def run(self) -> dict[str, Any]:
         """Train to the end and evaluate.
@@ -179,9 +181,8 @@ class Runner:
         """A signal came: save, say how to go on, and leave."""
         self._save()
         self.folder.write_summary({"status": "stopped", **self._progress()})
-        raise Stopped(
-            signal, f"stopped at {self.frames:,} frames with a checkpoint; go on with: qframe resume {self.folder.path}"
-        )
+        go_on = f"qframe resume {_shown(self.folder.path)}"
+        raise Stopped(signal, f"stopped at {self.frames:,} frames with a checkpoint; go on with: {go_on}")
 
     def _finish(self) -> dict[str, Any]:
         """Save, evaluate the best and the last network on the same fresh seeds, and sum up."""
@@ -198,7 +199,22 @@ class Runner:
         scores = {name: summary[name] for name in ("eval_return_mean", "eval_return_last", "frames_per_second")}
         self.logger.log_hyperparameters(self._hyperparameters, scores)
         self.folder.write_summary(summary)
+        self._tell(summary)
         return summary
+
+    def _tell(self, summary: dict[str, Any]) -> None:
+        """The result, where it is, and how to look at it."""
+        self.report.stop()
+        self.report.say(
+            f"eval_return_mean {summary['eval_return_mean']:.1f} ± {summary['eval_return_std']:.1f} over "
+            f"{summary['eval_episodes']} greedy episodes on fresh seeds "
+            f"(best network, of {summary['best_frames']:,} frames; last network {summary['eval_return_last']:.1f})"
+        )
+        self.report.say(
+            f"{summary['frames']:,} frames and {summary['updates']:,} updates in {summary['wall_seconds']:.1f} s"
+        )
+        self.report.say(f"run folder   {_shown(self.folder.path)}")
+        self.report.say(f"TensorBoard  tensorboard --logdir {_shown(self.folder.path)}")
 
     def _progress(self) -> dict[str, Any]:
         """What the summary knows before the final evaluation."""
@@ -238,6 +254,11 @@ class Runner:
         self.learner.load_state_dict(state["learner"])
         self.replay.load_state_dict(state["replay"])
         self.replay.flush()
+
+
+def _shown(path: Path) -> Path:
+    """A path as a user in the current folder would type it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _outcome(best: EvaluationResult, last: EvaluationResult) -> dict[str, Any]:

@@ -1,6 +1,9 @@
-import sys
-from pathlib import Path
+import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "config"))
+from tests.config.toy import enter
 
-from toy import toy  # noqa: E402, F401
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """A small configuration folder and a builder to go with it; the current folder is a temporary one."""
+    return enter(tmp_path, monkeypatch)

@@ -3,6 +3,9 @@ import pytest
 from qframe.config.signature import Checker, described
 from qframe.config.targets import resolve
 
+KEYS = "there are: bias, kind, limit, mode"
+TRUNK = "part.trunk: expected a mapping with _target_ that builds a Trunk"
+
 pytestmark = pytest.mark.usefixtures("toy")
 
 
@@ -35,11 +38,11 @@ def test_an_integer_may_be_written_in_many_ways(written, meant):
         ({"limit": "many"}, "part.limit: expected an integer (as 1000, 1e6, 50k or 1M) or null, got 'many'"),
         ({"bias": 1}, "part.bias: expected true or false, got 1"),
         ({"bias": None}, "part.bias: expected true or false, got null"),
-        ({"kind": "bth"}, "part.kind: expected one of a, b, both, got 'bth'; nearest is 'both' (there are: a, b, both)"),
+        ({"kind": "bth"}, "part.kind: expected one of a, b, both, got 'bth'; nearest is 'both'"),
         ({"kind": 3}, "part.kind: expected one of a, b, both, got 3"),
-        ({"kin": "a"}, "part.kin: unknown key of toy_parts.Head; nearest is 'part.kind' (there are: bias, kind, limit, mode)"),
+        ({"kin": "a"}, f"part.kin: unknown key of toy_parts.Head; nearest is 'part.kind' ({KEYS})"),
         ({"num_actions": 2}, "part.num_actions: this is filled in by qframe, not by the config; remove it"),
-        ({"_partial_": True}, "part._partial_: unknown key of toy_parts.Head; there are: bias, kind, limit, mode"),
+        ({"_partial_": True}, f"part._partial_: unknown key of toy_parts.Head; {KEYS}"),
     ],
 )
 def test_each_wrong_value_is_told_in_one_line(keys, message):
@@ -74,9 +77,9 @@ def test_nested_nodes_and_lists_are_checked_at_their_place():
 @pytest.mark.parametrize(
     ("trunk", "message"),
     [
-        (3, "part.trunk: expected a mapping with _target_ that builds a Trunk, got 3"),
-        ({"sizes": [1]}, "part.trunk: expected a mapping with _target_ that builds a Trunk, got a mapping without _target_"),
-        ({"_target_": "toy_parts.Part"}, "part.trunk: expected a mapping with _target_ that builds a Trunk, got toy_parts.Part"),
+        (3, f"{TRUNK}, got 3"),
+        ({"sizes": [1]}, f"{TRUNK}, got a mapping without _target_"),
+        ({"_target_": "toy_parts.Part"}, f"{TRUNK}, got toy_parts.Part"),
         (
             {"_target_": "toy_parts.Trunk", "activation": "toy_parts.Part"},
             "part.trunk.activation: expected the dotted name of a class under Module, got 'toy_parts.Part'",
@@ -95,7 +98,7 @@ def test_arguments_passed_on_to_a_base_class_are_known():
 
 def test_a_function_that_waits_for_arguments_misses_none():
     algorithm = {"_target_": "torch.optim.Adam", "ep": 1e-8}
-    result, faults = checked({"_target_": "toy_parts.Optimizer", "algorithm": algorithm, "betas": [0.9]})
+    _, faults = checked({"_target_": "toy_parts.Optimizer", "algorithm": algorithm, "betas": [0.9]})
     assert faults[0].startswith("part.algorithm.ep: unknown key of torch.optim.Adam; nearest is 'part.algorithm.eps'")
     assert faults[1:] == ["part.betas: expected a list of 2: a number, a number, got [0.9]"]
     assert checked({"_target_": "toy_parts.Optimizer", "algorithm": {"_target_": "torch.optim.Adam"}})[1] == []

@@ -57,7 +57,7 @@ def test_the_refusal_says_what_is_allowed_and_how_to_trust():
     ("target", "message"),
     [
         ("toy_parts.Hed", "nearest is 'toy_parts.Head'"),
-        ("qframe.functional.actoin.greedy", "nearest is 'qframe.functional.action'"),
+        ("qframe.functional.actoin.greedy", "nearest is 'qframe.functional.greedy'"),
         ("torch.nn.Tanhh", "nearest is 'torch.nn.Tanh"),
         ("toy_parts.Env.from_nam", "nearest is 'toy_parts.Env.from_name'"),
         ("Head", "expected a dotted name such as qframe.modules.MLP, got 'Head'"),

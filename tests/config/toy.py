@@ -9,6 +9,7 @@ import pytest
 from qframe.config import build, hydra_app, targets
 from qframe.config.errors import Fault
 from qframe.config.schema import GROUPS
+from qframe.runner.signals import Stopped
 
 PROVIDED = {"head": frozenset({"num_actions"}), "network": frozenset({"features"})}
 
@@ -32,7 +33,7 @@ FILES = {
 
 
 class ToyRunner:
-    """Trains in no time: the return is ten times the seed; seed 13 breaks."""
+    """Trains in no time: the return is ten times the seed; seed 13 breaks, seed 15 meets a signal."""
 
     def __init__(self, config, folder: Path) -> None:
         self.seed, self.folder = config["seed"], folder
@@ -40,6 +41,8 @@ class ToyRunner:
     def run(self) -> dict:
         if self.seed == 13:
             raise RuntimeError("thirteen")
+        if self.seed == 15:
+            raise Stopped(15, "saved; go on with qframe resume")
         (self.folder / "config.yaml").write_text("seed: 1\n")
         return {"status": "finished", "eval_return_mean": 10.0 * self.seed}
 
@@ -59,9 +62,8 @@ def build_runner(config, run_dir: Path, *, started=None) -> ToyRunner:
     return ToyRunner(config, run_dir)
 
 
-@pytest.fixture
-def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """The toy world in a folder of its own, which is also the current one."""
+def enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Make the toy world in a folder, which becomes the current one."""
     conf = tmp_path / "conf"
     for name, text in FILES.items():
         write(conf / name, text)

@@ -62,8 +62,8 @@ class Head(nn.Module, ABC, Generic[TargetT]):
         """
         return Prediction(self.layer(features).unflatten(-1, (self.num_actions, self.num_outputs)))  # [*B, A, N]
 
-    def draw_taus(self, batch: torch.Size, generator: torch.Generator, device: torch.device) -> Tensor | None:
-        """Random quantile levels for one forward pass over ``batch``, or None for a head that takes none."""
+    def draw_taus(self, batch: torch.Size, generator: torch.Generator) -> Tensor | None:
+        """Random quantile levels ``[*batch, N]`` for one forward pass, on the CPU; None for a head that takes none."""
         return None
 
     @abstractmethod

@@ -30,12 +30,26 @@ class Network(Protocol):
     def predict(self, observation: Any, taus: Tensor | None = None) -> Prediction: ...
 
 
+class TrainedNetwork(Network, Protocol):
+    """A network that is a module itself, as a runner trains and evaluates it."""
+
+    training: bool
+
+    def train(self, mode: bool = True) -> Any: ...
+
+    def eval(self) -> Any: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: Any) -> Any: ...
+
+
 def as_network(module: nn.Module, *, loss_function: str | None = None) -> Network:
     """The module itself if it has the interface, else the module behind an adapter.
 
     Args:
-        module: a ``QNet`` or ``SharedTrunk``; a tensordict module that writes ``action_value`` (scalar ``[*B, A]``,
-            or log-probabilities ``[*B, N, A]`` if it carries a ``support``); or a plain module observation → ``[*B, A]``.
+        module: a ``QNet`` or ``SharedTrunk``; a tensordict module that writes ``action_value`` (scalar ``[*B, A]``, or
+            log-probabilities ``[*B, N, A]`` if it carries a ``support``); or a plain module observation → ``[*B, A]``.
         loss_function: of the scalar head that such a module gets; None is ``l2``.
 
     Raises:

@@ -70,9 +70,9 @@ class MLP(nn.Sequential):
         self.in_features, self.out_features = in_features, width
         self.out_shape = out_shape
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Several inputs are joined along the last dimension."""
-        output = super().forward(inputs[0] if len(inputs) == 1 else torch.cat(inputs, -1))
+    def forward(self, input: Tensor, *others: Tensor) -> Tensor:
+        """Further inputs are joined to the first along the last dimension."""
+        output = super().forward(torch.cat([input, *others], -1) if others else input)
         return output if self.out_shape is None else output.unflatten(-1, self.out_shape)
 
 

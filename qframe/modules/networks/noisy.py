@@ -37,6 +37,9 @@ class NoisyLinear(nn.Module):
     (False, True)
     """
 
+    bias_mu: nn.Parameter | None
+    bias_sigma: nn.Parameter | None
+
     def __init__(
         self,
         in_features: int,
@@ -58,7 +61,7 @@ class NoisyLinear(nn.Module):
         self.register_parameter("bias_mu", nn.Parameter(torch.empty(out_features, **options)) if bias else None)
         self.register_parameter("bias_sigma", nn.Parameter(torch.empty(out_features, **options)) if bias else None)
         self.reset_parameters()
-        self._noise = _Noise(in_features, out_features, int(torch.randint(2**62, ())) if seed is None else seed)
+        self._noise = _Noise(in_features, out_features, _drawn_seed() if seed is None else seed)
         self.reset_noise()
 
     def reset_parameters(self) -> None:
@@ -79,7 +82,9 @@ class NoisyLinear(nn.Module):
             return linear(x, self.weight_mu, self.bias_mu)
         noise_in, noise_out = self._noise.input, self._noise.output
         weight = self.weight_mu + self.weight_sigma * torch.outer(noise_out, noise_in)  # [out, in]
-        bias = None if self.bias_mu is None else self.bias_mu + self.bias_sigma * noise_out
+        bias = self.bias_mu
+        if bias is not None and self.bias_sigma is not None:
+            bias = bias + self.bias_sigma * noise_out
         return linear(x, weight, bias)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
@@ -93,6 +98,10 @@ class NoisyLinear(nn.Module):
             f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias_mu is not None}, "
             f"std_init={self.std_init}"
         )
+
+
+def _drawn_seed() -> int:
+    return int(torch.randint(2**62, (), device="cpu"))
 
 
 class _Noise:

@@ -8,7 +8,6 @@ says what it means, ``action_space`` how actions are written.
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torch import Tensor, nn
@@ -36,6 +35,7 @@ class QNet(TensorDictModuleBase):
         make_head: a head's class, or anything that builds one from ``(features, num_actions)``.
         spec: the action spec.
 
+    >>> import torch
     >>> from qframe.data import Categorical
     >>> from qframe.modules import MLPTrunk, ScalarHead
     >>> network = QNet(MLPTrunk((4,), num_cells=[16]), ScalarHead, spec=Categorical(2))
@@ -121,7 +121,9 @@ class SharedTrunk(ActorValueOperator):
         """The prediction for every action, ``[*B, …]`` → ``[*B, A, N]``."""
         return _combine(self.head, self.state_head, self.trunk(observation), taus)
 
-    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+    def forward(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self, tensordict: TensorDictBase
+    ) -> TensorDictBase:
         hidden = self.trunk(self.observe(tensordict))
         value = self.head.value(_combine(self.head, self.state_head, hidden))
         tensordict.set("hidden", hidden)

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,11 @@ class Trunk(nn.Module, ABC):
     """A module ``[*B, *observation_shape]`` → ``[*B, num_features]``. Its first argument is the observation's shape."""
 
     num_features: int
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """The dtype of the parameters, which observations are converted to."""
+        return next(self.parameters()).dtype
 
     @abstractmethod
     def forward(self, observation: Tensor) -> Tensor:
@@ -47,7 +53,7 @@ class MLPTrunk(Trunk):
         self._observation_dims = len(observation_shape)
         sizes = [max(1, int(torch.Size(observation_shape).numel())), *num_cells]
         layers: list[nn.Module] = []
-        for size_in, size_out in zip(sizes, sizes[1:], strict=False):
+        for size_in, size_out in pairwise(sizes):
             norm = [nn.LayerNorm(size_out)] if layer_norm else []
             layers += [nn.Linear(size_in, size_out), *norm, activation()]
         self.layers = nn.Sequential(*layers)
@@ -56,7 +62,7 @@ class MLPTrunk(Trunk):
     def forward(self, observation: Tensor) -> Tensor:
         if self._observation_dims != 1:
             observation = observation.reshape(*observation.shape[: observation.dim() - self._observation_dims], -1)
-        return self.layers(observation.to(self.layers[0].weight.dtype))  # [*B, H]
+        return self.layers(observation.to(self._dtype))  # [*B, H]
 
 
 class ConvTrunk(Trunk):
@@ -109,7 +115,7 @@ class ConvTrunk(Trunk):
 
     def forward(self, observation: Tensor) -> Tensor:
         images = observation.reshape(-1, *observation.shape[-3:])
-        scaled = images.to(self.convolutions[0].weight.dtype)
+        scaled = images.to(self._dtype)
         if not images.is_floating_point():
             scaled = scaled / 255
         features = self.linear(self.convolutions(scaled).flatten(1))

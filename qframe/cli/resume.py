@@ -1,0 +1,43 @@
+"""``qframe resume RUN``: go on with a run from its last checkpoint, in its own folder."""
+
+import argparse
+from pathlib import Path
+
+from qframe.cli.arguments import apply_trust
+from qframe.cli.run_folder import checkpoint, open_run, saved_config
+from qframe.config import build
+from qframe.config.errors import UserError
+from qframe.runner.run_folder import read_json
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The run, and what is to be different from now on."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="key=value, as total_frames=100k")
+    text = "a package that _target_ may name besides qframe, torch.nn and torch.optim; may be repeated"
+    parser.add_argument("--trust", action="append", default=[], metavar="PREFIX", help=text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Load the checkpoint into the same parts and train on.
+
+    Raises:
+        UserError: no run, no checkpoint, a run that is finished, or a change that does not fit the checkpoint.
+    """
+    apply_trust(arguments.trust)
+    folder = open_run(arguments.run)
+    config = saved_config(folder, arguments.overrides)
+    state = checkpoint(folder.last_checkpoint)
+    if state["frames"] >= config.total_frames:
+        status = read_json(folder.summary).get("status", "unknown")
+        raise UserError(
+            f"expected a run with frames left, got {arguments.run} at {state['frames']:,} of {config.total_frames:,} "
+            f"(status {status}); to train on, add total_frames={2 * state['frames']}"
+        )
+    runner = build.build(config, folder.path, started=arguments.started)
+    try:
+        runner.load_state_dict(state)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise UserError(f"expected a checkpoint that fits the config, got: {error}; undo what was changed") from error
+    runner.run()
+    return 0

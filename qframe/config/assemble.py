@@ -1,0 +1,133 @@
+"""Building the parts of a config one after another: which part is given what, and every fault on the way."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from gymnasium import spaces
+
+from qframe.config.combinations import Parts, refused
+from qframe.config.errors import ConfigError, Fault
+from qframe.config.targets import instantiate
+from qframe.data import ActionSpace
+from qframe.envs import GymnasiumEnvs, derive_seed
+from qframe.objectives import DQNLoss
+
+PROVIDED: dict[str, frozenset[str]] = {
+    "action_space": frozenset({"space"}),
+    "network": frozenset({"make_head", "spec"}),
+    "network.trunk": frozenset({"observation_shape"}),
+    "head": frozenset({"features", "num_actions"}),
+    "loss": frozenset({"value_network", "action_space", "gamma", "seed"}),
+    "target": frozenset({"loss"}),
+    "replay": frozenset({"gamma", "num_envs", "seed"}),
+    "exploration": frozenset({"spec", "seed"}),
+    "collector": frozenset({"envs", "network", "exploration", "action_space", "device"}),
+    "optimizer": frozenset({"parameters"}),
+    "optimizer.algorithm": frozenset({"params", "lr"}),
+    "runner": frozenset(
+        {
+            "collector", "learner", "replay", "evaluation", "checkpoints", "logger", "folder", "total_frames", "seed",
+            "report", "hyperparameters", "started",
+        }
+    ),
+    "evaluation": frozenset({"envs", "action_space", "seed"}),
+}
+"""Constructor parameters that the builder fills in, by place: they do not stand in a config."""
+
+
+class Assembly:
+    """Builds parts one after another and keeps the faults, so that all are told at once."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config = config
+        self.faults: list[Fault] = []
+        self.device = pick_device(config["device"])
+
+    def part(self, group: str, *ingredients: Any, node: Mapping[str, Any] | None = None, **provided: Any) -> Any:
+        """The part that a group describes; None where it is refused or an ingredient was."""
+        if any(ingredient is None for ingredient in (*ingredients, *provided.values())):
+            return None
+        try:
+            return instantiate(node or self.config[group], *ingredients, where=group, **provided)
+        except ConfigError as error:
+            self.faults += error.faults
+            return None
+
+    def parts(self) -> Parts:
+        """Every part that needs no run folder. One that could not be built, or lacks an ingredient, is None."""
+        config, seed = self.config, self.config["seed"]
+        envs = self.part("env")
+        action_space = self.part("action_space", envs and envs.action_space)
+        loss = self._loss(envs, action_space)
+        replay = self.part(
+            "replay",
+            gamma=config["gamma"],
+            num_envs=envs and envs.num_envs,
+            seed=derive_seed(seed, "replay"),
+        )
+        parts = Parts(
+            envs=envs,
+            action_space=action_space,
+            loss=loss,  # pyright: ignore[reportArgumentType]  # None comes with a fault, and is not given out
+            target_update=self.part("target", loss),
+            replay=replay,
+            exploration=self.part(
+                "exploration", action_space and action_space.spec, seed=derive_seed(seed, "exploration")
+            ),
+            optimizer=self.part("optimizer", loss and list(loss.value_network.parameters())),
+            evaluation=self.part("evaluation", envs, action_space, seed=seed),
+            checkpoints=self.part("checkpoint"),
+            logger=self.part("logger"),
+        )
+        if not self.faults:
+            self.faults += refused(parts, config)
+        return parts
+
+    def _loss(self, envs: GymnasiumEnvs | None, action_space: ActionSpace | None) -> DQNLoss | None:
+        """The network, seeded on its own, inside its loss."""
+        if envs is None or action_space is None:
+            return None
+        config = self.config
+        shape = self._observation_shape(envs)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(config["seed"], "network"))
+            trunk = self.part("network.trunk", shape, node=config["network"].get("trunk", {}))
+            rest = {key: value for key, value in config["network"].items() if key != "trunk"}
+            network = self.part("network", trunk, self._make_head, node=rest, spec=action_space.spec)
+        if network is None:
+            return None
+        loss = self.part(
+            "loss",
+            network.to(self.device),
+            action_space=action_space.spec,
+            gamma=config["gamma"],
+            seed=derive_seed(config["seed"], "noise"),
+        )
+        estimator = self.part("estimator")
+        if loss is None or estimator is None:
+            return None
+        try:
+            loss.make_value_estimator(estimator)
+        except ValueError as error:
+            self.faults.append(Fault("estimator", str(error)))
+        return loss.to(self.device)
+
+    def _make_head(self, features: int, num_actions: int) -> Any:
+        return instantiate(self.config["head"], features, num_actions, where="head")
+
+    def _observation_shape(self, envs: GymnasiumEnvs) -> tuple[int, ...] | None:
+        space = envs.observation_space
+        if isinstance(space, spaces.Box):
+            return space.shape
+        self.faults.append(
+            Fault("env", f"expected {envs.id} to have Box observations, got {space}; wrap it so that it gives an array")
+        )
+        return None
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name; ``auto`` is CUDA where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)

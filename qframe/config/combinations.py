@@ -1,0 +1,93 @@
+"""Combinations of sound parts that do not go together, and why. The README's table of refusals lists the same rows."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from qframe.config.errors import Fault
+from qframe.data import ActionSpace
+from qframe.data.replay import ReplayBuffer
+from qframe.envs import GymnasiumEnvs
+from qframe.objectives import DQNLoss
+
+
+class Parts(NamedTuple):
+    """What is built before a run exists."""
+
+    envs: GymnasiumEnvs
+    action_space: ActionSpace
+    loss: DQNLoss
+    target_update: Any
+    replay: ReplayBuffer
+    exploration: Any
+    optimizer: Any
+    evaluation: Any
+    checkpoints: Any
+    logger: Any
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One combination that is refused.
+
+    Args:
+        what: the combination, as a row of the README's table.
+        where: the key that the message is about.
+        message: expected, got, remedy; None where the parts go together.
+    """
+
+    what: str
+    where: str
+    message: Callable[[Parts, Mapping[str, Any]], str | None]
+
+
+def refused(parts: Parts, config: Mapping[str, Any]) -> list[Fault]:
+    """A fault for every refused combination among the parts."""
+    found = ((refusal.where, refusal.message(parts, config)) for refusal in REFUSALS)
+    return [Fault(where, message) for where, message in found if message is not None]
+
+
+def _slice_length(parts: Parts) -> int | None:
+    return getattr(parts.replay, "slice_length", None)
+
+
+def _over_time(parts: Parts) -> bool:
+    return "time" in parts.loss.estimator.requires
+
+
+def _lambda_with_n_step(parts: Parts, config: Mapping[str, Any]) -> str | None:
+    n_step = getattr(parts.replay, "n_step", 1)
+    if not _over_time(parts) or n_step == 1:
+        return None
+    name = type(parts.loss.estimator).__name__
+    return f"expected 1 with {name}, which weighs all horizons itself, got {n_step}; use replay=slices"
+
+
+def _time_without_slices(parts: Parts, config: Mapping[str, Any]) -> str | None:
+    if not _over_time(parts) or _slice_length(parts) is not None:
+        return None
+    name = type(parts.loss.estimator).__name__
+    return f"expected slices for {name}, which runs along time, got {type(parts.replay).__name__}; use replay=slices"
+
+
+def _never_learns(parts: Parts, config: Mapping[str, Any]) -> str | None:
+    starts, total = config["runner"].get("learning_starts", 0), config["total_frames"]
+    if starts < total:
+        return None
+    return f"expected fewer than total_frames={total}, got {starts}: nothing would be learnt"
+
+
+def _starts_before_a_slice(parts: Parts, config: Mapping[str, Any]) -> str | None:
+    length, starts = _slice_length(parts), config["runner"].get("learning_starts", 0)
+    needed = (length or 0) * parts.envs.num_envs
+    if starts >= needed:
+        return None
+    return f"expected at least {needed} frames, so that every environment holds a slice of {length}, got {starts}"
+
+
+REFUSALS: tuple[Refusal, ...] = (
+    Refusal("an estimator over time (td1, td_lambda) with n-step replay", "replay.n_step", _lambda_with_n_step),
+    Refusal("an estimator over time (td1, td_lambda) without replay=slices", "replay", _time_without_slices),
+    Refusal("learning that starts after the last frame", "runner.learning_starts", _never_learns),
+    Refusal("learning that starts before a slice is full", "runner.learning_starts", _starts_before_a_slice),
+)

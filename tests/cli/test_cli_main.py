@@ -1,0 +1,97 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import qframe
+from qframe.cli import main as cli
+from qframe.cli.main import main
+
+
+def test_help_and_version(capsys):
+    assert main(["--help"]) == 0
+    assert "train" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"qframe {qframe.__version__}\n"
+    assert main([]) == 2
+    assert main(["list", "--help"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian"], "qframe: unknown command 'trian'; nearest is 'train' (there are: check, "),
+        (["--verson"], "qframe: unknown command '--verson'; nearest is '--version' (there are: --help, --version)\n"),
+        (["list", "--config-di", "x"], "qframe: unknown argument '--config-di'; nearest is '--config-dir'"),
+        (["list", "a", "b"], "qframe: unknown argument 'b'; see qframe list --help\n"),
+        (["list", "--config-dir"], "qframe: argument --config-dir: expected one argument; see qframe list --help\n"),
+    ],
+)
+def test_a_mistyped_word_exits_2_with_the_nearest(words, message, capsys):
+    assert main(words) == 2
+    assert capsys.readouterr().err.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "text"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (RuntimeError("broken"), 1, "this is a fault of qframe: please report"),
+        (SystemExit(143), 143, ""),
+        (type("Stopped", (Exception,), {"exit_status": 143})("saved"), 143, "qframe: saved"),
+    ],
+)
+def test_what_a_command_raises_becomes_an_exit_status(error, status, text, monkeypatch, capsys):
+    def dispatch(words, started):
+        raise error
+
+    monkeypatch.setattr(cli, "_dispatch", dispatch)
+    assert main(["train"]) == status
+    printed = capsys.readouterr().err
+    assert text in printed
+    assert ("Traceback" in printed) == (status == 1)
+
+
+def test_help_imports_neither_torch_nor_hydra():
+    code = "import sys; from qframe.cli import main; main.main(['-h']); print({'torch', 'hydra'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("set()\n")
+
+
+def test_the_script_is_the_train_command():
+    script = Path(qframe.__file__).parents[1] / "scripts" / "train.py"
+    done = subprocess.run([sys.executable, str(script), "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: qframe train")
+
+
+def test_list_shows_groups_options_and_their_first_comment(toy, capsys):
+    assert main(["list"]) == 0
+    listed = capsys.readouterr().out
+    assert "logger\n  default   The logger of the tests\nloss\n" in listed
+    assert "hydra" not in listed
+    assert main(["list", "experiment"]) == 0
+    assert capsys.readouterr().out == "experiment\n  small  A small run\n"
+
+
+def test_list_of_an_unknown_group_exits_2(toy, capsys):
+    assert main(["list", "experimnt"]) == 2
+    assert capsys.readouterr().err.startswith("qframe: experimnt: unknown group; nearest is 'experiment'")
+
+
+def test_check_tells_what_would_be_trained(toy, capsys):
+    assert main(["check"]) == 0
+    assert capsys.readouterr().out == "environment  Toy-v0\nhead         Head\nno faults found\n"
+
+
+def test_check_tells_all_faults_at_once(toy, capsys):
+    assert main(["check", "env.num_env=4", "seed=-1", "head=othr"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.splitlines()[0] == "qframe: 3 faults in the configuration"
+    assert len(captured.err.splitlines()) == 4
+    assert captured.out == ""
+
+
+def test_check_tells_what_only_building_shows(toy, capsys):
+    assert main(["check", "head=other", "env.num_envs=3"]) == 2
+    assert capsys.readouterr().err == "qframe: head.kind: expected a with three environments, got 'b'\n"

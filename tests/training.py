@@ -1,0 +1,66 @@
+"""A run composed by hand from the library's parts, small enough for a test."""
+
+from pathlib import Path
+
+import torch
+
+from qframe.data import ReplayBuffer, make_action_space
+from qframe.envs import GymnasiumEnvs
+from qframe.modules import EGreedyModule, MLPTrunk, QNet, ScalarHead
+from qframe.objectives import DQNLoss, SoftUpdate
+from qframe.runner import Checkpoints, Collector, Evaluation, Learner, Logger, Optimizer, Runner, RunFolder
+
+CPU = torch.device("cpu")
+
+
+def make_runner(
+    folder: Path,
+    env: str,
+    *,
+    head=ScalarHead,
+    network=QNet,
+    replay=ReplayBuffer,
+    replay_options=None,
+    estimator="TD0",
+    gamma=0.9,
+    total_frames=1500,
+    num_envs=4,
+    vectorization="sync",
+    seed=0,
+    lr=3e-3,
+    tau=0.05,
+    evaluate_every=10_000,
+    **runner_options,
+):
+    torch.manual_seed(seed)
+    envs = GymnasiumEnvs(env, num_envs=num_envs, vectorization=vectorization)
+    space = make_action_space(envs.action_space, encoding="auto")
+    trunk = MLPTrunk(envs.observation_space.shape, num_cells=[32])
+    loss = DQNLoss(network(trunk, head, spec=space.spec), delay_value=True, gamma=gamma)
+    loss.make_value_estimator(estimator)
+    buffer = replay(2000, 32, gamma=gamma, num_envs=num_envs, **(replay_options or {}))
+    exploration = EGreedyModule(space.spec, 1.0, 0.2, total_frames // 2)
+    options = {"learning_starts": 100, "every": 4, "updates": 2} | runner_options
+    return Runner(
+        collector=Collector(
+            envs.make(seed), loss.value_network, exploration=exploration, action_space=space, device=CPU
+        ),
+        learner=Learner(
+            loss,
+            buffer,
+            optimizer=Optimizer(loss.value_network.parameters(), torch.optim.Adam, lr=lr),
+            target_update=SoftUpdate(loss, tau=tau),
+            action_space=space,
+            device=CPU,
+        ),
+        replay=buffer,
+        evaluation=Evaluation(
+            envs, space, seed=seed, every=evaluate_every, episodes=4, final_episodes=6, num_envs=3
+        ),
+        checkpoints=Checkpoints(every=500),
+        logger=Logger(every=500, tensorboard=False),
+        folder=RunFolder(folder),
+        total_frames=total_frames,
+        seed=seed,
+        **options,
+    )
