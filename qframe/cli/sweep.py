@@ -14,7 +14,7 @@ from qframe.config import build
 from qframe.config.compose import Composition, composed
 from qframe.config.errors import ConfigError, Fault
 from qframe.config.hydra_app import CONFIG_NAME, short
-from qframe.config.overrides import jobs
+from qframe.config.overrides import jobs, pinned_folder
 from qframe.runner.run_folder import read_json
 
 
@@ -35,9 +35,8 @@ def sweep(app: Hydra, composition: Composition, texts: list[str], job: Job, fold
         ConfigError: a key or option is unknown in some job, or every job has faults.
     """
     _check(app, composition, texts)
-    pinned = f"hydra.sweep.dir='{folder}'" if "'" not in str(folder) else f'hydra.sweep.dir="{folder}"'
     try:
-        app.multirun(CONFIG_NAME, job, [*composition.overrides, pinned, "hydra.mode=MULTIRUN"])
+        app.multirun(CONFIG_NAME, job, [*composition.overrides, pinned_folder("sweep", folder), "hydra.mode=MULTIRUN"])
     finally:
         summaries = _summaries(folder)
         if summaries:
@@ -57,7 +56,7 @@ def _check(app: Hydra, composition: Composition, texts: list[str]) -> None:
     faults_of_jobs: list[list[Fault]] = []
     for overrides in jobs(texts, listed, loader):
         faults_of_jobs.append(composed(loader, overrides, build.PROVIDED).faults)
-    every = [*composition.faults, *(fault for faults in faults_of_jobs for fault in faults)]
+    every = [fault for faults in faults_of_jobs for fault in faults]
     unknown = [fault for fault in every if fault.unknown]
     if unknown or all(faults_of_jobs):
         raise ConfigError(unknown or every)

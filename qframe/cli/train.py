@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 from hydra._internal.hydra import Hydra
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -16,6 +15,7 @@ from qframe.config import build
 from qframe.config.compose import Composition, composed
 from qframe.config.errors import ConfigError, Fault, UserError
 from qframe.config.hydra_app import CONFIG_NAME, hydra_app
+from qframe.config.overrides import pinned_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,15 +54,10 @@ def _single(app: Hydra, composition: Composition, job: Job) -> int:
     if faults:
         raise ConfigError(faults)
     folder = _folder(composition, "run")
-    app.run(CONFIG_NAME, job, [*composition.overrides, folder_override("run", folder), "hydra.mode=RUN"])
+    app.run(CONFIG_NAME, job, [*composition.overrides, pinned_folder("run", folder), "hydra.mode=RUN"])
     if job.error is not None:
         raise job.error
     return 0
-
-
-def folder_override(kind: str, folder: Path) -> str:
-    """The override that pins the folder, so that what was checked is what is written to."""
-    return f"hydra.{kind}.dir={QuotedString(str(folder), Quote.single).with_quotes()}"
 
 
 def _folder(composition: Composition, kind: str) -> Path:

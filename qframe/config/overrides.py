@@ -8,17 +8,18 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.override_parser.types import IntervalSweep, Override, Quote, QuotedString
 from hydra.errors import HydraException
 
 from qframe.config.errors import Fault, hint
 from qframe.config.hydra_app import groups, options
 
 SOURCE = "command line"
-MOST_JOBS = 200  # a larger sweep is checked value by value, not combination by combination
+MOST_JOBS = 100  # a larger sweep is checked value by value, not combination by combination
 
 
 @dataclass
@@ -83,7 +84,9 @@ def jobs(texts: Iterable[str], params: Sequence[str], loader: ConfigLoader) -> I
     values: dict[str, list[str]] = {}
     for text in (*params, *texts):
         override = _parse(text, loader, [])
-        if override is not None:
+        if override is None:
+            values[text] = [text]
+        else:
             values[override.get_key_element().lstrip("+")] = _values(override, text)
     combinations = 1
     for choices in values.values():
@@ -93,6 +96,11 @@ def jobs(texts: Iterable[str], params: Sequence[str], loader: ConfigLoader) -> I
     else:
         for index in range(max(map(len, values.values()))):
             yield [choices[min(index, len(choices) - 1)] for choices in values.values()]
+
+
+def pinned_folder(kind: str, folder: Path) -> str:
+    """The override that fixes the folder of a ``run`` or ``sweep``: what was checked is what is written to."""
+    return f"hydra.{kind}.dir={QuotedString(str(folder), Quote.single).with_quotes()}"
 
 
 def _parse(text: str, loader: ConfigLoader, faults: list[Fault]) -> Override | None:

@@ -1,7 +1,7 @@
 """Where in the YAML files a value stands, so that a fault can name the file."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from qframe.config.overrides import SOURCE
 
 
 def located(
-    faults: Iterable[Fault], loader: ConfigLoader, files: Collection[tuple[str, str]], keys: Collection[str]
+    faults: Collection[Fault], loader: ConfigLoader, files: Collection[tuple[str, str]], keys: Collection[str]
 ) -> list[Fault]:
     """The faults, each with its source: the command line, or the last file that sets the value.
 
@@ -24,6 +24,8 @@ def located(
         files: composed files as (``group/option``, package), first to last.
         keys: the places that the command line sets.
     """
+    if not faults:
+        return []
     contents = [(file_name(loader, path), _content(loader, path, package)) for path, package in files]
     return [fault if fault.source else replace(fault, source=_source(fault.where, contents, keys)) for fault in faults]
 

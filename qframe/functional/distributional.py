@@ -23,6 +23,7 @@ def categorical_projection(law: Law, v_min: float, v_max: float, num_atoms: int)
     Returns:
         The probabilities of the N atoms, ``[*B, N]``.
 
+    >>> import torch
     >>> law = Law(torch.tensor([0.25, 9.0]), torch.tensor([0.5, 0.5]))
     >>> categorical_projection(law, v_min=-1.0, v_max=1.0, num_atoms=3)
     tensor([0.0000, 0.3750, 0.6250])
@@ -49,6 +50,7 @@ def categorical_cross_entropy(logits: Tensor, target_probs: Tensor) -> Tensor:
     Returns:
         ``[*B]``.
 
+    >>> import torch
     >>> categorical_cross_entropy(torch.zeros(4), torch.tensor([1.0, 0.0, 0.0, 0.0]))
     tensor(1.3863)
     """
@@ -69,6 +71,7 @@ def quantile_huber(quantiles: Tensor, taus: Tensor, target: Law, threshold: floa
     Returns:
         Summed over predicted quantiles, averaged over the target's atoms, ``[*B]``.
 
+    >>> import torch
     >>> target = Law(torch.tensor([1.0]), torch.tensor([1.0]))
     >>> quantile_huber(torch.tensor([0.0, 3.0]), torch.tensor([0.25, 0.75]), target)
     tensor(0.5000)

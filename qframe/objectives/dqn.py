@@ -45,12 +45,50 @@ class DQNLoss(nn.Module):
         ValueError: Double DQN without a target network, an action space that differs from the network's or that this
             loss does not train on yet, an unknown option.
 
-    >>> from qframe.data import OneHot
-    >>> loss = DQNLoss(nn.Linear(3, 4), action_space=OneHot(4))
-    >>> value = loss(
-    ...     observation=torch.randn(3), action=OneHot(4).rand(), next_observation=torch.randn(3),
-    ...     next_reward=torch.randn(1), next_done=torch.zeros(1, dtype=torch.bool))
-    >>> value.shape
+    >>> import torch
+    >>> from tensordict import TensorDict
+    >>> from qframe.modules import MLP, QValueActor
+    >>> from qframe.data import OneHotDiscreteTensorSpec
+    >>> n_obs, n_act = 4, 3
+    >>> value_net = MLP(in_features=n_obs, out_features=n_act)
+    >>> spec = OneHotDiscreteTensorSpec(n_act)
+    >>> actor = QValueActor(value_net, in_keys=["observation"], action_space=spec)
+    >>> loss = DQNLoss(actor, action_space=spec)
+    >>> batch = [10,]
+    >>> data = TensorDict({
+    ...     "observation": torch.randn(*batch, n_obs),
+    ...     "action": spec.rand(batch),
+    ...     ("next", "observation"): torch.randn(*batch, n_obs),
+    ...     ("next", "done"): torch.zeros(*batch, 1, dtype=torch.bool),
+    ...     ("next", "reward"): torch.randn(*batch, 1)
+    ... }, batch)
+    >>> loss(data)
+    TensorDict(batch_size=[], fields={loss: f32[], td_error_mean: f32[]})
+
+    Without a tensordict:
+
+    >>> from qframe.objectives import DQNLoss
+    >>> from qframe.data import OneHotDiscreteTensorSpec
+    >>> from torch import nn
+    >>> import torch
+    >>> n_obs = 3
+    >>> n_action = 4
+    >>> action_spec = OneHotDiscreteTensorSpec(n_action)
+    >>> value_network = nn.Linear(n_obs, n_action) # a simple value model
+    >>> dqn_loss = DQNLoss(value_network, action_space=action_spec)
+    >>> # define data
+    >>> observation = torch.randn(n_obs)
+    >>> next_observation = torch.randn(n_obs)
+    >>> action = action_spec.rand()
+    >>> next_reward = torch.randn(1)
+    >>> next_done = torch.zeros(1, dtype=torch.bool)
+    >>> loss_val = dqn_loss(
+    ...     observation=observation,
+    ...     next_observation=next_observation,
+    ...     next_reward=next_reward,
+    ...     next_done=next_done,
+    ...     action=action)
+    >>> loss_val.shape
     torch.Size([])
     """
 
@@ -129,6 +167,18 @@ class DQNLoss(nn.Module):
 
         Raises:
             ValueError: an estimator or a hyperparameter that this loss cannot use.
+
+        >>> from qframe.objectives import DQNLoss, ValueEstimators
+        >>> # initialize the DQN loss
+        >>> actor = torch.nn.Linear(3, 4)
+        >>> dqn_loss = DQNLoss(actor, action_space="one-hot")
+        >>> # updating the parameters of the default value estimator
+        >>> dqn_loss.make_value_estimator(gamma=0.9)
+        >>> dqn_loss.make_value_estimator(
+        ...     ValueEstimators.TD1,
+        ...     gamma=0.9)
+        >>> # if we want to change the gamma value
+        >>> dqn_loss.make_value_estimator(dqn_loss.value_type, gamma=0.9)
         """
         gamma = _checked_gamma(hyperparams.pop("gamma", self.gamma))
         value_type = self.value_type if value_type is None else value_type

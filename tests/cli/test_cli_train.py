@@ -93,6 +93,20 @@ def test_a_refused_combination_is_skipped_with_its_reason(toy, capsys):
     assert "refused" in captured.out
 
 
+def test_a_key_that_only_the_swept_options_know_is_known(toy):
+    write(toy.conf / "network" / "deeper.yaml", (toy.conf / "network" / "deep.yaml").read_text())
+    status, folder = train("-m", "network=deep,deeper", "network.trunk.depth=4", kind="sweep")
+    assert status == 0
+    assert outcome(folder / "1")["status"] == "finished"
+
+
+def test_a_folder_with_an_odd_name(toy):
+    assert main(["train", """hydra.run.dir="it's here, a=b" """.strip()]) == 0
+    assert Path("it's here, a=b", "config.yaml").is_file()
+    assert main(["train", "-m", "seed=1", """hydra.sweep.dir="it's there" """.strip()]) == 0
+    assert outcome(Path("it's there", "0"))["status"] == "finished"
+
+
 def test_a_value_out_of_range_in_one_job_is_a_refused_combination(toy):
     status, folder = train("-m", "seed=-1,1", kind="sweep")
     assert status == 0
@@ -115,6 +129,8 @@ def test_a_job_that_breaks_does_not_stop_the_sweep_but_the_status_is_1(toy, caps
         ["seed=1,2", "network=default,deep", "network.trunk.depth=4"],
         ["seed=1,2", "gamma=3"],
         ["seed=-1,-2"],
+        ["seed=1,2", "nonsense"],
+        ["seed=1,2", ""],
         ["head._target_=os.system,toy_parts.Head"],
     ],
 )

@@ -1,0 +1,92 @@
+"""The dueling network as a shared trunk with two streams."""
+
+import pytest
+import torch
+from tensordict import TensorDict
+
+from qframe.data import Categorical, OneHot
+from qframe.functional import dueling
+from qframe.modules import ActorValueOperator, CategoricalHead, MLPTrunk, QNet, QuantileHead, ScalarHead, SharedTrunk
+
+HEADS = {
+    "scalar": ScalarHead,
+    "categorical": lambda features, actions: CategoricalHead(features, actions, num_atoms=5, v_min=-1, v_max=1),
+    "quantile": lambda features, actions: QuantileHead(features, actions, num_quantiles=7),
+}
+
+
+@pytest.fixture(params=HEADS)
+def network(request):
+    torch.manual_seed(0)
+    return SharedTrunk(MLPTrunk((4,), num_cells=[16]), HEADS[request.param], spec=Categorical(3))
+
+
+def observations():
+    return TensorDict({"observation": torch.randn(64, 4)}, [64])
+
+
+def test_it_is_an_actor_value_operator_that_writes_all_five_keys(network):
+    out = network(observations())
+    assert isinstance(network, ActorValueOperator)
+    assert {"hidden", "action", "action_value", "chosen_action_value", "state_value"} <= set(out.keys())
+    assert out["state_value"].shape == (64, network.head.num_outputs)
+
+
+def test_raw_outputs_are_state_value_plus_centred_advantage(network):
+    x = torch.randn(8, 4)
+    hidden = network.trunk(x)
+    state = network.state_head.prediction(hidden).out.squeeze(-2)
+    expected = dueling(state, network.head.prediction(hidden).out)
+    torch.testing.assert_close(network.predict(x).out, expected)
+
+
+def test_the_policy_operator_is_greedy_for_the_whole_network(network):
+    data = observations()
+    assert network.get_policy_operator()(data.clone())["action"].tolist() == network(data)["action"].tolist()
+
+
+def test_the_policy_operator_acts_alone_where_advantages_order_the_actions(network):
+    data = observations()
+    before = network.get_policy_operator()(data.clone())["action"]
+    with torch.no_grad():
+        for parameter in network.state_head.parameters():
+            parameter.normal_(std=10.0)
+    after = network.get_policy_operator()(data.clone())["action"]
+    assert torch.equal(before, after) != network.head.needs_state_value
+
+
+def test_the_value_operator_gives_the_value_stream(network):
+    data = observations()
+    value = network.get_value_operator()(data.clone())
+    assert "action" not in value.keys()
+    torch.testing.assert_close(value["state_value"], network(data)["state_value"])
+
+
+def test_a_value_stream_without_a_gradient_is_refused():
+    with pytest.raises(ValueError, match="the value stream would get no gradient"):
+        SharedTrunk(MLPTrunk((4,), num_cells=[8]), ScalarHead, spec=Categorical(3), dueling=False)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_q_net_is_a_tensordict_module_in_the_layout_of_its_spec(head):
+    network = QNet(MLPTrunk((4,), num_cells=[8]), HEADS[head], spec=OneHot(3))
+    out = network(observations())
+    assert out["action"].shape == out["action_value"].shape == (64, 3)
+    assert network.action_space == "one-hot"
+    chosen = (out["action"] * out["action_value"]).sum(-1, keepdim=True)
+    torch.testing.assert_close(out["chosen_action_value"], chosen)
+
+
+def test_conv_and_mlp_trunks_say_what_they_need():
+    from qframe.modules import ConvTrunk
+
+    with pytest.raises(ValueError, match=r"images of shape \(C, H, W\), got \(4,\)"):
+        ConvTrunk((4,))
+    with pytest.raises(ValueError, match="images larger than"):
+        ConvTrunk((4, 8, 8))
+    with pytest.raises(ValueError, match="as many kernels and strides"):
+        ConvTrunk((4, 84, 84), kernels=[8])
+    with pytest.raises(ValueError, match="at least one positive size"):
+        MLPTrunk((4,), num_cells=[])
+    assert MLPTrunk((2, 3), num_cells=[5])(torch.zeros(7, 2, 2, 3)).shape == (7, 2, 5)
+    assert ConvTrunk((1, 36, 36), num_features=9)(torch.zeros(2, 3, 1, 36, 36)).shape == (2, 3, 9)
