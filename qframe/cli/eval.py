@@ -33,7 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
             raise UserError(f"{name}: expected an integer of at least {least}, got {value}")
     apply_trust(arguments.trust)
     folder = open_run(arguments.run)
-    parts = build.parts(saved_config(folder))
+    config = saved_config(folder)
+    torch.set_num_threads(config.runner.threads)
+    parts = build.parts(config)
     network = parts.loss.value_network
     use_best = folder.best_checkpoint.is_file() and not arguments.last
     if use_best:
@@ -42,7 +44,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         state = checkpoint(folder.last_checkpoint)
         parts.loss.load_state_dict(state["learner"]["loss"])
-    torch.set_num_threads(1)
     result = parts.evaluation.play(network, episodes=arguments.episodes, stream=("eval", arguments.seed))
     low, high = np.min(result.returns), np.max(result.returns)
     print(f"{'best' if use_best else 'last'} network of {folder.path}, trained for {state['frames']:,} frames")

@@ -64,7 +64,7 @@ def _lambda_with_n_step(parts: Parts, config: Mapping[str, Any]) -> str | None:
 
 
 def _time_without_slices(parts: Parts, config: Mapping[str, Any]) -> str | None:
-    if not _over_time(parts) or _slice_length(parts) is not None:
+    if not _over_time(parts) or _slice_length(parts) is not None or getattr(parts.replay, "n_step", 1) > 1:
         return None
     name = type(parts.loss.estimator).__name__
     return f"expected slices for {name}, which runs along time, got {type(parts.replay).__name__}; use replay=slices"

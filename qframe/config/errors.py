@@ -64,7 +64,7 @@ def hint(name: str, options: Iterable[str], prefix: str = "") -> str:
     >>> hint("quantil", ["scalar", "quantile"])
     "nearest is 'quantile' (there are: quantile, scalar)"
     """
-    options = sorted(options)
+    options = sorted(set(options))
     listed = ", ".join(options) or "none"
     close = nearest(name, options)
     if close is None:

@@ -85,7 +85,7 @@ def _missing_extra(id: str, missing: Exception) -> str:
 
 
 def _unknown_id(id: str, unknown: Exception) -> str:
-    near = difflib.get_close_matches(id, gym.registry, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(id, gym.registry, n=1, cutoff=0.7)
     return f"expected the id of a registered environment, got {id!r}" + (
         f"; the nearest is {near[0]}" if near else f": {unknown}"
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
 
 from qframe.data.replay import ReplayBuffer
 from qframe.modules.networks.adapters import TrainedNetwork
@@ -37,6 +38,7 @@ class Runner:
         learning_starts: frames before the first update.
         every: frames between rounds of updates.
         updates: updates in a round.
+        threads: torch's threads on the CPU; small networks are fastest with one.
         hyperparameters: what the HParams tab shows of the config.
         started: when the process or job started, on ``time.monotonic``'s clock.
 
@@ -58,6 +60,7 @@ class Runner:
         learning_starts: int,
         every: int,
         updates: int,
+        threads: int = 1,
         seed: int = 0,
         report: Report | None = None,
         hyperparameters: dict[str, Any] | None = None,
@@ -68,13 +71,14 @@ class Runner:
             ("learning_starts", learning_starts, 0),
             ("every", every, 1),
             ("updates", updates, 1),
+            ("threads", threads, 1),
         ):
             if number < least:
                 raise ValueError(f"expected {name} of at least {least}, got {number}")
         self.collector, self.learner, self.replay = collector, learner, replay
         self.evaluation, self.checkpoints, self.logger, self.folder = evaluation, checkpoints, logger, folder
         self.total_frames, self.learning_starts = total_frames, learning_starts
-        self.every, self.updates = every, updates
+        self.every, self.updates, self.threads = every, updates, threads
         self.report = report or SilentReport()
         self.frames = 0
         self._seed, self._hyperparameters = seed, hyperparameters or {}
@@ -99,6 +103,7 @@ class Runner:
         Raises:
             Stopped: a signal came; a checkpoint is written.
         """
+        torch.set_num_threads(self.threads)
         self.folder.write_summary({"status": "running", "seed": self._seed})
         self.logger.open(self.folder.metrics, resume_at=self._resumed_at)
         self.report.start(self.frames, self.total_frames)
@@ -187,11 +192,13 @@ class Runner:
     def _finish(self) -> dict[str, Any]:
         """Save, evaluate the best and the last network on the same fresh seeds, and sum up."""
         progress = self._progress()
-        self._log()
+        if self._mark[1] < self.frames:
+            self._log()
         self._save()
-        last = self.evaluation.final(self.network)
-        best = last
-        if self.folder.best_checkpoint.is_file():
+        best = last = self.evaluation.final(self.network)
+        if not self._best["frames"]:  # the run ended before its first evaluation
+            self._best["frames"] = self.frames
+        else:
             network = deepcopy(self.network)
             network.load_state_dict(load_checkpoint(self.folder.best_checkpoint)["network"])
             best = self.evaluation.final(network)
