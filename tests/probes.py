@@ -36,6 +36,14 @@ class Endless(Probe):
         return np.zeros(1, np.float32)
 
 
+class Masked(Probe):
+    """Says which actions are legal."""
+
+    def reset(self, *, seed=None, options=None):
+        observation, _ = super().reset(seed=seed)
+        return observation, {"action_mask": np.array([True, False])}
+
+
 class Bandit(Probe):
     """One step; action 1 pays 1, action 0 pays −1."""
 
@@ -74,6 +82,7 @@ def register():
         "Terminating": (Probe, {}),
         "Endless": (Endless, {"terminates": False}),
         "TwoStep": (Probe, {"length": 2, "start_reward": 0.0}),
+        "Masked": (Masked, {}),
         "Bandit": (Bandit, {}),
         "Counter": (Counter, {}),
     }.items():

@@ -8,7 +8,7 @@ from qframe.data import ReplayBuffer, make_action_space
 from qframe.envs import GymnasiumEnvs
 from qframe.modules import EGreedyModule, MLPTrunk, QNet, ScalarHead
 from qframe.objectives import DQNLoss, SoftUpdate
-from qframe.runner import Checkpoints, Collector, Evaluation, Learner, Logger, Optimizer, Runner, RunFolder
+from qframe.runner import Checkpoints, Collector, Evaluation, Learner, Logger, Optimizer, RunFolder, Runner
 
 CPU = torch.device("cpu")
 

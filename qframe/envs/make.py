@@ -27,7 +27,8 @@ class GymnasiumEnvs:
         max_episode_steps: truncates episodes after so many steps; None keeps the registered limit.
 
     Raises:
-        ValueError: an unknown id, a missing extra, arguments the environment refuses, or no such vectorization.
+        ValueError: an unknown id, a missing extra, arguments the environment refuses, no such vectorization, or an
+            environment with action masks, which the runner does not carry.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class GymnasiumEnvs:
             self._kwargs["max_episode_steps"] = max_episode_steps
         one = self._make_one()
         self.observation_space, self.action_space = one.observation_space, one.action_space
+        _refuse_masks(id, one)
         one.close()
         if vectorization == "native" and gym.spec(id).vector_entry_point is None:
             raise ValueError(f"expected an environment with a vector implementation of its own for native, got {id}")
@@ -76,6 +78,13 @@ class GymnasiumEnvs:
             raise ValueError(_unknown_id(self.id, unknown)) from unknown
         except (TypeError, AssertionError) as refused:
             raise ValueError(f"expected kwargs that {self.id} takes, got {self._kwargs}: {refused}") from refused
+
+
+def _refuse_masks(id: str, env: gym.Env[Any, Any]) -> None:
+    """Training would ignore them, and act illegally."""
+    _, info = env.reset(seed=0)
+    if "action_mask" in info or hasattr(env.unwrapped, "action_masks"):
+        raise ValueError(f"expected an environment in which all actions are always legal, got {id} with action masks")
 
 
 def _missing_extra(id: str, missing: Exception) -> str:

@@ -7,6 +7,7 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor, nn
 
+from qframe.data.action_space import SPECS as TRAINED
 from qframe.data.action_space import encode_action
 from qframe.data.specs import TensorSpec, find_action_space
 from qframe.modules import NoisyLinear
@@ -252,6 +253,8 @@ def _agreed_action_space(given: str | TensorSpec | None, networks: str | None) -
     name = find_action_space(given).name if given is not None else networks
     if name is None:
         raise ValueError("expected an action_space (a name or a spec), got none and the network does not say its own")
+    if name not in TRAINED:
+        raise ValueError(f"expected an action space with one index per action ({', '.join(TRAINED)}), got {name!r}")
     if networks is not None and name != networks:
         raise ValueError(f"expected the network's action space {networks!r}, got {name!r}; give both the same one")
     return name

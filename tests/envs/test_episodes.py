@@ -107,6 +107,11 @@ def test_mistakes_are_told_in_words(options, message):
         GymnasiumEnvs(**({"num_envs": 1, "vectorization": "sync"} | options))
 
 
+def test_an_environment_with_action_masks_is_refused():
+    with pytest.raises(ValueError, match="got qframe-test/Masked-v0 with action masks"):
+        GymnasiumEnvs("qframe-test/Masked-v0", num_envs=1, vectorization="sync")
+
+
 def test_64_bit_observations_become_32_bit_and_bytes_stay_bytes():
     class Wide(gym.Env):
         observation_space = gym.spaces.Box(0, 1, (2,), np.float64)
