@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from gymnasium import spaces
 
@@ -16,12 +17,12 @@ from qframe.objectives import DQNLoss
 PROVIDED: dict[str, frozenset[str]] = {
     "action_space": frozenset({"space"}),
     "network": frozenset({"make_head", "spec"}),
-    "network.trunk": frozenset({"observation_shape"}),
+    "network.trunk": frozenset({"observation_shape", "observation_dtype"}),
     "head": frozenset({"features", "num_actions"}),
     "loss": frozenset({"value_network", "action_space", "gamma", "seed"}),
     "target": frozenset({"loss"}),
     "replay": frozenset({"gamma", "num_envs", "seed"}),
-    "exploration": frozenset({"spec", "seed"}),
+    "exploration": frozenset({"spec", "num_envs", "seed"}),
     "collector": frozenset({"envs", "network", "exploration", "action_space", "device"}),
     "optimizer": frozenset({"parameters"}),
     "optimizer.algorithm": frozenset({"params", "lr"}),
@@ -73,7 +74,10 @@ class Assembly:
             target_update=self.part("target", loss),
             replay=replay,
             exploration=self.part(
-                "exploration", action_space and action_space.spec, seed=derive_seed(seed, "exploration")
+                "exploration",
+                action_space and action_space.spec,
+                num_envs=envs and envs.num_envs,
+                seed=derive_seed(seed, "exploration"),
             ),
             optimizer=self.part("optimizer", loss and list(loss.value_network.parameters())),
             evaluation=self.part("evaluation", envs, action_space, seed=seed),
@@ -92,7 +96,10 @@ class Assembly:
         shape = self._observation_shape(envs)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(config["seed"], "network"))
-            trunk = self.part("network.trunk", shape, node=config["network"].get("trunk", {}))
+            is_float = np.issubdtype(envs.observation_space.dtype, np.floating)
+            dtype = torch.float32 if is_float else torch.int64
+            node = config["network"].get("trunk", {})
+            trunk = self.part("network.trunk", shape, node=node, observation_dtype=dtype)
             rest = {key: value for key, value in config["network"].items() if key != "trunk"}
             network = self.part("network", trunk, self._make_head, node=rest, spec=action_space.spec)
         if network is None:

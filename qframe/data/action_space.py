@@ -7,6 +7,7 @@ Discrete    categorical, one-hot   index ``[*B]``  int, from its start
 ==========  =====================  ==============  ===================
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -122,12 +123,25 @@ def encode_action(action_space: str, action: Tensor) -> Tensor:
     >>> encode_action("one-hot", torch.tensor([[0, 1], [1, 0]]))
     tensor([1, 0])
     """
+    return encoder(action_space)(action)
+
+
+def encoder(action_space: str) -> Callable[[Tensor], Tensor]:
+    """The function that turns actions written as ``action_space`` says into indices ``[*B]``.
+
+    Raises:
+        ValueError: an action space that has no single index.
+    """
     name = canonical_name(action_space)
-    if name == "categorical":
-        return action.long()
-    if name == "one-hot":
-        return action.to(torch.int8).argmax(-1)
-    raise ValueError(f"expected an action space with one index per action (categorical, one-hot), got {name}")
+    if name not in _ENCODERS:
+        raise ValueError(f"expected an action space with one index per action ({', '.join(_ENCODERS)}), got {name}")
+    return _ENCODERS[name]
+
+
+_ENCODERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "categorical": lambda action: action.long(),
+    "one-hot": lambda action: action.to(torch.int8).argmax(-1),
+}
 
 
 def _known(encoding: str) -> str:

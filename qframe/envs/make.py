@@ -2,13 +2,14 @@
 
 import difflib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
-from qframe.envs.episodes import Episodes, SeededEpisodes, SeedOf, SelfResettingEpisodes
-from qframe.envs.seeding import derive_seed
+from qframe.envs.episodes import Episodes, SeededEpisodes, SeedOf, SelfResettingEpisodes, derive_seed
 
 Vectorization = Literal["sync", "async", "native"]
 _MODES = ("sync", "async", "native")
@@ -25,6 +26,7 @@ class GymnasiumEnvs:
             implementation, which resets itself and has one seed for all).
         kwargs: given to the environment's constructor.
         max_episode_steps: truncates episodes after so many steps; None keeps the registered limit.
+        rescale_observation: whether Box observations with finite bounds are scaled to [−1, 1].
 
     Raises:
         ValueError: an unknown id, a missing extra, arguments the environment refuses, no such vectorization, or an
@@ -39,6 +41,7 @@ class GymnasiumEnvs:
         vectorization: Vectorization,
         kwargs: Mapping[str, Any] | None = None,
         max_episode_steps: int | None = None,
+        rescale_observation: bool = False,
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"expected num_envs of at least 1, got {num_envs}")
@@ -48,6 +51,7 @@ class GymnasiumEnvs:
         self._kwargs = dict(kwargs or {})
         if max_episode_steps is not None:
             self._kwargs["max_episode_steps"] = max_episode_steps
+        self._rescales = rescale_observation
         one = self._make_one()
         self.observation_space, self.action_space = one.observation_space, one.action_space
         _refuse_masks(id, one)
@@ -59,10 +63,10 @@ class GymnasiumEnvs:
         """The training environments; every episode's seed is derived from ``seed``, its environment and its number."""
         if self.vectorization == "native":
             envs = gym.make_vec(self.id, self.num_envs, vectorization_mode="vector_entry_point", **self._kwargs)
-            return SelfResettingEpisodes(envs, lambda episodes: derive_seed(seed, "native", episodes))
+            return SelfResettingEpisodes(envs, partial(derive_seed, seed, "native"))
         make = AsyncVectorEnv if self.vectorization == "async" else SyncVectorEnv
         envs = make([self._make_one] * self.num_envs, autoreset_mode=AutoresetMode.DISABLED)
-        return SeededEpisodes(envs, lambda index, episode: derive_seed(seed, index, episode))
+        return SeededEpisodes(envs, partial(derive_seed, seed))
 
     def make_seeded(self, num_envs: int, seed_of: SeedOf) -> Episodes:
         """Environments in this process whose every episode has the seed that ``seed_of`` gives, as evaluation needs."""
@@ -70,6 +74,10 @@ class GymnasiumEnvs:
         return SeededEpisodes(envs, seed_of)
 
     def _make_one(self) -> gym.Env[Any, Any]:
+        env = self._make_registered()
+        return _rescaled(self.id, env) if self._rescales else env
+
+    def _make_registered(self) -> gym.Env[Any, Any]:
         try:
             return gym.make(self.id, disable_env_checker=True, **self._kwargs)
         except gym.error.DependencyNotInstalled as missing:
@@ -78,6 +86,13 @@ class GymnasiumEnvs:
             raise ValueError(_unknown_id(self.id, unknown)) from unknown
         except (TypeError, AssertionError) as refused:
             raise ValueError(f"expected kwargs that {self.id} takes, got {self._kwargs}: {refused}") from refused
+
+
+def _rescaled(id: str, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    space = env.observation_space
+    if not (isinstance(space, gym.spaces.Box) and space.is_bounded()):
+        raise ValueError(f"expected Box observations with finite bounds to rescale, got {space} from {id}")
+    return gym.wrappers.RescaleObservation(env, np.float32(-1), np.float32(1))
 
 
 def _refuse_masks(id: str, env: gym.Env[Any, Any]) -> None:

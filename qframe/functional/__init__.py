@@ -4,10 +4,10 @@ from qframe.functional.action import SoftPolicy, dueling, greedy, lowest, mask_v
 from qframe.functional.backup import Backup, LambdaBackup, Law, affine, apply
 from qframe.functional.distributional import categorical_cross_entropy, categorical_projection, quantile_huber
 from qframe.functional.returns import lambda_horizons, lambda_return, n_step_return
-from qframe.functional.value_learning import distance, huber, selected_value, soft_value, td_zero
+from qframe.functional.value_learning import huber, selected_value, soft_value, td_zero
 
 __all__ = [
     "Backup", "LambdaBackup", "Law", "SoftPolicy", "affine", "apply", "categorical_cross_entropy",
-    "categorical_projection", "distance", "dueling", "greedy", "huber", "lambda_horizons", "lambda_return", "lowest",
+    "categorical_projection", "dueling", "greedy", "huber", "lambda_horizons", "lambda_return", "lowest",
     "mask_values", "n_step_return", "quantile_huber", "selected_value", "soft", "soft_value", "take", "td_zero",
 ]

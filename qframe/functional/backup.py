@@ -5,13 +5,10 @@ quantile head has learnt locations and equal masses. An estimator says ``Backup`
 Shapes: ``*B`` any batch dimensions, ``K`` bootstraps mixed into one target, ``N`` atoms, ``T`` time.
 """
 
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-TargetT = TypeVar("TargetT", covariant=True)
-LawT = TypeVar("LawT", contravariant=True)
 
 
 class Law(NamedTuple):
@@ -26,14 +23,6 @@ class Law(NamedTuple):
         return (self.location * self.mass).sum(-1)
 
 
-class TargetMaker(Protocol[LawT, TargetT]):
-    """The two questions that a backup may ask of a head."""
-
-    def target(self, bootstrap: LawT, backup: "Backup") -> TargetT: ...
-
-    def lambda_target(self, bootstrap: LawT, backup: "LambdaBackup") -> TargetT: ...
-
-
 class Backup(NamedTuple):
     """The target law ``Σ_k weight_k · law(reward_k + discount_k · z_k)``.
 
@@ -43,10 +32,6 @@ class Backup(NamedTuple):
     reward: Tensor  # [*B] or [*B, K]
     discount: Tensor  # the same shape; 0 cuts the bootstrap
     weight: Tensor | None = None  # [*B, K]
-
-    def target(self, head: TargetMaker[LawT, TargetT], bootstrap: LawT) -> TargetT:
-        """Ask the head for its target under this backup."""
-        return head.target(bootstrap, self)
 
 
 class LambdaBackup(NamedTuple):
@@ -58,10 +43,6 @@ class LambdaBackup(NamedTuple):
     reward: Tensor  # [*B, T]
     discount: Tensor  # [*B, T]; 0 cuts the bootstrap
     trace: Tensor  # [*B, T]
-
-    def target(self, head: TargetMaker[LawT, TargetT], bootstrap: LawT) -> TargetT:
-        """Ask the head for its λ-target under this backup."""
-        return head.lambda_target(bootstrap, self)
 
 
 def affine(reward: Tensor, discount: Tensor, value: Tensor) -> Tensor:

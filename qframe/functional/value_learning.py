@@ -69,30 +69,6 @@ def soft_value(value: Tensor, temperature: float, mask: Tensor | None = None) ->
     return (policy.prob * (legal - temperature * policy.log_prob)).sum(-1)
 
 
-def distance(error: Tensor, loss_function: str) -> Tensor:
-    """The loss of a scalar error: ``l1`` is |e|, ``l2`` is e², ``smooth_l1`` is ½e² below 1 and |e| − ½ above.
-
-    See "Human-level control through deep reinforcement learning", Mnih et al., 2015, Methods, for the last.
-
-    Args:
-        error: any shape.
-        loss_function: one of ``l1``, ``l2``, ``smooth_l1``.
-
-    Raises:
-        ValueError: another name.
-
-    >>> distance(torch.tensor([0.5, -2.0]), "smooth_l1")
-    tensor([0.1250, 1.5000])
-    """
-    if loss_function == "l2":
-        return error.square()
-    if loss_function == "l1":
-        return error.abs()
-    if loss_function == "smooth_l1":
-        return huber(error, 1.0)
-    raise ValueError(f"expected loss_function to be one of l1, l2, smooth_l1, got {loss_function!r}")
-
-
 def huber(error: Tensor, threshold: float) -> Tensor:
     """The Huber loss: ``½e²`` where ``|e| ≤ κ``, ``κ·(|e| − ½κ)`` beyond.
 

@@ -7,7 +7,14 @@ from qframe.modules.distributional import (
     DistributionalQValueModule,
 )
 from qframe.modules.distributions import NormalParamExtractor, TanhNormal
-from qframe.modules.exploration import EGreedyModule, ExplorationType, set_exploration_type
+from qframe.modules.exploration import (
+    EGreedyModule,
+    ExplorationType,
+    ExponentialSchedule,
+    LinearSchedule,
+    set_exploration_type,
+)
+from qframe.modules.ez_greedy import EZGreedy
 from qframe.modules.heads import CategoricalHead, Head, Prediction, QuantileHead, ScalarHead
 from qframe.modules.hooks import DistributionalQValueHook, QValueHook
 from qframe.modules.networks.conv import ConvNet
@@ -19,12 +26,11 @@ from qframe.modules.networks.trunks import ConvTrunk, MLPTrunk, Trunk
 from qframe.modules.operators import ActorCriticOperator, ActorCriticWrapper, ActorValueOperator
 from qframe.modules.q_value import QValueActor, QValueModule
 from qframe.modules.safe import SafeModule, SafeSequential
-from qframe.modules.schedules import ExponentialSchedule, LinearSchedule
 
 __all__ = [
     "MLP", "Actor", "ActorCriticOperator", "ActorCriticWrapper", "ActorValueOperator", "CategoricalHead", "ConvNet",
     "ConvTrunk", "DistributionalDQNnet", "DistributionalQValueActor", "DistributionalQValueHook",
-    "DistributionalQValueModule", "DuelingCnnDQNet", "DuelingMlpDQNet", "EGreedyModule", "ExplorationType",
+    "DistributionalQValueModule", "DuelingCnnDQNet", "DuelingMlpDQNet", "EGreedyModule", "EZGreedy", "ExplorationType",
     "ExponentialSchedule", "Head", "LinearSchedule", "MLPTrunk", "NoisyLinear", "NormalParamExtractor", "Prediction",
     "ProbabilisticActor", "QNet", "QValueActor", "QValueHook", "QValueModule", "QuantileHead", "SafeModule",
     "SafeSequential", "ScalarHead", "SharedTrunk", "TanhNormal", "Trunk", "ValueOperator", "set_exploration_type",

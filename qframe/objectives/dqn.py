@@ -1,5 +1,6 @@
 """The DQN loss as a module: documented layouts in, the pure loss of ``q_learning`` inside."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, Literal, cast
 
@@ -8,17 +9,18 @@ from tensordict import TensorDict, TensorDictBase
 from torch import Tensor, nn
 
 from qframe.data.action_space import SPECS as TRAINED
-from qframe.data.action_space import encode_action
+from qframe.data.action_space import encoder
+from qframe.data.keys import NestedKey
 from qframe.data.specs import TensorSpec, find_action_space
 from qframe.modules import NoisyLinear
 from qframe.modules.heads import Head
 from qframe.modules.networks.adapters import as_network
-from qframe.objectives.batch import Batch, BatchKeys, NestedKey, next_key, read_batch, time_last
-from qframe.objectives.estimators import ValueEstimator, ValueEstimators, make_estimator
-from qframe.objectives.q_learning import Noise, dqn_loss
+from qframe.objectives.estimators import ValueEstimators
+from qframe.objectives.q_learning import Batch, Noise, dqn_loss
+from qframe.objectives.value_loss import ValueLoss
 
 
-class DQNLoss(nn.Module):
+class DQNLoss(ValueLoss):
     """The DQN loss of a value network, for scalar and distributional heads, with any value estimator.
 
     The target is ``r + γⁿ · (1 − terminated) · V(s′)``: ``truncated`` never cuts the bootstrap, and the cut is a
@@ -106,7 +108,7 @@ class DQNLoss(nn.Module):
         gamma: float = 0.99,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(gamma=gamma)
         if double_dqn and not delay_value:
             raise ValueError("expected delay_value=True with double_dqn=True, got False: it needs a target network")
         _check_option("reduction", reduction, ("mean", "sum", "none"))
@@ -121,11 +123,9 @@ class DQNLoss(nn.Module):
         self.delay_value, self.double_dqn = delay_value, double_dqn
         self.reduction, self.priority = reduction, priority
         self.action_space = _agreed_action_space(action_space, self._networks[0].action_space)
-        self.keys = BatchKeys()
+        self._encode = encoder(self.action_space)
         self._noisy = [layer for layer in self.modules() if hasattr(layer, "reset_noise")]
         self.generator = torch.Generator().manual_seed(seed)
-        self.gamma = _checked_gamma(gamma)
-        self._hyperparams: dict[str, Any] = {}
         self.make_value_estimator(ValueEstimators.TD0)
 
     @property
@@ -134,63 +134,9 @@ class DQNLoss(nn.Module):
         return self._networks[0].head
 
     @property
-    def in_keys(self) -> list[NestedKey]:
-        """The keywords of a call, in fixed order, as tensordict keys."""
-        keys = self.keys
-        names: list[NestedKey] = ["observation", "observation", keys.action, keys.reward, keys.done, keys.terminated]
-        return [names[0], next_key(names[1]), names[2], *(next_key(key) for key in names[3:])]
-
-    @property
     def priority_key(self) -> NestedKey:
         """Where the loss writes what feeds priorities."""
         return self.keys.priority if self.priority == "td_error" else "priority"
-
-    def set_keys(self, **keys: NestedKey) -> None:
-        """Read and write under other names; those of ``BatchKeys``.
-
-        Raises:
-            ValueError: a name that the loss does not have.
-        """
-        unknown = set(keys) - set(BatchKeys._fields)
-        if unknown:
-            raise ValueError(f"expected keys among {', '.join(BatchKeys._fields)}, got {', '.join(sorted(unknown))}")
-        self.keys = self.keys._replace(**keys)
-
-    def make_value_estimator(
-        self, value_type: ValueEstimators | str | ValueEstimator | type | None = None, **hyperparams: Any
-    ) -> None:
-        """Choose the value estimator; hyperparameters that are not repeated are kept, γ among them.
-
-        Args:
-            value_type: a ``ValueEstimators`` member or its name, an estimator's class, or an estimator. None keeps the
-                present one.
-            **hyperparams: ``gamma``, and what the estimator's constructor takes.
-
-        Raises:
-            ValueError: an estimator or a hyperparameter that this loss cannot use.
-
-        >>> from qframe.objectives import DQNLoss, ValueEstimators
-        >>> # initialize the DQN loss
-        >>> actor = torch.nn.Linear(3, 4)
-        >>> dqn_loss = DQNLoss(actor, action_space="one-hot")
-        >>> # updating the parameters of the default value estimator
-        >>> dqn_loss.make_value_estimator(gamma=0.9)
-        >>> dqn_loss.make_value_estimator(
-        ...     ValueEstimators.TD1,
-        ...     gamma=0.9)
-        >>> # if we want to change the gamma value
-        >>> dqn_loss.make_value_estimator(dqn_loss.value_type, gamma=0.9)
-        """
-        gamma = _checked_gamma(hyperparams.pop("gamma", self.gamma))
-        value_type = self.value_type if value_type is None else value_type
-        estimator = make_estimator(value_type, hyperparams, self._hyperparams)
-        if "time" in estimator.requires and not self.head.supports_lambda:
-            raise ValueError(
-                f"expected an estimator without a time dimension for {type(self.head).__name__}, "
-                f"got {type(estimator).__name__}; use TD0"
-            )
-        self.gamma, self.estimator, self.value_type = gamma, estimator, value_type
-        self._hyperparams |= hyperparams
 
     def forward(self, tensordict: TensorDictBase | None = None, **keywords: Tensor) -> TensorDictBase | Tensor:
         """The loss of a batch of transitions; see the class.
@@ -201,7 +147,7 @@ class DQNLoss(nn.Module):
         """
         if tensordict is None:
             return self._evaluate(self._read(_from_keywords(keywords)))[0]
-        ordered, restore = time_last(tensordict)
+        ordered, restore = _time_last(tensordict)
         batch = self._read(ordered)
         loss, per_transition, td_error = self._evaluate(batch)
         size = td_error.abs()
@@ -211,20 +157,50 @@ class DQNLoss(nn.Module):
         return TensorDict({"loss": loss, "td_error_mean": size.mean()})
 
     def _read(self, tensordict: TensorDictBase) -> Batch:
-        batch = read_batch(
-            tensordict,
-            observe=self._networks[0].observe,
-            encode=lambda action: encode_action(self.action_space, action),
-            keys=self.keys,
-            gamma=self.gamma,
+        """The loss's door: a documented tensordict layout in, plain tensors ``[*B]`` out."""
+        keys, next_keys, requires = self.keys, self.next_keys, self.estimator.requires
+        action = self._encode(tensordict.get(keys.action))  # [*B]
+        reward = _squeeze(tensordict.get(next_keys.reward), action.shape, next_keys.reward)
+        discount, done = self._discount_and_done(tensordict, reward)
+        batch = Batch(
+            observation=self._networks[0].observe(tensordict),
+            action=action,
+            reward=reward,
+            discount=discount,
+            next_observation=self._networks[0].observe(tensordict.get("next")),
+            done=done,
+            mask=tensordict.get(keys.action_mask, None),
+            next_mask=tensordict.get(next_keys.action_mask, None),
+            priority_weight=_optional(tensordict, keys.priority_weight, action.shape),
+            action_probability=_optional(tensordict, "action_probability", action.shape),
         )
-        if "time" in self.estimator.requires and batch.reward.dim() < 2 and "time" not in tensordict.names:
+        if "behaviour_probability" in requires and batch.action_probability is None:
+            raise KeyError(f"expected 'action_probability' in the batch for {type(self.estimator).__name__}")
+        if "time" in requires and reward.dim() < 2 and "time" not in tensordict.names:
             raise ValueError(
                 f"expected a batch with a time dimension ([B, T], or one named 'time') for "
-                f"{type(self.estimator).__name__}, got a flat one of shape {[*batch.reward.shape]}; "
-                "sample slices, or use TD0"
+                f"{type(self.estimator).__name__}, got a flat one of shape {[*reward.shape]}; sample slices, or use TD0"
             )
         return batch
+
+    def _discount_and_done(self, tensordict: TensorDictBase, reward: Tensor) -> tuple[Tensor, Tensor]:
+        """γᵏ, 0 where the episode terminated, as the replay wrote it or computed; and where an episode ended."""
+        next_keys, shape = self.next_keys, reward.shape
+        discount = _optional(tensordict, ("next", "discount"), shape)
+        done = _optional(tensordict, next_keys.done, shape)
+        terminated = _optional(tensordict, next_keys.terminated, shape)
+        if terminated is None:
+            terminated = done
+        if terminated is None:
+            raise KeyError(f"expected {next_keys.terminated} or {next_keys.done} in the batch, found neither")
+        if done is None:
+            truncated = _optional(tensordict, next_keys.truncated, shape)
+            done = terminated if truncated is None else (terminated != 0) | (truncated != 0)
+        if discount is None:
+            steps = _optional(tensordict, "steps_to_next_obs", shape)
+            power = torch.full_like(reward, self.gamma) if steps is None else self.gamma ** steps.to(reward.dtype)
+            discount = torch.where(terminated != 0, 0.0, power)
+        return discount.to(reward.dtype), done != 0
 
     def _evaluate(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """The reduced loss, the unweighted loss ``[*B]`` and the signed td_error ``[*B]``, the latter two detached."""
@@ -241,8 +217,10 @@ class DQNLoss(nn.Module):
 
     def _draw_noise(self, batch: Batch) -> Noise:
         """Quantile levels for each pass, the same on every device."""
-        drawn = (self.head.draw_taus(batch.reward.shape, self.generator) for _ in Noise._fields)
-        return Noise(*(None if taus is None else taus.to(batch.reward) for taus in drawn))
+        if not self.head.takes_taus:
+            return Noise()
+        shape = batch.reward.shape
+        return Noise(*(self.head.draw_taus(shape, self.generator).to(batch.reward) for _ in Noise._fields))
 
 
 def _frozen_copy(network: nn.Module) -> nn.Module:
@@ -272,7 +250,23 @@ def _check_option(name: str, value: str, options: tuple[str, ...]) -> None:
         raise ValueError(f"expected {name} to be one of {', '.join(options)}, got {value!r}")
 
 
-def _checked_gamma(gamma: float) -> float:
-    if not 0 <= gamma <= 1:
-        raise ValueError(f"expected gamma between 0 and 1, got {gamma}")
-    return gamma
+def _time_last(tensordict: TensorDictBase) -> tuple[TensorDictBase, Callable[[Tensor], Tensor]]:
+    """The tensordict with a dimension named ``time`` moved last, and what moves a tensor ``[*B]`` back."""
+    names: list[str | None] = list(tensordict.names)
+    if "time" not in names or names[-1] == "time":
+        return tensordict, lambda x: x
+    time, last = names.index("time"), len(names) - 1
+    return tensordict.transpose(time, last), lambda x: x.transpose(time, last)
+
+
+def _optional(tensordict: TensorDictBase, key: NestedKey, batch: torch.Size) -> Tensor | None:
+    value = tensordict.get(key, None)
+    return None if value is None else _squeeze(value, batch, key)
+
+
+def _squeeze(value: Tensor, batch: torch.Size, key: NestedKey) -> Tensor:
+    if value.shape == batch:
+        return value
+    if value.shape == (*batch, 1):
+        return value.squeeze(-1)
+    raise ValueError(f"expected {key} of shape {[*batch]} or {[*batch, 1]} like the actions, got {[*value.shape]}")

@@ -1,4 +1,4 @@
-"""Value estimators: which bootstraps a target uses. They never see a head's parameters.
+"""Value estimators by name, and those that run along time. They never see a head's parameters.
 
 To add one, write a class with ``requires`` and ``__call__`` and name it in YAML. Shapes: ``*B`` any batch
 dimensions, ``T`` time (the last of them), ``A`` actions.
@@ -7,54 +7,12 @@ dimensions, ``T`` time (the last of them), ``A`` actions.
 from enum import Enum
 from functools import singledispatch
 from inspect import signature
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, cast
 
 import torch
-from torch import Tensor
 
-from qframe.functional import Backup, LambdaBackup, greedy
-from qframe.objectives.batch import Batch
-
-
-class Values(NamedTuple):
-    """The action values an estimator may look at."""
-
-    selector: Tensor  # [*B, A], of the next state: what selects there (the online network's for double)
-    target: Tensor  # [*B, A], of the next state, by the target network
-    target_now: Tensor | None = None  # [*B, A], of this state, by the target network
-
-
-class Bootstrap(NamedTuple):
-    """Which next action's prediction to bootstrap on, and how. ``action`` None: on all actions, K = A."""
-
-    action: Tensor | None  # [*B], an index
-    backup: Backup | LambdaBackup
-
-
-class ValueEstimator(Protocol):
-    """What the loss asks of an estimator.
-
-    ``requires`` is a subset of ``next_online`` (select with the online network), ``target_now`` (the target
-    network's values of this state), ``behaviour_probability`` (stored with each action) and ``time`` (a time
-    dimension, last).
-    """
-
-    @property
-    def requires(self) -> frozenset[str]: ...
-
-    def __call__(self, batch: Batch, values: Values) -> Bootstrap: ...
-
-
-class TD0:
-    """The one-step target, ``r + γ · z(s′, argmax_a q(s′, a))``; n steps where the replay folded n.
-
-    See "Human-level control through deep reinforcement learning", Mnih et al., 2015, algorithm 1.
-    """
-
-    requires: frozenset[str] = frozenset()
-
-    def __call__(self, batch: Batch, values: Values) -> Bootstrap:
-        return Bootstrap(greedy(values.selector, batch.next_mask), Backup(batch.reward, batch.discount))
+from qframe.functional import LambdaBackup, greedy
+from qframe.objectives.q_learning import TD0, Batch, Bootstrap, ValueEstimator, Values
 
 
 class TDLambda:

@@ -1,16 +1,76 @@
-"""The pure part of the DQN loss: one target and one loss for every head and every estimator."""
+"""Q-learning as functions and small records: the batch, the one-step estimator, the target and the loss.
+
+One target and one loss serve every head and every estimator: an estimator says which bootstraps, a head says what they
+mean. Shapes: ``*B`` any batch dimensions, time last where there is any, ``A`` actions, ``N`` outputs per action.
+"""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
+from tensordict import TensorDictBase
 from torch import Tensor
 
+from qframe.functional import Backup, LambdaBackup, greedy, take
 from qframe.modules.heads import Head, Prediction
-from qframe.objectives.batch import Batch
-from qframe.objectives.estimators import ValueEstimator, Values
 
 Predict = Callable[..., Prediction]
+
+
+class Batch(NamedTuple):
+    """Transitions as the mathematics reads them. ``*B`` any batch dimensions; time, where there is any, is last."""
+
+    observation: Tensor | TensorDictBase
+    action: Tensor  # [*B], the index of the action taken
+    reward: Tensor  # [*B]
+    discount: Tensor  # [*B], γᵏ over the steps used, 0 where the episode terminated
+    next_observation: Tensor | TensorDictBase
+    done: Tensor  # [*B], True where the episode ended, terminated or truncated
+    mask: Tensor | None = None  # [*B, A], legal actions now
+    next_mask: Tensor | None = None  # [*B, A], legal actions next
+    priority_weight: Tensor | None = None  # [*B]
+    action_probability: Tensor | None = None  # [*B], of the action taken under the behaviour policy
+
+
+class Values(NamedTuple):
+    """The action values an estimator may look at."""
+
+    selector: Tensor  # [*B, A], of the next state: what selects there (the online network's for double)
+    target: Tensor  # [*B, A], of the next state, by the target network
+    target_now: Tensor | None = None  # [*B, A], of this state, by the target network
+
+
+class Bootstrap(NamedTuple):
+    """Which next action's prediction to bootstrap on, and how. ``action`` None: on all actions, K = A."""
+
+    action: Tensor | None  # [*B], an index
+    backup: Backup | LambdaBackup
+
+
+class ValueEstimator(Protocol):
+    """What the loss asks of an estimator.
+
+    ``requires`` is a subset of ``next_online`` (select with the online network), ``target_now`` (the target
+    network's values of this state), ``behaviour_probability`` (stored with each action) and ``time`` (a time
+    dimension, last).
+    """
+
+    @property
+    def requires(self) -> frozenset[str]: ...
+
+    def __call__(self, batch: Batch, values: Values) -> Bootstrap: ...
+
+
+class TD0:
+    """The one-step target, ``r + γ · z(s′, argmax_a q(s′, a))``; n steps where the replay folded n.
+
+    See "Human-level control through deep reinforcement learning", Mnih et al., 2015, algorithm 1.
+    """
+
+    requires: frozenset[str] = frozenset()
+
+    def __call__(self, batch: Batch, values: Values) -> Bootstrap:
+        return Bootstrap(greedy(values.selector, batch.next_mask), Backup(batch.reward, batch.discount))
 
 
 class Noise(NamedTuple):
@@ -45,7 +105,8 @@ def dqn_target(
     if "target_now" in estimator.requires:
         now = head.value(target(batch.observation, noise.target))
     action, backup = estimator(batch, Values(select, value, now))
-    return backup.target(head, bootstrap if action is None else bootstrap.take(action))
+    make_target: Callable[..., Any] = head.lambda_target if "time" in estimator.requires else head.target
+    return make_target(bootstrap if action is None else _of_action(bootstrap, action), backup)
 
 
 def dqn_loss(
@@ -76,7 +137,13 @@ def dqn_loss(
         The loss ``[*B]`` and the signed td_error ``[*B]``, ``mean(target) − mean(prediction)``, detached.
     """
     with torch.no_grad():
-        goal = dqn_target(head, online if double else target, target, batch, noise, estimator)
-    prediction = online(batch.observation, noise.online).take(batch.action)  # [*B, N]
+        selects_online = double or "next_online" in estimator.requires
+        goal = dqn_target(head, online if selects_online else target, target, batch, noise, estimator)
+    prediction = _of_action(online(batch.observation, noise.online), batch.action)  # [*B, N]
     loss, td_error = head.loss(prediction, goal)
     return loss, td_error.detach()
+
+
+def _of_action(prediction: Prediction, action: Tensor) -> Prediction:
+    """The prediction of one action per batch entry: ``[*B, A, N]``, ``[*B]`` → ``[*B, N]``."""
+    return Prediction(take(prediction.out, action), prediction.taus)

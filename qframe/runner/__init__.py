@@ -3,9 +3,8 @@
 from qframe.runner.checkpoint import Checkpoints, load_checkpoint
 from qframe.runner.collector import Collector
 from qframe.runner.evaluation import Evaluation, EvaluationResult
-from qframe.runner.learner import Learner
+from qframe.runner.learner import Learner, Optimizer
 from qframe.runner.logger import Logger
-from qframe.runner.optimizer import Optimizer
 from qframe.runner.run_folder import RunFolder
 from qframe.runner.runner import Runner
 from qframe.runner.signals import Stopped

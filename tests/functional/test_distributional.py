@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from qframe.functional import Law, categorical_cross_entropy, categorical_projection, distance, huber, quantile_huber
+from qframe.functional import Law, categorical_cross_entropy, categorical_projection, huber, quantile_huber
 
 
 def project_by_loops(location, mass, support):
@@ -75,16 +75,6 @@ def test_quantile_huber_sums_over_predictions_and_averages_over_the_target():
 def test_without_a_threshold_the_quantile_loss_is_the_pinball():
     target = Law(torch.tensor([2.0]), torch.tensor([1.0]))
     assert quantile_huber(torch.tensor([0.0]), torch.tensor([0.9]), target, 0.0).item() == pytest.approx(1.8)
-
-
-@pytest.mark.parametrize(("name", "expected"), [("l2", [0.25, 4.0]), ("l1", [0.5, 2.0]), ("smooth_l1", [0.125, 1.5])])
-def test_scalar_losses_by_hand(name, expected):
-    assert distance(torch.tensor([0.5, -2.0]), name).tolist() == expected
-
-
-def test_an_unknown_scalar_loss_is_refused_with_the_list():
-    with pytest.raises(ValueError, match="one of l1, l2, smooth_l1, got 'mse'"):
-        distance(torch.zeros(()), "mse")
 
 
 def test_huber_is_quadratic_up_to_its_threshold():

@@ -6,8 +6,7 @@ import torch
 from tensordict import TensorDict
 
 from qframe.data import Binary, Bounded, Categorical, Composite, MultiCategorical, MultiOneHot, OneHot
-from qframe.modules import EGreedyModule, ExplorationType, set_exploration_type
-from qframe.modules.schedules import ExponentialSchedule, LinearSchedule
+from qframe.modules import EGreedyModule, ExplorationType, ExponentialSchedule, LinearSchedule, set_exploration_type
 
 SPACES = [Categorical(4), OneHot(4), MultiOneHot([1, 3]), MultiCategorical([2, 2]), Binary(4)]
 

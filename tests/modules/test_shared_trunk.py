@@ -58,7 +58,7 @@ def test_the_policy_operator_acts_alone_where_advantages_order_the_actions(netwo
 def test_the_value_operator_gives_the_value_stream(network):
     data = observations()
     value = network.get_value_operator()(data.clone())
-    assert "action" not in value.keys()
+    assert "action" not in value
     torch.testing.assert_close(value["state_value"], network(data)["state_value"])
 
 

@@ -10,7 +10,7 @@ from typing import ClassVar, Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from qframe.functional import Backup, LambdaBackup, Law, apply, lambda_horizons, take
+from qframe.functional import Backup, LambdaBackup, Law, apply, lambda_horizons
 
 TargetT = TypeVar("TargetT")
 
@@ -20,10 +20,6 @@ class Prediction(NamedTuple):
 
     out: Tensor  # [*B, A, N]; [*B, N] once an action is taken
     taus: Tensor | None = None  # [*B, N]
-
-    def take(self, index: Tensor) -> "Prediction":
-        """The prediction of one action per batch entry: ``[*B, A, N]``, ``[*B]`` → ``[*B, N]``."""
-        return Prediction(take(self.out, index), self.taus)
 
 
 class Head(nn.Module, ABC, Generic[TargetT]):
@@ -46,6 +42,8 @@ class Head(nn.Module, ABC, Generic[TargetT]):
     """True where the order of dueling advantages alone is not the order of the action values."""
     supports_lambda: ClassVar[bool] = True
     """False where the head has no λ-target; an estimator over time is then refused when it is built."""
+    takes_taus: ClassVar[bool] = False
+    """True where predictions are asked for at quantile levels; then ``draw_taus`` draws them."""
 
     def __init__(self, features: int | None, num_actions: int, *, num_outputs: int) -> None:
         super().__init__()
@@ -62,9 +60,9 @@ class Head(nn.Module, ABC, Generic[TargetT]):
         """
         return Prediction(self.layer(features).unflatten(-1, (self.num_actions, self.num_outputs)))  # [*B, A, N]
 
-    def draw_taus(self, batch: torch.Size, generator: torch.Generator) -> Tensor | None:
-        """Random quantile levels ``[*batch, N]`` for one forward pass, on the CPU; None for a head that takes none."""
-        return None
+    def draw_taus(self, batch: torch.Size, generator: torch.Generator) -> Tensor:
+        """Random quantile levels ``[*batch, N]`` for one forward pass, on the CPU, for a head that takes them."""
+        return torch.rand(*batch, self.num_outputs, generator=generator)
 
     @abstractmethod
     def law(self, prediction: Prediction) -> Law:

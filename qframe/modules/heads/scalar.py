@@ -1,10 +1,16 @@
 """The scalar head of DQN: one expected return per action."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from qframe.functional import Backup, LambdaBackup, Law, affine, distance, lambda_return
+from qframe.functional import Backup, LambdaBackup, Law, lambda_return
 from qframe.modules.heads.base import Head, Prediction
+
+LOSSES: dict[str, Callable[..., Tensor]] = {"l2": F.mse_loss, "l1": F.l1_loss, "smooth_l1": F.smooth_l1_loss}
+"""The losses of a scalar error e: e², |e|, and ½e² below 1 with |e| − ½ above."""
 
 
 class ScalarHead(Head[Tensor]):
@@ -23,8 +29,12 @@ class ScalarHead(Head[Tensor]):
 
     def __init__(self, features: int | None, num_actions: int, *, loss_function: str = "l2") -> None:
         super().__init__(features, num_actions, num_outputs=1)
-        distance(torch.zeros(()), loss_function)  # refuses an unknown name now
+        if loss_function not in LOSSES:
+            raise ValueError(f"expected loss_function to be one of {', '.join(LOSSES)}, got {loss_function!r}")
         self.loss_function = loss_function
+
+    def prediction(self, features: Tensor, taus: Tensor | None = None) -> Prediction:
+        return Prediction(self.layer(features).unsqueeze(-1))  # [*B, A, 1]
 
     def law(self, prediction: Prediction) -> Law:
         return Law(prediction.out, torch.ones_like(prediction.out))
@@ -36,12 +46,13 @@ class ScalarHead(Head[Tensor]):
         return prediction.out.squeeze(-1)
 
     def target(self, bootstrap: Prediction, backup: Backup) -> Tensor:
-        value = affine(backup.reward, backup.discount, bootstrap.out.squeeze(-1))
+        discounted = torch.where(backup.discount == 0, 0.0, backup.discount * bootstrap.out.squeeze(-1))
+        value = backup.reward + discounted
         return value if backup.weight is None else (backup.weight * value).sum(-1)
 
     def lambda_target(self, bootstrap: Prediction, backup: LambdaBackup) -> Tensor:
         return lambda_return(backup.reward, backup.discount, bootstrap.out.squeeze(-1), backup.trace)
 
     def loss(self, prediction: Prediction, target: Tensor) -> tuple[Tensor, Tensor]:
-        td_error = target - prediction.out.squeeze(-1)
-        return distance(td_error, self.loss_function), td_error
+        value = prediction.out.squeeze(-1)
+        return LOSSES[self.loss_function](value, target, reduction="none"), target - value

@@ -13,17 +13,12 @@ class Trunk(nn.Module, ABC):
 
     num_features: int
 
-    @property
-    def _dtype(self) -> torch.dtype:
-        """The dtype of the parameters, which observations are converted to."""
-        return next(self.parameters()).dtype
-
     @abstractmethod
     def forward(self, observation: Tensor) -> Tensor:
         """Features of a batch of observations."""
 
 
-class MLPTrunk(Trunk):
+class MLPTrunk(nn.Sequential, Trunk):  # pyright: ignore
     """A multilayer perceptron over the flattened observation, activated after every layer.
 
     Args:
@@ -31,6 +26,7 @@ class MLPTrunk(Trunk):
         num_cells: sizes of the layers.
         activation: builds one, such as a class of ``torch.nn``.
         layer_norm: whether each layer is normalised before its activation.
+        observation_dtype: of the observations; integers are converted.
 
     Raises:
         ValueError: no layer, or a size below 1.
@@ -46,23 +42,25 @@ class MLPTrunk(Trunk):
         num_cells: Sequence[int],
         activation: Callable[[], nn.Module] = nn.ReLU,
         layer_norm: bool = False,
+        observation_dtype: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__()
         if not num_cells or min(num_cells) < 1:
             raise ValueError(f"expected num_cells to list at least one positive size, got {list(num_cells)}")
-        self._observation_dims = len(observation_shape)
-        sizes = [max(1, int(torch.Size(observation_shape).numel())), *num_cells]
-        layers: list[nn.Module] = []
-        for size_in, size_out in pairwise(sizes):
+        layers: list[nn.Module] = [] if observation_dtype.is_floating_point else [_ToDefaultDtype()]
+        if not observation_shape:
+            layers.append(nn.Unflatten(-1, (-1, 1)))
+        elif len(observation_shape) > 1:
+            layers.append(nn.Flatten(-len(observation_shape), -1))
+        for size_in, size_out in pairwise([torch.Size(observation_shape).numel(), *num_cells]):
             norm = [nn.LayerNorm(size_out)] if layer_norm else []
             layers += [nn.Linear(size_in, size_out), *norm, activation()]
-        self.layers = nn.Sequential(*layers)
-        self.num_features: int = sizes[-1]
+        super().__init__(*layers)
+        self.num_features: int = num_cells[-1]
 
+
+class _ToDefaultDtype(nn.Module):
     def forward(self, observation: Tensor) -> Tensor:
-        if self._observation_dims != 1:
-            observation = observation.reshape(*observation.shape[: observation.dim() - self._observation_dims], -1)
-        return self.layers(observation.to(self._dtype))  # [*B, H]
+        return observation.to(torch.get_default_dtype())
 
 
 class ConvTrunk(Trunk):
@@ -115,7 +113,7 @@ class ConvTrunk(Trunk):
 
     def forward(self, observation: Tensor) -> Tensor:
         images = observation.reshape(-1, *observation.shape[-3:])
-        scaled = images.to(self._dtype)
+        scaled = images.to(next(self.linear.parameters()).dtype)
         if not images.is_floating_point():
             scaled = scaled / 255
         features = self.linear(self.convolutions(scaled).flatten(1))
