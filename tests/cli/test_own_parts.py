@@ -1,0 +1,72 @@
+"""A stranger's head and estimator: two new files each, none edited, trained from the command line."""
+
+import json
+
+import pytest
+
+from qframe.cli.main import main
+
+HEAD = '''
+from qframe.functional import Law
+from qframe.modules import Head
+
+
+class ExpectileHead(Head):
+    """Three expectiles per action."""
+
+    def __init__(self, features, num_actions, *, spread: float):
+        super().__init__(features, num_actions, num_outputs=3)
+        self.levels = (0.5 - spread, 0.5, 0.5 + spread)
+
+    def law(self, prediction):
+        return Law(prediction.out, prediction.out.new_full(prediction.out.shape, 1 / 3))
+
+    def project(self, law):
+        return law.mean
+
+    def loss(self, prediction, target):
+        error = target.unsqueeze(-1) - prediction.out
+        level = error.new_tensor(self.levels)
+        loss = (level - (error < 0).to(error.dtype)).abs() * error.square()
+        return loss.sum(-1), target - prediction.out.mean(-1)
+'''
+
+ESTIMATOR = '''
+from qframe.functional import Backup, soft
+from qframe.objectives import Bootstrap
+
+
+class SoftBootstrap:
+    """Bootstraps on all actions, each with its probability under a Boltzmann policy."""
+
+    requires = frozenset()
+
+    def __init__(self, *, temperature: float):
+        self.temperature = temperature
+
+    def __call__(self, batch, values):
+        prob = soft(values.selector, self.temperature, batch.next_mask).prob
+        reward, discount = (x.unsqueeze(-1).expand_as(prob) for x in (batch.reward, batch.discount))
+        return Bootstrap(None, Backup(reward, discount, prob))
+'''
+
+
+@pytest.mark.parametrize(
+    ("module", "code", "group", "yaml", "choices"),
+    [
+        ("my_heads", HEAD, "head", "_target_: my_heads.ExpectileHead\nspread: 0.3\n", ["network=shared_trunk"]),
+        ("my_estimators", ESTIMATOR, "estimator", "_target_: my_estimators.SoftBootstrap\ntemperature: 0.1\n",
+         ["head=quantile"]),
+    ],
+)  # fmt: skip
+def test_a_part_of_ones_own_trains(module, code, group, yaml, choices, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"{module}.py").write_text(code)
+    (tmp_path / "my_conf" / group).mkdir(parents=True)
+    (tmp_path / "my_conf" / group / "mine.yaml").write_text(f"# my own\n{yaml}")
+    sizes = ["total_frames=600", "runner.learning_starts=200", "evaluation.final_episodes=2", "hydra.run.dir=run"]
+    words = ["--config-dir", "my_conf", "--trust", module, f"{group}=mine", *choices, *sizes]
+    assert main(["train", *words]) == 0, capsys.readouterr().err
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["status"], summary["updates"]) == ("finished", 200)
+    assert main(["eval", "run", "--episodes", "2", "--trust", module]) == 0
