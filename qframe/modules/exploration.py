@@ -96,6 +96,20 @@ def _check(start: float, end: float, frames: int) -> None:
 SCHEDULES = {"linear": LinearSchedule, "exponential": ExponentialSchedule}
 
 
+def epsilon_schedule(name: str, start: float, end: float, frames: int) -> LinearSchedule | ExponentialSchedule:
+    """The schedule of ε by its name.
+
+    Raises:
+        ValueError: ε outside [0, 1], or a schedule that is unknown or not one.
+    """
+    for bound, value in (("eps_init", start), ("eps_end", end)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"expected {bound} in [0, 1], got {value}")
+    if name not in SCHEDULES:
+        raise ValueError(f"expected schedule to be one of {', '.join(SCHEDULES)}, got {name!r}")
+    return SCHEDULES[name](start, end, frames)
+
+
 class EGreedyModule(TensorDictModuleBase):
     """Replaces each environment's action with probability ε by a uniformly random legal one.
 
@@ -143,12 +157,7 @@ class EGreedyModule(TensorDictModuleBase):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for name, value in (("eps_init", eps_init), ("eps_end", eps_end)):
-            if not 0 <= value <= 1:
-                raise ValueError(f"expected {name} in [0, 1], got {value}")
-        if schedule not in SCHEDULES:
-            raise ValueError(f"expected schedule to be one of {', '.join(SCHEDULES)}, got {schedule!r}")
-        self.schedule = SCHEDULES[schedule](eps_init, eps_end, annealing_num_steps)
+        self.schedule = epsilon_schedule(schedule, eps_init, eps_end, annealing_num_steps)
         self.layout = find_action_space(spec=spec, action_key=action_key)
         leaf = leaf_spec(spec, action_key)
         assert isinstance(leaf, DiscreteSpec)

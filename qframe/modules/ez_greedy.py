@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from qframe.data.specs import DiscreteSpec
-from qframe.modules.exploration import SCHEDULES
+from qframe.modules.exploration import epsilon_schedule
 
 
 class EZGreedy:
@@ -49,14 +49,9 @@ class EZGreedy:
         num_envs: int,
         seed: int = 0,
     ) -> None:
-        for name, value in (("eps_init", eps_init), ("eps_end", eps_end)):
-            if not 0 <= value <= 1:
-                raise ValueError(f"expected {name} in [0, 1], got {value}")
-        if schedule not in SCHEDULES:
-            raise ValueError(f"expected schedule to be one of {', '.join(SCHEDULES)}, got {schedule!r}")
         if not mu > 1 or max_duration < 1:
             raise ValueError(f"expected mu above 1 and max_duration of at least 1, got {mu} and {max_duration}")
-        self._schedule = SCHEDULES[schedule](eps_init, eps_end, annealing_num_steps)
+        self._schedule = epsilon_schedule(schedule, eps_init, eps_end, annealing_num_steps)
         self._num_actions, self._mu, self._max_duration = spec.num_actions, mu, max_duration
         self._remaining = np.zeros(num_envs, dtype=np.int64)
         self._held = np.zeros(num_envs, dtype=np.int64)

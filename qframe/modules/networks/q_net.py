@@ -24,7 +24,22 @@ from qframe.modules.safe import SafeModule, SafeSequential
 MakeHead = Callable[[int, int], Head[Any]]
 
 
-class QNet(TensorDictModuleBase):
+class _ReadsObservation:
+    """What both networks read, and how they write actions."""
+
+    q_value: QValueModule
+
+    @property
+    def action_space(self) -> str:
+        """The canonical name of the action space."""
+        return self.q_value.action_space
+
+    def observe(self, tensordict: TensorDictBase) -> Tensor:
+        """What this network reads from a tensordict."""
+        return tensordict.get("observation")
+
+
+class QNet(_ReadsObservation, TensorDictModuleBase):
     """A plain Q-network: a trunk that emits features ``[*B, H]``, and the head that owns the last layer.
 
     Called with a tensordict it reads ``observation`` and writes ``action``, ``action_value`` ``[*B, A]`` and
@@ -51,15 +66,6 @@ class QNet(TensorDictModuleBase):
         self.in_keys = ["observation"]
         self.out_keys = list(self.q_value.out_keys)
 
-    @property
-    def action_space(self) -> str:
-        """The canonical name of the action space."""
-        return self.q_value.action_space
-
-    def observe(self, tensordict: TensorDictBase) -> Tensor:
-        """What this network reads from a tensordict."""
-        return tensordict.get("observation")
-
     def predict(self, observation: Tensor, taus: Tensor | None = None) -> Prediction:
         """The prediction for every action, ``[*B, …]`` → ``[*B, A, N]``."""
         return self.head.prediction(self.trunk(observation), taus)
@@ -69,7 +75,7 @@ class QNet(TensorDictModuleBase):
         return self.q_value(tensordict.set("action_value", value))
 
 
-class SharedTrunk(ActorValueOperator):
+class SharedTrunk(_ReadsObservation, ActorValueOperator):
     """The dueling network as a shared trunk with a policy (advantage) stream and a state-value stream.
 
     ``Q = V + A − mean_a A`` on the raw outputs, for scalar and distributional heads alike. See "Dueling Network
@@ -107,15 +113,6 @@ class SharedTrunk(ActorValueOperator):
             ValueOperator(_StateValue(state_head), in_keys=["hidden"]),
         )
         self.trunk, self.head, self.state_head, self.q_value = trunk, head, state_head, q_value
-
-    @property
-    def action_space(self) -> str:
-        """The canonical name of the action space."""
-        return self.q_value.action_space
-
-    def observe(self, tensordict: TensorDictBase) -> Tensor:
-        """What this network reads from a tensordict."""
-        return tensordict.get("observation")
 
     def predict(self, observation: Tensor, taus: Tensor | None = None) -> Prediction:
         """The prediction for every action, ``[*B, …]`` → ``[*B, A, N]``."""
