@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from qframe.config.errors import UserError, hint
+from qframe.config.numbers import integer
 from qframe.config.targets import trust
 
 
@@ -15,6 +16,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Tell what is wrong in one line."""
+        message = message.replace("RUN, OVERRIDE", "RUN")  # argparse lists what may be left out as well
         raise UserError(f"{message}; see {self.prog} --help")
 
     def parse_words(self, words: Sequence[str]) -> argparse.Namespace:
@@ -40,6 +42,18 @@ def add_config_arguments(parser: argparse.ArgumentParser, *, overrides: bool = T
     parser.add_argument("--config-dir", type=Path, metavar="DIR", help=text)
     text = "a package that _target_ may name besides qframe, torch.nn and torch.optim; may be repeated"
     parser.add_argument("--trust", action="append", default=[], metavar="PREFIX", help=text)
+
+
+def whole_number(text: str) -> int:
+    """A word that stands for an integer, written as in a config.
+
+    >>> whole_number("1e3")
+    1000
+    """
+    number = integer(text)
+    if number is None:
+        raise argparse.ArgumentTypeError(f"expected an integer (as 1000, 1e6, 50k or 1M), got '{text}'")
+    return number
 
 
 def apply_trust(prefixes: Sequence[str]) -> None:

@@ -4,8 +4,9 @@ import argparse
 
 from qframe.cli.arguments import add_config_arguments, apply_trust
 from qframe.config import build
-from qframe.config.compose import compose
+from qframe.config.compose import composed
 from qframe.config.errors import ConfigError
+from qframe.config.hydra_app import hydra_app
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,11 +21,12 @@ def run(arguments: argparse.Namespace) -> int:
         ConfigError: with all faults at once.
     """
     apply_trust(arguments.trust)
-    config = compose(arguments.overrides, arguments.config_dir, provided=build.PROVIDED)
-    faults = build.check(config)
+    with hydra_app(arguments.config_dir) as app:
+        composition = composed(app.config_loader, arguments.overrides, build.PROVIDED)
+    faults = build.check(composition.config, composition.faults)
     if faults:
         raise ConfigError(faults)
-    parts = build.describe(config)
+    parts = build.describe(composition.config)
     width = max(map(len, parts), default=0)
     for name, text in parts.items():
         print(f"{name:<{width}}  {text}")

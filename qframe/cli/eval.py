@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from qframe.cli.arguments import apply_trust
-from qframe.cli.run_folder import checkpoint, open_run, saved_config
+from qframe.cli.arguments import apply_trust, whole_number
+from qframe.cli.run_folder import checkpoint, fitting, open_run, saved_config
 from qframe.config import build
 from qframe.config.errors import UserError
 
@@ -15,8 +15,9 @@ from qframe.config.errors import UserError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The run, which network of it, and how many episodes."""
     parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
-    parser.add_argument("--episodes", type=int, default=100, metavar="N", help="episodes to play (default 100)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="another number plays other episodes")
+    text = "episodes to play (default 100)"
+    parser.add_argument("--episodes", type=whole_number, default=100, metavar="N", help=text)
+    parser.add_argument("--seed", type=whole_number, default=0, metavar="S", help="another number plays other episodes")
     parser.add_argument("--last", action="store_true", help="the last network instead of the best one")
     text = "a package that _target_ may name besides qframe, torch.nn and torch.optim; may be repeated"
     parser.add_argument("--trust", action="append", default=[], metavar="PREFIX", help=text)
@@ -40,10 +41,12 @@ def run(arguments: argparse.Namespace) -> int:
     use_best = folder.best_checkpoint.is_file() and not arguments.last
     if use_best:
         state = checkpoint(folder.best_checkpoint)
-        network.load_state_dict(state["network"])
+        with fitting():
+            network.load_state_dict(state["network"])
     else:
         state = checkpoint(folder.last_checkpoint)
-        parts.loss.load_state_dict(state["learner"]["loss"])
+        with fitting():
+            parts.loss.load_state_dict(state["learner"]["loss"])
     result = parts.evaluation.play(network, episodes=arguments.episodes, stream=("eval", arguments.seed))
     low, high = np.min(result.returns), np.max(result.returns)
     print(f"{'best' if use_best else 'last'} network of {folder.path}, trained for {state['frames']:,} frames")

@@ -44,6 +44,8 @@ class Job:
         """Train; the sweeper's objective is the final greedy return, NaN where there is none."""
         hydra = HydraConfig.get()
         folder = Path(hydra.runtime.output_dir)
+        if self.is_swept:
+            print(f"job {folder.name}  {' '.join(_typed(hydra.overrides.task))}", flush=True)
         try:
             summary = self._train(config, folder)
         except Exception as error:
@@ -69,12 +71,12 @@ class Job:
     def _record(self, error: Exception, folder: Path, overrides: list[str]) -> float:
         """Tell and write down why a job of a sweep has no result."""
         status = getattr(error, "exit_status", None)
-        if isinstance(status, int):  # a signal: the whole sweep stops
+        if isinstance(status, int) and status > 128:  # a signal: the whole sweep stops
             print(f"qframe: {error}", file=sys.stderr)
             raise SystemExit(status) from error
         refused = isinstance(error, UserError)
         outcome = {"status": "refused" if refused else "failed", "reason": str(error)}
-        if not refused:
+        if not refused and status is None:
             traceback.print_exception(error)
         print(f"qframe: job {folder.name} ({' '.join(overrides)}) {outcome['status']}: {error}", file=sys.stderr)
         write_json(folder / "summary.json", read_json(folder / "summary.json") | outcome | {"overrides": overrides})

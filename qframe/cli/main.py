@@ -5,11 +5,14 @@ A subcommand is a module of ``qframe.cli`` with ``add_arguments(parser)`` and ``
 ``arguments.started`` is when the process started, on ``time.monotonic``'s clock.
 """
 
+import errno
 import importlib
 import os
+import re
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Sequence
 
 import qframe
@@ -23,6 +26,7 @@ COMMANDS = {
     "resume": "go on with a run exactly where it stopped",
     "eval": "greedy episodes of a trained run, and their statistics",
 }
+DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 ISSUES = "this is a fault of qframe: please report it with the lines above"
 
 
@@ -36,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     started = time.monotonic()
+    warnings.formatwarning = _readable
     try:
         return _dispatch(list(sys.argv[1:] if argv is None else argv), started)
     except UserError as error:
@@ -54,6 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(status, int):  # a run that a signal stopped after saving
             print(f"qframe: {error}", file=sys.stderr)
             return status
+        if isinstance(error, OSError) and error.errno in DISK:
+            place = f" '{error.filename}'" if error.filename else ""
+            print(f"qframe: cannot write or read{place}: {error.strerror}", file=sys.stderr)
+            return 2
         traceback.print_exc()
         print(f"qframe: {ISSUES}", file=sys.stderr)
         return 1
@@ -75,6 +84,12 @@ def _dispatch(words: list[str], started: float) -> int:
     arguments = parser.parse_words(words[1:])
     arguments.started = started
     return command.run(arguments)
+
+
+def _readable(message: Warning | str, category: type[Warning], *place: object) -> str:
+    """A warning in one line, without the colours that Gymnasium puts in."""
+    text = re.sub(r"\x1b\[\d*m", "", str(message)).removeprefix("WARN: ")
+    return f"qframe: warning: {text}\n"
 
 
 def _help() -> str:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from qframe.cli.arguments import apply_trust
-from qframe.cli.run_folder import checkpoint, open_run, saved_config
+from qframe.cli.run_folder import checkpoint, fitting, open_run, saved_config
 from qframe.config import build
 from qframe.config.errors import UserError
 from qframe.runner.run_folder import read_json
@@ -34,10 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"expected a run with frames left, got {arguments.run} at {state['frames']:,} of {config.total_frames:,} "
             f"(status {status}); to train on, add total_frames={2 * state['frames']}"
         )
-    runner = build.build(config, folder.path, started=arguments.started)
-    try:
-        runner.load_state_dict(state)
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise UserError(f"expected a checkpoint that fits the config, got: {error}; undo what was changed") from error
+    with fitting():
+        runner = build.build(config, folder.path, state=state, started=arguments.started)
     runner.run()
     return 0

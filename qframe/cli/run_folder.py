@@ -1,11 +1,14 @@
 """Opening a run folder that a command names: its config, its parts and its checkpoints."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError, YAMLError
 
 from qframe.config import build
 from qframe.config.compose import recheck
@@ -38,12 +41,22 @@ def saved_config(folder: RunFolder, overrides: Sequence[str] = ()) -> DictConfig
     """
     try:
         saved = OmegaConf.load(folder.config)
-        assert isinstance(saved, DictConfig)
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise UserError(f"expected a readable config in {folder.config}, got: {_reason(error)}") from error
+    if not isinstance(saved, DictConfig) or not saved:
+        raise UserError(f"expected a config in {folder.config}, got no keys; was the run's folder damaged?")
+    try:
         changed = OmegaConf.merge(saved, OmegaConf.from_dotlist(list(_checked(overrides))))
-    except (OmegaConfBaseException, AssertionError, ValueError) as error:
-        raise UserError(f"expected a readable config in {folder.config}, got: {str(error).splitlines()[0]}") from error
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise UserError(f"expected key=value, as total_frames=100k, got: {_reason(error)}") from error
     assert isinstance(changed, DictConfig)
     return recheck(changed, build.PROVIDED)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem} in line {error.problem_mark.line + 1}"
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def checkpoint(path: Path) -> dict[str, Any]:
@@ -53,9 +66,53 @@ def checkpoint(path: Path) -> dict[str, Any]:
         UserError: it is missing, damaged or of another format.
     """
     try:
-        return load_checkpoint(path)
+        state = load_checkpoint(path)
     except ValueError as error:
         raise UserError(str(error)) from error
+    if "frames" not in state:
+        raise UserError(f"expected a checkpoint of a run at {path}, got one without a number of frames")
+    return state
+
+
+@contextmanager
+def fitting() -> Iterator[None]:
+    """Loading a checkpoint's content into the parts of a config.
+
+    Raises:
+        UserError: it does not fit them.
+    """
+    try:
+        yield
+    except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        lines = [line.strip() for line in str(error).splitlines()[:2]]
+        message = f"expected a checkpoint that fits the config, got: {type(error).__name__}: {' '.join(lines)}"
+        raise UserError(f"{message}; undo what was changed") from error
+
+
+def new_folder(path: Path, *, is_stamped: bool) -> Path:
+    """The folder of a new run, made now.
+
+    Args:
+        path: where it is to be.
+        is_stamped: its name is the time: where another run has it, a number is added.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            made = path if number == 1 else path.with_name(f"{path.name}-{number}")
+            try:
+                made.mkdir(exist_ok=not is_stamped)
+                return made
+            except FileExistsError:
+                if not is_stamped:
+                    raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"expected a folder that can be written to, got '{path}': {reason}; choose another") from error
+    raise AssertionError("unreachable")
 
 
 def _checked(overrides: Sequence[str]) -> Sequence[str]:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from qframe.cli.job import OBJECTIVE, Job
+from qframe.cli.run_folder import new_folder
 from qframe.config import build
 from qframe.config.compose import Composition, composed
 from qframe.config.errors import ConfigError, Fault
@@ -18,7 +19,7 @@ from qframe.config.overrides import jobs, pinned_folder
 from qframe.runner.run_folder import read_json
 
 
-def sweep(app: Hydra, composition: Composition, texts: list[str], job: Job, folder: Path) -> int:
+def sweep(app: Hydra, composition: Composition, texts: list[str], job: Job, path: Path, *, is_stamped: bool) -> int:
     """Run all jobs by Hydra's sweeper and launcher, then print one table.
 
     Args:
@@ -26,7 +27,8 @@ def sweep(app: Hydra, composition: Composition, texts: list[str], job: Job, fold
         composition: the config without the values that are swept over.
         texts: the overrides as typed.
         job: the task function.
-        folder: where the jobs' folders go.
+        path: where the jobs' folders go.
+        is_stamped: its name is the time.
 
     Returns:
         0; 1 when a job failed; 2 when every job was refused.
@@ -35,6 +37,7 @@ def sweep(app: Hydra, composition: Composition, texts: list[str], job: Job, fold
         ConfigError: a key or option is unknown in some job, or every job has faults.
     """
     _check(app, composition, texts)
+    folder = new_folder(path, is_stamped=is_stamped)
     try:
         app.multirun(CONFIG_NAME, job, [*composition.overrides, pinned_folder("sweep", folder), "hydra.mode=MULTIRUN"])
     finally:

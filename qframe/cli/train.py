@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from qframe.cli.arguments import add_config_arguments, apply_trust
 from qframe.cli.job import Job
+from qframe.cli.run_folder import new_folder
 from qframe.cli.sweep import sweep
 from qframe.config import build
 from qframe.config.compose import Composition, composed
@@ -41,27 +42,29 @@ def run(arguments: argparse.Namespace) -> int:
         trust = tuple(arguments.trust)
         if mode is RunMode.MULTIRUN:
             job = Job(trust, is_swept=True)
-            return sweep(app, composition, arguments.overrides, job, _folder(composition, "sweep"))
+            folder, is_stamped = _folder(composition, "sweep")
+            return sweep(app, composition, arguments.overrides, job, folder, is_stamped=is_stamped)
         return _single(app, composition, Job(trust, started=arguments.started))
 
 
 def _single(app: Hydra, composition: Composition, job: Job) -> int:
     swept = composition.hydra.sweeper.get("params")
     unasked = [Fault("hydra.sweeper.params", f"this config sweeps over {', '.join(swept)}; add -m")] if swept else []
-    if composition.faults or unasked:
+    if unasked:
         raise ConfigError([*composition.faults, *unasked])
-    faults = build.check(OmegaConf.create(composition.config))
+    faults = build.check(composition.config, composition.faults)
     if faults:
         raise ConfigError(faults)
-    folder = _folder(composition, "run")
+    path, is_stamped = _folder(composition, "run")
+    folder = new_folder(path, is_stamped=is_stamped)
     app.run(CONFIG_NAME, job, [*composition.overrides, pinned_folder("run", folder), "hydra.mode=RUN"])
     if job.error is not None:
         raise job.error
     return 0
 
 
-def _folder(composition: Composition, kind: str) -> Path:
-    """Where the run or sweep will be written; the folder is not made.
+def _folder(composition: Composition, kind: str) -> tuple[Path, bool]:
+    """Where the run or sweep will be written, and whether its name is the time; the folder is not made.
 
     Raises:
         UserError: something is in it already, or its name leads nowhere.
@@ -72,7 +75,11 @@ def _folder(composition: Composition, kind: str) -> Path:
         folder = Path(str(whole.hydra[kind].dir)).absolute()
     except OmegaConfBaseException as error:
         raise ConfigError([Fault(f"hydra.{kind}.dir", str(error).splitlines()[0])]) from error
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+    raw = OmegaConf.to_container(composition.hydra[kind], resolve=False)
+    is_stamped = isinstance(raw, dict) and "${now:" in str(raw["dir"])
+    if is_stamped:
+        return folder, True
+    if (folder.exists() and not folder.is_dir()) or (folder.is_dir() and any(folder.iterdir())):
         remedy = "go on with it by qframe resume" if (folder / "config.yaml").is_file() else "choose another"
         raise UserError(f"hydra.{kind}.dir: expected a new or empty folder, got '{folder}'; {remedy}")
-    return folder
+    return folder, False

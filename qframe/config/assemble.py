@@ -1,18 +1,21 @@
 """Building the parts of a config one after another: which part is given what, and every fault on the way."""
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
+from torch import nn
 
 from qframe.config.combinations import Parts, refused
 from qframe.config.errors import ConfigError, Fault
 from qframe.config.targets import instantiate
-from qframe.data import ActionSpace
+from qframe.data import ActionSpace, make_action_space
 from qframe.envs import GymnasiumEnvs, derive_seed
 from qframe.objectives import DQNLoss
+from qframe.runner.runner import check_numbers
 
 PROVIDED: dict[str, frozenset[str]] = {
     "action_space": frozenset({"space"}),
@@ -37,17 +40,28 @@ PROVIDED: dict[str, frozenset[str]] = {
 """Constructor parameters that the builder fills in, by place: they do not stand in a config."""
 
 
-class Assembly:
-    """Builds parts one after another and keeps the faults, so that all are told at once."""
+STAND_INS = {"seed": 0, "device": "cpu", "gamma": 0.5, "total_frames": 1_000_000_000}
+"""Sound settings in place of faulty ones, so that the faults of the parts can be found as well."""
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        self.config = config
+
+class Assembly:
+    """Builds parts one after another and keeps the faults, so that all are told at once.
+
+    Args:
+        config: the whole config.
+        broken: groups and settings that are known to have faults: they, and what depends on them, are passed over.
+    """
+
+    def __init__(self, config: Mapping[str, Any], broken: AbstractSet[str] = frozenset()) -> None:
+        self.config = {**config, **{key: STAND_INS[key] for key in STAND_INS.keys() & broken}}
         self.faults: list[Fault] = []
-        self.device = pick_device(config["device"])
+        self.device = pick_device(self.config["device"])
+        self._broken = broken
 
     def part(self, group: str, *ingredients: Any, node: Mapping[str, Any] | None = None, **provided: Any) -> Any:
         """The part that a group describes; None where it is refused or an ingredient was."""
-        if any(ingredient is None for ingredient in (*ingredients, *provided.values())):
+        is_broken = group.split(".")[0] in self._broken
+        if is_broken or any(ingredient is None for ingredient in (*ingredients, *provided.values())):
             return None
         try:
             return instantiate(node or self.config[group], *ingredients, where=group, **provided)
@@ -61,36 +75,52 @@ class Assembly:
         envs = self.part("env")
         action_space = self.part("action_space", envs and envs.action_space)
         loss = self._loss(envs, action_space)
+        # Where a part is refused, those that need it are tried on a stand-in: their own faults show at once.
+        any_envs, any_space, any_loss = envs or _some_envs(), action_space or _some_space(), loss or self._some_loss()
         replay = self.part(
             "replay",
             gamma=config["gamma"],
-            num_envs=envs and envs.num_envs,
+            num_envs=any_envs.num_envs,
             seed=derive_seed(seed, "replay"),
         )
         parts = Parts(
             envs=envs,
             action_space=action_space,
             loss=loss,  # pyright: ignore[reportArgumentType]  # None comes with a fault, and is not given out
-            target_update=self.part("target", loss),
+            target_update=self.part("target", any_loss),
             replay=replay,
             exploration=self.part(
                 "exploration",
-                action_space and action_space.spec,
-                num_envs=envs and envs.num_envs,
+                any_space.spec,
+                num_envs=any_envs.num_envs,
                 seed=derive_seed(seed, "exploration"),
             ),
-            optimizer=self.part("optimizer", loss and list(loss.value_network.parameters())),
-            evaluation=self.part("evaluation", envs, action_space, seed=seed),
+            optimizer=self.part("optimizer", any_loss and list(any_loss.value_network.parameters())),
+            evaluation=self.part("evaluation", any_envs, any_space, seed=seed),
             checkpoints=self.part("checkpoint"),
             logger=self.part("logger"),
         )
-        if not self.faults:
+        self._check_runner()
+        if not self.faults and not self._broken:
             self.faults += refused(parts, config)
         return parts
 
+    def _check_runner(self) -> None:
+        """The runner is built last, with a run's folder: its numbers are checked with the other parts."""
+        if "runner" in self._broken:
+            return
+        names = ("learning_starts", "every", "updates", "threads")
+        numbers = {name: self.config["runner"][name] for name in names if name in self.config["runner"]}
+        try:
+            check_numbers(self.config["total_frames"], **numbers)
+        except ValueError as error:
+            self.faults.append(Fault("runner", str(error)))
+
     def _loss(self, envs: GymnasiumEnvs | None, action_space: ActionSpace | None) -> DQNLoss | None:
         """The network, seeded on its own, inside its loss."""
-        if envs is None or action_space is None:
+        if envs is None or action_space is None or {"network", "head"} & self._broken:
+            if "head" not in self._broken:
+                self.part("head", 1, 2)
             return None
         config = self.config
         shape = self._observation_shape(envs)
@@ -120,6 +150,13 @@ class Assembly:
             self.faults.append(Fault("estimator", str(error)))
         return loss.to(self.device)
 
+    def _some_loss(self) -> DQNLoss | None:
+        """A loss with or without a target network, as the config says."""
+        if "loss" in self._broken:
+            return None
+        delay_value = bool(self.config["loss"].get("delay_value"))
+        return DQNLoss(nn.Linear(1, 2), action_space="categorical", delay_value=delay_value, gamma=0.5)
+
     def _make_head(self, features: int, num_actions: int) -> Any:
         return instantiate(self.config["head"], features, num_actions, where="head")
 
@@ -131,6 +168,14 @@ class Assembly:
             Fault("env", f"expected {envs.id} to have Box observations, got {space}; wrap it so that it gives an array")
         )
         return None
+
+
+def _some_envs() -> GymnasiumEnvs:
+    return GymnasiumEnvs("CartPole-v1", num_envs=1, vectorization="sync")
+
+
+def _some_space() -> ActionSpace:
+    return make_action_space(spaces.Discrete(2), encoding="auto")
 
 
 def pick_device(name: str) -> torch.device:

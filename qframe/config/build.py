@@ -1,6 +1,7 @@
 """From a checked config to a runner."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from qframe.config.assemble import PROVIDED, Assembly, pick_device
 from qframe.config.combinations import Parts
 from qframe.config.errors import ConfigError, Fault
+from qframe.config.schema import GROUPS, SETTINGS
 from qframe.config.targets import instantiate
 from qframe.envs import derive_seed
 from qframe.runner import Learner, Runner
@@ -18,11 +20,19 @@ from qframe.runner.run_folder import RunFolder
 __all__ = ["PROVIDED", "build", "check", "describe", "parts"]
 
 
-def check(config: Mapping[str, Any]) -> list[Fault]:
-    """Everything that would keep this config from running, found by building all its parts."""
-    assembly = Assembly(_plain(config))
+def check(config: Mapping[str, Any], found: Sequence[Fault] = ()) -> list[Fault]:
+    """Everything that would keep this config from running: what is found already, and what building the parts shows.
+
+    Args:
+        config: composed.
+        found: its faults so far; what they are about is not built.
+    """
+    broken = {re.split(r"[.\[]", fault.where)[0] for fault in found}
+    if not broken <= {*SETTINGS, *GROUPS}:  # an unknown preset or key: it may have meant anything
+        return list(found)
+    assembly = Assembly(_plain(config), broken)
     assembly.parts()
-    return assembly.faults
+    return [*found, *assembly.faults]
 
 
 def parts(config: Mapping[str, Any]) -> Parts:
@@ -59,13 +69,19 @@ def describe(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def build(
-    config: Mapping[str, Any], run_dir: Path, *, report: Report | None = None, started: float | None = None
+    config: Mapping[str, Any],
+    run_dir: Path,
+    *,
+    state: dict[str, Any] | None = None,
+    report: Report | None = None,
+    started: float | None = None,
 ) -> Runner:
     """The runner of a config, its environments started and its folder described.
 
     Args:
         config: checked and resolved.
         run_dir: the run's folder; made now.
+        state: of the run that goes on; taken over before anything is written.
         report: what is shown; None is standard output.
         started: when the process or job started, on ``time.monotonic``'s clock.
 
@@ -109,10 +125,20 @@ def build(
         hyperparameters=_flat(plain),
         started=started,
     )
+    if state is not None:
+        _take_over(runner, state)
     run_dir.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.create(plain), folder.config)
     folder.write_manifest({"device": str(device), "action_space": built.action_space.spec.action_space})
     return cast(Runner, runner)
+
+
+def _take_over(runner: Runner, state: dict[str, Any]) -> None:
+    try:
+        runner.load_state_dict(state)
+    except Exception:
+        runner.collector.envs.close()
+        raise
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Combinations of sound parts that do not go together, and why. The README's table of refusals lists the same rows."""
 
+import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -80,9 +82,37 @@ def _never_learns(parts: Parts, config: Mapping[str, Any]) -> str | None:
 def _starts_before_a_slice(parts: Parts, config: Mapping[str, Any]) -> str | None:
     length, starts = _slice_length(parts), config["runner"].get("learning_starts", 0)
     needed = (length or 0) * parts.envs.num_envs
-    if starts >= needed:
+    if length is None or starts >= needed:
         return None
     return f"expected at least {needed} frames, so that every environment holds a slice of {length}, got {starts}"
+
+
+def _starts_before_n_steps(parts: Parts, config: Mapping[str, Any]) -> str | None:
+    starts, every = config["runner"].get("learning_starts", 0), config["runner"].get("every", 1)
+    needed = getattr(parts.replay, "n_step", 1) * parts.envs.num_envs
+    if starts + every >= needed:
+        return None
+    return f"expected at least {needed - every} frames, so that the replay holds a transition of n steps, got {starts}"
+
+
+def _larger_than_memory(parts: Parts, config: Mapping[str, Any]) -> str | None:
+    space, memory = parts.envs.observation_space, _memory()
+    if memory is None or space.shape is None or space.dtype is None:
+        return None
+    size = 4 if space.dtype.kind == "f" else space.dtype.itemsize  # floats are stored as 32-bit ones
+    needed = parts.replay.capacity * 2 * math.prod(space.shape) * size
+    if needed <= memory:
+        return None
+    gigabytes = f"{needed / 1e9:,.0f} GB of observations, this machine has {memory / 1e9:,.0f} GB of memory"
+    return f"expected a capacity that fits the memory, got {parts.replay.capacity:,}: {gigabytes}"
+
+
+def _memory() -> int | None:
+    """The machine's memory in bytes; None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 REFUSALS: tuple[Refusal, ...] = (
@@ -90,4 +120,6 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("an estimator over time (td1, td_lambda) without replay=slices", "replay", _time_without_slices),
     Refusal("learning that starts after the last frame", "runner.learning_starts", _never_learns),
     Refusal("learning that starts before a slice is full", "runner.learning_starts", _starts_before_a_slice),
+    Refusal("learning that starts before n steps are full", "runner.learning_starts", _starts_before_n_steps),
+    Refusal("a replay larger than the machine's memory", "replay.capacity", _larger_than_memory),
 )

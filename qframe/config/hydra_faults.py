@@ -72,7 +72,7 @@ def composition_fault(error: Exception, loader: ConfigLoader) -> Fault:
 def first_line(error: BaseException) -> str:
     """What went wrong, in one line, without Hydra's advice to force it in."""
     cause = error.__cause__
-    text = f"{error}\n{cause or ''}"
+    text = f"{error}\n{cause or ''}".replace("override ++", "override ")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     noise = ("To append", "full_key", "object_type", "reference_type", "See http")
     kept = [line.rstrip(".") for line in lines if not line.startswith(noise)]

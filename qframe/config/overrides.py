@@ -56,7 +56,10 @@ def read(texts: Iterable[str], loader: ConfigLoader, *, sweep: bool = False) -> 
         if override is None:
             continue
         key = override.key_or_group
-        if override.is_sweep_override() and not sweep:
+        if not key:
+            message = f"expected key=value or group=option, got '{text}'"
+            result.faults.append(Fault("", message, SOURCE, unknown=True))
+        elif override.is_sweep_override() and not sweep:
             message = f"expected one value, got several: '{text}'; add -m to sweep over them, or write a list as [1,2]"
             result.faults.append(Fault(key, message, SOURCE))
         elif override.is_hydra_override() or key == "hydra":
@@ -109,7 +112,10 @@ def _parse(text: str, loader: ConfigLoader, faults: list[Fault]) -> Override | N
     except HydraException as error:
         told = str(error).removeprefix(f"Error parsing override '{text}'").split("\nSee http")[0]
         reason = re.sub(r"\s+", " ", told).strip()
-        message = f"expected key=value or group=option, got '{text}' ({reason}); quote values with special characters"
+        if "NoViableAlt" in reason:  # the parser's own words, and no reader's
+            reason = "a character that needs quotes"
+        remedy = "quote values with special characters, as \"name='…'\""
+        message = f"expected key=value or group=option, got '{text}' ({reason}); {remedy}"
         faults.append(Fault("", message, SOURCE, unknown=True))
         return None
 
@@ -133,7 +139,7 @@ def _options_chosen(override: Override) -> list[str]:
     if override.is_discrete_sweep():
         return list(override.sweep_string_iterator())
     value = override.value()
-    return [str(item) for item in (value if isinstance(value, list) else [value])]
+    return ["null" if item is None else str(item) for item in (value if isinstance(value, list) else [value])]
 
 
 def _values(override: Override, text: str) -> list[str]:

@@ -34,6 +34,8 @@ def _source(where: str, contents: list[tuple[str, Mapping[str, Any]]], keys: Col
     steps = re.findall(r"[^.\[\]]+", where)
     while steps:
         place = ".".join(steps)
+        if steps[-1].isdigit() and ".".join(steps[:-1]) in keys:  # an item of a list that the command line replaced
+            return SOURCE
         if any(key == place or key.startswith(f"{place}.") for key in keys if len(steps) > 1 or key == place):
             return SOURCE
         for path, content in reversed(contents):

@@ -3,6 +3,7 @@
 import enum
 import inspect
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -60,7 +61,8 @@ class Checker:
                 checked[key] = self.value(known.annotation.get(key, Any), value, place)
             else:
                 valid = known.annotation.keys() - given
-                self._fault(place, f"unknown key of {node['_target_']}; {hint(key, valid, f'{where}.')}", unknown=True)
+                told = hint(key, valid, f"{where}.")
+                self._fault(place, f"unknown key of {node['_target_']}; {told}", unknown=True)
         missing = known.required - given - {str(key) for key in node}
         for key in () if waits else sorted(missing):
             wanted = described(known.annotation[key])
@@ -125,10 +127,16 @@ class Checker:
         if option is int and number is not None:
             return number
         if option is float and isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
+            return self._finite(value, where)
         if isinstance(value, str if option is Path else option) and option not in (int, float):
             return value
         return self._wrong(option, value, where)
+
+    def _finite(self, value: int | float, where: str) -> Any:
+        if abs(value) <= sys.float_info.max:  # false for nan
+            return float(value)
+        self._fault(where, f"expected a finite number, got {shown(value)}")
+        return value
 
     def _sequence(self, kind: Any, args: tuple[Any, ...], value: Sequence[Any], where: str) -> list[Any]:
         if kind is tuple and args and Ellipsis not in args and len(args) != len(value):

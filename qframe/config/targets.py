@@ -19,7 +19,7 @@ from qframe.config.errors import ConfigError, Fault, UserError, hint
 from qframe.config.parameters import alternatives, parameters, takes_callable, takes_class
 
 PARTS = "qframe"
-BORDER = ("qframe.config", "qframe.cli")  # not parts: nothing there can be named in a config
+BORDER = ("qframe.config", "qframe.cli", "qframe.runner.run_folder")  # not parts: no config may name what is there
 TORCH = ("torch.nn", "torch.optim")  # what may be imported of torch
 TORCH_CLASSES = ("torch.nn.modules", "torch.optim")  # where the class that is found must have been written
 
@@ -44,6 +44,18 @@ def trusted() -> tuple[str, ...]:
     return tuple(_trusted)
 
 
+def refused_import(env_id: Any) -> str | None:
+    """Why Gymnasium may not import the module that an id names as ``module:Name-v0``; None where it may.
+
+    >>> refused_import("CartPole-v1"), refused_import("os.path:CartPole-v1")
+    (None, "expected an id without a module, or of a trusted one, got 'os.path:CartPole-v1'; add --trust os.path")
+    """
+    module, colon, _ = str(env_id).partition(":")
+    if not colon or any(_under(module, prefix) for prefix in _trusted):
+        return None
+    return f"expected an id without a module, or of a trusted one, got '{env_id}'; add --trust {module}"
+
+
 def resolve(target: str, where: str = "") -> Callable[..., Any]:
     """The class or function that ``target`` names.
 
@@ -60,7 +72,7 @@ def resolve(target: str, where: str = "") -> Callable[..., Any]:
     path, _, name = target.rpartition(".")
     if not path or not all(part.isidentifier() for part in target.split(".")):
         raise _fault(where, f"expected a dotted name such as qframe.modules.MLP, got '{target}'")
-    if not _may_import(target):
+    if not _may_import(target) or name.startswith("_"):
         raise _refusal(where, target)
     holder = _holder(path, where, target)
     found = getattr(holder, name, None)
@@ -131,8 +143,9 @@ def _waits(target: Callable[..., Any], given: Mapping[str, Any]) -> bool:
 def _call(target: Callable[..., Any], args: tuple[Any, ...], given: Mapping[str, Any], where: str) -> Any:
     try:
         return target(*args, **given)
-    except (ValueError, TypeError) as error:
-        raise ConfigError([Fault(where or target.__qualname__, str(error))]) from error
+    except (ValueError, TypeError, OverflowError, MemoryError, RuntimeError) as error:  # torch's own are RuntimeErrors
+        message = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ConfigError([Fault(where or target.__qualname__, message)]) from error
 
 
 def _may_import(target: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 from qframe.config.errors import Fault, hint
 from qframe.config.schema import GROUPS, SETTINGS
 from qframe.config.signature import Checker, shown
+from qframe.config.targets import refused_import
 
 Provided = Mapping[str, AbstractSet[str]]
 
@@ -33,6 +34,9 @@ def validate(
             checked[key] = _setting(checker, key, config[key])
         elif isinstance(config[key], Mapping):
             checked[key] = checker.node(config[key], key)
+            foreign = refused_import(config[key].get("id")) if key == "env" else None
+            if foreign:
+                checker.faults.append(Fault("env.id", foreign, unknown=True))
         else:
             message = f"expected a mapping with _target_, got {shown(config[key])}; choose one by {key}=OPTION"
             checker.faults.append(Fault(key, message))

@@ -138,10 +138,15 @@ def encoder(action_space: str) -> Callable[[Tensor], Tensor]:
     return _ENCODERS[name]
 
 
-_ENCODERS: dict[str, Callable[[Tensor], Tensor]] = {
-    "categorical": lambda action: action.long(),
-    "one-hot": lambda action: action.to(torch.int8).argmax(-1),
-}
+def _index(action: Tensor) -> Tensor:
+    return action.long()
+
+
+def _index_of_one(action: Tensor) -> Tensor:
+    return action.to(torch.int8).argmax(-1)
+
+
+_ENCODERS: dict[str, Callable[[Tensor], Tensor]] = {"categorical": _index, "one-hot": _index_of_one}
 
 
 def _known(encoding: str) -> str:

@@ -71,6 +71,17 @@ def leaf_spec(spec: TensorSpec, action_key: NestedKey = ACTION) -> TensorSpec:
     return leaf
 
 
+def num_actions(action_space: str | TensorSpec | None, action_key: NestedKey = ACTION) -> int | None:
+    """How many action values a spec says there are; None for a name, which does not say.
+
+    >>> from qframe.data import OneHot
+    >>> num_actions(OneHot(3)), num_actions("one-hot")
+    (3, None)
+    """
+    spec = leaf_spec(action_space, action_key) if isinstance(action_space, TensorSpec) else None
+    return spec.num_actions if isinstance(spec, DiscreteSpec) else None
+
+
 def find_action_space(
     action_space: str | TensorSpec | None = None,
     spec: TensorSpec | None = None,

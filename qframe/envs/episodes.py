@@ -156,8 +156,9 @@ def _with_final(observation: NDArray[Any], info: dict[str, Any], done: NDArray[n
 
 
 def _copy(observation: NDArray[Any]) -> NDArray[Any]:
-    """An array of our own: environments may reuse theirs. 64-bit floats become 32-bit."""
-    return np.array(observation, dtype=np.float32 if observation.dtype == np.float64 else observation.dtype)
+    """An array of our own: environments may reuse theirs. Floats become 32-bit."""
+    is_float = np.issubdtype(observation.dtype, np.floating)
+    return np.array(observation, dtype=np.float32 if is_float else observation.dtype)
 
 
 def derive_seed(seed: int, *path: str | int) -> int:

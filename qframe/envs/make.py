@@ -84,8 +84,9 @@ class GymnasiumEnvs:
             raise ValueError(_missing_extra(self.id, missing)) from missing
         except (gym.error.UnregisteredEnv, gym.error.Error, ModuleNotFoundError) as unknown:
             raise ValueError(_unknown_id(self.id, unknown)) from unknown
-        except (TypeError, AssertionError) as refused:
-            raise ValueError(f"expected kwargs that {self.id} takes, got {self._kwargs}: {refused}") from refused
+        except (TypeError, AssertionError, LookupError, OSError) as refused:
+            reason = f"{type(refused).__name__}: {refused}"
+            raise ValueError(f"expected kwargs that {self.id} takes, got {self._kwargs}: {reason}") from refused
 
 
 def _rescaled(id: str, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:

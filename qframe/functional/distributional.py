@@ -33,9 +33,9 @@ def categorical_projection(law: Law, v_min: float, v_max: float, num_atoms: int)
     lower = position.floor().clamp(max=num_atoms - 2)
     upper_share = position - lower
     index = lower.nan_to_num().long()
-    probs = law.mass.new_zeros(*law.mass.shape[:-1], num_atoms)
-    probs = probs.scatter_add(-1, index, law.mass * (1 - upper_share))
-    return probs.scatter_add(-1, index + 1, law.mass * upper_share)  # [*B, N]
+    upper, lower = law.mass * upper_share, law.mass * (1 - upper_share)
+    probs = upper.new_zeros(*upper.shape[:-1], num_atoms)
+    return probs.scatter_add(-1, index, lower).scatter_add(-1, index + 1, upper)  # [*B, N]
 
 
 def categorical_cross_entropy(logits: Tensor, target_probs: Tensor) -> Tensor:

@@ -166,6 +166,10 @@ class DistributionalQValueActor(SafeSequential):
         support: the atoms, as in ``DistributionalQValueModule``, with the other keywords.
         make_log_softmax: False for a network that gives log-probabilities already.
 
+    Raises:
+        ValueError: a network whose ``out_shape`` is not that of N atoms, besides what ``DistributionalQValueModule``
+            refuses.
+
     >>> from qframe.modules import MLP
     >>> network = MLP(4, (51, 2), num_cells=[16])
     >>> actor = DistributionalQValueActor(network, support=torch.linspace(-1, 1, 51), action_space="one-hot")
@@ -194,6 +198,7 @@ class DistributionalQValueActor(SafeSequential):
             action_space, support, action_value_key, action_mask_key, out_keys, var_nums, spec, safe,
             action_key=action_key,
         )
+        _check_width(getattr(module, "out_shape", None), q_value.support)
         key = q_value.action_value_key
         log_softmax = [DistributionalDQNnet(in_keys=[key], out_keys=[key])] if make_log_softmax else []
         super().__init__(value_network(module, in_keys, key), *log_softmax, q_value)
@@ -232,6 +237,14 @@ def _checked_support(support: Tensor | None, action_space: str) -> Tensor:
         per_component = " or [D, N], one row per component" if joint else ""
         raise ValueError(f"expected support to be a tensor [N]{per_component}, got {shape} for {action_space}")
     return support
+
+
+def _check_width(out_shape: Sequence[int] | None, support: Tensor) -> None:
+    if out_shape is not None and (len(out_shape) < 2 or out_shape[-2] != support.shape[-1]):
+        raise ValueError(
+            f"expected a network with outputs [N, A] for the N = {support.shape[-1]} atoms of the support, "
+            f"got {list(out_shape)}"
+        )
 
 
 def _check_log_probs(value: Tensor) -> None:

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from qframe.data.action_space import SPECS as TRAINED
 from qframe.data.action_space import encoder
 from qframe.data.keys import NestedKey
-from qframe.data.specs import TensorSpec, find_action_space
+from qframe.data.specs import TensorSpec, find_action_space, num_actions
 from qframe.modules import NoisyLinear
 from qframe.modules.heads import Head
 from qframe.modules.networks.adapters import as_network
+from qframe.modules.q_value import QValueModule
 from qframe.objectives.estimators import ValueEstimators
 from qframe.objectives.q_learning import Batch, Noise, dqn_loss
 from qframe.objectives.value_loss import ValueLoss
@@ -122,7 +123,11 @@ class DQNLoss(ValueLoss):
             self.adapter_head = self._networks[0].head  # its buffers move with the loss
         self.delay_value, self.double_dqn = delay_value, double_dqn
         self.reduction, self.priority = reduction, priority
-        self.action_space = _agreed_action_space(action_space, self._networks[0].action_space)
+        q_value: QValueModule | None = getattr(self._networks[0], "q_value", None)
+        self.action_space = _agreed_action_space(action_space, self._networks[0].action_space, q_value)
+        self._takes_mask = q_value is not None and q_value.action_mask_key is not None
+        if q_value is not None and q_value.action_mask_key is not None:
+            self.set_keys(action_mask=q_value.action_mask_key)
         self._encode = encoder(self.action_space)
         self._noisy = [layer for layer in self.modules() if hasattr(layer, "reset_noise")]
         self.generator = torch.Generator().manual_seed(seed)
@@ -154,23 +159,23 @@ class DQNLoss(ValueLoss):
         tensordict.set(self.keys.priority, restore(size).unsqueeze(-1))
         if self.priority == "loss":
             tensordict.set("priority", restore(per_transition).unsqueeze(-1))
-        return TensorDict({"loss": loss, "td_error_mean": size.mean()})
+        return TensorDict({"loss": restore(loss) if loss.dim() else loss, "td_error_mean": size.mean()})
 
     def _read(self, tensordict: TensorDictBase) -> Batch:
         """The loss's door: a documented tensordict layout in, plain tensors ``[*B]`` out."""
         keys, next_keys, requires = self.keys, self.next_keys, self.estimator.requires
-        action = self._encode(tensordict.get(keys.action))  # [*B]
-        reward = _squeeze(tensordict.get(next_keys.reward), action.shape, next_keys.reward)
+        action = self._encode(tensordict[keys.action])  # [*B]
+        reward = _squeeze(tensordict[next_keys.reward].to(self._dtype), action.shape, next_keys.reward)
         discount, done = self._discount_and_done(tensordict, reward)
         batch = Batch(
             observation=self._networks[0].observe(tensordict),
             action=action,
             reward=reward,
             discount=discount,
-            next_observation=self._networks[0].observe(tensordict.get("next")),
+            next_observation=self._networks[0].observe(tensordict["next"]),
             done=done,
             mask=tensordict.get(keys.action_mask, None),
-            next_mask=tensordict.get(next_keys.action_mask, None),
+            next_mask=self._next_mask(tensordict),
             priority_weight=_optional(tensordict, keys.priority_weight, action.shape),
             action_probability=_optional(tensordict, "action_probability", action.shape),
         )
@@ -182,6 +187,16 @@ class DQNLoss(ValueLoss):
                 f"{type(self.estimator).__name__}, got a flat one of shape {[*reward.shape]}; sample slices, or use TD0"
             )
         return batch
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """What targets are computed in, whatever type the rewards have: the dtype of the network's parameters."""
+        dtypes = (parameter.dtype for parameter in self.value_network.parameters())
+        return next((dtype for dtype in dtypes if dtype.is_floating_point), torch.get_default_dtype())
+
+    def _next_mask(self, tensordict: TensorDictBase) -> Tensor | None:
+        key = self.next_keys.action_mask
+        return tensordict[key] if self._takes_mask else tensordict.get(key, None)
 
     def _discount_and_done(self, tensordict: TensorDictBase, reward: Tensor) -> tuple[Tensor, Tensor]:
         """γᵏ, 0 where the episode terminated, as the replay wrote it or computed; and where an episode ended."""
@@ -227,7 +242,7 @@ def _frozen_copy(network: nn.Module) -> nn.Module:
     return deepcopy(network).requires_grad_(False)
 
 
-def _agreed_action_space(given: str | TensorSpec | None, networks: str | None) -> str:
+def _agreed_action_space(given: str | TensorSpec | None, networks: str | None, q_value: QValueModule | None) -> str:
     name = find_action_space(given).name if given is not None else networks
     if name is None:
         raise ValueError("expected an action_space (a name or a spec), got none and the network does not say its own")
@@ -235,6 +250,10 @@ def _agreed_action_space(given: str | TensorSpec | None, networks: str | None) -
         raise ValueError(f"expected an action space with one index per action ({', '.join(TRAINED)}), got {name!r}")
     if networks is not None and name != networks:
         raise ValueError(f"expected the network's action space {networks!r}, got {name!r}; give both the same one")
+    own = None if q_value is None else q_value.spec
+    sizes = num_actions(own), num_actions(given)
+    if None not in sizes and sizes[0] != sizes[1]:
+        raise ValueError(f"expected the network's action space {own}, got {given}; give both the same one")
     return name
 
 

@@ -15,7 +15,9 @@ class DelayedLoss(Protocol):
 
 
 class TargetUpdate:
-    """What both ways share: pairs of (target, online) tensors, buffers included, collected once.
+    """What both ways share: pairs of (target, online) tensors, buffers included.
+
+    Buffers are looked up at every copy: a module may bind a new tensor to one, and ``.to(device)`` does.
 
     Args:
         loss: a loss built with ``delay_value=True``.
@@ -30,13 +32,19 @@ class TargetUpdate:
                 f"expected a loss with a target network for {type(self).__name__}, got one without; "
                 "build it with delay_value=True"
             )
-        self._pairs = list(_pairs(loss.target_value_network, loss.value_network))
+        networks = loss.target_value_network, loss.value_network
+        self._parameters = list(zip(*(network.parameters() for network in networks), strict=True))
+        self._buffers = list(zip(*map(_buffer_slots, networks), strict=True))
         self._calls = 0
 
     @torch.no_grad()
     def _copy(self) -> None:
-        for target, online in self._pairs:
+        for target, online in (*self._parameters, *self._buffer_pairs()):
             target.copy_(online)
+
+    def _buffer_pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for (target, name), (online, _) in self._buffers:
+            yield target.get_buffer(name), online.get_buffer(name)
 
     def state_dict(self) -> dict[str, int]:
         """How often ``step`` was called."""
@@ -98,16 +106,16 @@ class SoftUpdate(TargetUpdate):
         if not 0 < self.tau <= 1:
             raise ValueError(f"expected tau in (0, 1], got {self.tau}")
         super().__init__(loss)
-        mixed = [(t, o) for t, o in self._pairs if t.is_floating_point()]
-        self._mixed = [t for t, _ in mixed], [o for _, o in mixed]
-        self._pairs = [(t, o) for t, o in self._pairs if not t.is_floating_point()]
+        self._mixed = [t for t, _ in self._parameters], [o for _, o in self._parameters]
 
     @torch.no_grad()
     def step(self) -> None:
         """Move the target network by one update."""
         self._calls += 1
-        torch._foreach_lerp_(*self._mixed, self.tau)  # pyright: ignore[reportPrivateImportUsage]
-        self._copy()
+        if self._parameters:
+            torch._foreach_lerp_(*self._mixed, self.tau)  # pyright: ignore[reportPrivateImportUsage]
+        for target, online in self._buffer_pairs():
+            target.lerp_(online, self.tau) if target.is_floating_point() else target.copy_(online)
 
 
 class NoUpdate:
@@ -138,6 +146,8 @@ class NoUpdate:
         """Nothing to take over."""
 
 
-def _pairs(target: nn.Module, online: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
-    yield from zip(target.parameters(), online.parameters(), strict=True)
-    yield from zip(target.buffers(), online.buffers(), strict=True)
+def _buffer_slots(network: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    """The module that holds each buffer, and the buffer's name there."""
+    for path, _ in network.named_buffers():
+        owner, _, name = path.rpartition(".")
+        yield network.get_submodule(owner), name

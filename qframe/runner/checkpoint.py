@@ -50,7 +50,9 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     try:
         state = torch.load(path, map_location=device, weights_only=True)
     except Exception as damage:
-        raise ValueError(f"expected a readable checkpoint at {path}, got a damaged one ({damage})") from damage
-    if state.get("format") != FORMAT:
-        raise ValueError(f"expected a checkpoint of format {FORMAT} at {path}, got format {state.get('format')}")
+        reason = next(iter(str(damage).splitlines()), type(damage).__name__).split(". ")[0]
+        raise ValueError(f"expected a readable checkpoint at {path}, got a damaged one ({reason})") from damage
+    found = state.get("format") if isinstance(state, dict) else type(state).__name__
+    if found != FORMAT:
+        raise ValueError(f"expected a checkpoint of format {FORMAT} at {path}, got format {found}")
     return state

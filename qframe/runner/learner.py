@@ -88,6 +88,12 @@ class Optimizer:
         self._optimizer.load_state_dict(state)
 
 
+class Diverged(ValueError):
+    """Training led to numbers that are not finite: the settings are at fault, mostly the learning rate."""
+
+    exit_status = 2
+
+
 class TargetUpdater(Protocol):
     """A hard or soft target update."""
 
@@ -136,7 +142,10 @@ class Learner:
         metrics = self.loss(batch)
         norm = self.optimizer.minimize(metrics.get("loss"))
         self._target_update.step()
-        self.replay.update_priority(batch.get("index"), batch.get(self.loss.priority_key))
+        try:
+            self.replay.update_priority(batch.get("index"), batch.get(self.loss.priority_key))
+        except ValueError as error:
+            raise Diverged(f"training diverged after {self.updates:,} updates: {error}; lower optimizer.lr") from error
         self.updates += 1
         self.batch_shape = batch.batch_size
         self._add(metrics, norm)
@@ -156,9 +165,16 @@ class Learner:
         self.replay.anneal(fraction)
 
     def take_metrics(self) -> dict[str, float]:
-        """The means of the updates' metrics since they were last asked for, under ``loss/``."""
+        """The means of the updates' metrics since they were last asked for, under ``loss/``.
+
+        Raises:
+            Diverged: the loss is not finite.
+        """
         means = {f"loss/{name}": float(total) / self._summed for name, total in self._sums.items() if self._summed}
         self._sums, self._summed = {}, 0
+        if not math.isfinite(means.get("loss/loss", 0.0)):
+            found = f"expected a finite loss, got {means['loss/loss']}"
+            raise Diverged(f"training diverged within {self.updates:,} updates: {found}; lower optimizer.lr")
         return means
 
     def state_dict(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class Logger:
         if every < 1:
             raise ValueError(f"expected every of at least 1 frame, got {every}")
         self.every = every
-        self._tensorboard = tensorboard
+        self.tensorboard = tensorboard
         self._writer: SummaryWriter | None = None
         self._metrics: Path | None = None
 
@@ -33,7 +33,7 @@ class Logger:
         self._metrics = metrics
         if resume_at is not None:
             _drop_past(metrics, resume_at)
-        if self._tensorboard:
+        if self.tensorboard:
             purge = None if resume_at is None else resume_at + 1
             self._writer = SummaryWriter(str(metrics.parent), purge_step=purge)
 

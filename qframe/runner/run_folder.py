@@ -55,8 +55,11 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file, or {} where there is none."""
-    return json.loads(path.read_text()) if path.is_file() else {}
+    """The content of a JSON file, or {} where there is none or a damaged one."""
+    try:
+        return json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError:
+        return {}
 
 
 def _versions() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The training loop: collect, learn, and at every multiple of a cadence log, evaluate and save."""
 
+import os
 import time
 from collections import deque
 from copy import deepcopy
@@ -66,15 +67,7 @@ class Runner:
         hyperparameters: dict[str, Any] | None = None,
         started: float | None = None,
     ) -> None:
-        for name, number, least in (
-            ("total_frames", total_frames, 1),
-            ("learning_starts", learning_starts, 0),
-            ("every", every, 1),
-            ("updates", updates, 1),
-            ("threads", threads, 1),
-        ):
-            if number < least:
-                raise ValueError(f"expected {name} of at least {least}, got {number}")
+        check_numbers(total_frames, learning_starts=learning_starts, every=every, updates=updates, threads=threads)
         self.collector, self.learner, self.replay = collector, learner, replay
         self.evaluation, self.checkpoints, self.logger, self.folder = evaluation, checkpoints, logger, folder
         self.total_frames, self.learning_starts = total_frames, learning_starts
@@ -107,6 +100,8 @@ class Runner:
         self.folder.write_summary({"status": "running", "seed": self._seed})
         self.logger.open(self.folder.metrics, resume_at=self._resumed_at)
         self.report.start(self.frames, self.total_frames)
+        if not self.collector.envs.has_episode_seeds:
+            self.report.say("these environments reset themselves: one seed for all, none for an episode of its own")
         self._mark = (time.monotonic(), self.frames)
         try:
             with StopSignals() as signals:
@@ -132,8 +127,11 @@ class Runner:
         self.replay.extend(transitions)
         self.frames += len(transitions)
         self.learner.anneal(self.frames / self.total_frames)
+        is_first = not self.learner.updates
         for _ in range(self._rounds(self.frames) * self.updates - self._rounds(before) * self.updates):
             self.learner.update()
+        if is_first and self.learner.batch_shape is not None:
+            self.report.say(f"{self.frames:>10,} frames  learning starts, batches {_layout(self.learner.batch_shape)}")
         for cadence, act in (
             (self.logger.every, self._log),
             (self.evaluation.every, self._evaluate),
@@ -221,7 +219,8 @@ class Runner:
             f"{summary['frames']:,} frames and {summary['updates']:,} updates in {summary['wall_seconds']:.1f} s"
         )
         self.report.say(f"run folder   {_shown(self.folder.path)}")
-        self.report.say(f"TensorBoard  tensorboard --logdir {_shown(self.folder.path)}")
+        if self.logger.tensorboard:
+            self.report.say(f"TensorBoard  tensorboard --logdir {_shown(self.folder.path)}")
 
     def _progress(self) -> dict[str, Any]:
         """What the summary knows before the final evaluation."""
@@ -261,6 +260,27 @@ class Runner:
         self.learner.load_state_dict(state["learner"])
         self.replay.load_state_dict(state["replay"])
         self.replay.flush()
+
+
+def check_numbers(
+    total_frames: int, *, learning_starts: int = 0, every: int = 1, updates: int = 1, threads: int = 1
+) -> None:
+    """What a runner is told is in range.
+
+    Raises:
+        ValueError: a number out of range.
+    """
+    given = {"total_frames": total_frames, "every": every, "updates": updates, "threads": threads}
+    for name, number, least in (*((n, v, 1) for n, v in given.items()), ("learning_starts", learning_starts, 0)):
+        if number < least:
+            raise ValueError(f"expected {name} of at least {least}, got {number}")
+    if threads > (most := max(64, os.cpu_count() or 1)):  # thousands crash the process
+        raise ValueError(f"expected threads of at most {most}, got {threads}")
+
+
+def _layout(shape: torch.Size) -> str:
+    """The shape of a batch with its dimensions' names."""
+    return f"{'[B, T]' if len(shape) == 2 else '[B]'} = {list(shape)}"
 
 
 def _shown(path: Path) -> Path:

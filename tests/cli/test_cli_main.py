@@ -25,6 +25,8 @@ def test_help_and_version(capsys):
         (["--verson"], "qframe: unknown command '--verson'; nearest is '--version' (there are: --help, --version)\n"),
         (["list", "--config-di", "x"], "qframe: unknown argument '--config-di'; nearest is '--config-dir'"),
         (["list", "a", "b"], "qframe: unknown argument 'b'; see qframe list --help\n"),
+        (["resume"], "qframe: the following arguments are required: RUN; see qframe resume --help\n"),
+        (["eval", "x", "--episodes", "1.5"], "qframe: argument --episodes: expected an integer (as 1000, 1e6, 50k or"),
         (["list", "--config-dir"], "qframe: argument --config-dir: expected one argument; see qframe list --help\n"),
     ],
 )
@@ -38,6 +40,7 @@ def test_a_mistyped_word_exits_2_with_the_nearest(words, message, capsys):
     [
         (KeyboardInterrupt(), 130, "interrupted"),
         (RuntimeError("broken"), 1, "this is a fault of qframe: please report"),
+        (OSError(28, "No space left on device", "a.pt"), 2, "cannot write or read 'a.pt': No space left on device"),
         (SystemExit(143), 143, ""),
         (type("Stopped", (Exception,), {"exit_status": 143})("saved"), 143, "qframe: saved"),
     ],
@@ -51,6 +54,13 @@ def test_what_a_command_raises_becomes_an_exit_status(error, status, text, monke
     printed = capsys.readouterr().err
     assert text in printed
     assert ("Traceback" in printed) == (status == 1)
+
+
+def test_a_warning_is_one_line_without_colours(monkeypatch):
+    monkeypatch.setattr(cli.warnings, "formatwarning", cli.warnings.formatwarning)
+    assert main(["--version"]) == 0
+    text = cli.warnings.formatwarning("\x1b[33mWARN: out of date.\x1b[0m", UserWarning, "file.py", 1)
+    assert text == "qframe: warning: out of date.\n"
 
 
 def test_help_imports_neither_torch_nor_hydra():

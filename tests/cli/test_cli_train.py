@@ -47,6 +47,23 @@ def test_a_folder_that_holds_a_run_is_not_written_into(toy, capsys):
     assert "expected a new or empty folder" in capsys.readouterr().err
 
 
+def test_runs_that_start_in_the_same_second_get_folders_of_their_own(toy):
+    words = ["train", "hydra.run.dir=runs/${now:%Y}-${name}"]
+    assert main(words) == main(words) == main(words) == 0
+    (first, *others) = sorted(path.name for path in Path("runs").iterdir())
+    assert others == [f"{first}-2", f"{first}-3"]
+
+
+@pytest.mark.parametrize("place", ["file", "file/run", "/dev/null"])
+@pytest.mark.parametrize("kind", ["run", "sweep"])
+def test_a_folder_that_cannot_be_made_is_told(toy, place, kind, capsys):
+    Path("file").write_text("")
+    words = ["-m", "seed=1,2"] if kind == "sweep" else []
+    assert main(["train", *words, f"hydra.{kind}.dir={place}"]) == 2
+    assert "expected a" in (printed := capsys.readouterr().err)
+    assert "Traceback" not in printed
+
+
 def test_a_fault_of_ours_has_a_traceback_and_exits_1(toy, capsys):
     assert train("seed=13")[0] == 1
     printed = capsys.readouterr().err
@@ -72,6 +89,7 @@ def test_a_sweep_runs_every_combination_and_ends_with_a_table(toy, capsys):
         "status": "finished", "eval_return_mean": 20.0, "overrides": ["seed=2", "head=other"]
     }  # fmt: skip
     printed = capsys.readouterr().out
+    assert "job 1  seed=1 head=other\n" in printed
     assert "seed=2 head=other" in printed
     assert "20.00" in printed
     assert "++" not in printed

@@ -62,7 +62,7 @@ def test_all_faults_are_told_at_once(toy):
         ("hed=other", "hed: unknown key; nearest is 'head'  [command line]"),
         ("network/trunk=x", "network/trunk: unknown group; nearest is 'network'  [command line]"),
         ("head@x=other", "Could not override 'head@x'; Did you mean to override head?"),
-        ("head=null", "head: unknown option 'None'; there are: default, other  [command line]"),
+        ("head=null", "head: unknown option 'null'; there are: default, other  [command line]"),
         ("seed=1,2", "seed: expected one value, got several: 'seed=1,2'; add -m to sweep over them, or write a list"),
         ("seed=-1", "seed: expected an integer ≥ 0, got -1  [command line]"),
         ("gamma=1.5", "gamma: expected a number from 0 to 1, got 1.5  [command line]"),

@@ -47,7 +47,9 @@ class ToyRunner:
         return {"status": "finished", "eval_return_mean": 10.0 * self.seed}
 
 
-def check(config) -> list[Fault]:
+def check(config, found=()) -> list[Fault]:
+    if found:
+        return list(found)
     if config["head"]["kind"] == "b" and config["env"]["num_envs"] == 3:
         return [Fault("head.kind", "expected a with three environments, got 'b'")]
     return []

@@ -122,3 +122,10 @@ def test_64_bit_observations_become_32_bit_and_bytes_stay_bytes():
 
     envs = SyncVectorEnv([Wide], autoreset_mode=AutoresetMode.DISABLED)
     assert SeededEpisodes(envs, lambda i, e: 0).reset().dtype == np.float32
+
+
+@pytest.mark.parametrize(("given", "kept"), [("float16", "float32"), ("float64", "float32"), ("uint8", "uint8")])
+def test_floats_become_32_bit_and_other_numbers_stay(given, kept):
+    envs = counters(AutoresetMode.DISABLED)
+    envs.reset = lambda **options: (np.zeros((3, 2), dtype=given), {})
+    assert SeededEpisodes(envs, lambda index, episode: 0).reset().dtype == kept

@@ -22,7 +22,7 @@ def test_actions_are_repeated_for_durations_of_a_heavy_tail():
     action = torch.stack([explore.explore(torch.zeros(2000, dtype=torch.int64)) for _ in range(50)])
     same = (action[1:] == action[:-1]).float().mean().item()
     assert same > 0.5  # uniform draws of five actions would give 0.2
-    first = action[:, :, None].eq(action[0][None, :, None]).squeeze(-1).int().cumprod(0).sum(0)  # length of the first run
+    first = action[:, :, None].eq(action[0][None, :, None]).squeeze(-1).int().cumprod(0).sum(0)  # the first run
     assert 0.4 < (first == 1).float().mean().item() < 0.6  # P(n = 1) = 6/π² of runs, less those drawn alike again
 
 

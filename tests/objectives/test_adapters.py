@@ -104,7 +104,7 @@ def test_the_distributional_loss_writes_its_priority_where_it_is_told():
     assert data["delta"].shape == (6, 1)
 
 
-@pytest.mark.parametrize("support", [[0.0, 1.0, 5.0], [0.0]])
+@pytest.mark.parametrize("support", [[0.0, 1.0, 5.0], [0.0], [0.0, torch.nan, 2.0]])
 def test_a_support_that_is_not_evenly_spaced_or_has_one_atom_is_refused(support):
     with pytest.raises(ValueError, match="support"):
         DQNLoss(distributional(torch.tensor(support)))

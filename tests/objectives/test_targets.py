@@ -60,6 +60,30 @@ def test_buffers_are_carried_too_and_integer_ones_copied(make, mean):
     assert loss.target_value_network[1].num_batches_tracked.item() == 5
 
 
+class Counting(nn.Linear):
+    """Binds new tensors to its buffers at every call."""
+
+    def __init__(self):
+        super().__init__(1, 2)
+        self.register_buffer("calls", torch.tensor(0))
+        self.register_buffer("level", torch.tensor(0.0))
+
+    def forward(self, x):
+        self.calls, self.level = self.calls + 1, self.level + 8.0
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(("make", "level"), [(lambda x: SoftUpdate(x, tau=0.5), 4.0), (
+    lambda x: HardUpdate(x, value_network_update_interval=1), 8.0)])
+def test_buffers_that_were_bound_anew_or_moved_are_carried_too(make, level):
+    loss = DQNLoss(Counting(), action_space="categorical", delay_value=True)
+    update = make(loss)
+    loss.double()
+    loss.value_network(torch.zeros(1, 1, dtype=torch.float64))
+    update.step()
+    assert (loss.target_value_network.calls.item(), loss.target_value_network.level.item()) == (1, level)
+
+
 def test_the_count_of_calls_survives_a_restart():
     loss = loss_with_buffers()
     update = HardUpdate(loss, value_network_update_interval=2)

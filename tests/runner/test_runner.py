@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from qframe.data import PrioritizedReplayBuffer, SliceReplayBuffer
+from qframe.data import PrioritizedReplayBuffer, ReplayBuffer, SliceReplayBuffer
 from qframe.runner import Stopped, load_checkpoint
+from qframe.runner.learner import Diverged
+from qframe.runner.progress import LineReport
 from tests.training import make_runner
 
 CARTPOLE = "CartPole-v1"
@@ -127,6 +129,14 @@ def test_a_run_that_breaks_does_not_look_finished(tmp_path):
     assert (summary["status"], summary["frames"]) == ("failed", 104)
 
 
+@pytest.mark.parametrize("replay", [ReplayBuffer, PrioritizedReplayBuffer])
+def test_a_run_that_diverges_stops_and_does_not_look_finished(tmp_path, replay):
+    runner = make_runner(tmp_path, CARTPOLE, replay=replay, lr=1e30)
+    with pytest.raises(Diverged, match=r"training diverged .* lower optimizer.lr"):
+        runner.run()
+    assert json.loads((tmp_path / "summary.json").read_text())["status"] == "failed"
+
+
 def test_a_damaged_checkpoint_is_told(tmp_path):
     path = tmp_path / "last.pt"
     with pytest.raises(ValueError, match="found none"):
@@ -134,9 +144,30 @@ def test_a_damaged_checkpoint_is_told(tmp_path):
     path.write_bytes(b"not a checkpoint")
     with pytest.raises(ValueError, match="damaged"):
         load_checkpoint(path)
+    torch.save([1], path)
+    with pytest.raises(ValueError, match="got format list"):
+        load_checkpoint(path)
     torch.save({"format": 99}, path)
     with pytest.raises(ValueError, match="format 99"):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("replay", "options", "estimator", "shape"),
+    [
+        (PrioritizedReplayBuffer, {"n_step": 3}, "TD0", "[B] = [32]"),
+        (SliceReplayBuffer, {"slice_length": 8}, "TDLambda", "[B, T] = [4, 8]"),
+    ],
+)
+def test_the_shape_of_the_batches_is_said_once_when_learning_starts(
+    tmp_path, capsys, replay, options, estimator, shape
+):
+    make_runner(
+        tmp_path, CARTPOLE, replay=replay, replay_options=options, estimator=estimator, total_frames=300,
+        report=LineReport(),
+    ).run()  # fmt: skip
+    said = [line.strip() for line in capsys.readouterr().out.splitlines() if "learning starts" in line]
+    assert said == [f"104 frames  learning starts, batches {shape}"]
 
 
 @pytest.mark.parametrize("vectorization", ["sync", "native"])
@@ -157,6 +188,7 @@ def test_the_replay_holds_exactly_the_transitions_that_happened(tmp_path, vector
     [
         ({"every": 0}, "every of at least 1, got 0"),
         ({"updates": 0}, "updates of at least 1, got 0"),
+        ({"threads": 100_000}, "threads of at most .* got 100000"),
         ({"learning_starts": -1}, "learning_starts of at least 0, got -1"),
     ],
 )

@@ -94,6 +94,7 @@ class TensorDictNetwork:
         stages = list(module.module) if isinstance(module, TensorDictSequential) else [module]
         q_value = stages.pop() if isinstance(stages[-1], QValueModule) else None
         self._module, self._stages = module, stages
+        self.q_value = q_value
         self._value_key = getattr(q_value, "action_value_key", ACTION_VALUE)
         self.action_space: str | None = getattr(q_value or module, "action_space", None)
         support = getattr(q_value, "support", None)
@@ -113,14 +114,23 @@ class TensorDictNetwork:
         tensordict = observation.copy()
         for stage in self._stages:
             tensordict = stage(tensordict)
-        value = tensordict.get(self._value_key)
-        return Prediction(value.transpose(-1, -2) if self._is_distributional else value.unsqueeze(-1))
+        value = required(tensordict, self._value_key, "the action values")
+        if not self._is_distributional:
+            return Prediction(value.unsqueeze(-1))
+        if value.ndim < 2 or value.shape[-2] != self.head.num_outputs:
+            raise ValueError(
+                f"expected log-probabilities [*B, N, A] with N = {self.head.num_outputs} atoms, "
+                f"got shape {[*value.shape]}"
+            )
+        return Prediction(value.transpose(-1, -2))
 
 
 def _categorical_head(support: Tensor) -> CategoricalHead:
     atoms = support.tolist() if support.dim() == 1 else []
     if len(atoms) < 2:
         raise ValueError(f"expected a support of at least two atoms, got shape {[*support.shape]}")
+    if not support.isfinite().all():
+        raise ValueError(f"expected a support of finite atoms, got {atoms}")
     head = CategoricalHead(None, 1, num_atoms=len(atoms), v_min=atoms[0], v_max=atoms[-1])
     if not torch.allclose(head.support.to(support), support, atol=1e-4 * abs(atoms[1] - atoms[0])):
         raise ValueError(f"expected an evenly spaced support, got {atoms}")

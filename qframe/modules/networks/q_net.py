@@ -12,6 +12,7 @@ from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torch import Tensor, nn
 
+from qframe.data.keys import OBSERVATION
 from qframe.data.specs_base import DiscreteSpec
 from qframe.functional import dueling
 from qframe.modules.actors import ValueOperator
@@ -36,7 +37,7 @@ class _ReadsObservation:
 
     def observe(self, tensordict: TensorDictBase) -> Tensor:
         """What this network reads from a tensordict."""
-        return tensordict.get("observation")
+        return tensordict[OBSERVATION]
 
 
 class QNet(_ReadsObservation, TensorDictModuleBase):
