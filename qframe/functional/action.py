@@ -4,7 +4,8 @@ Shapes: ``*B`` any batch dimensions, ``A`` actions, ``N`` atoms or quantiles. A 
 action is legal, and broadcasts to the values.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +16,57 @@ class SoftPolicy(NamedTuple):
 
     prob: Tensor  # [*B, A]
     log_prob: Tensor  # [*B, A]
+
+
+class Branches(Protocol):
+    """The branches of a joint action: several choices made at once, each with action values of its own.
+
+    A network writes the values of all branches side by side, ``[*B, ΣA]``; inside, branches are a batch dimension in
+    front, ``[D, *B, A]``, so that whatever belongs to a transition broadcasts over them. Branches with fewer than
+    ``A`` actions are padded; the padding is never legal.
+    """
+
+    def split(self, out: Tensor) -> Tensor:
+        """Outputs of all branches side by side, ``[*B, ΣA, N]`` → ``[D, *B, A, N]``."""
+        ...
+
+    def join(self, value: Tensor) -> Tensor:
+        """Action values, ``[D, *B, A]`` → ``[*B, ΣA]``."""
+        ...
+
+    def legal(self, mask: Tensor | None, batch: Sequence[int]) -> Tensor | None:
+        """Legal actions, broadcastable to ``[D, *B, A]``, from a mask broadcastable to ``[*B, ΣA]``; None: all are."""
+        ...
+
+    def in_front(self, index: Tensor) -> Tensor:
+        """An index per branch, ``[*B, D]`` → ``[D, *B]``."""
+        ...
+
+    def index(self, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The greedy action as it is stored, ``[D, *B, A]`` → an index per branch ``[*B, D]``.
+
+        ``mask`` is broadcastable to ``[*B, ΣA]``.
+        """
+        ...
+
+
+class OneChoice:
+    """A plain action has no branches: every tensor stays as it is, values ``[*B, A]`` and an index ``[*B]``."""
+
+    def split(self, out: Tensor) -> Tensor:
+        return out
+
+    def join(self, value: Tensor) -> Tensor:
+        return value
+
+    def legal(self, mask: Tensor | None, batch: Sequence[int]) -> Tensor | None:
+        return mask
+
+    def in_front(self, index: Tensor) -> Tensor:
+        return index
+
+    def index(self, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        return greedy(value, mask)
 
 
 def lowest(dtype: torch.dtype) -> float | int:
@@ -108,14 +160,16 @@ def take(x: Tensor, index: Tensor) -> Tensor:
     return x.gather(-2, index).squeeze(-2)  # [*B, N]
 
 
-def dueling(state_value: Tensor, advantage: Tensor) -> Tensor:
+def dueling(state_value: Tensor, advantage: Tensor, real: Tensor | None = None) -> Tensor:
     """The dueling aggregation ``q = v + a − mean_a a``.
 
-    See "Dueling Network Architectures for Deep Reinforcement Learning", Wang et al., 2016, equation 9.
+    See "Dueling Network Architectures for Deep Reinforcement Learning", Wang et al., 2016, equation 9; for branches
+    "Action Branching Architectures for Deep Reinforcement Learning", Tavakoli et al., 2018, equation 1.
 
     Args:
         state_value: ``[*B, N]``.
-        advantage: ``[*B, A, N]``.
+        advantage: ``[*B, A, N]``, or ``[D, *B, A, N]`` for branches.
+        real: which actions are no padding, broadcastable to ``[D, *B, A]``; None: all are.
 
     Returns:
         ``[*B, A, N]``.
@@ -123,7 +177,11 @@ def dueling(state_value: Tensor, advantage: Tensor) -> Tensor:
     >>> dueling(torch.tensor([10.0]), torch.tensor([[1.0], [3.0]])).flatten()
     tensor([ 9., 11.])
     """
-    return state_value.unsqueeze(-2) + advantage - advantage.mean(-2, keepdim=True)
+    if real is None:
+        return state_value.unsqueeze(-2) + advantage - advantage.mean(-2, keepdim=True)
+    real = real.unsqueeze(-1)  # [D, *B, A, 1]
+    mean = torch.where(real, advantage, 0.0).sum(-2, keepdim=True) / real.sum(-2, keepdim=True)
+    return state_value.unsqueeze(-2) + advantage - mean
 
 
 def _check_mask(mask: Tensor) -> None:

@@ -12,6 +12,9 @@ from tensordict.nn import TensorDictModuleBase, TensorDictSequential
 from torch import Tensor, nn
 
 from qframe.data.keys import ACTION_VALUE, OBSERVATION
+from qframe.data.specs_layout import ActionLayout
+from qframe.functional import Branches, OneChoice
+from qframe.modules.branches import make_branches
 from qframe.modules.heads import CategoricalHead, Head, Prediction, ScalarHead
 from qframe.modules.q_value import QValueModule
 from qframe.modules.safe import required
@@ -21,6 +24,7 @@ class Network(Protocol):
     """What a loss and a collector ask of a network."""
 
     head: Head[Any]
+    branches: Branches
 
     @property
     def action_space(self) -> str | None: ...
@@ -44,13 +48,16 @@ class TrainedNetwork(Network, Protocol):
     def load_state_dict(self, state_dict: Any) -> Any: ...
 
 
-def as_network(module: nn.Module, *, loss_function: str | None = None) -> Network:
+def as_network(
+    module: nn.Module, *, loss_function: str | None = None, layout: ActionLayout | None = None
+) -> Network:
     """The module itself if it has the interface, else the module behind an adapter.
 
     Args:
         module: a ``QNet`` or ``SharedTrunk``; a tensordict module that writes ``action_value`` (scalar ``[*B, A]``, or
             log-probabilities ``[*B, N, A]`` if it carries a ``support``); or a plain module observation → ``[*B, A]``.
         loss_function: of the scalar head that such a module gets; None is ``l2``.
+        layout: how actions are written; None: one choice.
 
     Raises:
         ValueError: a loss function for a network that has a head of its own, or for a distributional one.
@@ -58,9 +65,10 @@ def as_network(module: nn.Module, *, loss_function: str | None = None) -> Networ
     if hasattr(module, "predict") and hasattr(module, "head"):
         _refuse_loss_function(loss_function, "a network with a head of its own; give it to the head")
         return cast(Network, module)
+    branches = OneChoice() if layout is None else make_branches(layout)
     if isinstance(module, TensorDictModuleBase):
-        return TensorDictNetwork(module, loss_function=loss_function)
-    return PlainNetwork(module, loss_function=loss_function)
+        return TensorDictNetwork(module, loss_function=loss_function, branches=branches)
+    return PlainNetwork(module, loss_function=loss_function, branches=branches)
 
 
 class PlainNetwork:
@@ -68,8 +76,8 @@ class PlainNetwork:
 
     action_space = None
 
-    def __init__(self, module: nn.Module, *, loss_function: str | None) -> None:
-        self._module = module
+    def __init__(self, module: nn.Module, *, loss_function: str | None, branches: Branches) -> None:
+        self._module, self.branches = module, branches
         self.head: Head[Any] = ScalarHead(None, 1, loss_function=loss_function or "l2")
 
     def observe(self, tensordict: TensorDictBase) -> Tensor:
@@ -77,8 +85,8 @@ class PlainNetwork:
         return required(tensordict, OBSERVATION, "the observation")
 
     def predict(self, observation: Tensor, taus: Tensor | None = None) -> Prediction:
-        """The prediction for every action, ``[*B, A, 1]``."""
-        return Prediction(self._module(observation).unsqueeze(-1))
+        """The prediction for every action, ``[*B, A, 1]``; for a joint one ``[D, *B, A, 1]``."""
+        return Prediction(self.branches.split(self._module(observation).unsqueeze(-1)))
 
 
 class TensorDictNetwork:
@@ -90,10 +98,10 @@ class TensorDictNetwork:
         ValueError: a support that is not evenly spaced, or has fewer than two atoms.
     """
 
-    def __init__(self, module: TensorDictModuleBase, *, loss_function: str | None) -> None:
+    def __init__(self, module: TensorDictModuleBase, *, loss_function: str | None, branches: Branches) -> None:
         stages = list(module.module) if isinstance(module, TensorDictSequential) else [module]
         q_value = stages.pop() if isinstance(stages[-1], QValueModule) else None
-        self._module, self._stages = module, stages
+        self._module, self._stages, self.branches = module, stages, branches
         self.q_value = q_value
         self._value_key = getattr(q_value, "action_value_key", ACTION_VALUE)
         self.action_space: str | None = getattr(q_value or module, "action_space", None)
@@ -110,19 +118,19 @@ class TensorDictNetwork:
         return tensordict.select(*(key for key in self._module.in_keys if key in tensordict.keys(True)))
 
     def predict(self, observation: TensorDictBase, taus: Tensor | None = None) -> Prediction:
-        """The prediction for every action, ``[*B, A, N]``."""
+        """The prediction for every action, ``[*B, A, N]``; for a joint one ``[D, *B, A, N]``."""
         tensordict = observation.copy()
         for stage in self._stages:
             tensordict = stage(tensordict)
         value = required(tensordict, self._value_key, "the action values")
         if not self._is_distributional:
-            return Prediction(value.unsqueeze(-1))
+            return Prediction(self.branches.split(value.unsqueeze(-1)))
         if value.ndim < 2 or value.shape[-2] != self.head.num_outputs:
             raise ValueError(
                 f"expected log-probabilities [*B, N, A] with N = {self.head.num_outputs} atoms, "
                 f"got shape {[*value.shape]}"
             )
-        return Prediction(value.transpose(-1, -2))
+        return Prediction(self.branches.split(value.transpose(-1, -2)))
 
 
 def _categorical_head(support: Tensor) -> CategoricalHead:

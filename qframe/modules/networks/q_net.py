@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from qframe.data.keys import OBSERVATION
 from qframe.data.specs_base import DiscreteSpec
-from qframe.functional import dueling
+from qframe.functional import Branches, dueling
 from qframe.modules.actors import ValueOperator
+from qframe.modules.branches import make_branches
 from qframe.modules.heads import Head, Prediction
 from qframe.modules.networks.trunks import Trunk
 from qframe.modules.operators import ActorValueOperator
@@ -29,6 +30,7 @@ class _ReadsObservation:
     """What both networks read, and how they write actions."""
 
     q_value: QValueModule
+    branches: Branches
 
     @property
     def action_space(self) -> str:
@@ -64,15 +66,17 @@ class QNet(_ReadsObservation, TensorDictModuleBase):
         self.trunk = trunk
         self.head = make_head(trunk.num_features, spec.num_actions)
         self.q_value = QValueModule(spec=spec)
+        self.branches = make_branches(self.q_value.layout)
         self.in_keys = ["observation"]
         self.out_keys = list(self.q_value.out_keys)
 
     def predict(self, observation: Tensor, taus: Tensor | None = None) -> Prediction:
-        """The prediction for every action, ``[*B, …]`` → ``[*B, A, N]``."""
-        return self.head.prediction(self.trunk(observation), taus)
+        """The prediction for every action, ``[*B, …]`` → ``[*B, A, N]``; for a joint one ``[D, *B, A, N]``."""
+        out, taus = self.head.prediction(self.trunk(observation), taus)
+        return Prediction(self.branches.split(out), taus)
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        value = self.head.value(self.predict(self.observe(tensordict)))
+        value = self.branches.join(self.head.value(self.predict(self.observe(tensordict))))
         return self.q_value(tensordict.set("action_value", value))
 
 
@@ -106,7 +110,8 @@ class SharedTrunk(_ReadsObservation, ActorValueOperator):
             )
         head, state_head = make_head(trunk.num_features, spec.num_actions), make_head(trunk.num_features, 1)
         q_value = QValueModule(spec=spec)
-        stream = _DuelingValue(head, state_head) if head.needs_state_value else _Advantage(head)
+        branches = make_branches(q_value.layout)
+        stream = _DuelingValue(head, state_head, branches) if head.needs_state_value else _Advantage(head)
         policy = SafeSequential(SafeModule(stream, in_keys=["hidden"], out_keys=["action_value"]), q_value)
         super().__init__(
             SafeModule(trunk, in_keys=["observation"], out_keys=["hidden"]),
@@ -114,25 +119,29 @@ class SharedTrunk(_ReadsObservation, ActorValueOperator):
             ValueOperator(_StateValue(state_head), in_keys=["hidden"]),
         )
         self.trunk, self.head, self.state_head, self.q_value = trunk, head, state_head, q_value
+        self.branches = branches
 
     def predict(self, observation: Tensor, taus: Tensor | None = None) -> Prediction:
-        """The prediction for every action, ``[*B, …]`` → ``[*B, A, N]``."""
-        return _combine(self.head, self.state_head, self.trunk(observation), taus)
+        """The prediction for every action, ``[*B, …]`` → ``[*B, A, N]``; for a joint one ``[D, *B, A, N]``."""
+        return _combine(self.head, self.state_head, self.branches, self.trunk(observation), taus)
 
     def forward(  # pyright: ignore[reportIncompatibleVariableOverride]
         self, tensordict: TensorDictBase
     ) -> TensorDictBase:
         hidden = self.trunk(self.observe(tensordict))
-        value = self.head.value(_combine(self.head, self.state_head, hidden))
+        value = self.head.value(_combine(self.head, self.state_head, self.branches, hidden))
         tensordict.set("hidden", hidden)
         tensordict.set("state_value", self.state_head.prediction(hidden).out.squeeze(-2))
-        return self.q_value(tensordict.set("action_value", value))
+        return self.q_value(tensordict.set("action_value", self.branches.join(value)))
 
 
-def _combine(head: Head[Any], state_head: Head[Any], hidden: Tensor, taus: Tensor | None = None) -> Prediction:
+def _combine(
+    head: Head[Any], state_head: Head[Any], branches: Branches, hidden: Tensor, taus: Tensor | None = None
+) -> Prediction:
     advantage = head.prediction(hidden, taus)
     state_value = state_head.prediction(hidden, taus).out.squeeze(-2)  # [*B, N]
-    return Prediction(dueling(state_value, advantage.out), advantage.taus)
+    real = branches.legal(None, state_value.shape[:-1])
+    return Prediction(dueling(state_value, branches.split(advantage.out), real), advantage.taus)
 
 
 class _Advantage(nn.Module):
@@ -147,12 +156,13 @@ class _Advantage(nn.Module):
 
 
 class _DuelingValue(nn.Module):
-    def __init__(self, head: Head[Any], state_head: Head[Any]) -> None:
+    def __init__(self, head: Head[Any], state_head: Head[Any], branches: Branches) -> None:
         super().__init__()
-        self.head, self.state_head = head, state_head
+        self.head, self.state_head, self.branches = head, state_head, branches
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return self.head.value(_combine(self.head, self.state_head, hidden))  # [*B, A]
+        value = self.head.value(_combine(self.head, self.state_head, self.branches, hidden))
+        return self.branches.join(value)  # [*B, A], of all branches side by side
 
 
 class _StateValue(nn.Module):
