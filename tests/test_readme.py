@@ -8,7 +8,7 @@ import pytest
 
 from qframe.cli.main import main
 from qframe.config.combinations import REFUSALS
-from qframe.data.action_space import REFUSED
+from qframe.data.gymnasium_actions import REFUSED
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

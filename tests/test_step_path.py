@@ -37,4 +37,4 @@ def test_a_step_with_updates_passes_at_most_15_files_and_1700_lines_of_functions
     listed = "\n".join(f"{count:4} {path}" for path, count in sorted(lines.items()))
     assert len(lines) <= 15, listed
     assert lines.total() <= 1700, listed
-    assert calls <= 60 * (13 + 52), f"{calls} calls of ours in 13 steps and 52 updates"
+    assert calls <= 70 * (13 + 52), f"{calls} calls of ours in 13 steps and 52 updates"

@@ -30,11 +30,10 @@ def make_runner(
     lr=3e-3,
     tau=0.05,
     evaluate_every=10_000,
-    env_options=None,
     **runner_options,
 ):
     torch.manual_seed(seed)
-    envs = GymnasiumEnvs(env, num_envs=num_envs, vectorization=vectorization, **(env_options or {}))
+    envs = GymnasiumEnvs(env, num_envs=num_envs, vectorization=vectorization)
     space = make_action_space(envs.action_space, encoding="auto")
     trunk = MLPTrunk(envs.observation_space.shape, num_cells=[32])
     loss = DQNLoss(network(trunk, head, spec=space.spec), delay_value=True, gamma=gamma)

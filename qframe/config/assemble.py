@@ -22,7 +22,7 @@ PROVIDED: dict[str, frozenset[str]] = {
     "network": frozenset({"make_head", "spec"}),
     "network.trunk": frozenset({"observation_shape", "observation_dtype"}),
     "head": frozenset({"features", "num_actions"}),
-    "loss": frozenset({"value_network", "action_space", "gamma", "seed"}),
+    "loss": frozenset({"value_network", "action_space", "joint", "gamma", "seed"}),
     "target": frozenset({"loss"}),
     "replay": frozenset({"gamma", "num_envs", "seed"}),
     "exploration": frozenset({"spec", "num_envs", "seed"}),
@@ -138,6 +138,7 @@ class Assembly:
             "loss",
             network.to(self.device),
             action_space=action_space.spec,
+            joint=action_space.joint,
             gamma=config["gamma"],
             seed=derive_seed(config["seed"], "noise"),
         )

@@ -1,6 +1,7 @@
 """Specs of actions and observations, the encoding of actions, and replay."""
 
-from qframe.data.action_space import ActionSpace, make_action_space
+from qframe.data.action_space import ActionSpace, EnumeratedActionSpace, JointActionSpace
+from qframe.data.gymnasium_actions import make_action_space
 from qframe.data.replay import PrioritizedReplayBuffer, ReplayBuffer, SliceReplayBuffer
 from qframe.data.specs import (
     Binary,
@@ -34,6 +35,8 @@ __all__ = [
     "CompositeSpec",
     "DiscreteSpec",
     "DiscreteTensorSpec",
+    "EnumeratedActionSpace",
+    "JointActionSpace",
     "MultiCategorical",
     "MultiDiscreteTensorSpec",
     "MultiOneHot",

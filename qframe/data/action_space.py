@@ -1,42 +1,28 @@
 """The one place that encodes and decodes actions: what a network writes, what replay stores, what an environment takes.
 
-==========  =====================  ==============  ===================
-space       spec (the encoding)    stored          the environment gets
-==========  =====================  ==============  ===================
-Discrete    categorical, one-hot   index ``[*B]``  int, from its start
-==========  =====================  ==============  ===================
+=============  ===============================  ===================  =========================
+space          spec (the encoding)              stored               the environment gets
+=============  ===============================  ===================  =========================
+Discrete       categorical, one-hot             index ``[*B]``       int, from its start
+MultiDiscrete  multi-categorical, mult-one-hot  index ``[*B, D]``    int array, from its starts
+MultiBinary    the same: branches of two        index ``[*B, D]``    int8 array
+both, small    enumerated: categorical          index ``[*B]``       the same arrays
+=============  ===============================  ===================  =========================
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from gymnasium import Space, spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
 from qframe.data.specs_base import DiscreteSpec
-from qframe.data.specs_discrete import Categorical, OneHot, to_one_hot
-from qframe.data.specs_layout import ACTION_SPACES, canonical_name
-
-SPECS: dict[str, type[Categorical] | type[OneHot]] = {"categorical": Categorical, "one-hot": OneHot}
-"""The encodings that fit a Discrete space; the first is what ``auto`` picks."""
-
-REFUSED: dict[str, str] = {
-    "MultiDiscrete": "a joint action of several numbers is not trained; enumerate them as one Discrete space",
-    "MultiBinary": "a joint action of several bits is not trained; enumerate them as one Discrete space",
-    "Box": "continuous actions have no finite set of action values; map a few chosen actions to a Discrete space",
-    "Dict": "a group of actions has no single greedy choice; flatten it to a Discrete space",
-    "Tuple": "a group of actions has no single greedy choice; flatten it to a Discrete space",
-    "Text": "there is no action value per text; map chosen texts to a Discrete space",
-    "Sequence": "actions of varying length have no fixed set of action values",
-    "Graph": "graphs have no fixed set of action values",
-    "OneOf": "a choice among spaces has no fixed set of action values; map chosen actions to a Discrete space",
-}
-"""Gymnasium action spaces that are not trained on, and why."""
+from qframe.data.specs_discrete import to_one_hot
+from qframe.data.specs_layout import ActionLayout, canonical_name
 
 
 @dataclass(frozen=True)
@@ -47,9 +33,8 @@ class ActionSpace:
         spec: the layout in which networks write actions.
         start: the environment's number of the first action.
 
-    >>> space = ActionSpace.from_space(spaces.Discrete(3, start=5), "one-hot")
-    >>> space.spec, space.num_actions
-    (OneHot(3), 3)
+    >>> from qframe.data import OneHot
+    >>> space = ActionSpace(OneHot(3), start=5)
     >>> index = space.encode(torch.tensor([0, 0, 1]))
     >>> index, space.decode(index), space.to_env(index)
     (tensor(2), tensor([0, 0, 1]), 7)
@@ -57,41 +42,27 @@ class ActionSpace:
 
     spec: DiscreteSpec
     start: int = 0
-
-    @classmethod
-    def from_space(cls, space: Space[Any], encoding: str = "auto") -> "ActionSpace":
-        """The action space of a Gymnasium environment (its single one, not the vectorised one).
-
-        Args:
-            space: the environment's action space.
-            encoding: ``auto``, ``categorical`` or ``one-hot``.
-
-        Raises:
-            ValueError: an unknown encoding, one that does not fit the space, or a space that is not trained on.
-        """
-        name = "auto" if encoding == "auto" else _known(encoding)
-        if not isinstance(space, spaces.Discrete):
-            raise ValueError(_refusal(space, name))
-        if name == "auto":
-            name = next(iter(SPECS))
-        if name not in SPECS:
-            raise ValueError(f"action_space={name} does not fit {space}; encodings that fit: auto, {', '.join(SPECS)}")
-        return cls(SPECS[name](int(space.n)), int(space.start))
+    joint: Literal["branching", "sum"] = "branching"
+    """How the branches of a joint action are trained; a plain action has none."""
 
     @property
     def num_actions(self) -> int:
-        """A: how many actions there are."""
+        """A: how many action values there are, those of all branches together."""
         return self.spec.num_actions
 
     def encode(self, action: Tensor) -> Tensor:
-        """The index ``[*B]``, int64, of an action in the spec's layout."""
-        return encode_action(self.spec.action_space, action)
+        """The index ``[*B]``, int64, of an action in the spec's layout; of a joint action ``[*B, D]``."""
+        return encoder(self._layout)(action)
 
     def decode(self, index: Tensor) -> Tensor:
         """The action in the spec's layout of an index ``[*B]``."""
         return to_one_hot(index, self.num_actions) if self.spec.action_space == "one-hot" else index
 
-    def to_env(self, index: Tensor | int) -> NDArray[np.int64] | int:
+    def legal(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The mask ``[*B, A]`` of this encoding from an environment's mask ``[*B, A]``, that of all branches."""
+        return mask
+
+    def to_env(self, index: Tensor | int) -> NDArray[Any] | int:
         """What ``env.step`` takes: an int for one index, an int64 array ``[E]`` for E of them."""
         action = np.asarray(index.cpu() if isinstance(index, Tensor) else index, dtype=np.int64) + self.start
         return int(action) if action.ndim == 0 else action
@@ -108,34 +79,104 @@ class ActionSpace:
             raise ValueError(f"expected actions from {self.start} to {last}, got {np.asarray(action).tolist()}")
         return index
 
+    @property
+    def _layout(self) -> ActionLayout:
+        return ActionLayout(self.spec.action_space, self.spec.var_nums)
 
-def make_action_space(space: Space[Any], *, encoding: str) -> ActionSpace:
-    """``ActionSpace.from_space`` as a function, which a config can name."""
-    return ActionSpace.from_space(space, encoding)
+
+@dataclass(frozen=True, eq=False)
+class JointActionSpace(ActionSpace):
+    """Joint actions: several choices at once, an index each, ``[*B, D]``.
+
+    Args:
+        sizes: actions of each branch.
+        starts: the environment's number of each branch's first action, ``[D]``.
+        shape: of the environment's action.
+        dtype: of the environment's action.
+
+    >>> from qframe.data import MultiOneHot
+    >>> space = JointActionSpace(MultiOneHot([2, 2]), sizes=(2, 2), shape=(2,), dtype=np.int8)
+    >>> space.decode(torch.tensor([0, 1])), space.to_env(torch.tensor([0, 1]))
+    (tensor([1, 0, 0, 1]), array([0, 1], dtype=int8))
+    """
+
+    sizes: tuple[int, ...] = ()
+    starts: NDArray[np.int64] | int = 0
+    shape: tuple[int, ...] = ()
+    dtype: Any = np.int64
+
+    def decode(self, index: Tensor) -> Tensor:
+        if self.spec.action_space != "mult-one-hot":
+            return index
+        return torch.cat([to_one_hot(i, n) for i, n in zip(index.unbind(-1), self.sizes, strict=True)], -1)
+
+    def to_env(self, index: Tensor | int) -> NDArray[Any] | int:
+        """What ``env.step`` takes: an array of the environment's shape and dtype, E of them for ``[E, D]``."""
+        numbers = np.asarray(index.cpu() if isinstance(index, Tensor) else index) + self.starts
+        return numbers.reshape(*numbers.shape[:-1], *self.shape).astype(self.dtype)
+
+    def from_env(self, action: NDArray[Any] | int) -> Tensor:
+        numbers = np.asarray(action, dtype=np.int64)
+        batch = numbers.shape[: numbers.ndim - len(self.shape)]
+        index = numbers.reshape(*batch, len(self.sizes)) - self.starts  # [*B, D]
+        if not ((index >= 0) & (index < np.array(self.sizes))).all():
+            raise ValueError(f"expected actions of {list(self.sizes)} choices, got {numbers.tolist()}")
+        return torch.from_numpy(index)
+
+
+@dataclass(frozen=True, eq=False)
+class EnumeratedActionSpace(JointActionSpace):
+    """Joint actions numbered one after another, the last choice fastest: one index ``[*B]`` for all choices.
+
+    >>> from qframe.data import Categorical
+    >>> EnumeratedActionSpace(Categorical(6), sizes=(2, 3), shape=(2,)).to_env(torch.tensor(4))
+    array([1, 1])
+    """
+
+    def to_env(self, index: Tensor | int) -> NDArray[Any] | int:
+        flat = np.asarray(index.cpu() if isinstance(index, Tensor) else index)
+        return super().to_env(torch.from_numpy(np.stack(np.unravel_index(flat, self.sizes), -1)))
+
+    def from_env(self, action: NDArray[Any] | int) -> Tensor:
+        index = super().from_env(action).numpy()
+        return torch.as_tensor(np.ravel_multi_index(tuple(np.moveaxis(index, -1, 0)), self.sizes))
+
+    def legal(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """A joint action is legal where all its choices are."""
+        parts = np.split(mask, np.cumsum(self.sizes)[:-1], axis=-1)
+        legal = np.ones((*mask.shape[:-1], 1), dtype=np.bool_)
+        for part in parts:
+            legal = (legal[..., None] & part[..., None, :]).reshape(*mask.shape[:-1], -1)
+        return legal  # [*B, A]
 
 
 def encode_action(action_space: str, action: Tensor) -> Tensor:
     """The index ``[*B]`` of an action written as ``action_space`` says; a one-hot vector is read by its first maximum.
 
     Raises:
-        ValueError: an action space that has no single index.
+        ValueError: an action space that is not trained on.
 
     >>> encode_action("one-hot", torch.tensor([[0, 1], [1, 0]]))
     tensor([1, 0])
     """
-    return encoder(action_space)(action)
+    return encoder(ActionLayout(canonical_name(action_space)))(action)
 
 
-def encoder(action_space: str) -> Callable[[Tensor], Tensor]:
-    """The function that turns actions written as ``action_space`` says into indices ``[*B]``.
+def encoder(layout: ActionLayout) -> Callable[[Tensor], Tensor]:
+    """The function that turns actions written in a layout into indices ``[*B]``; for a joint one ``[*B, D]``.
 
     Raises:
-        ValueError: an action space that has no single index.
+        ValueError: an action space that has no index per choice.
     """
-    name = canonical_name(action_space)
-    if name not in _ENCODERS:
-        raise ValueError(f"expected an action space with one index per action ({', '.join(_ENCODERS)}), got {name}")
-    return _ENCODERS[name]
+    if layout.name == "mult-one-hot":
+        return partial(_indices_of_ones, layout)
+    if layout.name not in _ENCODERS:
+        names = ", ".join((*_ENCODERS, "mult-one-hot"))
+        raise ValueError(
+            f"expected an action space with an index per choice ({names}), got {layout.name!r}; for bits take "
+            "branches of two values"
+        )
+    return _ENCODERS[layout.name]
 
 
 def _index(action: Tensor) -> Tensor:
@@ -146,22 +187,10 @@ def _index_of_one(action: Tensor) -> Tensor:
     return action.to(torch.int8).argmax(-1)
 
 
-_ENCODERS: dict[str, Callable[[Tensor], Tensor]] = {"categorical": _index, "one-hot": _index_of_one}
+def _indices_of_ones(layout: ActionLayout, action: Tensor) -> Tensor:
+    return torch.stack([_index_of_one(part) for part in action.split(layout.sizes(action.shape[-1]), -1)], -1)
 
 
-def _known(encoding: str) -> str:
-    try:
-        return canonical_name(encoding)
-    except ValueError:
-        near = get_close_matches(str(encoding).lower().replace("_", "-"), ("auto", *ACTION_SPACES), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        names = ", ".join(("auto", *ACTION_SPACES))
-        raise ValueError(f"expected action_space to be one of {names}, got {encoding!r}{hint}") from None
-
-
-def _refusal(space: Space[Any], name: str) -> str:
-    kind = type(space).__name__
-    reason = next((REFUSED[cls.__name__] for cls in type(space).__mro__ if cls.__name__ in REFUSED), None)
-    asked = f"action_space={name} does not fit" if name != "auto" else "cannot train on"
-    fits = f"no encoding fits a {kind} space, {' and '.join(SPECS)} fit a Discrete one"
-    return f"{asked} the action space {space}: {fits}" + (f" ({reason})" if reason else "")
+_ENCODERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "categorical": _index, "one-hot": _index_of_one, "multi-categorical": _index
+}

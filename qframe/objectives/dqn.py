@@ -8,16 +8,16 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor, nn
 
-from qframe.data.action_space import SPECS as TRAINED
 from qframe.data.action_space import encoder
 from qframe.data.keys import NestedKey
-from qframe.data.specs import TensorSpec, find_action_space, num_actions
+from qframe.data.specs import TensorSpec
 from qframe.modules import NoisyLinear
 from qframe.modules.heads import Head
-from qframe.modules.networks.adapters import as_network
+from qframe.modules.networks.adapters import agreed_layout, as_network
 from qframe.modules.q_value import QValueModule
 from qframe.objectives.estimators import ValueEstimators
-from qframe.objectives.q_learning import Batch, Noise, dqn_loss
+from qframe.objectives.joint import JOINT
+from qframe.objectives.q_learning import Batch, JointAction, Noise, OneAction, dqn_loss
 from qframe.objectives.value_loss import ValueLoss
 
 
@@ -42,12 +42,14 @@ class DQNLoss(ValueLoss):
         action_space: a name or a spec; None takes the network's.
         reduction: ``mean``, ``sum`` or ``none``; importance weights under ``priority_weight`` multiply first.
         priority: what feeds priorities: ``td_error``, or ``loss`` (Rainbow), then written under ``priority``.
+        joint: how a joint action is trained: ``sum``, its value the sum of its branches', or ``branching``, every
+            branch valuing the whole action (Tavakoli et al., 2018); a plain action has no branches.
         gamma: γ, for batches without ``("next", "discount")``.
         seed: of the generator that draws quantile levels.
 
     Raises:
         ValueError: Double DQN without a target network, an action space that differs from the network's or that this
-            loss does not train on yet, an unknown option.
+            loss does not train on, the sum of categorical laws, an unknown option.
 
     >>> import torch
     >>> from tensordict import TensorDict
@@ -106,6 +108,7 @@ class DQNLoss(ValueLoss):
         action_space: str | TensorSpec | None = None,
         reduction: Literal["mean", "sum", "none"] = "mean",
         priority: Literal["td_error", "loss"] = "td_error",
+        joint: Literal["sum", "branching"] = "sum",
         gamma: float = 0.99,
         seed: int = 0,
     ) -> None:
@@ -114,21 +117,27 @@ class DQNLoss(ValueLoss):
             raise ValueError("expected delay_value=True with double_dqn=True, got False: it needs a target network")
         _check_option("reduction", reduction, ("mean", "sum", "none"))
         _check_option("priority", priority, ("td_error", "loss"))
+        _check_option("joint", joint, tuple(JOINT))
+        layout = agreed_layout(action_space, value_network)
         self.value_network = value_network
         self.target_value_network = _frozen_copy(value_network) if delay_value else value_network
         self._networks = tuple(
-            as_network(network, loss_function=loss_function) for network in (value_network, self.target_value_network)
+            as_network(network, loss_function=loss_function, layout=layout)
+            for network in (value_network, self.target_value_network)
         )
         if self._networks[0] is not value_network:
             self.adapter_head = self._networks[0].head  # its buffers move with the loss
         self.delay_value, self.double_dqn = delay_value, double_dqn
         self.reduction, self.priority = reduction, priority
+        self.action_space = layout.name
+        self._branches = self._networks[0].branches
+        self._is_joint = layout.var_nums is not None
+        self._joint = _joint_action(joint, self.head) if self._is_joint else OneAction()
         q_value: QValueModule | None = getattr(self._networks[0], "q_value", None)
-        self.action_space = _agreed_action_space(action_space, self._networks[0].action_space, q_value)
         self._takes_mask = q_value is not None and q_value.action_mask_key is not None
         if q_value is not None and q_value.action_mask_key is not None:
             self.set_keys(action_mask=q_value.action_mask_key)
-        self._encode = encoder(self.action_space)
+        self._encode = encoder(layout)
         self._noisy = [layer for layer in self.modules() if hasattr(layer, "reset_noise")]
         self.generator = torch.Generator().manual_seed(seed)
         self.make_value_estimator(ValueEstimators.TD0)
@@ -155,7 +164,7 @@ class DQNLoss(ValueLoss):
         ordered, restore = _time_last(tensordict)
         batch = self._read(ordered)
         loss, per_transition, td_error = self._evaluate(batch)
-        size = td_error.abs()
+        size = self._joint.mean(td_error.abs())
         tensordict.set(self.keys.priority, restore(size).unsqueeze(-1))
         if self.priority == "loss":
             tensordict.set("priority", restore(per_transition).unsqueeze(-1))
@@ -164,20 +173,21 @@ class DQNLoss(ValueLoss):
     def _read(self, tensordict: TensorDictBase) -> Batch:
         """The loss's door: a documented tensordict layout in, plain tensors ``[*B]`` out."""
         keys, next_keys, requires = self.keys, self.next_keys, self.estimator.requires
-        action = self._encode(tensordict[keys.action])  # [*B]
-        reward = _squeeze(tensordict[next_keys.reward].to(self._dtype), action.shape, next_keys.reward)
+        index = self._encode(tensordict[keys.action])  # [*B], or [*B, D]
+        shape = index.shape[:-1] if self._is_joint else index.shape
+        reward = _squeeze(tensordict[next_keys.reward].to(self._dtype), shape, next_keys.reward)
         discount, done = self._discount_and_done(tensordict, reward)
         batch = Batch(
             observation=self._networks[0].observe(tensordict),
-            action=action,
+            action=self._branches.in_front(index),
             reward=reward,
             discount=discount,
             next_observation=self._networks[0].observe(tensordict["next"]),
             done=done,
-            mask=tensordict.get(keys.action_mask, None),
-            next_mask=self._next_mask(tensordict),
-            priority_weight=_optional(tensordict, keys.priority_weight, action.shape),
-            action_probability=_optional(tensordict, "action_probability", action.shape),
+            mask=self._branches.legal(tensordict.get(keys.action_mask, None), shape),
+            next_mask=self._branches.legal(self._next_mask(tensordict), shape),
+            priority_weight=_optional(tensordict, keys.priority_weight, shape),
+            action_probability=_optional(tensordict, "action_probability", shape),
         )
         if "behaviour_probability" in requires and batch.action_probability is None:
             raise KeyError(f"expected 'action_probability' in the batch for {type(self.estimator).__name__}")
@@ -224,7 +234,7 @@ class DQNLoss(ValueLoss):
         online, target = self._networks
         loss, td_error = dqn_loss(
             self.head, online.predict, target.predict, batch, self._draw_noise(batch), self.estimator,
-            double=self.double_dqn,
+            double=self.double_dqn, joint=self._joint,
         )
         weighted = loss if batch.priority_weight is None else batch.priority_weight * loss
         reduced = {"mean": Tensor.mean, "sum": Tensor.sum, "none": lambda x: x}[self.reduction](weighted)
@@ -242,19 +252,13 @@ def _frozen_copy(network: nn.Module) -> nn.Module:
     return deepcopy(network).requires_grad_(False)
 
 
-def _agreed_action_space(given: str | TensorSpec | None, networks: str | None, q_value: QValueModule | None) -> str:
-    name = find_action_space(given).name if given is not None else networks
-    if name is None:
-        raise ValueError("expected an action_space (a name or a spec), got none and the network does not say its own")
-    if name not in TRAINED:
-        raise ValueError(f"expected an action space with one index per action ({', '.join(TRAINED)}), got {name!r}")
-    if networks is not None and name != networks:
-        raise ValueError(f"expected the network's action space {networks!r}, got {name!r}; give both the same one")
-    own = None if q_value is None else q_value.spec
-    sizes = num_actions(own), num_actions(given)
-    if None not in sizes and sizes[0] != sizes[1]:
-        raise ValueError(f"expected the network's action space {own}, got {given}; give both the same one")
-    return name
+def _joint_action(name: str, head: Head[Any]) -> JointAction:
+    if name == "sum" and not head.supports_sum:
+        raise ValueError(
+            f"expected joint=branching for {type(head).__name__}, got sum: the law of a sum is a convolution, which it "
+            "does not have"
+        )
+    return JOINT[name]()
 
 
 def _from_keywords(keywords: dict[str, Tensor]) -> TensorDict:

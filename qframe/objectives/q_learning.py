@@ -1,7 +1,8 @@
 """Q-learning as functions and small records: the batch, the one-step estimator, the target and the loss.
 
 One target and one loss serve every head and every estimator: an estimator says which bootstraps, a head says what they
-mean. Shapes: ``*B`` any batch dimensions, time last where there is any, ``A`` actions, ``N`` outputs per action.
+mean. Shapes: ``*B`` any batch dimensions, time last where there is any, ``A`` actions, ``N`` outputs per action. The
+branches of a joint action are a batch dimension in front of values, masks and indices: ``[D, *B, A]``.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,10 @@ Predict = Callable[..., Prediction]
 
 
 class Batch(NamedTuple):
-    """Transitions as the mathematics reads them. ``*B`` any batch dimensions; time, where there is any, is last."""
+    """Transitions as the mathematics reads them. ``*B`` any batch dimensions; time, where there is any, is last.
+
+    Of a joint action, ``action`` is ``[D, *B]`` and the masks are ``[D, *B, A]``.
+    """
 
     observation: Tensor | TensorDictBase
     action: Tensor  # [*B], the index of the action taken
@@ -81,8 +85,54 @@ class Noise(NamedTuple):
     selector: Tensor | None = None  # [*B, N]
 
 
+class JointAction(Protocol):
+    """What the loss asks about the branches of an action."""
+
+    def taken(self, prediction: Prediction) -> Prediction:
+        """What is compared with the target, from the taken action's ``[D, *B, N]``."""
+        ...
+
+    def backup(self, bootstrap: Prediction, backup: Backup) -> tuple[Prediction, Backup]:
+        """One target of all branches, from bootstraps ``[D, *B, N]`` or ``[D, *B, K, N]``."""
+        ...
+
+    def lambda_backup(self, bootstrap: Prediction, backup: LambdaBackup) -> tuple[Prediction, LambdaBackup]:
+        """The same along time, from ``[D, *B, T, N]`` or ``[D, *B, T, K, N]``."""
+        ...
+
+    def mean(self, x: Tensor) -> Tensor:
+        """What a transition has of losses or errors ``[D, *B]``, ``[*B]``."""
+        ...
+
+
+class OneAction:
+    """A plain action: there are no branches, and nothing to do."""
+
+    def taken(self, prediction: Prediction) -> Prediction:
+        return prediction
+
+    def backup(self, bootstrap: Prediction, backup: Backup) -> tuple[Prediction, Backup]:
+        return bootstrap, backup
+
+    def lambda_backup(self, bootstrap: Prediction, backup: LambdaBackup) -> tuple[Prediction, LambdaBackup]:
+        return bootstrap, backup
+
+    def mean(self, x: Tensor) -> Tensor:
+        return x
+
+
+ONE_ACTION = OneAction()
+
+
 def dqn_target(
-    head: Head[Any], selector: Predict, target: Predict, batch: Batch, noise: Noise, estimator: ValueEstimator
+    head: Head[Any],
+    selector: Predict,
+    target: Predict,
+    batch: Batch,
+    noise: Noise,
+    estimator: ValueEstimator,
+    *,
+    joint: JointAction = ONE_ACTION,
 ) -> Any:
     """The target of every transition: the estimator says which bootstraps, the head says what they mean.
 
@@ -94,6 +144,7 @@ def dqn_target(
         batch: transitions ``[*B]``.
         noise: quantile levels for the passes.
         estimator: the value estimator.
+        joint: how the branches of a joint action make one target.
 
     Returns:
         Whatever ``head.loss`` takes as a target.
@@ -105,8 +156,13 @@ def dqn_target(
     if "target_now" in estimator.requires:
         now = head.value(target(batch.observation, noise.target))
     action, backup = estimator(batch, Values(select, value, now))
-    make_target: Callable[..., Any] = head.lambda_target if "time" in estimator.requires else head.target
-    return make_target(bootstrap if action is None else _of_action(bootstrap, action), backup)
+    if action is not None:
+        bootstrap = _of_action(bootstrap, action)
+    of_branches: Callable[..., tuple[Prediction, Any]] = joint.backup
+    make_target: Callable[..., Any] = head.target
+    if "time" in estimator.requires:
+        of_branches, make_target = joint.lambda_backup, head.lambda_target
+    return make_target(*of_branches(bootstrap, backup))
 
 
 def dqn_loss(
@@ -118,6 +174,7 @@ def dqn_loss(
     estimator: ValueEstimator,
     *,
     double: bool = False,
+    joint: JointAction = ONE_ACTION,
 ) -> tuple[Tensor, Tensor]:
     """The loss of deep Q-learning, before reduction and importance weights.
 
@@ -132,16 +189,19 @@ def dqn_loss(
         noise: quantile levels for the passes.
         estimator: the value estimator.
         double: whether the online network selects next actions.
+        joint: how the branches of a joint action make one target and one loss.
 
     Returns:
-        The loss ``[*B]`` and the signed td_error ``[*B]``, ``mean(target) − mean(prediction)``, detached.
+        The loss ``[*B]`` and the signed td_error ``[*B]``, ``mean(target) − mean(prediction)``, detached; where every
+        branch has one of its own, ``[D, *B]``.
     """
     with torch.no_grad():
         selects_online = double or "next_online" in estimator.requires
-        goal = dqn_target(head, online if selects_online else target, target, batch, noise, estimator)
+        selector = online if selects_online else target
+        goal = dqn_target(head, selector, target, batch, noise, estimator, joint=joint)
     prediction = _of_action(online(batch.observation, noise.online), batch.action)  # [*B, N]
-    loss, td_error = head.loss(prediction, goal)
-    return loss, td_error.detach()
+    loss, td_error = head.loss(joint.taken(prediction), goal)
+    return joint.mean(loss), td_error.detach()
 
 
 def _of_action(prediction: Prediction, action: Tensor) -> Prediction:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from qframe.data.action_space import ActionSpace
 from qframe.envs import Episodes
+from qframe.functional import greedy
 from qframe.modules import EGreedyModule
 from qframe.modules.networks.adapters import Network
 
@@ -69,23 +70,20 @@ class Collector:
         self._env_index = torch.arange(envs.num_envs)
         self.statistics = EpisodeStatistics(envs.num_envs)
         self._observation: NDArray[Any] | None = None
-        self._mask: Tensor | None = None
 
     @torch.no_grad()
-    def act(self, observation: NDArray[Any], mask: Tensor | None = None) -> Tensor:
-        """The behaviour policy's legal actions ``[E]`` on the CPU, for observations ``[E, …]`` and masks ``[E, A]``."""
+    def act(self, observation: NDArray[Any]) -> Tensor:
+        """The behaviour policy's actions ``[E]`` for observations ``[E, …]``, on the CPU."""
         inputs = torch.from_numpy(observation).to(self._device)
         value = self._network.head.value(self._network.predict(inputs))  # [E, A]
-        legal = None if mask is None else mask.to(self._device)
-        return self.exploration.explore(self._network.branches.index(value, legal).cpu(), mask)
+        return self.exploration.explore(greedy(value).cpu(), None)
 
     def collect(self) -> TensorDict:
         """One step of every environment, as the transitions ``[k]`` of those that really stepped."""
         if self._observation is None:
-            self._observation, mask = self.envs.reset()
-            self._mask = None if mask is None else torch.from_numpy(mask)
-        observation, mask = self._observation, self._mask
-        action = self.act(observation, mask)
+            self._observation = self.envs.reset()
+        observation = self._observation
+        action = self.act(observation)
         step = self.envs.step(np.asarray(self._action_space.to_env(action)))
         self._observation = step.observation
         done = step.terminated | step.truncated
@@ -108,10 +106,6 @@ class Collector:
             },
             [len(done)],
         )
-        if mask is not None and step.mask is not None and step.next_mask is not None:
-            transitions.set("action_mask", mask)
-            transitions.set(("next", "action_mask"), torch.from_numpy(step.next_mask))
-            self._mask = torch.from_numpy(step.mask)
         if step.valid is not None:
             transitions = transitions[torch.from_numpy(step.valid)]
         self.exploration.step(len(transitions))

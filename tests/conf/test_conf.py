@@ -11,7 +11,11 @@ from qframe.config.compose import compose
 CONF = Path(__file__).parents[2] / "conf"
 GROUPED = sorted(path for path in CONF.glob("*/*.yaml") if path.parent.name not in ("hydra", "experiment"))
 EXPERIMENTS = sorted((CONF / "experiment").glob("*.yaml"))
+JOINT_ENV = ["env=gymnasium", "env.id=qframe-test/Switches-v0"]
 NEEDS = {
+    "action_space/enumerated": JOINT_ENV,
+    "action_space/multi_categorical": JOINT_ENV,
+    "action_space/multi_one_hot": JOINT_ENV,
     "env/gymnasium": ["env.id=CartPole-v1"],
     "estimator/td1": ["replay=slices"],
     "estimator/td_lambda": ["replay=slices"],

@@ -42,6 +42,8 @@ class Head(nn.Module, ABC, Generic[TargetT]):
     """True where the order of dueling advantages alone is not the order of the action values."""
     supports_lambda: ClassVar[bool] = True
     """False where the head has no λ-target; an estimator over time is then refused when it is built."""
+    supports_sum: ClassVar[bool] = True
+    """False where outputs of several branches cannot be added up to those of their sum."""
     takes_taus: ClassVar[bool] = False
     """True where predictions are asked for at quantile levels; then ``draw_taus`` draws them."""
 
@@ -75,6 +77,8 @@ class Head(nn.Module, ABC, Generic[TargetT]):
     @abstractmethod
     def loss(self, prediction: Prediction, target: TargetT) -> tuple[Tensor, Tensor]:
         """The loss ``[*B]`` of the taken action's prediction, and its signed td_error ``[*B]``.
+
+        For a joint action predictions come ``[D, *B, N]``, with one target for all branches: it broadcasts.
 
         The td_error is ``mean(target) − mean(prediction)`` for every head, so that priorities are comparable.
         """

@@ -24,6 +24,7 @@ class CategoricalHead(Head[Tensor]):
     """
 
     needs_state_value = True  # softmax(V + A) is not ordered by A
+    supports_sum = False  # the law of a sum is a convolution
 
     def __init__(
         self, features: int | None, num_actions: int, *, num_atoms: int = 51, v_min: float = -10.0, v_max: float = 10.0

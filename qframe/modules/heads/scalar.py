@@ -55,4 +55,4 @@ class ScalarHead(Head[Tensor]):
 
     def loss(self, prediction: Prediction, target: Tensor) -> tuple[Tensor, Tensor]:
         value = prediction.out.squeeze(-1)
-        return LOSSES[self.loss_function](value, target, reduction="none"), target - value
+        return LOSSES[self.loss_function](value, target.expand_as(value), reduction="none"), target - value

@@ -12,7 +12,8 @@ from tensordict.nn import TensorDictModuleBase, TensorDictSequential
 from torch import Tensor, nn
 
 from qframe.data.keys import ACTION_VALUE, OBSERVATION
-from qframe.data.specs_layout import ActionLayout
+from qframe.data.specs_base import TensorSpec
+from qframe.data.specs_layout import ActionLayout, canonical_name, find_action_space, num_actions
 from qframe.functional import Branches, OneChoice
 from qframe.modules.branches import make_branches
 from qframe.modules.heads import CategoricalHead, Head, Prediction, ScalarHead
@@ -69,6 +70,45 @@ def as_network(
     if isinstance(module, TensorDictModuleBase):
         return TensorDictNetwork(module, loss_function=loss_function, branches=branches)
     return PlainNetwork(module, loss_function=loss_function, branches=branches)
+
+
+def agreed_layout(action_space: str | TensorSpec | None, network: nn.Module) -> ActionLayout:
+    """How actions are written, as a loss's argument and its network say alike.
+
+    Args:
+        action_space: a name or a spec; None takes the network's.
+        network: any that ``as_network`` takes.
+
+    Raises:
+        ValueError: neither says it, or they disagree.
+    """
+    q_value = _q_value(network)
+    own: ActionLayout | None = getattr(q_value, "layout", None)
+    if own is None:
+        own_name = getattr(network, "action_space", None)
+        own = None if own_name is None else ActionLayout(canonical_name(own_name))
+    if own is None:
+        if action_space is None:
+            raise ValueError(
+                "expected an action_space (a name or a spec), got none and the network does not say its own"
+            )
+        return find_action_space(action_space)
+    if action_space is None:
+        return own
+    is_name = isinstance(action_space, str)
+    name = canonical_name(action_space) if is_name else find_action_space(action_space).name
+    if name != own.name:
+        raise ValueError(f"expected the network's action space {own.name!r}, got {name!r}; give both the same one")
+    spec = getattr(q_value, "spec", None)
+    if not is_name and spec is not None and num_actions(spec) != num_actions(action_space):
+        raise ValueError(f"expected the network's action space {spec}, got {action_space}; give both the same one")
+    return own if is_name else find_action_space(action_space)
+
+
+def _q_value(module: nn.Module) -> QValueModule | None:
+    """The greedy rule that a network ends in."""
+    last = module.module[-1] if isinstance(module, TensorDictSequential) else module
+    return last if isinstance(last, QValueModule) else getattr(module, "q_value", None)
 
 
 class PlainNetwork:
