@@ -15,7 +15,6 @@ from qframe.data.keys import ACTION_VALUE, OBSERVATION
 from qframe.data.specs_base import TensorSpec
 from qframe.data.specs_layout import ActionLayout, canonical_name, find_action_space, num_actions
 from qframe.functional import Branches, OneChoice
-from qframe.modules.branches import make_branches
 from qframe.modules.heads import CategoricalHead, Head, Prediction, ScalarHead
 from qframe.modules.q_value import QValueModule
 from qframe.modules.safe import required
@@ -50,7 +49,7 @@ class TrainedNetwork(Network, Protocol):
 
 
 def as_network(
-    module: nn.Module, *, loss_function: str | None = None, layout: ActionLayout | None = None
+    module: nn.Module, *, loss_function: str | None = None, branches: Branches | None = None
 ) -> Network:
     """The module itself if it has the interface, else the module behind an adapter.
 
@@ -58,7 +57,7 @@ def as_network(
         module: a ``QNet`` or ``SharedTrunk``; a tensordict module that writes ``action_value`` (scalar ``[*B, A]``, or
             log-probabilities ``[*B, N, A]`` if it carries a ``support``); or a plain module observation → ``[*B, A]``.
         loss_function: of the scalar head that such a module gets; None is ``l2``.
-        layout: how actions are written; None: one choice.
+        branches: of a joint action; None: there are none.
 
     Raises:
         ValueError: a loss function for a network that has a head of its own, or for a distributional one.
@@ -66,7 +65,7 @@ def as_network(
     if hasattr(module, "predict") and hasattr(module, "head"):
         _refuse_loss_function(loss_function, "a network with a head of its own; give it to the head")
         return cast(Network, module)
-    branches = OneChoice() if layout is None else make_branches(layout)
+    branches = OneChoice() if branches is None else branches
     if isinstance(module, TensorDictModuleBase):
         return TensorDictNetwork(module, loss_function=loss_function, branches=branches)
     return PlainNetwork(module, loss_function=loss_function, branches=branches)
