@@ -72,6 +72,16 @@ def _time_without_slices(parts: Parts, config: Mapping[str, Any]) -> str | None:
     return f"expected slices for {name}, which runs along time, got {type(parts.replay).__name__}; use replay=slices"
 
 
+def _no_behaviour_probability(parts: Parts, config: Mapping[str, Any]) -> str | None:
+    estimator = parts.loss.estimator
+    if "behaviour_probability" not in estimator.requires or hasattr(parts.exploration, "probability"):
+        return None
+    return (
+        f"expected exploration that knows the probability of its actions for {type(estimator).__name__}, got "
+        f"{type(parts.exploration).__name__}; use estimator=watkins, which needs none"
+    )
+
+
 def _never_learns(parts: Parts, config: Mapping[str, Any]) -> str | None:
     starts, total = config["runner"].get("learning_starts", 0), config["total_frames"]
     if starts < total:
@@ -115,9 +125,12 @@ def _memory() -> int | None:
         return None
 
 
+OVER_TIME = "an estimator over time (`td1 td_lambda watkins retrace`)"
+
 REFUSALS: tuple[Refusal, ...] = (
-    Refusal("an estimator over time (td1, td_lambda) with n-step replay", "replay.n_step", _lambda_with_n_step),
-    Refusal("an estimator over time (td1, td_lambda) without replay=slices", "replay", _time_without_slices),
+    Refusal(f"{OVER_TIME} with n-step replay", "replay.n_step", _lambda_with_n_step),
+    Refusal(f"{OVER_TIME} without replay=slices", "replay", _time_without_slices),
+    Refusal("`retrace` without the probabilities of actions", "exploration", _no_behaviour_probability),
     Refusal("learning that starts after the last frame", "runner.learning_starts", _never_learns),
     Refusal("learning that starts before a slice is full", "runner.learning_starts", _starts_before_a_slice),
     Refusal("learning that starts before n steps are full", "runner.learning_starts", _starts_before_n_steps),

@@ -1,7 +1,7 @@
 """The mathematics of Q-learning as pure functions of tensors: no module, no tensordict, no config."""
 
 from qframe.functional.action import Branches, OneChoice, SoftPolicy, dueling, greedy, lowest, mask_values, soft, take
-from qframe.functional.backup import Backup, LambdaBackup, Law, affine, apply
+from qframe.functional.backup import Backup, LambdaBackup, Law, affine, apply, mix, weighted_sum
 from qframe.functional.distributional import categorical_cross_entropy, categorical_projection, quantile_huber
 from qframe.functional.returns import lambda_horizons, lambda_return, n_step_return
 from qframe.functional.value_learning import huber, selected_value, soft_value, td_zero
@@ -9,6 +9,6 @@ from qframe.functional.value_learning import huber, selected_value, soft_value, 
 __all__ = [
     "Backup", "Branches", "LambdaBackup", "Law", "OneChoice", "SoftPolicy", "affine", "apply",
     "categorical_cross_entropy", "categorical_projection", "dueling", "greedy", "huber", "lambda_horizons",
-    "lambda_return", "lowest", "mask_values", "n_step_return", "quantile_huber", "selected_value", "soft", "soft_value",
-    "take", "td_zero",
+    "lambda_return", "lowest", "mask_values", "mix", "n_step_return", "quantile_huber", "selected_value", "soft",
+    "soft_value", "take", "td_zero", "weighted_sum",
 ]

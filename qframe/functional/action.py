@@ -123,7 +123,8 @@ def greedy(value: Tensor, mask: Tensor | None = None) -> Tensor:
 def soft(value: Tensor, temperature: float, mask: Tensor | None = None) -> SoftPolicy:
     """The Boltzmann policy ``π(a|s) ∝ exp(q(s, a) / τ)`` over legal actions.
 
-    See "Munchausen Reinforcement Learning", Vieillard et al., 2020, section 3.
+    Logarithms of legal actions are finite however small τ is. A row with no legal action is 0 everywhere. See
+    "Munchausen Reinforcement Learning", Vieillard et al., 2020, section 3.
 
     Args:
         value: action values ``[*B, A]``.
@@ -136,7 +137,9 @@ def soft(value: Tensor, temperature: float, mask: Tensor | None = None) -> SoftP
     >>> soft(torch.tensor([0.0, 0.0, 7.0]), 1.0, mask=torch.tensor([True, True, False])).prob
     tensor([0.5000, 0.5000, 0.0000])
     """
-    log_prob = (mask_values(value, mask) / temperature).log_softmax(-1)
+    best = mask_values(value, mask).amax(-1, keepdim=True).detach()
+    scaled = ((value - best) / temperature).clamp(min=lowest(value.dtype))  # at most 0, and no −inf
+    log_prob = mask_values(scaled, mask).log_softmax(-1)
     prob = log_prob.exp()
     if mask is None:
         return SoftPolicy(prob, log_prob)

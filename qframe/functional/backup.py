@@ -38,11 +38,13 @@ class LambdaBackup(NamedTuple):
     """The λ-return ``G_t = r_t + γ_t · [(1 − c_t) · z_{t+1} + c_t · G_{t+1}]`` along the last batch dimension.
 
     ``trace`` is c, entry t speaking of the step from t to t + 1: 0 at the last step and wherever an episode ends.
+    ``weight`` None means one bootstrap z per step; otherwise each is itself a mixture, ``z = Σ_k weight_k · z_k``.
     """
 
     reward: Tensor  # [*B, T]
     discount: Tensor  # [*B, T]; 0 cuts the bootstrap
     trace: Tensor  # [*B, T]
+    weight: Tensor | None = None  # [*B, T, K], adds up to 1
 
 
 def affine(reward: Tensor, discount: Tensor, value: Tensor) -> Tensor:
@@ -72,4 +74,32 @@ def apply(backup: Backup, law: Law) -> Law:
     mass = torch.where(discount == 0, 1.0 / law.mass.shape[-1], law.mass)
     if backup.weight is None:
         return Law(location, mass)
-    return Law(location.flatten(-2), (mass * backup.weight.unsqueeze(-1)).flatten(-2))  # [*B, K·N]
+    return mix(backup.weight, Law(location, mass))
+
+
+def mix(weight: Tensor, law: Law) -> Law:
+    """The mixture ``Σ_k weight_k · law_k``; a law of weight 0 is left out, whatever it holds.
+
+    Args:
+        weight: ``[*B, K]``.
+        law: ``[*B, K, N]``.
+
+    Returns:
+        A law ``[*B, K·N]``.
+
+    >>> mix(torch.tensor([0.25, 0.75]), Law(torch.tensor([[0.0], [4.0]]), torch.ones(2, 1))).mean
+    tensor(3.)
+    """
+    weight = weight.unsqueeze(-1)  # [*B, K, 1]
+    location = torch.where(weight == 0, 0.0, law.location)
+    mass = torch.where(weight == 0, 0.0, weight * law.mass)
+    return Law(location.flatten(-2), mass.flatten(-2))  # [*B, K·N]
+
+
+def weighted_sum(weight: Tensor, value: Tensor) -> Tensor:
+    """``Σ_k weight_k · value_k`` over the last dimension; a value of weight 0 is left out, whatever it is.
+
+    >>> weighted_sum(torch.tensor([1.0, 0.0]), torch.tensor([2.0, torch.nan]))
+    tensor(2.)
+    """
+    return torch.where(weight == 0, 0.0, weight * value).sum(-1)

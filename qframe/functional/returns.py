@@ -81,7 +81,7 @@ def lambda_horizons(reward: Tensor, discount: Tensor, trace: Tensor) -> Backup:
             [0.0000, 1.0000]])
     """
     horizon = reward.shape[-1]
-    trace = torch.where(discount == 0, 0.0, trace)
+    reward, discount, trace = torch.broadcast_tensors(reward, discount, torch.where(discount == 0, 0.0, trace))
     stop = 1 - torch.cat([trace[..., :-1], torch.zeros_like(trace[..., -1:])], -1)
     zero = torch.zeros_like(reward[..., 0])
     rows = []

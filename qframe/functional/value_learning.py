@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from qframe.functional.action import greedy, soft, take
-from qframe.functional.backup import affine
+from qframe.functional.backup import affine, weighted_sum
 
 
 def td_zero(reward: Tensor, discount: Tensor, value: Tensor) -> Tensor:
@@ -65,8 +65,7 @@ def soft_value(value: Tensor, temperature: float, mask: Tensor | None = None) ->
     tensor(0.6931)
     """
     policy = soft(value, temperature, mask)
-    legal = torch.where(policy.prob == 0, 0.0, value)
-    return (policy.prob * (legal - temperature * policy.log_prob)).sum(-1)
+    return weighted_sum(policy.prob, value - temperature * policy.log_prob)
 
 
 def huber(error: Tensor, threshold: float) -> Tensor:

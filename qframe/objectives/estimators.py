@@ -1,7 +1,6 @@
-"""Value estimators by name, and those that run along time. They never see a head's parameters.
+"""Value estimators by name, and how one is made from a name, a class or an object.
 
-To add one, write a class with ``requires`` and ``__call__`` and name it in YAML. Shapes: ``*B`` any batch
-dimensions, ``T`` time (the last of them), ``A`` actions.
+To add one, write a class with ``requires`` and ``__call__`` and name it in YAML; they never see a head's parameters.
 """
 
 from enum import Enum
@@ -9,63 +8,36 @@ from functools import singledispatch
 from inspect import signature
 from typing import Any, cast
 
-import torch
-
-from qframe.functional import LambdaBackup, greedy
-from qframe.objectives.q_learning import TD0, Batch, Bootstrap, ValueEstimator, Values
-
-
-class TDLambda:
-    """Peng's Q(λ): ``G_t = r_t + γ · [(1 − λ) · max_a q(s_{t+1}, a) + λ · G_{t+1}]`` to the end of the slice.
-
-    See "Incremental Multi-Step Q-Learning", Peng and Williams, 1996, section 3.
-
-    Args:
-        lambda_: λ in [0, 1]: 0 is TD0, 1 is TD1.
-
-    Raises:
-        ValueError: λ outside [0, 1].
-    """
-
-    requires: frozenset[str] = frozenset({"time"})
-
-    def __init__(self, *, lambda_: float = 0.95) -> None:
-        if not 0 <= lambda_ <= 1:
-            raise ValueError(f"expected lambda_ between 0 and 1, got {lambda_}")
-        self.lambda_ = lambda_
-
-    def __call__(self, batch: Batch, values: Values) -> Bootstrap:
-        trace = torch.where(batch.done, 0.0, torch.full_like(batch.reward, self.lambda_))
-        action = greedy(values.selector, batch.next_mask)  # [*B, T]
-        return Bootstrap(action, LambdaBackup(batch.reward, batch.discount, trace))
-
-
-class TD1(TDLambda):
-    """The Monte Carlo return to the end of the slice or the episode, then one bootstrap: λ = 1.
-
-    See "Reinforcement Learning: An Introduction", Sutton and Barto, 2018, section 12.1.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(lambda_=1.0)
+from qframe.objectives.estimators_lambda import TD1, Retrace, TDLambda, WatkinsQLambda
+from qframe.objectives.estimators_soft import Munchausen, SoftTD0
+from qframe.objectives.q_learning import TD0, ValueEstimator
 
 
 class ValueEstimators(Enum):
-    """The estimators by name, in any spelling: ``ValueEstimators("td-lambda")``.
+    """The estimators by name, in any spelling, and two of them by a second name.
 
     Raises:
         ValueError: no such estimator; lists those there are.
+
+    >>> ValueEstimators("td-lambda") is ValueEstimators("Peng's Q(λ)")
+    True
     """
 
     TD0 = "TD0"
     TD1 = "TD1"
     TDLambda = "TDLambda"
+    PengsQLambda = "TDLambda"  # noqa: PIE796
+    WatkinsQLambda = "WatkinsQLambda"
+    Watkins = "WatkinsQLambda"  # noqa: PIE796
+    Retrace = "Retrace"
+    SoftTD0 = "SoftTD0"
+    Munchausen = "Munchausen"
 
     @classmethod
     def _missing_(cls, value: object) -> "ValueEstimators":
-        plain = str(value).lower().translate(str.maketrans("", "", "-_() "))
-        for member in cls:
-            if member.value.lower() == plain:
+        plain = str(value).lower().replace("λ", "lambda").translate(str.maketrans("", "", "-_() '"))
+        for name, member in cls.__members__.items():
+            if name.lower() == plain:
                 return member
         known = ", ".join(member.value for member in cls)
         raise ValueError(f"expected a value estimator that this loss can use ({known}), got {value!r}")
@@ -75,6 +47,10 @@ _CLASSES: dict[ValueEstimators, type] = {
     ValueEstimators.TD0: TD0,
     ValueEstimators.TD1: TD1,
     ValueEstimators.TDLambda: TDLambda,
+    ValueEstimators.WatkinsQLambda: WatkinsQLambda,
+    ValueEstimators.Retrace: Retrace,
+    ValueEstimators.SoftTD0: SoftTD0,
+    ValueEstimators.Munchausen: Munchausen,
 }
 
 

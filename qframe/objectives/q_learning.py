@@ -55,8 +55,9 @@ class ValueEstimator(Protocol):
     """What the loss asks of an estimator.
 
     ``requires`` is a subset of ``next_online`` (select with the online network), ``target_now`` (the target
-    network's values of this state), ``behaviour_probability`` (stored with each action) and ``time`` (a time
-    dimension, last).
+    network's values of this state), ``target_policy`` (the target network selects: no Double DQN),
+    ``behaviour_probability`` (stored with each action), ``mean_target`` (only the target's mean is right: a head that
+    learns no law) and ``time`` (a time dimension, last).
     """
 
     @property

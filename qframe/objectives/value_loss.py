@@ -37,6 +37,7 @@ class ValueLoss(nn.Module, ABC):
 
     keys = BatchKeys()
     next_keys: BatchKeys
+    double_dqn: bool
     estimator: ValueEstimator
     value_type: Any
 
@@ -99,13 +100,23 @@ class ValueLoss(nn.Module, ABC):
         gamma = _checked_gamma(hyperparams.pop("gamma", self.gamma))
         value_type = self.value_type if value_type is None else value_type
         estimator = make_estimator(value_type, hyperparams, self._hyperparams)
-        if "time" in estimator.requires and not self.head.supports_lambda:
-            raise ValueError(
-                f"expected an estimator without a time dimension for {type(self.head).__name__}, "
-                f"got {type(estimator).__name__}; use TD0"
-            )
+        self._check_estimator(estimator)
         self.gamma, self.estimator, self.value_type = gamma, estimator, value_type
         self._hyperparams |= hyperparams
+
+    def _check_estimator(self, estimator: ValueEstimator) -> None:
+        name, head, requires = type(estimator).__name__, type(self.head).__name__, estimator.requires
+        if "time" in requires and not self.head.supports_lambda:
+            raise ValueError(f"expected an estimator without a time dimension for {head}, got {name}; use TD0")
+        if "target_policy" in requires and self.double_dqn:
+            raise ValueError(
+                f"expected double_dqn=False with {name}, whose policy is the target network's, got True; use loss=dqn"
+            )
+        if "mean_target" in requires and not self.head.targets_mean:
+            raise ValueError(
+                f"expected a head that learns mean returns with {name} and a soft policy, whose mixture has negative "
+                f"weights, got {head}; use temperature=null (the greedy policy) or a scalar head"
+            )
 
 
 def _checked_gamma(gamma: float) -> float:

@@ -10,7 +10,7 @@ from typing import ClassVar, Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from qframe.functional import Backup, LambdaBackup, Law, apply, lambda_horizons
+from qframe.functional import Backup, LambdaBackup, Law, apply, lambda_horizons, mix
 
 TargetT = TypeVar("TargetT")
 
@@ -44,6 +44,8 @@ class Head(nn.Module, ABC, Generic[TargetT]):
     """False where the head has no λ-target; an estimator over time is then refused when it is built."""
     supports_sum: ClassVar[bool] = True
     """False where outputs of several branches cannot be added up to those of their sum."""
+    targets_mean: ClassVar[bool] = False
+    """True where the target is the mean return alone, so that any estimate of the mean will do."""
     takes_taus: ClassVar[bool] = False
     """True where predictions are asked for at quantile levels; then ``draw_taus`` draws them."""
 
@@ -102,10 +104,14 @@ class Head(nn.Module, ABC, Generic[TargetT]):
         A recursion per quantile would shrink the law, and projecting a categorical law at every step would widen it.
 
         Args:
-            bootstrap: prediction for the state after each step, ``[*B, T, N]``.
-            backup: rewards, discounts and traces ``[*B, T]``.
+            bootstrap: prediction for the state after each step, ``[*B, T, N]`` for one bootstrap a step,
+                ``[*B, T, K, N]`` for K.
+            backup: rewards, discounts and traces ``[*B, T]``; for K bootstraps their weights ``[*B, T, K]``.
         """
+        *horizons, weight = backup
         law = self.law(bootstrap)
+        if weight is not None:
+            law = mix(weight, law)  # [*B, T, K·N]
         steps = law.location.shape[-2]
-        every_horizon = Law(*(x.unsqueeze(-3).expand(*x.shape[:-1], steps, x.shape[-1]) for x in law))  # [*B, T, K, N]
-        return self.project(apply(lambda_horizons(*backup), every_horizon))
+        every_horizon = Law(*(x.unsqueeze(-3).expand(*x.shape[:-1], steps, x.shape[-1]) for x in law))  # [*B, T, T, N]
+        return self.project(apply(lambda_horizons(*horizons), every_horizon))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from qframe.functional import Backup, LambdaBackup, Law, lambda_return
+from qframe.functional import Backup, LambdaBackup, Law, lambda_return, weighted_sum
 from qframe.modules.heads.base import Head, Prediction
 
 LOSSES: dict[str, Callable[..., Tensor]] = {"l2": F.mse_loss, "l1": F.l1_loss, "smooth_l1": F.smooth_l1_loss}
@@ -26,6 +26,8 @@ class ScalarHead(Head[Tensor]):
     Raises:
         ValueError: an unknown loss function.
     """
+
+    targets_mean = True
 
     def __init__(self, features: int | None, num_actions: int, *, loss_function: str = "l2") -> None:
         super().__init__(features, num_actions, num_outputs=1)
@@ -48,10 +50,12 @@ class ScalarHead(Head[Tensor]):
     def target(self, bootstrap: Prediction, backup: Backup) -> Tensor:
         discounted = torch.where(backup.discount == 0, 0.0, backup.discount * bootstrap.out.squeeze(-1))
         value = backup.reward + discounted
-        return value if backup.weight is None else (backup.weight * value).sum(-1)
+        return value if backup.weight is None else weighted_sum(backup.weight, value)
 
     def lambda_target(self, bootstrap: Prediction, backup: LambdaBackup) -> Tensor:
-        return lambda_return(backup.reward, backup.discount, bootstrap.out.squeeze(-1), backup.trace)
+        value = bootstrap.out.squeeze(-1)
+        value = value if backup.weight is None else weighted_sum(backup.weight, value)  # [*B, T]
+        return lambda_return(backup.reward, backup.discount, value, backup.trace)
 
     def loss(self, prediction: Prediction, target: Tensor) -> tuple[Tensor, Tensor]:
         value = prediction.out.squeeze(-1)
