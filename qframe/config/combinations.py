@@ -72,6 +72,15 @@ def _time_without_slices(parts: Parts, config: Mapping[str, Any]) -> str | None:
     return f"expected slices for {name}, which runs along time, got {type(parts.replay).__name__}; use replay=slices"
 
 
+def _probability_unknown(parts: Parts, config: Mapping[str, Any]) -> str | None:
+    needs = "behaviour_probability" in parts.loss.estimator.requires
+    if not needs or getattr(parts.exploration, "has_probability", False):
+        return None
+    estimator, exploration = type(parts.loss.estimator).__name__, type(parts.exploration).__name__
+    known = "epsilon_greedy, ladder or boltzmann"
+    return f"expected exploration that knows each action's probability with {estimator}, got {exploration}; use {known}"
+
+
 def _never_learns(parts: Parts, config: Mapping[str, Any]) -> str | None:
     starts, total = config["runner"].get("learning_starts", 0), config["total_frames"]
     if starts < total:
@@ -118,6 +127,9 @@ def _memory() -> int | None:
 REFUSALS: tuple[Refusal, ...] = (
     Refusal("an estimator over time (td1, td_lambda) with n-step replay", "replay.n_step", _lambda_with_n_step),
     Refusal("an estimator over time (td1, td_lambda) without replay=slices", "replay", _time_without_slices),
+    Refusal(
+        "an estimator that reads action probabilities with `exploration=ez_greedy`", "exploration", _probability_unknown
+    ),
     Refusal("learning that starts after the last frame", "runner.learning_starts", _never_learns),
     Refusal("learning that starts before a slice is full", "runner.learning_starts", _starts_before_a_slice),
     Refusal("learning that starts before n steps are full", "runner.learning_starts", _starts_before_n_steps),
