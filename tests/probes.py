@@ -36,14 +36,6 @@ class Endless(Probe):
         return np.zeros(1, np.float32)
 
 
-class Masked(Probe):
-    """Says which actions are legal."""
-
-    def reset(self, *, seed=None, options=None):
-        observation, _ = super().reset(seed=seed)
-        return observation, {"action_mask": np.array([True, False])}
-
-
 class Bandit(Probe):
     """One step; action 1 pays 1, action 0 pays −1."""
 
@@ -104,13 +96,86 @@ class Counter(gym.Env):
         return observation, float(self.step_number), over and not by_limit, over and by_limit, {}
 
 
+class Legal(gym.Env):
+    """A spy: raises on an illegal action. The reward is the regret, so that the best legal actions have the return 0.
+
+    Args:
+        convention: where the mask is: ``info``, ``key`` (of a Dict observation), ``method``, or ``none``, and then an
+            illegal action costs 1 in place of raising.
+        space: ``discrete``, ``multidiscrete`` or ``multibinary``.
+        fault: what the mask has from step ``fault_at`` on: a name among ``_broken``.
+        late: whether reset gives no mask.
+    """
+
+    SPACES = {  # noqa: RUF012
+        "discrete": (spaces.Discrete(5, start=2), [5]),
+        "multidiscrete": (spaces.MultiDiscrete([3, 2]), [3, 2]),
+        "multibinary": (spaces.MultiBinary(2), [2, 2]),
+    }
+
+    def __init__(self, convention="info", space="discrete", fault=None, fault_at=20, late=False):
+        self.action_space, self.sizes = self.SPACES[space]
+        plain = spaces.Box(0.0, 1.0, (2,), np.float32)
+        size = sum(self.sizes)
+        self.observation_space = plain
+        if convention == "key":
+            self.observation_space = spaces.Dict({"observation": plain, "legal": spaces.MultiBinary(size)})
+        if convention == "method":
+            self.action_masks = lambda: self.mask
+        self.convention, self.fault, self.fault_at, self.late = convention, fault, fault_at, late
+        self.steps = 0
+
+    def _told(self):
+        parts = [self.np_random.random(size) < 0.5 for size in self.sizes]
+        for part in parts:
+            part[self.np_random.integers(len(part))] = True
+        self.parts = parts
+        self.mask = np.concatenate(parts)
+        if self.fault is not None and self.steps >= self.fault_at:
+            self.mask = self._broken(self.fault)
+        observation = np.array([self.step_number / 5, 1.0], np.float32)
+        if self.convention == "key":
+            return {"observation": observation, "legal": self.mask.astype(np.int8)}, {}
+        return observation, {"action_mask": self.mask} if self.convention == "info" else {}
+
+    def _broken(self, fault):
+        size = len(self.mask)
+        return {
+            "all_false": np.zeros(size, bool),
+            "short": np.ones(size - 1, bool),
+            "float": np.full(size, 0.5),
+            "not_a_number": np.full(size, np.nan),
+            "two": np.full(size, 2),
+            "missing": None,
+            "text": "all",
+        }[fault]
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.step_number = 0
+        observation, info = self._told()
+        return observation, {} if self.late else info
+
+    def step(self, action):
+        index = np.reshape(np.asarray(action) - getattr(self.action_space, "start", 0), -1)
+        regret = 0.0
+        for part, chosen in zip(self.parts, index, strict=True):
+            if not part[chosen] and self.convention != "none" and not self.late:
+                raise RuntimeError(f"illegal action {action} under {self.parts}")
+            regret += np.flatnonzero(part).max() - chosen if part[chosen] else 1.0
+        self.step_number += 1
+        self.steps += 1
+        observation, info = self._told()
+        return observation, -float(regret), False, self.step_number == 5, info
+
+
 def register():
     """Make the probes known to Gymnasium, once."""
     for name, entry in {
         "Terminating": (Probe, {}),
         "Endless": (Endless, {"terminates": False}),
         "TwoStep": (Probe, {"length": 2, "start_reward": 0.0}),
-        "Masked": (Masked, {}),
+        "Legal": (Legal, {}),
         "Bandit": (Bandit, {}),
         "Counter": (Counter, {}),
         "Switches": (Switches, {}),

@@ -30,13 +30,16 @@ def make_runner(
     lr=3e-3,
     tau=0.05,
     evaluate_every=10_000,
+    env_options=None,
+    encoding="auto",
+    joint="branching",
     **runner_options,
 ):
     torch.manual_seed(seed)
-    envs = GymnasiumEnvs(env, num_envs=num_envs, vectorization=vectorization)
-    space = make_action_space(envs.action_space, encoding="auto")
+    envs = GymnasiumEnvs(env, num_envs=num_envs, vectorization=vectorization, **(env_options or {}))
+    space = make_action_space(envs.action_space, encoding=encoding, joint=joint)
     trunk = MLPTrunk(envs.observation_space.shape, num_cells=[32])
-    loss = DQNLoss(network(trunk, head, spec=space.spec), delay_value=True, gamma=gamma)
+    loss = DQNLoss(network(trunk, head, spec=space.spec), delay_value=True, joint=joint, gamma=gamma)
     loss.make_value_estimator(estimator)
     buffer = replay(2000, 32, gamma=gamma, num_envs=num_envs, **(replay_options or {}))
     exploration = EGreedyModule(space.spec, 1.0, 0.2, total_frames // 2)

@@ -6,15 +6,28 @@ ended an episode is kept.
 """
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 SeedOf = Callable[[int, int], int]
 """(environment's index, episode's number) → seed."""
+
+
+class FaultyEnvironment(ValueError):
+    """An environment gave something that cannot be trained on; the run's last checkpoint stays as it is."""
+
+    exit_status = 2
+
+
+class Start(NamedTuple):
+    """What E environments begin with."""
+
+    observation: NDArray[Any]  # [E, …]
+    mask: NDArray[np.bool_] | None = None  # [E, A], legal actions, the branches' side by side; None: all, always
 
 
 class Step(NamedTuple):
@@ -26,6 +39,8 @@ class Step(NamedTuple):
     truncated: NDArray[np.bool_]  # [E]
     valid: NDArray[np.bool_] | None  # [E], False where the environment only reset itself; None: all stepped
     observation: NDArray[Any]  # [E, …], to act on next: the new episode's first where one ended
+    next_mask: NDArray[np.bool_] | None = None  # [E, A], legal actions after the step; None: all, always
+    mask: NDArray[np.bool_] | None = None  # [E, A], legal actions to choose from next
 
 
 class Episodes(Protocol):
@@ -39,7 +54,7 @@ class Episodes(Protocol):
 
     def start_at(self, episode: Sequence[int]) -> None: ...
 
-    def reset(self) -> NDArray[Any]: ...
+    def reset(self) -> Start: ...
 
     def step(self, action: NDArray[Any]) -> Step: ...
 
@@ -50,14 +65,19 @@ class SeededEpisodes:
     """Environments that reset when they are told (``AutoresetMode.DISABLED``): every episode has its own seed.
 
     Args:
-        envs: a Gymnasium vector environment in that mode (sync or async).
+        envs: a Gymnasium vector environment in that mode (sync or async), its environments wrapped in ``ActionMasks``
+            where they have masks.
         seed_of: gives the seed of each episode.
+        has_masks: whether they have.
+
+    Raises:
+        FaultyEnvironment: by ``reset`` and ``step``, what an environment gave cannot be trained on.
     """
 
     has_episode_seeds = True
 
-    def __init__(self, envs: VectorEnv[Any, Any, Any], seed_of: SeedOf) -> None:
-        self._envs, self._seed_of = envs, seed_of
+    def __init__(self, envs: VectorEnv[Any, Any, Any], seed_of: SeedOf, *, has_masks: bool = False) -> None:
+        self._envs, self._seed_of, self._has_masks = envs, seed_of, has_masks
         self.num_envs = envs.num_envs
         self.episode = np.zeros(envs.num_envs, dtype=np.int64)
         """The number of each environment's running episode, ``[E]``."""
@@ -66,96 +86,52 @@ class SeededEpisodes:
         """Let the next ``reset`` start these episodes, one per environment."""
         self.episode[:] = episode
 
-    def reset(self) -> NDArray[Any]:
+    def reset(self) -> Start:
         """Start an episode in every environment."""
-        return self._restart(np.ones(self.num_envs, dtype=np.bool_))
+        return self._restart(np.ones(self.num_envs, dtype=np.bool_), None)
 
     def step(self, action: NDArray[Any]) -> Step:
         """Step every environment, and start a new episode where one ended."""
-        result, reward, terminated, truncated, _ = self._envs.step(action)
-        next_observation = _copy(result)
+        result, reward, terminated, truncated, info = self._envs.step(action)
+        next_observation, next_mask = own_copy(result), self._mask(info)
         done = terminated | truncated
         self.episode += done
-        observation = self._restart(done) if done.any() else next_observation
-        return Step(next_observation, reward.astype(np.float32), terminated, truncated, None, observation)
+        start = self._restart(done, next_mask) if done.any() else Start(next_observation, next_mask)
+        reward = reward.astype(np.float32)
+        return Step(next_observation, reward, terminated, truncated, None, start.observation, next_mask, start.mask)
 
-    def _restart(self, done: NDArray[np.bool_]) -> NDArray[Any]:
-        """Start a new episode, with its own seed, where ``done``."""
+    def _restart(self, done: NDArray[np.bool_], mask: NDArray[np.bool_] | None) -> Start:
+        """Start a new episode, with its own seed, where ``done``; ``mask`` stays that of the others."""
         seeds: Any = [self._seed_of(i, int(self.episode[i])) if ended else None for i, ended in enumerate(done)]
-        return _copy(self._envs.reset(seed=seeds, options={"reset_mask": done})[0])
+        result, info = self._envs.reset(seed=seeds, options={"reset_mask": done})
+        first = self._mask(info)
+        if first is not None and mask is not None:
+            first = np.where(done[:, None], first, mask)
+        return Start(own_copy(result), first)
+
+    def _mask(self, info: Mapping[str, Any]) -> NDArray[np.bool_] | None:
+        """The masks ``[E, A]``, which the environments' wrappers have checked."""
+        if not self._has_masks:
+            if "action_mask" in info:
+                raise FaultyEnvironment(LATE_MASK)
+            return None
+        if "action_mask_fault" in info:
+            index = int(np.flatnonzero(info["_action_mask_fault"])[0])
+            raise FaultyEnvironment(f"environment {index}: {info['action_mask_fault'][index]}")
+        return info["action_mask"]
 
     def close(self) -> None:
         """Close the environments."""
         self._envs.close()
 
 
-class SelfResettingEpisodes:
-    """Environments that reset themselves (native vector environments): one seed for all, at the start.
-
-    ``NEXT_STEP``: the step after an episode's end only resets; it is marked invalid. ``SAME_STEP``: the step that ends
-    an episode returns the next one's observation, and the last one among the infos.
-
-    Args:
-        envs: a Gymnasium vector environment in one of these modes.
-        seed_of: number of episodes so far → seed of the reset that starts all environments.
-
-    Raises:
-        ValueError: the environment does not say how it resets.
-    """
-
-    has_episode_seeds = False
-
-    def __init__(self, envs: VectorEnv[Any, Any, Any], seed_of: Callable[[int], int]) -> None:
-        mode = envs.metadata.get("autoreset_mode")
-        if mode not in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP):
-            raise ValueError(
-                "expected a vector environment that names its autoreset_mode in metadata (next-step or same-step), "
-                f"got {mode!r}; use vectorization=sync"
-            )
-        self._envs, self._seed_of = envs, seed_of
-        self._same_step = mode == AutoresetMode.SAME_STEP
-        self.num_envs = envs.num_envs
-        self._resets_next = np.zeros(envs.num_envs, dtype=np.bool_)
-        self.episode = np.zeros(envs.num_envs, dtype=np.int64)
-
-    def start_at(self, episode: Sequence[int]) -> None:
-        """Go on counting from these episodes; the seed of the first reset follows their number."""
-        self.episode[:] = episode
-
-    def reset(self) -> NDArray[Any]:
-        """Start an episode in every environment."""
-        self._resets_next[:] = False
-        return _copy(self._envs.reset(seed=self._seed_of(int(self.episode.sum())))[0])
-
-    def step(self, action: NDArray[Any]) -> Step:
-        """Step every environment; those whose episode ended a step ago only reset."""
-        result, reward, terminated, truncated, info = self._envs.step(action)
-        observation = _copy(result)
-        reward, terminated, truncated = reward.astype(np.float32), terminated.astype(bool), truncated.astype(bool)
-        self.episode += terminated | truncated
-        if self._same_step:
-            next_observation = _with_final(observation, info, terminated | truncated)
-            return Step(next_observation, reward, terminated, truncated, None, observation)
-        valid = ~self._resets_next
-        self._resets_next = (terminated | truncated) & valid
-        return Step(observation, reward, terminated, truncated, None if valid.all() else valid, observation)
-
-    def close(self) -> None:
-        """Close the environments."""
-        self._envs.close()
+LATE_MASK = (
+    "expected an environment to give its action masks from its first reset on, got the first one later; "
+    "put info['action_mask'] into what reset returns as well"
+)
 
 
-def _with_final(observation: NDArray[Any], info: dict[str, Any], done: NDArray[np.bool_]) -> NDArray[Any]:
-    """The observations after the step: those of the infos where an episode ended."""
-    if not done.any():
-        return observation
-    final = observation.copy()
-    for index in np.flatnonzero(done):
-        final[index] = info["final_obs"][index]
-    return final
-
-
-def _copy(observation: NDArray[Any]) -> NDArray[Any]:
+def own_copy(observation: NDArray[Any]) -> NDArray[Any]:
     """An array of our own: environments may reuse theirs. Floats become 32-bit."""
     is_float = np.issubdtype(observation.dtype, np.floating)
     return np.array(observation, dtype=np.float32 if is_float else observation.dtype)

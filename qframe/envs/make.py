@@ -9,7 +9,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
-from qframe.envs.episodes import Episodes, SeededEpisodes, SeedOf, SelfResettingEpisodes, derive_seed
+from qframe.envs.episodes import Episodes, SeededEpisodes, SeedOf, derive_seed
+from qframe.envs.masks import FAULT, MASK, ActionMasks, mask_method
+from qframe.envs.self_resetting import SelfResettingEpisodes
 
 Vectorization = Literal["sync", "async", "native"]
 _MODES = ("sync", "async", "native")
@@ -27,10 +29,12 @@ class GymnasiumEnvs:
         kwargs: given to the environment's constructor.
         max_episode_steps: truncates episodes after so many steps; None keeps the registered limit.
         rescale_observation: whether Box observations with finite bounds are scaled to [−1, 1].
+        mask_key: the key of the action mask in a Dict observation, as in PettingZoo. Masks in ``info["action_mask"]``
+            or of a method ``action_masks()`` are found without it.
 
     Raises:
         ValueError: an unknown id, a missing extra, arguments the environment refuses, no such vectorization, or an
-            environment with action masks, which the runner does not carry.
+            action mask that cannot be read.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class GymnasiumEnvs:
         kwargs: Mapping[str, Any] | None = None,
         max_episode_steps: int | None = None,
         rescale_observation: bool = False,
+        mask_key: str | None = None,
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"expected num_envs of at least 1, got {num_envs}")
@@ -51,30 +56,47 @@ class GymnasiumEnvs:
         self._kwargs = dict(kwargs or {})
         if max_episode_steps is not None:
             self._kwargs["max_episode_steps"] = max_episode_steps
-        self._rescales = rescale_observation
-        one = self._make_one()
-        self.observation_space, self.action_space = one.observation_space, one.action_space
-        _refuse_masks(id, one)
-        one.close()
+        self._rescales, self._mask_key = rescale_observation, mask_key
+        self._look_at_one()
         if vectorization == "native" and gym.spec(id).vector_entry_point is None:
             raise ValueError(f"expected an environment with a vector implementation of its own for native, got {id}")
+        if vectorization == "native" and mask_key is not None:
+            raise ValueError(f"expected no mask_key for native vectorization, got {mask_key!r}; use vectorization=sync")
 
     def make(self, seed: int) -> Episodes:
         """The training environments; every episode's seed is derived from ``seed``, its environment and its number."""
         if self.vectorization == "native":
             envs = gym.make_vec(self.id, self.num_envs, vectorization_mode="vector_entry_point", **self._kwargs)
-            return SelfResettingEpisodes(envs, partial(derive_seed, seed, "native"))
+            return SelfResettingEpisodes(envs, partial(derive_seed, seed, "native"), has_masks=self.has_masks)
         make = AsyncVectorEnv if self.vectorization == "async" else SyncVectorEnv
         envs = make([self._make_one] * self.num_envs, autoreset_mode=AutoresetMode.DISABLED)
-        return SeededEpisodes(envs, partial(derive_seed, seed))
+        return SeededEpisodes(envs, partial(derive_seed, seed), has_masks=self.has_masks)
 
     def make_seeded(self, num_envs: int, seed_of: SeedOf) -> Episodes:
         """Environments in this process whose every episode has the seed that ``seed_of`` gives, as evaluation needs."""
         envs = SyncVectorEnv([self._make_one] * num_envs, autoreset_mode=AutoresetMode.DISABLED)
-        return SeededEpisodes(envs, seed_of)
+        return SeededEpisodes(envs, seed_of, has_masks=self.has_masks)
+
+    def _look_at_one(self) -> None:
+        """Learn the spaces, and whether there are action masks."""
+        one = self._make_registered()
+        try:
+            given = MASK in one.reset(seed=0)[1]
+            self.has_masks = given or self._mask_key is not None or mask_method(one) is not None
+            env = self._wrapped(one)
+            self.observation_space, self.action_space = env.observation_space, env.action_space
+            fault = env.reset(seed=0)[1].get(FAULT) if self.has_masks else _hidden_mask(env)
+        finally:
+            one.close()
+        if fault is not None:
+            raise ValueError(f"{self.id}: {fault}")
 
     def _make_one(self) -> gym.Env[Any, Any]:
-        env = self._make_registered()
+        return self._wrapped(self._make_registered())
+
+    def _wrapped(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+        if self.has_masks:
+            env = ActionMasks(env, self._mask_key)
         return _rescaled(self.id, env) if self._rescales else env
 
     def _make_registered(self) -> gym.Env[Any, Any]:
@@ -96,11 +118,12 @@ def _rescaled(id: str, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     return gym.wrappers.RescaleObservation(env, np.float32(-1), np.float32(1))
 
 
-def _refuse_masks(id: str, env: gym.Env[Any, Any]) -> None:
-    """Training would ignore them, and act illegally."""
-    _, info = env.reset(seed=0)
-    if "action_mask" in info or hasattr(env.unwrapped, "action_masks"):
-        raise ValueError(f"expected an environment in which all actions are always legal, got {id} with action masks")
+def _hidden_mask(env: gym.Env[Any, Any]) -> str | None:
+    """Training would take the mask for something to look at, and act illegally."""
+    entries = env.observation_space.spaces if isinstance(env.observation_space, gym.spaces.Dict) else {}
+    if MASK not in entries:
+        return None
+    return f"expected env.mask_key to say that the observation's {MASK!r} is one, got null; set env.mask_key={MASK}"
 
 
 def _missing_extra(id: str, missing: Exception) -> str:

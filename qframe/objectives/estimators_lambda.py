@@ -89,8 +89,8 @@ class Retrace(TDLambda):
         if temperature is not None and not temperature > 0:
             raise ValueError(f"expected temperature above 0, or none for the greedy policy, got {temperature}")
         self.temperature = temperature
-        mean_target = frozenset({"mean_target"} if temperature is not None else ())
-        self.requires = frozenset({"time", "behaviour_probability"}) | mean_target
+        of_soft_policy = frozenset({"all_actions", "mean_target"} if temperature is not None else ())
+        self.requires = frozenset({"time", "behaviour_probability"}) | of_soft_policy
 
     def __call__(self, batch: Batch, values: Values) -> Bootstrap:
         if self.temperature is None:

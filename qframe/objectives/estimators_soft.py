@@ -23,7 +23,7 @@ class SoftTD0:
         ValueError: τ not above 0.
     """
 
-    requires: frozenset[str] = frozenset()
+    requires: frozenset[str] = frozenset({"all_actions"})
 
     def __init__(self, *, temperature: float = 0.03) -> None:
         if not temperature > 0:
@@ -54,7 +54,7 @@ class Munchausen(SoftTD0):
         ValueError: an argument is out of its range.
     """
 
-    requires: frozenset[str] = frozenset({"target_now", "target_policy"})
+    requires: frozenset[str] = frozenset({"all_actions", "target_now", "target_policy"})
 
     def __init__(self, *, alpha: float = 0.9, temperature: float = 0.03, clip_value_min: float = -1.0) -> None:
         super().__init__(temperature=temperature)

@@ -4,6 +4,8 @@ Branches come in front of all other dimensions, so every other part of the loss 
 ``*B`` any batch dimensions (``T`` time, the last of them), ``K`` bootstraps mixed into one, ``N`` outputs per action.
 """
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,11 @@ class BranchingAction(OneAction):
     where it ends in any branch. See "Action Branching Architectures for Deep Reinforcement Learning", Tavakoli et al.,
     2018, equations 4 to 6.
     """
+
+    refused: ClassVar[dict[str, str]] = {
+        "mean_target": "exploration acts in all branches at once, so its probability has no branches; use "
+        "temperature=null (the greedy policy)"
+    }
 
     def backup(self, bootstrap: Prediction, backup: Backup) -> tuple[Prediction, Backup]:
         weight = _of_branches(bootstrap, backup.weight)  # [D, *B, K]
@@ -42,6 +49,10 @@ class SummedAction(OneAction):
     ``q(s, a) = Σ_d q_d(s, a_d)`` and ``y = r + γ · Σ_d z_d(s′, argmax_a q_d(s′, a))``. See "Value-Decomposition
     Networks For Cooperative Multi-Agent Learning", Sunehag et al., 2018, section 3.
     """
+
+    refused: ClassVar[dict[str, str]] = {
+        "all_actions": "its policy weighs every combination of branches; use joint=branching"
+    }
 
     def taken(self, prediction: Prediction) -> Prediction:
         return Prediction(prediction.out.sum(0), prediction.taus)

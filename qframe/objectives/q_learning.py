@@ -6,7 +6,7 @@ branches of a joint action are a batch dimension in front of values, masks and i
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from tensordict import TensorDictBase
@@ -56,8 +56,9 @@ class ValueEstimator(Protocol):
 
     ``requires`` is a subset of ``next_online`` (select with the online network), ``target_now`` (the target
     network's values of this state), ``target_policy`` (the target network selects: no Double DQN),
-    ``behaviour_probability`` (stored with each action), ``mean_target`` (only the target's mean is right: a head that
-    learns no law) and ``time`` (a time dimension, last).
+    ``behaviour_probability`` (stored with each action), ``all_actions`` (it bootstraps on all actions, weighted by a
+    policy), ``mean_target`` (only the target's mean is right: a head that learns no law) and ``time`` (a time
+    dimension, last).
     """
 
     @property
@@ -89,6 +90,8 @@ class Noise(NamedTuple):
 class JointAction(Protocol):
     """What the loss asks about the branches of an action."""
 
+    refused: ClassVar[dict[str, str]]
+
     def taken(self, prediction: Prediction) -> Prediction:
         """What is compared with the target, from the taken action's ``[D, *B, N]``."""
         ...
@@ -108,6 +111,9 @@ class JointAction(Protocol):
 
 class OneAction:
     """A plain action: there are no branches, and nothing to do."""
+
+    refused: ClassVar[dict[str, str]] = {}
+    """What an estimator may not require, and why."""
 
     def taken(self, prediction: Prediction) -> Prediction:
         return prediction

@@ -9,7 +9,7 @@ from torch import nn
 from qframe.data.keys import NestedKey
 from qframe.modules.heads import Head
 from qframe.objectives.estimators import ValueEstimators, make_estimator
-from qframe.objectives.q_learning import ValueEstimator
+from qframe.objectives.q_learning import JointAction, ValueEstimator
 
 
 class BatchKeys(NamedTuple):
@@ -38,6 +38,7 @@ class ValueLoss(nn.Module, ABC):
     keys = BatchKeys()
     next_keys: BatchKeys
     double_dqn: bool
+    _joint: JointAction
     estimator: ValueEstimator
     value_type: Any
 
@@ -117,6 +118,9 @@ class ValueLoss(nn.Module, ABC):
                 f"expected a head that learns mean returns with {name} and a soft policy, whose mixture has negative "
                 f"weights, got {head}; use temperature=null (the greedy policy) or a scalar head"
             )
+        for word, reason in self._joint.refused.items():
+            if word in requires:
+                raise ValueError(f"expected another estimator than {name} for the joint actions of this loss: {reason}")
 
 
 def _checked_gamma(gamma: float) -> float:

@@ -104,7 +104,7 @@ class Collector:
         """One step of every environment, as the transitions ``[k]`` of those that really stepped."""
         if self._observation is None:
             self._observation, mask = self.envs.reset()
-            self._mask = None if mask is None else torch.from_numpy(mask)
+            self._mask = None if mask is None else torch.from_numpy(self._action_space.legal(mask))
         observation, mask = self._observation, self._mask
         behaviour = self.act(observation, mask)
         step = self.envs.step(np.asarray(self._action_space.to_env(behaviour["action"])))
@@ -131,8 +131,8 @@ class Collector:
         )
         if mask is not None and step.mask is not None and step.next_mask is not None:
             transitions.set("action_mask", mask)
-            transitions.set(("next", "action_mask"), torch.from_numpy(step.next_mask))
-            self._mask = torch.from_numpy(step.mask)
+            transitions.set(("next", "action_mask"), torch.from_numpy(self._action_space.legal(step.next_mask)))
+            self._mask = torch.from_numpy(self._action_space.legal(step.mask))
         if step.valid is not None:
             transitions = transitions[torch.from_numpy(step.valid)]
         self.exploration.step(len(transitions), torch.from_numpy(done))

@@ -1,14 +1,13 @@
 """Evaluation: greedy episodes on environments and seeds of their own."""
 
 from itertools import count
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from qframe.data.action_space import ActionSpace
-from qframe.envs import GymnasiumEnvs, derive_seed
-from qframe.functional import greedy
+from qframe.envs import GymnasiumEnvs, Start, derive_seed
 from qframe.modules.networks.adapters import TrainedNetwork
 
 
@@ -86,11 +85,11 @@ class Evaluation:
         training = network.training
         network.eval()
         try:
-            observation = envs.reset()
+            start = envs.reset()
             while (counted := running < episodes).any():
-                action = self._action_space.to_env(self._greedy(network, observation))
+                action = self._action_space.to_env(self._greedy(network, start))
                 step = envs.step(np.asarray(action))
-                observation = step.observation
+                start = Start(step.observation, step.mask)
                 returns[running[counted]] += step.reward[counted]
                 lengths[running[counted]] += 1
                 for index in np.flatnonzero(step.terminated | step.truncated):
@@ -100,8 +99,8 @@ class Evaluation:
             network.train(training)
         return EvaluationResult(returns.tolist(), lengths.tolist())
 
-    @staticmethod
-    def _greedy(network: TrainedNetwork, observation: Any) -> torch.Tensor:
+    def _greedy(self, network: TrainedNetwork, start: Start) -> torch.Tensor:
         device = next(iter(network.head.parameters())).device
-        value = network.head.value(network.predict(torch.from_numpy(observation).to(device)))
-        return greedy(value).cpu()
+        value = network.head.value(network.predict(torch.from_numpy(start.observation).to(device)))
+        mask = None if start.mask is None else torch.from_numpy(self._action_space.legal(start.mask)).to(device)
+        return network.branches.index(value, mask).cpu()

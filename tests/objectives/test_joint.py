@@ -184,3 +184,46 @@ def test_a_joint_lambda_return_is_that_of_the_branches_mean():
         taken = [online[d][t, batch["action"][0, t, d], 0] for d in range(2)]
         expected[t] = np.mean([(following - q) ** 2 for q in taken])
     assert loss(batch)["loss"][0].detach().numpy() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("head", [ScalarHead, CategoricalHead, QuantileHead])
+@pytest.mark.parametrize("sizes", [(2, 2), (2, 3)])
+def test_a_soft_target_of_zero_temperature_is_the_greedy_one(head, sizes):
+    net, batch = make_network(QNet, head, sizes), random_batch(sizes, (6,))
+    greedy = DQNLoss(net, joint="branching", reduction="none")
+    soft = DQNLoss(net, joint="branching", reduction="none")
+    soft.make_value_estimator("soft_td0", temperature=1e-6)
+    assert soft(batch)["loss"].tolist() == pytest.approx(greedy(batch)["loss"].tolist(), rel=1e-4)
+
+
+def test_watkins_cuts_the_trace_where_any_branch_is_not_greedy():
+    class Table(nn.Module):
+        def forward(self, observation):  # greedy is (0, 1) everywhere, worth the observation
+            return observation * torch.tensor([1.0, 0.0, 0.0, 1.0])
+
+    loss = DQNLoss(Table(), action_space=MultiCategorical([2, 2]), joint="branching", gamma=1.0, reduction="none")
+    loss.make_value_estimator("watkins", lambda_=1.0)
+    flags = {"terminated": torch.zeros(1, 3, 1, dtype=torch.bool), "done": torch.zeros(1, 3, 1, dtype=torch.bool)}
+    following = {"observation": torch.tensor([[[10.0], [20.0], [40.0]]]), "reward": torch.ones(1, 3, 1), **flags}
+
+    def returns(second, third):
+        action = torch.tensor([[[1, 0], second, third]])  # worth nothing at observation 0
+        batch = TensorDict({"observation": torch.zeros(1, 3, 1), "action": action, "next": following}, [1, 3])
+        return loss(batch)["loss"][0].sqrt().tolist()
+
+    assert returns([0, 1], [0, 1]) == [43, 42, 41]
+    assert returns([0, 1], [0, 0]) == [22, 21, 41]
+    assert returns([1, 1], [0, 1]) == [11, 42, 41]
+
+
+def test_estimators_that_do_not_fit_joint_actions_are_refused():
+    network = QNet(MLPTrunk((1,), num_cells=[4]), ScalarHead, spec=MultiCategorical([2, 2]))
+    for name in ("soft_td0", "munchausen"):
+        with pytest.raises(ValueError, match="weighs every combination of branches; use joint=branching"):
+            DQNLoss(network, joint="sum").make_value_estimator(name)
+        DQNLoss(network, joint="branching").make_value_estimator(name)
+    for joint in ("sum", "branching"):
+        loss = DQNLoss(network, joint=joint)
+        loss.make_value_estimator("retrace")
+        with pytest.raises(ValueError, match="expected another estimator than Retrace"):
+            loss.make_value_estimator("retrace", temperature=0.1)

@@ -1,0 +1,224 @@
+"""Action masks: found where an environment gives them, checked, and laid out as one flat row of booleans.
+
+A row holds the masks of the action's branches side by side: ``n`` entries of a Discrete action, the sizes added up of
+a MultiDiscrete one, two (value 0, value 1) for every bit of a MultiBinary one.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+MASK = "action_mask"
+FAULT = "action_mask_fault"
+"""Where infos carry a mask, and what is wrong with it: a worker process tells it in words, and no traceback."""
+_OTHER = "give booleans or 0/1 (True = legal)"
+
+
+class CheckedMask(NamedTuple):
+    """A flat mask, and what is wrong with what the environment gave, if anything."""
+
+    mask: NDArray[np.bool_]  # [ΣA]
+    fault: str | None
+
+
+class ActionMasks(gym.Wrapper[Any, Any, Any, Any]):
+    """Puts a checked, flat mask into ``info["action_mask"]`` after every reset and step, wherever it comes from.
+
+    Looked for under ``mask_key`` of a Dict observation (PettingZoo), from which it is then taken out; in
+    ``info["action_mask"]`` (Gymnasium); and as what ``action_masks()`` returns (sb3-contrib), on the environment or
+    inside its wrappers. What is wrong with it is told in ``info["action_mask_fault"]``.
+
+    Args:
+        env: with a Discrete, MultiDiscrete or MultiBinary action space.
+        mask_key: the key of the mask in the observation; None: the observation holds none. Where one other entry is
+            left, the observation becomes that entry.
+
+    Raises:
+        ValueError: the observation has no such key.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], mask_key: str | None = None) -> None:
+        super().__init__(env)
+        self._mask_key = mask_key
+        self._only: str | None = None
+        if mask_key is not None:
+            self.observation_space, self._only = _without(env.observation_space, mask_key)
+        self._method = mask_method(env)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Reset, with the mask of the first observation."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._masked(observation, info, is_over=False)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step, with the mask of the observation after it; of an episode's last one, all legal where none is given."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        observation, info = self._masked(observation, info, is_over=bool(terminated or truncated))
+        return observation, reward, terminated, truncated, info
+
+    def _masked(self, observation: Any, info: dict[str, Any], *, is_over: bool) -> tuple[Any, dict[str, Any]]:
+        observation, found = self._find(observation, info)
+        mask, fault = checked_mask(found, self.env.action_space, is_over=is_over)
+        told = {} if fault is None else {FAULT: fault}
+        return observation, {**info, MASK: mask, **told}
+
+    def _find(self, observation: Any, info: Mapping[str, Any]) -> tuple[Any, Any]:
+        """The observation without a mask in it, and the mask."""
+        if self._mask_key is not None:
+            rest = {key: entry for key, entry in observation.items() if key != self._mask_key}
+            return rest if self._only is None else rest[self._only], observation.get(self._mask_key)
+        if MASK in info:
+            return observation, info[MASK]
+        return observation, None if self._method is None else self._method()
+
+
+def mask_method(env: gym.Env[Any, Any]) -> Any:
+    """The ``action_masks`` method of an environment or of what it wraps; None where there is none."""
+    method = env.get_wrapper_attr("action_masks") if env.has_wrapper_attr("action_masks") else None
+    return method if callable(method) else None
+
+
+def checked_mask(found: Any, space: spaces.Space[Any], *, is_over: bool) -> CheckedMask:
+    """The flat mask of what an environment gave, after an episode's end (``is_over``) or while it runs.
+
+    After the end nothing is chosen any more: a missing mask, or a branch without a legal action, is all legal there.
+    """
+    sizes = branch_sizes(space)
+    every = np.ones(sum(sizes), dtype=np.bool_)
+    if found is None:
+        missing = "expected an action mask after every reset and step, got none; give one with every observation"
+        return CheckedMask(every, None if is_over else missing)
+    try:
+        mask = flat_mask(found, space)
+    except ValueError as wrong:
+        return CheckedMask(every, str(wrong))
+    return _with_choice(mask, sizes, is_over=is_over)
+
+
+def _with_choice(mask: NDArray[np.bool_], sizes: Sequence[int], *, is_over: bool) -> CheckedMask:
+    """Every branch has a legal action, or says that it has none."""
+    stops = np.cumsum([0, *sizes])
+    empty = [d for d, (start, stop) in enumerate(pairwise(stops)) if not mask[start:stop].any()]
+    if not empty:
+        return CheckedMask(mask, None)
+    if is_over:
+        for d in empty:
+            mask[stops[d] : stops[d + 1]] = True
+        return CheckedMask(mask, None)
+    branch = f" in branch {empty[0]}" if len(sizes) > 1 else ""
+    remedy = "end the episode where nothing can be done, or leave an action that does nothing"
+    return CheckedMask(mask, f"expected a legal action{branch}, got a mask that is all False; {remedy}")
+
+
+def branch_sizes(space: spaces.Space[Any]) -> list[int]:
+    """How many values each branch of an action has; one branch for a Discrete space, none for an unknown one.
+
+    >>> branch_sizes(spaces.MultiDiscrete([[2, 3], [4, 1]])), branch_sizes(spaces.MultiBinary(2))
+    ([2, 3, 4, 1], [2, 2])
+    """
+    if isinstance(space, spaces.Discrete):
+        return [int(space.n)]
+    if isinstance(space, spaces.MultiDiscrete):
+        return space.nvec.reshape(-1).tolist()
+    return [2] * int(np.prod(space.shape)) if isinstance(space, spaces.MultiBinary) else []
+
+
+def flat_mask(mask: Any, space: spaces.Space[Any]) -> NDArray[np.bool_]:
+    """A mask of one action as booleans ``[ΣA]``.
+
+    Args:
+        mask: booleans or 0/1 of any type: ``[n]`` for Discrete; flat ``[ΣA]``, or an array per branch, nested as the
+            space is, for MultiDiscrete; ``[2n]`` for MultiBinary, or ``[n]`` integers as Gymnasium samples by: 0 and
+            1 are the only legal value of that bit, 2 leaves both.
+        space: the action space.
+
+    Raises:
+        ValueError: another shape or type.
+
+    >>> flat_mask((np.array([0, 1]), np.array([1, 1, 0])), spaces.MultiDiscrete([2, 3]))
+    array([False,  True,  True,  True, False])
+    >>> flat_mask(np.array([0, 1, 2]), spaces.MultiBinary(3))
+    array([ True, False, False,  True,  True,  True])
+    """
+    sizes, rows = branch_sizes(space), _rows(mask)
+    flat = np.concatenate(rows) if rows else np.zeros(0, dtype=np.bool_)
+    if isinstance(space, spaces.MultiBinary) and flat.size == len(sizes):
+        return _of_samples(flat)
+    branch_ends, row_ends = (np.cumsum([len(part) for part in parts]) for parts in ([range(n) for n in sizes], rows))
+    is_nested = isinstance(space, spaces.Discrete) and np.ndim(mask) != 1
+    if flat.size != sum(sizes) or not set(row_ends) <= set(branch_ends) or is_nested:
+        got = f"rows of sizes {[len(row) for row in rows]}" if len(rows) > 1 else f"one of {flat.size}"
+        raise ValueError(f"expected an action mask of {_expected(sizes)} for {space}, got {got}")
+    return _booleans(flat)
+
+
+def _expected(sizes: Sequence[int]) -> str:
+    total = f"{sum(sizes)} entries"
+    return total if len(sizes) == 1 else f"{total}, or one of every size in {list(sizes)}"
+
+
+def _rows(mask: Any) -> list[NDArray[Any]]:
+    """The one-dimensional parts of a mask in C order, however it is nested."""
+    if isinstance(mask, np.ndarray) and mask.dtype == object:
+        mask = list(mask)
+    if isinstance(mask, tuple | list) and any(isinstance(part, tuple | list | np.ndarray) for part in mask):
+        return [row for part in mask for row in _rows(part)]
+    numbers = np.asarray(mask)
+    if numbers.dtype.kind not in "biuf":
+        kind = type(mask).__name__ if numbers.dtype == object else str(numbers.dtype)
+        raise ValueError(f"expected an action mask of booleans or 0/1, got {kind}; {_OTHER}")
+    return list(numbers.reshape(-1, numbers.shape[-1])) if numbers.size and numbers.ndim else [numbers.reshape(-1)]
+
+
+def _of_samples(mask: NDArray[Any]) -> NDArray[np.bool_]:
+    """From Gymnasium's mask of bits, ``[n]``, to ``[2n]``."""
+    if mask.dtype == np.bool_ or not np.isin(mask, (0, 1, 2)).all():
+        n, found = len(mask), "booleans" if mask.dtype == np.bool_ else _odd(mask, (0, 1, 2))
+        raise ValueError(
+            f"expected an action mask of {n} bits to say 0, 1 or 2 (both) for each, got {found}; or give {2 * n} "
+            "booleans: for each bit, whether 0 and whether 1 is legal"
+        )
+    return np.stack([mask != 1, mask != 0], -1).reshape(-1)
+
+
+def _booleans(mask: NDArray[Any]) -> NDArray[np.bool_]:
+    if mask.dtype != np.bool_ and not ((mask == 0) | (mask == 1)).all():
+        raise ValueError(f"expected an action mask of booleans or 0/1, got {_odd(mask, (0, 1))}; {_OTHER}")
+    return mask.astype(np.bool_)
+
+
+def _odd(mask: NDArray[Any], allowed: tuple[int, ...]) -> str:
+    odd = mask[~np.isin(mask, allowed)][:3]
+    return f"{', '.join(map(str, odd.tolist()))} ({mask.dtype})"
+
+
+def native_masks(
+    found: Any, given: NDArray[np.bool_], space: spaces.Space[Any], done: NDArray[np.bool_]
+) -> list[CheckedMask]:
+    """The masks ``[E]`` of a vector environment that gives them for all its environments at once.
+
+    Args:
+        found: an array ``[E, …]`` of masks, or a tuple of such arrays, one per branch.
+        given: where the environment gave one.
+        space: the action space of one environment.
+        done: where an episode is over.
+    """
+    rows = zip(*found, strict=True) if isinstance(found, tuple) else found
+    pairs = zip(rows, given, done, strict=True)
+    return [checked_mask(row if has else None, space, is_over=bool(over)) for row, has, over in pairs]
+
+
+def _without(space: spaces.Space[Any], mask_key: str) -> tuple[spaces.Space[Any], str | None]:
+    """The observation space without the mask, and the key of the only other entry, if there is one only."""
+    if not isinstance(space, spaces.Dict) or mask_key not in space.spaces or len(space.spaces) < 2:
+        found = f"the keys {', '.join(space.spaces)}" if isinstance(space, spaces.Dict) else str(space)
+        raise ValueError(f"expected mask_key to name one of several entries of a Dict observation, got {mask_key!r} "
+                         f"and {found}")  # fmt: skip
+    rest = {key: entry for key, entry in space.spaces.items() if key != mask_key}
+    only = next(iter(rest)) if len(rest) == 1 else None
+    return (spaces.Dict(rest), None) if only is None else (rest[only], only)
