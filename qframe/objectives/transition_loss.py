@@ -1,0 +1,165 @@
+"""From a documented batch to a loss: tensordict layouts in, the pure loss of ``q_learning`` inside."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor, nn
+
+from qframe.data.keys import NestedKey
+from qframe.modules import NoisyLinear
+from qframe.modules.heads import Head
+from qframe.modules.networks.adapters import Network
+from qframe.objectives.q_learning import Batch, Noise, dqn_loss
+from qframe.objectives.value_loss import ValueLoss
+
+
+class TransitionLoss(ValueLoss):
+    """A loss of transitions: it reads them, evaluates the pure loss, and writes what feeds priorities.
+
+    A subclass sets up the networks and the options that are named here.
+    """
+
+    value_network: nn.Module
+    reduction: str
+    priority: str
+    double_dqn: bool
+    generator: torch.Generator
+    _networks: tuple[Network, Network]
+    _encode: Callable[[Tensor], Tensor]
+    _takes_mask: bool
+    _noisy: list[nn.Module]
+
+    @property
+    def head(self) -> Head[Any]:
+        """The head that interprets the network's predictions."""
+        return self._networks[0].head
+
+    @property
+    def priority_key(self) -> NestedKey:
+        """Where the loss writes what feeds priorities."""
+        return self.keys.priority if self.priority == "td_error" else "priority"
+
+    def forward(self, tensordict: TensorDictBase | None = None, **keywords: Tensor) -> TensorDictBase | Tensor:
+        """The loss of a batch of transitions, a tensordict or keywords; see ``DQNLoss``.
+
+        Raises:
+            KeyError: a required entry is missing.
+            ValueError: a flat batch for an estimator over time, or entries whose shapes disagree.
+        """
+        if tensordict is None:
+            return self._evaluate(self._read(_from_keywords(keywords)))[0]
+        ordered, restore = _time_last(tensordict)
+        batch = self._read(ordered)
+        loss, per_transition, td_error = self._evaluate(batch)
+        size = td_error.abs()
+        tensordict.set(self.keys.priority, restore(size).unsqueeze(-1))
+        if self.priority == "loss":
+            tensordict.set("priority", restore(per_transition).unsqueeze(-1))
+        return TensorDict({"loss": restore(loss) if loss.dim() else loss, "td_error_mean": size.mean()})
+
+    def _read(self, tensordict: TensorDictBase) -> Batch:
+        """The loss's door: a documented tensordict layout in, plain tensors ``[*B]`` out."""
+        keys, next_keys, requires = self.keys, self.next_keys, self.estimator.requires
+        action = self._encode(tensordict[keys.action])  # [*B]
+        reward = _squeeze(tensordict[next_keys.reward].to(self._dtype), action.shape, next_keys.reward)
+        discount, done = self._discount_and_done(tensordict, reward)
+        batch = Batch(
+            observation=self._networks[0].observe(tensordict),
+            action=action,
+            reward=reward,
+            discount=discount,
+            next_observation=self._networks[0].observe(tensordict["next"]),
+            done=done,
+            mask=tensordict.get(keys.action_mask, None),
+            next_mask=self._next_mask(tensordict),
+            priority_weight=_optional(tensordict, keys.priority_weight, action.shape),
+            action_probability=_optional(tensordict, "action_probability", action.shape),
+        )
+        if "behaviour_probability" in requires and batch.action_probability is None:
+            raise KeyError(f"expected 'action_probability' in the batch for {type(self.estimator).__name__}")
+        if "time" in requires and reward.dim() < 2 and "time" not in tensordict.names:
+            raise ValueError(
+                f"expected a batch with a time dimension ([B, T], or one named 'time') for "
+                f"{type(self.estimator).__name__}, got a flat one of shape {[*reward.shape]}; sample slices, or use TD0"
+            )
+        return batch
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """What targets are computed in, whatever type the rewards have: the dtype of the network's parameters."""
+        dtypes = (parameter.dtype for parameter in self.value_network.parameters())
+        return next((dtype for dtype in dtypes if dtype.is_floating_point), torch.get_default_dtype())
+
+    def _next_mask(self, tensordict: TensorDictBase) -> Tensor | None:
+        key = self.next_keys.action_mask
+        return tensordict[key] if self._takes_mask else tensordict.get(key, None)
+
+    def _discount_and_done(self, tensordict: TensorDictBase, reward: Tensor) -> tuple[Tensor, Tensor]:
+        """γᵏ, 0 where the episode terminated, as the replay wrote it or computed; and where an episode ended."""
+        next_keys, shape = self.next_keys, reward.shape
+        discount = _optional(tensordict, ("next", "discount"), shape)
+        done = _optional(tensordict, next_keys.done, shape)
+        terminated = _optional(tensordict, next_keys.terminated, shape)
+        if terminated is None:
+            terminated = done
+        if terminated is None:
+            raise KeyError(f"expected {next_keys.terminated} or {next_keys.done} in the batch, found neither")
+        if done is None:
+            truncated = _optional(tensordict, next_keys.truncated, shape)
+            done = terminated if truncated is None else (terminated != 0) | (truncated != 0)
+        if discount is None:
+            steps = _optional(tensordict, "steps_to_next_obs", shape)
+            power = torch.full_like(reward, self.gamma) if steps is None else self.gamma ** steps.to(reward.dtype)
+            discount = torch.where(terminated != 0, 0.0, power)
+        return discount.to(reward.dtype), done != 0
+
+    def _evaluate(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """The reduced loss, the unweighted loss ``[*B]`` and the signed td_error ``[*B]``, the latter two detached."""
+        for layer in self._noisy:
+            cast(NoisyLinear, layer).reset_noise()
+        online, target = self._networks
+        loss, td_error = dqn_loss(
+            self.head, online.predict, target.predict, batch, self._draw_noise(batch), self.estimator,
+            double=self.double_dqn,
+        )
+        weighted = loss if batch.priority_weight is None else batch.priority_weight * loss
+        reduced = {"mean": Tensor.mean, "sum": Tensor.sum, "none": lambda x: x}[self.reduction](weighted)
+        return reduced, loss.detach(), td_error
+
+    def _draw_noise(self, batch: Batch) -> Noise:
+        """Quantile levels for each pass, the same on every device."""
+        if not self.head.takes_taus:
+            return Noise()
+        shape = batch.reward.shape
+        return Noise(*(self.head.draw_taus(shape, self.generator).to(batch.reward) for _ in Noise._fields))
+
+
+def _from_keywords(keywords: dict[str, Tensor]) -> TensorDict:
+    tensordict = TensorDict({"next": TensorDict({})})
+    for name, value in keywords.items():
+        tensordict.set(("next", name.removeprefix("next_")) if name.startswith("next_") else name, value)
+    return tensordict
+
+
+def _time_last(tensordict: TensorDictBase) -> tuple[TensorDictBase, Callable[[Tensor], Tensor]]:
+    """The tensordict with a dimension named ``time`` moved last, and what moves a tensor ``[*B]`` back."""
+    names: list[str | None] = list(tensordict.names)
+    if "time" not in names or names[-1] == "time":
+        return tensordict, lambda x: x
+    time, last = names.index("time"), len(names) - 1
+    return tensordict.transpose(time, last), lambda x: x.transpose(time, last)
+
+
+def _optional(tensordict: TensorDictBase, key: NestedKey, batch: torch.Size) -> Tensor | None:
+    value = tensordict.get(key, None)
+    return None if value is None else _squeeze(value, batch, key)
+
+
+def _squeeze(value: Tensor, batch: torch.Size, key: NestedKey) -> Tensor:
+    if value.shape == batch:
+        return value
+    if value.shape == (*batch, 1):
+        return value.squeeze(-1)
+    raise ValueError(f"expected {key} of shape {[*batch]} or {[*batch, 1]} like the actions, got {[*value.shape]}")
