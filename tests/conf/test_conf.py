@@ -18,10 +18,10 @@ NEEDS = {
     "action_space/multi_one_hot": JOINT_ENV,
     "env/gymnasium": ["env.id=CartPole-v1"],
     "estimator/td1": ["replay=slices"],
+    "estimator/retrace": ["replay=slices"],
     "estimator/td_lambda": ["replay=slices"],
     "estimator/pengs_q_lambda": ["replay=slices"],
     "estimator/watkins": ["replay=slices"],
-    "estimator/retrace": "expected exploration that knows the probability of its actions for Retrace",
     "target/none": ["loss.delay_value=false"],
     "network/conv_q_net": "images of shape (C, H, W), got (4,)",
 }

@@ -1,0 +1,138 @@
+"""Every head and estimator, trained by the real loss on all transitions of a random MDP with masks, reaches Q*."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from tensordict import TensorDict
+
+from qframe.data import Categorical
+from qframe.modules import CategoricalHead, QNet, QuantileHead, ScalarHead, SharedTrunk
+from qframe.modules.networks.trunks import Trunk
+from qframe.objectives import DQNLoss, SoftUpdate
+from tests.oracles.mdp import random_mdp
+
+STATES, ACTIONS, OUTCOMES, GAMMA = 6, 3, 2, 0.8
+TOLERANCE = 0.02
+HEADS = {
+    "scalar": ScalarHead,
+    "categorical": lambda f, a: CategoricalHead(f, a, num_atoms=41, v_min=-6.0, v_max=6.0),
+    "quantile": lambda f, a: QuantileHead(f, a, num_quantiles=32, kappa=0.02),
+}
+ALONG_TIME = HEADS | {"quantile": lambda f, a: QuantileHead(f, a, num_quantiles=16, kappa=0.02)}  # pairs grow by T²
+
+
+class OneRowPerState(Trunk):
+    """The state as a unit vector: the head's layer is then a table."""
+
+    num_features = STATES
+
+    def forward(self, observation):
+        return observation
+
+
+@functools.cache
+def problem():
+    mdp = random_mdp(STATES, ACTIONS, OUTCOMES, GAMMA, seed=53)
+    return mdp, mdp.optimal()
+
+
+def as_batch(steps, shape):
+    """Steps as a tensordict of the given shape, states as unit vectors."""
+    mdp, _ = problem()
+    eye, legal = torch.eye(STATES), torch.from_numpy(mdp.legal)
+    state, action, following, terminated = (
+        torch.tensor([step[key] for step in steps]) for key in ("state", "action", "next", "terminated")
+    )
+    reward = torch.tensor([step["reward"] for step in steps])
+    flat = TensorDict(
+        {
+            "observation": eye[state],
+            "action": action,
+            "action_mask": legal[state],
+            "action_probability": 1 / legal[state].sum(-1),
+            "next": {
+                "observation": eye[following],
+                "reward": reward.unsqueeze(-1),
+                "terminated": terminated.unsqueeze(-1),
+                "done": terminated.unsqueeze(-1),
+                "action_mask": legal[following],
+            },
+        },
+        [len(steps)],
+    )
+    return flat.view(*shape)
+
+
+def learned(head, batch, *, double=False, network=QNet, estimator="TD0", updates=600, **hyperparams):
+    """The action values of a table trained by the loss; illegal actions start out tempting."""
+    torch.manual_seed(0)
+    mdp, _ = problem()
+    table = network(OneRowPerState(), head, spec=Categorical(ACTIONS))
+    loss = DQNLoss(table, delay_value=True, double_dqn=double, gamma=GAMMA)
+    loss.make_value_estimator(estimator, **hyperparams)
+    with torch.no_grad():
+        layer = table.head.layer
+        tempting = torch.from_numpy(~mdp.legal).T.repeat_interleave(table.head.num_outputs, 0)  # [A·N, S]
+        rising = 5.0 + torch.arange(len(layer.weight)).unsqueeze(-1) % table.head.num_outputs / 4
+        layer.weight.copy_(torch.where(tempting, rising, 0.0))
+    target = SoftUpdate(loss, tau=0.2)
+    optimizer = torch.optim.Adam(loss.value_network.parameters(), lr=0.1, eps=1e-4)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates, eta_min=1e-4)
+    for _ in range(updates):
+        optimizer.zero_grad()
+        loss(batch)["loss"].backward()
+        optimizer.step()
+        decay.step()
+        target.step()
+    with torch.no_grad():
+        return table.head.value(table.predict(torch.eye(STATES))).numpy()
+
+
+def error(values):
+    """The largest distance from Q* over legal actions."""
+    mdp, optimal = problem()
+    return np.abs(values - optimal)[mdp.legal].max()
+
+
+@functools.cache
+def transitions():
+    steps = problem()[0].transitions()
+    return as_batch(steps, (len(steps),))
+
+
+@functools.cache
+def optimal_slices():
+    """All paths of three steps whose first action is any and whose later ones are optimal."""
+    mdp, optimal = problem()
+    best = np.where(mdp.legal, optimal, -np.inf).argmax(1)
+    paths = mdp.slices(3, lambda s: [best[s]])
+    return as_batch([step for path in paths for step in path], (len(paths), 3))
+
+
+def test_the_mdp_has_illegal_actions_terminations_and_a_choice():
+    mdp, optimal = problem()
+    assert 0 < (~mdp.legal).sum() < mdp.legal.size
+    assert mdp.terminated.any()
+    unmasked = np.where(mdp.legal, optimal, optimal + 5).argmax(1)
+    assert (unmasked != np.where(mdp.legal, optimal, -np.inf).argmax(1)).any()
+
+
+@pytest.mark.parametrize("network", [QNet, SharedTrunk])
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("head", HEADS)
+def test_one_step_targets_reach_the_optimal_values(head, double, network):
+    assert error(learned(HEADS[head], transitions(), double=double, network=network)) < TOLERANCE
+
+
+@pytest.mark.parametrize(("estimator", "hyperparams"), [("TDLambda", {"lambda_": 0.7}), ("TD1", {})])
+@pytest.mark.parametrize("head", HEADS)
+def test_returns_along_optimal_paths_reach_the_optimal_values(head, estimator, hyperparams):
+    values = learned(ALONG_TIME[head], optimal_slices(), estimator=estimator, updates=400, **hyperparams)
+    assert error(values) < TOLERANCE
+
+
+def test_without_the_mask_the_values_are_wrong():
+    batch = transitions().exclude("action_mask", ("next", "action_mask"))
+    assert error(learned(ScalarHead, batch)) > 1.0
