@@ -72,13 +72,15 @@ def _time_without_slices(parts: Parts, config: Mapping[str, Any]) -> str | None:
     return f"expected slices for {name}, which runs along time, got {type(parts.replay).__name__}; use replay=slices"
 
 
-def _probability_unknown(parts: Parts, config: Mapping[str, Any]) -> str | None:
-    needs = "behaviour_probability" in parts.loss.estimator.requires
-    if not needs or getattr(parts.exploration, "has_probability", False):
+def _no_behaviour_probability(parts: Parts, config: Mapping[str, Any]) -> str | None:
+    estimator = parts.loss.estimator
+    knows = getattr(parts.exploration, "has_probability", False)
+    if "behaviour_probability" not in estimator.requires or knows:
         return None
-    estimator, exploration = type(parts.loss.estimator).__name__, type(parts.exploration).__name__
-    known = "epsilon_greedy, ladder or boltzmann"
-    return f"expected exploration that knows each action's probability with {estimator}, got {exploration}; use {known}"
+    return (
+        f"expected exploration that knows the probability of its actions for {type(estimator).__name__}, got "
+        f"{type(parts.exploration).__name__}; use exploration=epsilon_greedy, or estimator=watkins, which needs none"
+    )
 
 
 def _never_learns(parts: Parts, config: Mapping[str, Any]) -> str | None:
@@ -129,7 +131,7 @@ OVER_TIME = "an estimator over time (`td1 td_lambda watkins retrace`)"
 REFUSALS: tuple[Refusal, ...] = (
     Refusal(f"{OVER_TIME} with n-step replay", "replay.n_step", _lambda_with_n_step),
     Refusal(f"{OVER_TIME} without replay=slices", "replay", _time_without_slices),
-    Refusal("`retrace` with `exploration=ez_greedy`", "exploration", _probability_unknown),
+    Refusal("`retrace` without the probabilities of actions", "exploration", _no_behaviour_probability),
     Refusal("learning that starts after the last frame", "runner.learning_starts", _never_learns),
     Refusal("learning that starts before a slice is full", "runner.learning_starts", _starts_before_a_slice),
     Refusal("learning that starts before n steps are full", "runner.learning_starts", _starts_before_n_steps),
