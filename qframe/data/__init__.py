@@ -1,7 +1,12 @@
 """Specs of actions and observations, the encoding of actions, and replay."""
 
 from qframe.data.action_space import ActionSpace, make_action_space
-from qframe.data.replay import PrioritizedReplayBuffer, ReplayBuffer, SliceReplayBuffer
+from qframe.data.replay import (
+    PrioritizedReplayBuffer,
+    PrioritizedSliceReplayBuffer,
+    ReplayBuffer,
+    SliceReplayBuffer,
+)
 from qframe.data.specs import (
     Binary,
     BinaryDiscreteTensorSpec,
@@ -41,6 +46,7 @@ __all__ = [
     "OneHot",
     "OneHotDiscreteTensorSpec",
     "PrioritizedReplayBuffer",
+    "PrioritizedSliceReplayBuffer",
     "ReplayBuffer",
     "SliceReplayBuffer",
     "TensorSpec",
