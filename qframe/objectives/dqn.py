@@ -10,6 +10,7 @@ from qframe.data.action_space import SPECS as TRAINED
 from qframe.data.action_space import encoder
 from qframe.data.specs import TensorSpec, find_action_space, num_actions
 from qframe.modules.networks.adapters import as_network
+from qframe.modules.networks.noise import random_passes
 from qframe.modules.q_value import QValueModule
 from qframe.objectives.estimators import ValueEstimators
 from qframe.objectives.transition_loss import TransitionLoss
@@ -37,7 +38,7 @@ class DQNLoss(TransitionLoss):
         reduction: ``mean``, ``sum`` or ``none``; importance weights under ``priority_weight`` multiply first.
         priority: what feeds priorities: ``td_error``, or ``loss`` (Rainbow), then written under ``priority``.
         gamma: γ, for batches without ``("next", "discount")``.
-        seed: of the generator that draws quantile levels.
+        seed: of the generator that draws quantile levels and the noise of noisy layers.
 
     Raises:
         ValueError: Double DQN without a target network, an action space that differs from the network's or that this
@@ -124,7 +125,8 @@ class DQNLoss(TransitionLoss):
         if q_value is not None and q_value.action_mask_key is not None:
             self.set_keys(action_mask=q_value.action_mask_key)
         self._encode = encoder(self.action_space)
-        self._noisy = [layer for layer in self.modules() if hasattr(layer, "reset_noise")]
+        modules = value_network, self.target_value_network
+        self._random = random_passes(self._networks, modules)
         self.generator = torch.Generator().manual_seed(seed)
         self.make_value_estimator(ValueEstimators.TD0)
 

@@ -12,6 +12,7 @@ from qframe.data.action_space import ActionSpace
 from qframe.envs import Episodes
 from qframe.modules import EGreedyModule
 from qframe.modules.networks.adapters import Network
+from qframe.modules.networks.noise import noisy_layers
 
 
 class EpisodeStatistics:
@@ -49,7 +50,7 @@ class Collector:
 
     Args:
         envs: the training environments.
-        network: gives action values.
+        network: gives action values; its noisy layers draw new noise at every step.
         exploration: turns greedy actions into behaviour.
         action_space: turns indices into what the environments take.
         device: where the network is.
@@ -66,6 +67,7 @@ class Collector:
     ) -> None:
         self.envs, self.exploration = envs, exploration
         self._network, self._action_space, self._device = network, action_space, device
+        self._noisy = noisy_layers(network)
         self._env_index = torch.arange(envs.num_envs)
         self.statistics = EpisodeStatistics(envs.num_envs)
         self._observation: NDArray[Any] | None = None
@@ -74,6 +76,8 @@ class Collector:
     @torch.no_grad()
     def act(self, observation: NDArray[Any], mask: Tensor | None = None) -> Tensor:
         """The behaviour policy's legal actions ``[E]`` on the CPU, for observations ``[E, …]`` and masks ``[E, A]``."""
+        for layer in self._noisy:
+            layer.reset_noise()
         inputs = torch.from_numpy(observation).to(self._device)
         value = self._network.head.value(self._network.predict(inputs))  # [E, A]
         legal = None if mask is None else mask.to(self._device)
@@ -118,11 +122,17 @@ class Collector:
         return transitions
 
     def state_dict(self) -> dict[str, Any]:
-        """Exploration, and the number of each environment's running episode."""
-        return {"exploration": self.exploration.state_dict(), "episode": self.envs.episode.tolist()}
+        """Exploration, the number of each environment's running episode, and where noisy layers draw from."""
+        return {
+            "exploration": self.exploration.state_dict(),
+            "episode": self.envs.episode.tolist(),
+            "noise": [layer.stream.generator.get_state() for layer in self._noisy],
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from ``state`` with new episodes in place of those that were running."""
         self.exploration.load_state_dict(state["exploration"])
+        for layer, noise in zip(self._noisy, state["noise"], strict=True):
+            layer.stream.generator.set_state(noise.cpu())
         self.envs.start_at([episode + 1 for episode in state["episode"]])
         self._observation = None
