@@ -2,7 +2,12 @@
 
 from qframe.data.action_space import ActionSpace, EnumeratedActionSpace, JointActionSpace
 from qframe.data.gymnasium_actions import make_action_space
-from qframe.data.replay import PrioritizedReplayBuffer, ReplayBuffer, SliceReplayBuffer
+from qframe.data.replay import (
+    PrioritizedReplayBuffer,
+    PrioritizedSliceReplayBuffer,
+    ReplayBuffer,
+    SliceReplayBuffer,
+)
 from qframe.data.specs import (
     Binary,
     BinaryDiscreteTensorSpec,
@@ -44,6 +49,7 @@ __all__ = [
     "OneHot",
     "OneHotDiscreteTensorSpec",
     "PrioritizedReplayBuffer",
+    "PrioritizedSliceReplayBuffer",
     "ReplayBuffer",
     "SliceReplayBuffer",
     "TensorSpec",

@@ -11,6 +11,7 @@ from qframe.data.specs import TensorSpec
 from qframe.modules.branches import make_branches
 from qframe.modules.heads import Head
 from qframe.modules.networks.adapters import agreed_layout, as_network
+from qframe.modules.networks.noise import random_passes
 from qframe.modules.q_value import QValueModule
 from qframe.objectives.estimators import ValueEstimators
 from qframe.objectives.joint import JOINT
@@ -42,7 +43,7 @@ class DQNLoss(TransitionLoss):
         joint: how a joint action is trained: ``sum``, its value the sum of its branches', or ``branching``, every
             branch valuing the whole action (Tavakoli et al., 2018); a plain action has no branches.
         gamma: γ, for batches without ``("next", "discount")``.
-        seed: of the generator that draws quantile levels.
+        seed: of the generator that draws quantile levels and the noise of noisy layers.
 
     Raises:
         ValueError: Double DQN without a target network, an action space that differs from the network's or that this
@@ -135,7 +136,8 @@ class DQNLoss(TransitionLoss):
         if q_value is not None and q_value.action_mask_key is not None:
             self.set_keys(action_mask=q_value.action_mask_key)
         self._encode = encoder(layout)
-        self._noisy = [layer for layer in self.modules() if hasattr(layer, "reset_noise")]
+        modules = value_network, self.target_value_network
+        self._random = random_passes(self._networks, modules)
         self.generator = torch.Generator().manual_seed(seed)
         self.make_value_estimator(ValueEstimators.TD0)
 

@@ -80,11 +80,14 @@ class TD0:
 
 
 class Noise(NamedTuple):
-    """Quantile levels for each forward pass, drawn outside the mathematics; None for heads that take none."""
+    """What is random in each forward pass, drawn outside the mathematics; None where nothing is.
 
-    online: Tensor | None = None  # [*B, N]
-    target: Tensor | None = None  # [*B, N]
-    selector: Tensor | None = None  # [*B, N]
+    The second argument of ``online``, ``target`` and the selector: quantile levels ``[*B, N]``, or a ``PassNoise``.
+    """
+
+    online: Any = None
+    target: Any = None
+    selector: Any = None
 
 
 class JointAction(Protocol):
@@ -133,7 +136,7 @@ ONE_ACTION = OneAction()
 
 def dqn_target(
     head: Head[Any],
-    selector: Predict,
+    selector: Predict | None,
     target: Predict,
     batch: Batch,
     noise: Noise,
@@ -145,11 +148,11 @@ def dqn_target(
 
     Args:
         head: interprets predictions.
-        selector: the network that selects next actions, ``(observation, taus) → Prediction``; the online one for
-            Double DQN, else the target network.
+        selector: the network that selects next actions, ``(observation, noise) → Prediction``: the online one for
+            Double DQN. None: the target network does.
         target: the network that evaluates them.
         batch: transitions ``[*B]``.
-        noise: quantile levels for the passes.
+        noise: what is random in the passes.
         estimator: the value estimator.
         joint: how the branches of a joint action make one target.
 
@@ -158,7 +161,7 @@ def dqn_target(
     """
     bootstrap = target(batch.next_observation, noise.target)  # [*B, A, N]
     value = head.value(bootstrap)
-    select = value if selector is target else head.value(selector(batch.next_observation, noise.selector))
+    select = value if selector is None else head.value(selector(batch.next_observation, noise.selector))
     now = None
     if "target_now" in estimator.requires:
         now = head.value(target(batch.observation, noise.target))
@@ -190,10 +193,10 @@ def dqn_loss(
 
     Args:
         head: interprets predictions.
-        online: ``(observation, taus) → Prediction``, differentiated.
+        online: ``(observation, noise) → Prediction``, differentiated.
         target: the same for the target network, not differentiated.
         batch: transitions ``[*B]``.
-        noise: quantile levels for the passes.
+        noise: what is random in the passes.
         estimator: the value estimator.
         double: whether the online network selects next actions.
         joint: how the branches of a joint action make one target and one loss.
@@ -204,7 +207,7 @@ def dqn_loss(
     """
     with torch.no_grad():
         selects_online = double or "next_online" in estimator.requires
-        selector = online if selects_online else target
+        selector = online if selects_online else None
         goal = dqn_target(head, selector, target, batch, noise, estimator, joint=joint)
     prediction = _of_action(online(batch.observation, noise.online), batch.action)  # [*B, N]
     loss, td_error = head.loss(joint.taken(prediction), goal)

@@ -1,7 +1,7 @@
 """From a documented batch to a loss: tensordict layouts in, the pure loss of ``q_learning`` inside."""
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from qframe.data.keys import NestedKey
 from qframe.functional import Branches
-from qframe.modules import NoisyLinear
 from qframe.modules.heads import Head
 from qframe.modules.networks.adapters import Network
+from qframe.modules.networks.noise import RandomPass
 from qframe.objectives.q_learning import Batch, JointAction, Noise, dqn_loss
 from qframe.objectives.value_loss import ValueLoss
 
@@ -33,7 +33,7 @@ class TransitionLoss(ValueLoss):
     _is_joint: bool
     _encode: Callable[[Tensor], Tensor]
     _takes_mask: bool
-    _noisy: list[nn.Module]
+    _random: tuple[RandomPass, RandomPass] | None
 
     @property
     def head(self) -> Head[Any]:
@@ -45,18 +45,25 @@ class TransitionLoss(ValueLoss):
         """Where the loss writes what feeds priorities."""
         return self.keys.priority if self.priority == "td_error" else "priority"
 
-    def forward(self, tensordict: TensorDictBase | None = None, **keywords: Tensor) -> TensorDictBase | Tensor:
+    def forward(
+        self, tensordict: TensorDictBase | None = None, *, noise: Noise | None = None, **keywords: Tensor
+    ) -> TensorDictBase | Tensor:
         """The loss of a batch of transitions, a tensordict or keywords; see ``DQNLoss``.
+
+        Args:
+            tensordict: the batch; None where it comes in keywords.
+            noise: of ``draw_noise``; None draws it. A compiled call needs it: no generator enters a graph.
+            **keywords: the batch's entries, those of the next step as ``next_…``.
 
         Raises:
             KeyError: a required entry is missing.
             ValueError: a flat batch for an estimator over time, or entries whose shapes disagree.
         """
         if tensordict is None:
-            return self._evaluate(self._read(_from_keywords(keywords)))[0]
+            return self._evaluate(self._read(_from_keywords(keywords)), noise)[0]
         ordered, restore = _time_last(tensordict)
         batch = self._read(ordered)
-        loss, per_transition, td_error = self._evaluate(batch)
+        loss, per_transition, td_error = self._evaluate(batch, noise)
         size = self._joint.mean(td_error.abs())
         tensordict.set(self.keys.priority, restore(size).unsqueeze(-1))
         if self.priority == "loss":
@@ -68,7 +75,7 @@ class TransitionLoss(ValueLoss):
         keys, next_keys, requires = self.keys, self.next_keys, self.estimator.requires
         index = self._encode(tensordict[keys.action])  # [*B], or [*B, D]
         shape = index.shape[:-1] if self._is_joint else index.shape
-        reward = _squeeze(tensordict[next_keys.reward].to(self._dtype), shape, next_keys.reward)
+        reward = _squeeze(tensordict[next_keys.reward].to(self._like.dtype), shape, next_keys.reward)
         discount, done = self._discount_and_done(tensordict, reward)
         batch = Batch(
             observation=self._networks[0].observe(tensordict),
@@ -92,10 +99,10 @@ class TransitionLoss(ValueLoss):
         return batch
 
     @property
-    def _dtype(self) -> torch.dtype:
-        """What targets are computed in, whatever type the rewards have: the dtype of the network's parameters."""
-        dtypes = (parameter.dtype for parameter in self.value_network.parameters())
-        return next((dtype for dtype in dtypes if dtype.is_floating_point), torch.get_default_dtype())
+    def _like(self) -> Tensor:
+        """A parameter of the network: targets are of its dtype, whatever type the rewards have."""
+        parameters = self.value_network.parameters()
+        return next((parameter for parameter in parameters if parameter.is_floating_point()), torch.empty(0))
 
     def _next_mask(self, tensordict: TensorDictBase) -> Tensor | None:
         key = self.next_keys.action_mask
@@ -120,25 +127,32 @@ class TransitionLoss(ValueLoss):
             discount = torch.where(terminated != 0, 0.0, power)
         return discount.to(reward.dtype), done != 0
 
-    def _evaluate(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def _evaluate(self, batch: Batch, noise: Noise | None) -> tuple[Tensor, Tensor, Tensor]:
         """The reduced loss, the unweighted loss ``[*B]`` and the signed td_error ``[*B]``, the latter two detached."""
-        for layer in self._noisy:
-            cast(NoisyLinear, layer).reset_noise()
-        online, target = self._networks
+        noise = self.draw_noise(batch.reward.shape) if noise is None else noise
+        online, target = self._random or self._networks
         loss, td_error = dqn_loss(
-            self.head, online.predict, target.predict, batch, self._draw_noise(batch), self.estimator,
+            self.head, online.predict, target.predict, batch, noise, self.estimator,
             double=self.double_dqn, joint=self._joint,
         )
         weighted = loss if batch.priority_weight is None else batch.priority_weight * loss
         reduced = {"mean": Tensor.mean, "sum": Tensor.sum, "none": lambda x: x}[self.reduction](weighted)
         return reduced, loss.detach(), td_error
 
-    def _draw_noise(self, batch: Batch) -> Noise:
-        """Quantile levels for each pass, the same on every device."""
-        if not self.head.takes_taus:
+    def draw_noise(self, batch: torch.Size) -> Noise:
+        """What is random in one evaluation of transitions ``[*B]``, each pass on its own, the same on every device.
+
+        Args:
+            batch: ``*B``.
+        """
+        if self._random is None:
             return Noise()
-        shape = batch.reward.shape
-        return Noise(*(self.head.draw_taus(shape, self.generator).to(batch.reward) for _ in Noise._fields))
+        (online, target), like = self._random, self._like
+        return Noise(
+            online=online.draw(batch, self.generator, like),
+            target=target.draw(batch, self.generator, like, is_target=True),
+            selector=online.draw(batch, self.generator, like, is_target=True),
+        )
 
 
 def _from_keywords(keywords: dict[str, Tensor]) -> TensorDict:

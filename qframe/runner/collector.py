@@ -12,6 +12,7 @@ from qframe.data.action_space import ActionSpace
 from qframe.envs import Episodes
 from qframe.modules import Exploration
 from qframe.modules.networks.adapters import Network
+from qframe.modules.networks.noise import noisy_layers
 
 
 class EpisodeStatistics:
@@ -49,7 +50,7 @@ class Collector:
 
     Args:
         envs: the training environments.
-        network: gives action values.
+        network: gives action values; its noisy layers draw new noise at every step.
         exploration: turns greedy actions into behaviour.
         action_space: turns indices into what the environments take.
         device: where the network is.
@@ -78,6 +79,7 @@ class Collector:
         self._stores_probability = stores_probability
         self.envs, self.exploration = envs, exploration
         self._network, self._action_space, self._device = network, action_space, device
+        self._noisy = noisy_layers(network)
         self._env_index = torch.arange(envs.num_envs)
         self.statistics = EpisodeStatistics(envs.num_envs)
         self._observation: NDArray[Any] | None = None
@@ -91,6 +93,8 @@ class Collector:
             observation: ``[E, …]``.
             mask: legal actions ``[E, A]``, on the CPU.
         """
+        for layer in self._noisy:
+            layer.reset_noise()
         network = self._network
         out = network.head.value(network.predict(torch.from_numpy(observation).to(self._device)))  # [E, A]
         greedy = network.branches.index(out, None if mask is None else mask.to(self._device)).cpu()
@@ -139,12 +143,18 @@ class Collector:
         return transitions
 
     def state_dict(self) -> dict[str, Any]:
-        """Exploration, and the number of each environment's running episode."""
-        return {"exploration": self.exploration.state_dict(), "episode": self.envs.episode.tolist()}
+        """Exploration, the number of each environment's running episode, and where noisy layers draw from."""
+        return {
+            "exploration": self.exploration.state_dict(),
+            "episode": self.envs.episode.tolist(),
+            "noise": [layer.stream.generator.get_state() for layer in self._noisy],
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from ``state`` with new episodes in place of those that were running."""
         self.exploration.load_state_dict(state["exploration"])
         self.exploration.step(0, torch.ones(self.envs.num_envs, dtype=torch.bool))
+        for layer, noise in zip(self._noisy, state["noise"], strict=True):
+            layer.stream.generator.set_state(noise.cpu())
         self.envs.start_at([episode + 1 for episode in state["episode"]])
         self._observation = None

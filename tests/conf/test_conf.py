@@ -22,7 +22,6 @@ NEEDS = {
     "estimator/td_lambda": ["replay=slices"],
     "estimator/pengs_q_lambda": ["replay=slices"],
     "estimator/watkins": ["replay=slices"],
-    "estimator/retrace": ["replay=slices"],
     "target/none": ["loss.delay_value=false"],
     "network/conv_q_net": "images of shape (C, H, W), got (4,)",
 }

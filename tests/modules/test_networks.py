@@ -117,7 +117,7 @@ def test_copies_draw_their_own_noise_and_leave_the_original_alone():
 
 def test_noise_of_a_copy_is_reproducible():
     first, second = (copy.deepcopy(noisy()) for _ in range(2))
-    assert torch.equal(first._noise.input, second._noise.input)
+    assert torch.equal(first.stream.noise, second.stream.noise)
 
 
 def test_noise_follows_device_and_dtype():
@@ -125,7 +125,7 @@ def test_noise_follows_device_and_dtype():
     assert layer(torch.ones(6, dtype=torch.float64)).dtype == torch.float64
     assert layer.to("meta")(torch.ones(6, dtype=torch.float64, device="meta")).is_meta
     layer.to_empty(device="cpu")
-    assert layer._noise.input.device.type == "cpu"
+    assert layer.stream.noise.device.type == "cpu"
     assert NoisyLinear(6, 5, device="meta")(torch.ones(6, device="meta")).is_meta
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qframe.data import PrioritizedReplayBuffer, ReplayBuffer, SliceReplayBuffer
+from qframe.data import PrioritizedReplayBuffer, PrioritizedSliceReplayBuffer, ReplayBuffer, SliceReplayBuffer
 from qframe.modules import CategoricalHead, QNet, QuantileHead, ScalarHead, SharedTrunk
 from tests.training import make_runner
 
@@ -59,6 +59,8 @@ def test_the_better_action_is_found(tmp_path, head):
         (PrioritizedReplayBuffer, {"n_step": 2}, "TD0"),
         (SliceReplayBuffer, {"slice_length": 4}, "TD1"),
         (SliceReplayBuffer, {"slice_length": 4}, "TDLambda"),
+        (PrioritizedSliceReplayBuffer, {"slice_length": 4}, "Watkins"),
+        (PrioritizedReplayBuffer, {"n_step": 2}, "Munchausen"),
     ],
 )
 def test_every_replay_and_estimator_reaches_the_known_values(tmp_path, network, replay, options, estimator):

@@ -3,7 +3,11 @@
 from qframe.data.replay.buffer import ReplayBuffer
 from qframe.data.replay.n_step import NStepFold
 from qframe.data.replay.prioritized import PrioritizedReplayBuffer
+from qframe.data.replay.prioritized_slices import PrioritizedSliceReplayBuffer
 from qframe.data.replay.slices import SliceReplayBuffer
 from qframe.data.replay.sum_tree import SumTree
 
-__all__ = ["NStepFold", "PrioritizedReplayBuffer", "ReplayBuffer", "SliceReplayBuffer", "SumTree"]
+__all__ = [
+    "NStepFold", "PrioritizedReplayBuffer", "PrioritizedSliceReplayBuffer", "ReplayBuffer", "SliceReplayBuffer",
+    "SumTree",
+]

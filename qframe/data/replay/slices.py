@@ -135,11 +135,11 @@ class SliceReplayBuffer:
         """
         batch_size = self.batch_size if batch_size is None else batch_size
         _check_multiple(batch_size, self.slice_length)
-        rows = self._rows(self._draw(batch_size // self.slice_length))  # [B / T, T]
+        rows, more = self._draw_slices(batch_size // self.slice_length)  # [B / T, T]
         index = torch.from_numpy(rows.reshape(-1)).to(self.device)
         leaves = self._storage.read(index) | {"index": index}
         leaves = {key: leaf.view(*rows.shape, *leaf.shape[1:]) for key, leaf in leaves.items()}
-        return TensorDict(leaves, batch_size=rows.shape, names=TIME_LAST)
+        return TensorDict(leaves | more, batch_size=rows.shape, names=TIME_LAST)
 
     def update_priority(self, index: Tensor, td_error: Tensor) -> None:
         """Nothing: all slices are drawn alike. It is here so that a learner need not ask."""
@@ -189,14 +189,13 @@ class SliceReplayBuffer:
         self._cursor[env] = (self._cursor[env] + 1) % self._length
         self._size[env] = np.minimum(self._size[env] + 1, self._length)
 
+    def _draw_slices(self, count: int) -> tuple[np.ndarray, Rows]:
+        """Row numbers ``[k, T]`` of slices, and what a sample says of them, ``[k, T, …]``."""
+        return self._rows(self._draw(count)), {}
+
     def _draw(self, count: int) -> np.ndarray:
         """Numbers of ``count`` starts, all allowed ones equally likely."""
-        fitting = int(self._starts().sum())
-        if not fitting:
-            raise RuntimeError(
-                f"expected a slice of {self.slice_length} steps to sample, got at most {self._size.max()} steps of "
-                "one environment; extend first, or take a smaller slice_length"
-            )
+        fitting = self._fitting()
         if self.across_episodes:
             return self._integers(fitting, count)
         # A few draws too many mostly leave enough; the list of all is as long as the buffer. Both draw uniformly.
@@ -206,11 +205,24 @@ class SliceReplayBuffer:
             return drawn
         whole = self._is_whole(np.arange(fitting)).nonzero()[0]
         if not len(whole):
-            raise RuntimeError(
-                f"expected {self.slice_length} steps of one episode to sample, got only shorter episodes; take a "
-                "smaller slice_length, or across_episodes=True"
-            )
+            raise self._only_shorter_episodes()
         return np.concatenate([drawn, whole[self._integers(len(whole), count - len(drawn))]])
+
+    def _fitting(self) -> int:
+        """How many slices fit into the steps stored; at least one."""
+        fitting = int(self._starts().sum())
+        if not fitting:
+            raise RuntimeError(
+                f"expected a slice of {self.slice_length} steps to sample, got at most {self._size.max()} steps of "
+                "one environment; extend first, or take a smaller slice_length"
+            )
+        return fitting
+
+    def _only_shorter_episodes(self) -> RuntimeError:
+        return RuntimeError(
+            f"expected {self.slice_length} steps of one episode to sample, got only shorter episodes; take a "
+            "smaller slice_length, or across_episodes=True"
+        )
 
     def _starts(self) -> np.ndarray:
         """How many slices fit into each environment's steps, ``[E]``; their starts are numbered oldest first."""

@@ -64,8 +64,11 @@ class Head(nn.Module, ABC, Generic[TargetT]):
         """
         return Prediction(self.layer(features).unflatten(-1, (self.num_actions, self.num_outputs)))  # [*B, A, N]
 
-    def draw_taus(self, batch: torch.Size, generator: torch.Generator) -> Tensor:
-        """Random quantile levels ``[*batch, N]`` for one forward pass, on the CPU, for a head that takes them."""
+    def draw_taus(self, batch: torch.Size, generator: torch.Generator, *, is_target: bool = False) -> Tensor:
+        """Random quantile levels ``[*batch, N]`` for one forward pass, on the CPU, for a head that takes them.
+
+        ``is_target`` tells whether the pass makes targets; such passes may take another number of levels.
+        """
         return torch.rand(*batch, self.num_outputs, generator=generator)
 
     @abstractmethod

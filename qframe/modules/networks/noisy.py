@@ -1,4 +1,4 @@
-"""The noisy linear layer: exploration by learnt noise on the weights."""
+"""The noisy linear layer, exploration by learnt noise on the weights; and what puts it into a network."""
 
 import math
 from typing import Any, Self
@@ -61,7 +61,7 @@ class NoisyLinear(nn.Module):
         self.register_parameter("bias_mu", nn.Parameter(torch.empty(out_features, **options)) if bias else None)
         self.register_parameter("bias_sigma", nn.Parameter(torch.empty(out_features, **options)) if bias else None)
         self.reset_parameters()
-        self._noise = _Noise(in_features, out_features, _drawn_seed() if seed is None else seed)
+        self.stream = NoiseStream(in_features + out_features, _drawn_seed() if seed is None else seed)
         self.reset_noise()
 
     def reset_parameters(self) -> None:
@@ -74,13 +74,13 @@ class NoisyLinear(nn.Module):
 
     def reset_noise(self, generator: torch.Generator | None = None) -> None:
         """Draw new noise, from the given generator or the layer's own stream."""
-        self._noise.draw(self.weight_mu, generator)
+        self.stream.draw(self.weight_mu, generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[*B, in]`` → ``[*B, out]``."""
         if not self.training:
             return linear(x, self.weight_mu, self.bias_mu)
-        noise_in, noise_out = self._noise.input, self._noise.output
+        noise_in, noise_out = self.stream.noise.split((self.in_features, self.out_features), -1)
         weight = self.weight_mu + self.weight_sigma * torch.outer(noise_out, noise_in)  # [out, in]
         bias = self.bias_mu
         if bias is not None and self.bias_sigma is not None:
@@ -89,7 +89,7 @@ class NoisyLinear(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         super()._apply(fn, recurse)
-        if (self._noise.input.device, self._noise.input.dtype) != (self.weight_mu.device, self.weight_mu.dtype):
+        if (self.stream.noise.device, self.stream.noise.dtype) != (self.weight_mu.device, self.weight_mu.dtype):
             self.reset_noise()
         return self
 
@@ -100,28 +100,67 @@ class NoisyLinear(nn.Module):
         )
 
 
+def make_noisy(*modules: nn.Module, std_init: float) -> None:
+    """Put a noisy layer in place of every linear one below some modules; its mean starts as that layer's weights.
+
+    Args:
+        modules: trunks and heads.
+        std_init: σ₀, the initial σ times √in_features.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(4, 2))
+    >>> make_noisy(net, std_init=0.5)
+    >>> net[2]
+    NoisyLinear(in_features=4, out_features=2, bias=True, std_init=0.5)
+    """
+    for module in modules:
+        for name, child in list(module.named_children()):
+            if type(child) is nn.Linear:
+                setattr(module, name, _noisy_like(child, std_init))
+            else:
+                make_noisy(child, std_init=std_init)
+
+
+def _noisy_like(linear: nn.Linear, std_init: float) -> NoisyLinear:
+    weight, has_bias = linear.weight, linear.bias is not None
+    options: dict[str, Any] = {"device": weight.device, "dtype": weight.dtype}
+    layer = NoisyLinear(linear.in_features, linear.out_features, has_bias, std_init=std_init, **options)
+    with torch.no_grad():
+        for mu, start in ((layer.weight_mu, weight), (layer.bias_mu, linear.bias)):
+            if mu is not None:
+                mu.copy_(start)
+    return layer
+
+
 def _drawn_seed() -> int:
     return int(torch.randint(2**62, (), device="cpu"))
 
 
-class _Noise:
-    """The factors ``f(ε_in)`` and ``f(ε_out)`` and the stream that they come from."""
+class NoiseStream:
+    """The noise of one layer, ``f(ε_in)`` and ``f(ε_out)`` one after another, and the stream that it comes from.
 
-    def __init__(self, in_features: int, out_features: int, seed: int) -> None:
-        self.sizes = (in_features, out_features)
-        self.seed = seed
+    Args:
+        size: in + out.
+        seed: of the stream.
+    """
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size, self.seed = size, seed
         self.num_copies = 0
         self.generator = torch.Generator().manual_seed(seed)
-        self.input = self.output = torch.empty(0)
+        self.noise = torch.empty(0)  # [in + out]
 
     def draw(self, like: Tensor, generator: torch.Generator | None = None) -> None:
-        generator = self.generator if generator is None else generator
-        number = torch.randn(sum(self.sizes), generator=generator, device=generator.device).to(like.device, like.dtype)
-        self.input, self.output = (number.sign() * number.abs().sqrt()).split(self.sizes)
+        """Draw new noise, of a tensor's device and dtype."""
+        self.noise = factors(self.size, self.generator if generator is None else generator).to(like.device, like.dtype)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "_Noise":
+    def __deepcopy__(self, memo: dict[int, Any]) -> "NoiseStream":
         self.num_copies += 1
-        mixed = hash((self.seed, self.num_copies)) % 2**62
-        copied = _Noise(*self.sizes, seed=mixed)
-        copied.draw(self.input)
+        copied = NoiseStream(self.size, seed=hash((self.seed, self.num_copies)) % 2**62)
+        copied.draw(self.noise)
         return copied
+
+
+def factors(size: int, generator: torch.Generator) -> Tensor:
+    """``f(ε)`` of independent normal numbers ε, ``f(x) = sgn(x)·√|x|``, ``[size]`` on the generator's device."""
+    number = torch.randn(size, generator=generator, device=generator.device)
+    return number.sign() * number.abs().sqrt()

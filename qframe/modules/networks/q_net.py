@@ -18,6 +18,7 @@ from qframe.functional import Branches, dueling
 from qframe.modules.actors import ValueOperator
 from qframe.modules.branches import make_branches
 from qframe.modules.heads import Head, Prediction
+from qframe.modules.networks.noisy import make_noisy
 from qframe.modules.networks.trunks import Trunk
 from qframe.modules.operators import ActorValueOperator
 from qframe.modules.q_value import QValueModule
@@ -52,6 +53,8 @@ class QNet(_ReadsObservation, TensorDictModuleBase):
         trunk: observation → features ``[*B, H]``.
         make_head: a head's class, or anything that builds one from ``(features, num_actions)``.
         spec: the action spec.
+        noisy: whether linear layers of the trunk and the head are noisy (``NoisyLinear``).
+        noisy_std: σ₀ of noisy layers.
 
     >>> import torch
     >>> from qframe.data import Categorical
@@ -61,10 +64,20 @@ class QNet(_ReadsObservation, TensorDictModuleBase):
     torch.Size([3, 2, 1])
     """
 
-    def __init__(self, trunk: Trunk, make_head: MakeHead, *, spec: DiscreteSpec) -> None:
+    def __init__(
+        self,
+        trunk: Trunk,
+        make_head: MakeHead,
+        *,
+        spec: DiscreteSpec,
+        noisy: bool = False,
+        noisy_std: float = 0.5,
+    ) -> None:
         super().__init__()
         self.trunk = trunk
         self.head = make_head(trunk.num_features, spec.num_actions)
+        if noisy:
+            make_noisy(trunk, self.head, std_init=noisy_std)
         self.q_value = QValueModule(spec=spec)
         self.branches = make_branches(self.q_value.layout)
         self.in_keys = ["observation"]
@@ -97,18 +110,31 @@ class SharedTrunk(_ReadsObservation, ActorValueOperator):
             advantages, and with one action for the state value.
         spec: the action spec.
         dueling: whether the value stream is part of Q.
+        noisy: whether linear layers of the trunk and both streams are noisy (``NoisyLinear``).
+        noisy_std: σ₀ of noisy layers.
 
     Raises:
         ValueError: ``dueling=False``: no loss would reach the value stream.
     """
 
-    def __init__(self, trunk: Trunk, make_head: MakeHead, *, spec: DiscreteSpec, dueling: bool = True) -> None:
+    def __init__(
+        self,
+        trunk: Trunk,
+        make_head: MakeHead,
+        *,
+        spec: DiscreteSpec,
+        dueling: bool = True,
+        noisy: bool = False,
+        noisy_std: float = 0.5,
+    ) -> None:
         if not dueling:
             raise ValueError(
                 "expected dueling=true for a shared trunk under loss=dqn, got false: the value stream would get no "
                 "gradient; set network.dueling=true or choose network=q_net"
             )
         head, state_head = make_head(trunk.num_features, spec.num_actions), make_head(trunk.num_features, 1)
+        if noisy:
+            make_noisy(trunk, head, state_head, std_init=noisy_std)
         q_value = QValueModule(spec=spec)
         branches = make_branches(q_value.layout)
         stream = _DuelingValue(head, state_head, branches) if head.needs_state_value else _Advantage(head)
