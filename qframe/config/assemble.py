@@ -26,7 +26,7 @@ PROVIDED: dict[str, frozenset[str]] = {
     "target": frozenset({"loss"}),
     "replay": frozenset({"gamma", "num_envs", "seed"}),
     "exploration": frozenset({"spec", "num_envs", "seed"}),
-    "collector": frozenset({"envs", "network", "exploration", "action_space", "device"}),
+    "collector": frozenset({"envs", "network", "exploration", "action_space", "device", "stores_probability"}),
     "optimizer": frozenset({"parameters"}),
     "optimizer.algorithm": frozenset({"params", "lr"}),
     "runner": frozenset(

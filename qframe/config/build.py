@@ -99,6 +99,7 @@ def build(
         exploration=built.exploration,
         action_space=built.action_space,
         device=device,
+        stores_probability="behaviour_probability" in built.loss.estimator.requires,
     )
     learner = Learner(
         built.loss,

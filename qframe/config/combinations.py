@@ -74,11 +74,12 @@ def _time_without_slices(parts: Parts, config: Mapping[str, Any]) -> str | None:
 
 def _no_behaviour_probability(parts: Parts, config: Mapping[str, Any]) -> str | None:
     estimator = parts.loss.estimator
-    if "behaviour_probability" not in estimator.requires or hasattr(parts.exploration, "probability"):
+    knows = getattr(parts.exploration, "has_probability", False)
+    if "behaviour_probability" not in estimator.requires or knows:
         return None
     return (
         f"expected exploration that knows the probability of its actions for {type(estimator).__name__}, got "
-        f"{type(parts.exploration).__name__}; use estimator=watkins, which needs none"
+        f"{type(parts.exploration).__name__}; use exploration=epsilon_greedy, or estimator=watkins, which needs none"
     )
 
 

@@ -1,6 +1,8 @@
 """Networks, heads, the greedy rule, operators and exploration, as modules."""
 
 from qframe.modules.actors import Actor, ProbabilisticActor, ValueOperator
+from qframe.modules.behaviour import Exploration
+from qframe.modules.boltzmann import Boltzmann
 from qframe.modules.distributional import (
     DistributionalDQNnet,
     DistributionalQValueActor,
@@ -15,8 +17,10 @@ from qframe.modules.exploration import (
     set_exploration_type,
 )
 from qframe.modules.ez_greedy import EZGreedy
+from qframe.modules.greedy_behaviour import Greedy
 from qframe.modules.heads import CategoricalHead, Head, Prediction, QuantileHead, ScalarHead
 from qframe.modules.hooks import DistributionalQValueHook, QValueHook
+from qframe.modules.ladder import EGreedyLadder
 from qframe.modules.networks.conv import ConvNet
 from qframe.modules.networks.dueling import DuelingCnnDQNet, DuelingMlpDQNet
 from qframe.modules.networks.mlp import MLP
@@ -28,10 +32,11 @@ from qframe.modules.q_value import QValueActor, QValueModule
 from qframe.modules.safe import SafeModule, SafeSequential
 
 __all__ = [
-    "MLP", "Actor", "ActorCriticOperator", "ActorCriticWrapper", "ActorValueOperator", "CategoricalHead", "ConvNet",
-    "ConvTrunk", "DistributionalDQNnet", "DistributionalQValueActor", "DistributionalQValueHook",
-    "DistributionalQValueModule", "DuelingCnnDQNet", "DuelingMlpDQNet", "EGreedyModule", "EZGreedy", "ExplorationType",
-    "ExponentialSchedule", "Head", "LinearSchedule", "MLPTrunk", "NoisyLinear", "NormalParamExtractor", "Prediction",
-    "ProbabilisticActor", "QNet", "QValueActor", "QValueHook", "QValueModule", "QuantileHead", "SafeModule",
-    "SafeSequential", "ScalarHead", "SharedTrunk", "TanhNormal", "Trunk", "ValueOperator", "set_exploration_type",
+    "MLP", "Actor", "ActorCriticOperator", "ActorCriticWrapper", "ActorValueOperator", "Boltzmann", "CategoricalHead",
+    "ConvNet", "ConvTrunk", "DistributionalDQNnet", "DistributionalQValueActor", "DistributionalQValueHook",
+    "DistributionalQValueModule", "DuelingCnnDQNet", "DuelingMlpDQNet", "EGreedyLadder", "EGreedyModule", "EZGreedy",
+    "Exploration", "ExplorationType", "ExponentialSchedule", "Greedy", "Head", "LinearSchedule", "MLPTrunk",
+    "NoisyLinear", "NormalParamExtractor", "Prediction", "ProbabilisticActor", "QNet", "QValueActor", "QValueHook",
+    "QValueModule", "QuantileHead", "SafeModule", "SafeSequential", "ScalarHead", "SharedTrunk", "TanhNormal",
+    "Trunk", "ValueOperator", "set_exploration_type",
 ]

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from qframe.data.keys import ACTION, NestedKey
 from qframe.data.specs import DiscreteSpec, TensorSpec, find_action_space, leaf_spec
+from qframe.modules.behaviour import ActionIndices, check_boolean, check_legal
 from qframe.modules.greedy import greedy_action
 from qframe.modules.safe import required
 
@@ -144,6 +145,8 @@ class EGreedyModule(TensorDictModuleBase):
     torch.Size([8])
     """
 
+    has_probability = True
+
     def __init__(
         self,
         spec: TensorSpec,
@@ -162,6 +165,7 @@ class EGreedyModule(TensorDictModuleBase):
         leaf = leaf_spec(spec, action_key)
         assert isinstance(leaf, DiscreteSpec)
         self.spec: DiscreteSpec = leaf
+        self.indices = ActionIndices(leaf)
         self.action_key, self.action_mask_key = action_key, action_mask_key
         keys: list[Any] = [action_key] + ([] if action_mask_key is None else [action_mask_key])
         self.in_keys, self.out_keys = keys, keys[:1]
@@ -173,8 +177,13 @@ class EGreedyModule(TensorDictModuleBase):
         """ε now."""
         return self.schedule(self.frames)
 
-    def step(self, frames: int = 1) -> None:
-        """Count environment steps."""
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What is logged under ``exploration/``."""
+        return {"epsilon": self.epsilon}
+
+    def step(self, frames: int = 1, done: Tensor | None = None) -> None:
+        """Count environment steps; where episodes end makes no difference."""
         self.frames += frames
 
     @dispatch(auto_batch_size=False)
@@ -187,34 +196,51 @@ class EGreedyModule(TensorDictModuleBase):
         if mask is not None:
             mask = mask.expand(*batch, self.spec.num_actions)
             self._check_mask(mask)
-        if not _exploring():
+        if not exploring():
             return tensordict
         score = 0.5 - torch.rand(*batch, self.spec.num_actions, generator=self.generator, device="cpu")
         random = greedy_action(self.layout, score.to(action.device), mask).to(action.dtype)
         replaced = self._replaced(batch, action.device).reshape(*batch, *[1] * len(self.spec.shape))
         return tensordict.set(self.action_key, torch.where(replaced, random, action))
 
-    def explore(self, action: Tensor, mask: Tensor | None = None) -> Tensor:
+    def explore(self, action: Tensor, mask: Tensor | None = None, value: Tensor | None = None) -> Tensor:
         """The same on indices, without a tensordict.
 
         Args:
-            action: greedy indices ``[E]``.
-            mask: legal actions ``[E, A]``, bool.
+            action: greedy indices ``[E]``, or ``[E, D]`` with one per branch.
+            mask: legal actions ``[E, A]``, bool, those of all branches side by side.
+            value: not read.
 
         Returns:
-            Indices ``[E]``.
+            Indices like ``action``.
         """
         if mask is not None:
-            self._check_mask(mask)
-        if not _exploring():
+            self.indices.check(mask)
+        if not exploring():
             return action
-        if mask is None:
+        if mask is None and not self.indices.is_joint:
             random = torch.randint(self.spec.num_actions, action.shape, generator=self.generator, device="cpu")
-            random = random.to(action.device)
-        else:
-            score = torch.rand(mask.shape, generator=self.generator, device="cpu").to(mask.device)
-            random = torch.where(mask, score, -1.0).argmax(-1)  # [E]
-        return torch.where(self._replaced(action.shape, action.device), random, action)
+            return torch.where(self._replaced(action.shape, action.device), random.to(action.device), action)
+        random = self.indices.random(action, mask, self.generator)
+        replaced = self._replaced(self.indices.batch(action), action.device)
+        return torch.where(self.indices.per_action(replaced), random, action)
+
+    def probability(self, action: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        """μ(a|s) of the actions just taken: ``(1 − ε) · 1[a greedy] + ε / number of legal actions``.
+
+        Args:
+            action: indices ``[E]`` or ``[E, D]``, as ``explore`` gave them.
+            value: action values ``[E, A]``, those that the greedy actions come from.
+            mask: legal actions ``[E, A]``.
+
+        Returns:
+            ``[E]``.
+        """
+        is_greedy = self.indices.agree(action, self.indices.best(value.to(action.device), mask)).float()
+        if not exploring():
+            return is_greedy
+        epsilon = self._epsilons()
+        return (1 - epsilon) * is_greedy + epsilon / self.indices.num_legal(action, mask)
 
     def get_extra_state(self) -> dict[str, Any]:
         """The frame count and the generator's state, for ``state_dict``."""
@@ -225,21 +251,21 @@ class EGreedyModule(TensorDictModuleBase):
         self.frames = state["frames"]
         self.generator.set_state(state["generator"].cpu())
 
+    def _epsilons(self) -> float | Tensor:
+        """ε of every environment; where they differ, ``[E]``."""
+        return self.epsilon
+
     def _replaced(self, batch: torch.Size, device: torch.device) -> Tensor:
         """Which environments explore, one draw each."""
-        return (torch.rand(batch, generator=self.generator, device="cpu") < self.epsilon).to(device)
+        return (torch.rand(batch, generator=self.generator, device="cpu") < self._epsilons()).to(device)
 
     def _check_mask(self, mask: Tensor) -> None:
-        if mask.dtype is not torch.bool:
-            raise TypeError(f"expected a boolean action mask (True = legal), got {mask.dtype}; use mask.bool()")
-        if mask.is_meta or self.layout.name == "binary":
-            return
-        legal = torch.stack([part.any(-1) for part in mask.split(self.layout.sizes(mask.shape[-1]), -1)]).all(0)  # [*B]
-        if not bool(legal.all()):
-            index = (~legal).nonzero()[0].tolist()
-            where = index[0] if len(index) == 1 else tuple(index)
-            raise RuntimeError(f"expected a legal action in every environment, got none in environment {where}")
+        if self.layout.name == "binary":  # a masked bit is 0: there is always a legal action
+            check_boolean(mask)
+        else:
+            check_legal(mask, self.layout.sizes(mask.shape[-1]))
 
 
-def _exploring() -> bool:
+def exploring() -> bool:
+    """Whether exploration is on: not within ``set_exploration_type`` with anything but ``RANDOM``."""
     return exploration_type() in (None, ExplorationType.RANDOM)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from qframe.data.specs import DiscreteSpec
-from qframe.modules.exploration import epsilon_schedule
+from qframe.modules.behaviour import ActionIndices
+from qframe.modules.exploration import epsilon_schedule, exploring
 
 
 class EZGreedy:
@@ -15,6 +16,9 @@ class EZGreedy:
 
     Where a goal lies behind many equal actions in a row, ε-greedy dithers in place; this walks.
     See "Temporally-Extended ε-Greedy Exploration", Dabney et al., 2021, section 4.
+
+    A start draws among the legal actions, and a repetition ends where its action is not legal. What it does depends
+    on how long it has been doing it, so a step has no probability given the observation alone.
 
     Args:
         spec: the action's spec.
@@ -36,6 +40,8 @@ class EZGreedy:
     torch.Size([2])
     """
 
+    has_probability = False
+
     def __init__(
         self,
         spec: DiscreteSpec,
@@ -52,9 +58,11 @@ class EZGreedy:
         if not mu > 1 or max_duration < 1:
             raise ValueError(f"expected mu above 1 and max_duration of at least 1, got {mu} and {max_duration}")
         self._schedule = epsilon_schedule(schedule, eps_init, eps_end, annealing_num_steps)
-        self._num_actions, self._mu, self._max_duration = spec.num_actions, mu, max_duration
+        self._mu, self._max_duration = mu, max_duration
+        self._indices = ActionIndices(spec)
         self._remaining = np.zeros(num_envs, dtype=np.int64)
-        self._held = np.zeros(num_envs, dtype=np.int64)
+        branches = (len(self._indices.sizes),) if self._indices.is_joint else ()
+        self._held = torch.zeros(num_envs, *branches, dtype=torch.int64)
         self._rng = np.random.default_rng(seed)
         self.frames = 0
 
@@ -63,27 +71,51 @@ class EZGreedy:
         """The probability of starting a repetition, now."""
         return self._schedule(self.frames)
 
-    def step(self, frames: int = 1) -> None:
-        """Count environment steps."""
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What is logged under ``exploration/``."""
+        return {"epsilon": self.epsilon}
+
+    def step(self, frames: int = 1, done: Tensor | None = None) -> None:
+        """Count environment steps; a repetition goes on into the next episode, as in the paper's algorithm."""
         self.frames += frames
 
-    def explore(self, action: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Greedy indices ``[E]``, or the action that an environment is repeating.
+    def explore(self, action: Tensor, mask: Tensor | None = None, value: Tensor | None = None) -> Tensor:
+        """Greedy indices, or the action that an environment is repeating.
 
         Args:
-            action: greedy indices ``[E]``.
-            mask: legal actions ``[E, A]``, bool; a repetition ends where its action is illegal.
+            action: greedy indices ``[E]``, or ``[E, D]`` with one per branch.
+            mask: legal actions ``[E, A]``, bool.
+            value: not read.
+
+        Raises:
+            RuntimeError: an environment has no legal action; it is named.
         """
-        envs = len(self._held)
-        starts = (self._remaining == 0) & (self._rng.random(envs) < self.epsilon)
-        drawn, duration = self._rng.integers(self._num_actions, size=envs), self._rng.zipf(self._mu, envs)
-        self._held = np.where(starts, drawn, self._held)
-        self._remaining = np.where(starts, np.minimum(duration, self._max_duration), self._remaining)
         if mask is not None:
-            self._remaining[~mask.cpu().numpy()[np.arange(envs), self._held]] = 0
+            self._indices.check(mask)
+        if not exploring():
+            return action
+        if mask is not None:
+            mask = mask.cpu()
+            self._remaining[~self._indices.are_legal(self._held, mask).numpy()] = 0
+        starts = (self._remaining == 0) & (self._rng.random(len(self._held)) < self.epsilon)
+        drawn, duration = self._draw(mask), self._rng.zipf(self._mu, len(self._held))
+        self._held = torch.where(self._per_action(starts), drawn, self._held)
+        self._remaining = np.where(starts, np.minimum(duration, self._max_duration), self._remaining)
         repeats = self._remaining > 0
         self._remaining -= repeats
-        return torch.where(torch.from_numpy(repeats), torch.from_numpy(self._held), action.cpu()).to(action.device)
+        return torch.where(self._per_action(repeats), self._held, action.cpu()).to(action.device)
+
+    def probability(self, action: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        """There is none.
+
+        Raises:
+            RuntimeError: always.
+        """
+        raise RuntimeError(
+            "expected exploration that knows the probability of each step, got εz-greedy, whose steps depend on those "
+            "before; use exploration=epsilon_greedy or exploration=boltzmann"
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Frames, running repetitions and the generator's state."""
@@ -97,5 +129,15 @@ class EZGreedy:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from ``state``."""
         self.frames = state["frames"]
-        self._remaining, self._held = np.array(state["remaining"]), np.array(state["held"])
+        self._remaining, self._held = np.array(state["remaining"]), torch.tensor(state["held"])
         self._rng.bit_generator.state = state["generator"]
+
+    def _draw(self, mask: Tensor | None) -> Tensor:
+        """Uniformly random legal actions, like the held ones."""
+        if mask is None and not self._indices.is_joint:
+            return torch.from_numpy(self._rng.integers(self._indices.width, size=len(self._held)))
+        score = self._rng.random((len(self._held), self._indices.width))
+        return self._indices.best(torch.from_numpy(score), mask)
+
+    def _per_action(self, flag: np.ndarray) -> Tensor:
+        return self._indices.per_action(torch.from_numpy(flag))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from qframe.data.action_space import ActionSpace
 from qframe.envs import Episodes
-from qframe.modules import EGreedyModule
+from qframe.modules import Exploration
 from qframe.modules.networks.adapters import Network
 from qframe.modules.networks.noise import noisy_layers
 
@@ -54,6 +54,11 @@ class Collector:
         exploration: turns greedy actions into behaviour.
         action_space: turns indices into what the environments take.
         device: where the network is.
+        stores_probability: whether each action's probability under the behaviour policy is stored with it, as
+            ``action_probability``.
+
+    Raises:
+        ValueError: exploration that does not know the probability that is to be stored.
     """
 
     def __init__(
@@ -61,10 +66,17 @@ class Collector:
         envs: Episodes,
         network: Network,
         *,
-        exploration: EGreedyModule,
+        exploration: Exploration,
         action_space: ActionSpace,
         device: torch.device,
+        stores_probability: bool = False,
     ) -> None:
+        if stores_probability and not exploration.has_probability:
+            raise ValueError(
+                f"expected exploration that knows the probability of each action, got {type(exploration).__name__}; "
+                "use exploration=epsilon_greedy or exploration=boltzmann"
+            )
+        self._stores_probability = stores_probability
         self.envs, self.exploration = envs, exploration
         self._network, self._action_space, self._device = network, action_space, device
         self._noisy = noisy_layers(network)
@@ -74,14 +86,23 @@ class Collector:
         self._mask: Tensor | None = None
 
     @torch.no_grad()
-    def act(self, observation: NDArray[Any], mask: Tensor | None = None) -> Tensor:
-        """The behaviour policy's legal actions ``[E]`` on the CPU, for observations ``[E, …]`` and masks ``[E, A]``."""
+    def act(self, observation: NDArray[Any], mask: Tensor | None = None) -> dict[str, Tensor]:
+        """The behaviour policy's legal ``action`` ``[E]``, and what is stored with it, on the CPU.
+
+        Args:
+            observation: ``[E, …]``.
+            mask: legal actions ``[E, A]``, on the CPU.
+        """
         for layer in self._noisy:
             layer.reset_noise()
-        inputs = torch.from_numpy(observation).to(self._device)
-        value = self._network.head.value(self._network.predict(inputs))  # [E, A]
-        legal = None if mask is None else mask.to(self._device)
-        return self.exploration.explore(self._network.branches.index(value, legal).cpu(), mask)
+        network = self._network
+        out = network.head.value(network.predict(torch.from_numpy(observation).to(self._device)))  # [E, A]
+        greedy = network.branches.index(out, None if mask is None else mask.to(self._device)).cpu()
+        value = network.branches.join(out)  # [E, A], those of all branches side by side
+        action = self.exploration.explore(greedy, mask, value)
+        if not self._stores_probability:
+            return {"action": action}
+        return {"action": action, "action_probability": self.exploration.probability(action, value, mask).unsqueeze(-1)}
 
     def collect(self) -> TensorDict:
         """One step of every environment, as the transitions ``[k]`` of those that really stepped."""
@@ -89,15 +110,15 @@ class Collector:
             self._observation, mask = self.envs.reset()
             self._mask = None if mask is None else torch.from_numpy(mask)
         observation, mask = self._observation, self._mask
-        action = self.act(observation, mask)
-        step = self.envs.step(np.asarray(self._action_space.to_env(action)))
+        behaviour = self.act(observation, mask)
+        step = self.envs.step(np.asarray(self._action_space.to_env(behaviour["action"])))
         self._observation = step.observation
         done = step.terminated | step.truncated
         self.statistics.add(step.reward, done, step.valid)
         transitions = TensorDict(
             {
                 "observation": torch.from_numpy(observation),
-                "action": action,
+                **behaviour,
                 "env": self._env_index,
                 "next": TensorDict(
                     {
@@ -118,7 +139,7 @@ class Collector:
             self._mask = torch.from_numpy(step.mask)
         if step.valid is not None:
             transitions = transitions[torch.from_numpy(step.valid)]
-        self.exploration.step(len(transitions))
+        self.exploration.step(len(transitions), torch.from_numpy(done))
         return transitions
 
     def state_dict(self) -> dict[str, Any]:
@@ -132,6 +153,7 @@ class Collector:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from ``state`` with new episodes in place of those that were running."""
         self.exploration.load_state_dict(state["exploration"])
+        self.exploration.step(0, torch.ones(self.envs.num_envs, dtype=torch.bool))
         for layer, noise in zip(self._noisy, state["noise"], strict=True):
             layer.stream.generator.set_state(noise.cpu())
         self.envs.start_at([episode + 1 for episode in state["episode"]])

@@ -154,9 +154,9 @@ class Runner:
             "time/frames_per_second": frames_per_second,
             "time/updates": self.learner.updates,
             "replay/size": len(self.replay),
-            "exploration/epsilon": self.collector.exploration.epsilon,
             "train/learning_rate": self.learner.optimizer.lr,
         } | self.learner.take_metrics()
+        values |= {f"exploration/{name}": value for name, value in self.collector.exploration.metrics.items()}
         if returns:
             values |= {"train/episode_return": float(np.mean(returns)), "train/episode_length": float(np.mean(lengths))}
         self.logger.log(self.frames, values)

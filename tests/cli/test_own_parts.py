@@ -70,3 +70,47 @@ def test_a_part_of_ones_own_trains(module, code, group, yaml, choices, tmp_path,
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["status"], summary["updates"]) == ("finished", 200)
     assert main(["eval", "run", "--episodes", "2", "--trust", module]) == 0
+
+
+PROBABILITY = '''
+from qframe.objectives import TD0
+
+
+class Corrected(TD0):
+    """Asks for the behaviour policy's probabilities."""
+
+    requires = frozenset({"behaviour_probability"})
+
+    def __call__(self, batch, values):
+        assert ((batch.action_probability > 0) & (batch.action_probability <= 1)).all()
+        return super().__call__(batch, values)
+'''
+
+
+@pytest.mark.parametrize("exploration", ["epsilon_greedy", "ladder", "boltzmann", "greedy"])
+def test_an_estimator_that_reads_action_probabilities_finds_them(exploration, tmp_path, monkeypatch, capsys):
+    words = with_probabilities(tmp_path, monkeypatch, exploration)
+    sizes = ["total_frames=300", "runner.learning_starts=100", "evaluation.final_episodes=2", "hydra.run.dir=run"]
+    assert main(["train", *words, *sizes]) == 0, capsys.readouterr().err
+
+
+def test_retrace_trains_on_the_probabilities_that_the_collector_stores(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    sizes = ["total_frames=300", "runner.learning_starts=100", "evaluation.final_episodes=2", "hydra.run.dir=run"]
+    assert main(["train", "estimator=retrace", "replay=slices", *sizes]) == 0, capsys.readouterr().err
+    assert main(["check", "estimator=retrace", "replay=slices", "exploration=ez_greedy"]) == 2
+    assert "probability of its actions for Retrace, got EZGreedy" in capsys.readouterr().err
+
+
+def test_an_estimator_that_reads_action_probabilities_is_refused_where_there_are_none(tmp_path, monkeypatch, capsys):
+    assert main(["check", *with_probabilities(tmp_path, monkeypatch, "ez_greedy")]) == 2
+    message = "exploration: expected exploration that knows the probability of its actions for Corrected, got EZGreedy"
+    assert message in capsys.readouterr().err
+
+
+def with_probabilities(folder, monkeypatch, exploration):
+    monkeypatch.chdir(folder)
+    (folder / "my_corrected.py").write_text(PROBABILITY)
+    (folder / "my_conf" / "estimator").mkdir(parents=True)
+    (folder / "my_conf" / "estimator" / "mine.yaml").write_text("# my own\n_target_: my_corrected.Corrected\n")
+    return ["--config-dir", "my_conf", "--trust", "my_corrected", "estimator=mine", f"exploration={exploration}"]

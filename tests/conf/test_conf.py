@@ -17,7 +17,7 @@ NEEDS = {
     "estimator/td_lambda": ["replay=slices"],
     "estimator/pengs_q_lambda": ["replay=slices"],
     "estimator/watkins": ["replay=slices"],
-    "estimator/retrace": "expected exploration that knows the probability of its actions for Retrace",
+    "estimator/retrace": ["replay=slices"],
     "target/none": ["loss.delay_value=false"],
     "network/conv_q_net": "images of shape (C, H, W), got (4,)",
 }

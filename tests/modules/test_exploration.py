@@ -185,7 +185,9 @@ def test_meta_device_and_empty_batches(spec):
     td = TensorDict({"action": spec.zero((2,)), "mask": mask}, [2])
     assert module(td.to("meta"))["action"].is_meta
     assert module(td[:0])["action"].shape == (0, *spec.shape)
-    index = torch.zeros(2, dtype=torch.int64)
+    branches = {"mult-one-hot": [2], "multi-categorical": [2], "binary": [4]}.get(spec.action_space, [])
+    index = torch.zeros(2, *branches, dtype=torch.int64)
+    mask = torch.ones(2, 8 if spec.action_space == "binary" else 4, dtype=torch.bool)
     assert module.explore(index.to("meta"), mask.to("meta")).is_meta
     assert module.explore(index.to("meta")).is_meta
-    assert module.explore(index[:0], mask[:0]).shape == (0,)
+    assert module.explore(index[:0], mask[:0]).shape == (0, *branches)

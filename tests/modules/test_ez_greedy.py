@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qframe.data import Categorical
+from qframe.data import Categorical, MultiCategorical
 from qframe.modules import EZGreedy
 
 
@@ -45,6 +45,26 @@ def test_a_repetition_ends_where_its_action_is_illegal():
     mask = torch.tensor([True, False, False, False, False]).expand(200, 5)
     for _ in range(10):
         assert explore.explore(torch.zeros(200, dtype=torch.int64), mask).tolist() == [0] * 200
+
+
+def test_a_start_is_drawn_among_the_legal_actions_alone():
+    explore = explorer(num_envs=6000)
+    mask = torch.tensor([True, False, True, False, True]).expand(6000, 5)
+    action = explore.explore(torch.zeros(6000, dtype=torch.int64), mask)
+    assert (action.bincount(minlength=5) / 6000).tolist() == pytest.approx([1 / 3, 0, 1 / 3, 0, 1 / 3], abs=0.03)
+
+
+def test_a_joint_action_is_repeated_as_a_whole_while_all_its_branches_are_legal():
+    explore = EZGreedy(MultiCategorical([50, 50]), 1.0, 1.0, 10, num_envs=500, mu=1.01, max_duration=9, seed=3)
+    greedy, every = torch.zeros(500, 2, dtype=torch.int64), torch.ones(500, 100, dtype=torch.bool)
+    first = explore.explore(greedy, every)
+    going_on = torch.from_numpy(explore._remaining > 0)
+    assert going_on.float().mean() > 0.9
+    second = explore.explore(greedy, every)
+    assert torch.equal(first[going_on], second[going_on])
+    every[torch.arange(500), 50 + second[:, 1]] = False  # the second branch's action is no longer legal
+    third = explore.explore(greedy, every)
+    assert not bool((third[:, 1] == second[:, 1]).any())
 
 
 def test_a_saved_state_goes_on_bit_for_bit():
