@@ -169,6 +169,53 @@ class Legal(gym.Env):
         return observation, -float(regret), False, self.step_number == 5, info
 
 
+class Mixed(gym.Env):
+    """A nested observation; the action that pays is the one that one entry of it shows. Buffers are reused.
+
+    Args:
+        shown: the entry: ``image`` (a bright half), ``place``, ``bits``, ``pair`` or ``vector``.
+    """
+
+    def __init__(self, shown="image", length=4):
+        self.observation_space = spaces.Dict(
+            {
+                "image": spaces.Box(0, 255, (6, 6, 1), np.uint8),
+                "place": spaces.Discrete(2, start=-1),
+                "rest": spaces.Tuple(
+                    [
+                        spaces.MultiBinary(2),
+                        spaces.MultiDiscrete([3, 2], start=[0, 4]),
+                        spaces.Dict({"vector": spaces.Box(-500.0, 500.0, (2, 1), np.float64)}),
+                    ]
+                ),
+            }
+        )
+        self.action_space = spaces.Discrete(2)
+        self.shown, self.length = shown, length
+        self.image = np.zeros((6, 6, 1), np.uint8)
+
+    def _observation(self):
+        names = ("image", "place", "bits", "pair", "vector")
+        bit = {name: int(self.np_random.integers(2)) for name in names}
+        self.answer = bit[self.shown]
+        self.image[:] = 0
+        self.image[:, 3:] = 200 * bit["image"]
+        vector = np.array([[400.0 + bit["vector"]], [self.step_number]])
+        pair = np.array([self.step_number % 3, 4 + bit["pair"]])
+        bits = np.array([bit["bits"], self.step_number % 2], np.int8)
+        return {"image": self.image, "place": bit["place"] - 1, "rest": (bits, pair, {"vector": vector})}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.step_number = 0
+        return self._observation(), {}
+
+    def step(self, action):
+        reward = float(action == self.answer)
+        self.step_number += 1
+        return self._observation(), reward, self.step_number == self.length, False, {}
+
+
 def register():
     """Make the probes known to Gymnasium, once."""
     for name, entry in {
@@ -176,6 +223,7 @@ def register():
         "Endless": (Endless, {"terminates": False}),
         "TwoStep": (Probe, {"length": 2, "start_reward": 0.0}),
         "Legal": (Legal, {}),
+        "Mixed": (Mixed, {}),
         "Bandit": (Bandit, {}),
         "Counter": (Counter, {}),
         "Switches": (Switches, {}),

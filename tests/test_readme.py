@@ -9,6 +9,7 @@ import pytest
 from qframe.cli.main import main
 from qframe.config.combinations import REFUSALS
 from qframe.data.gymnasium_actions import REFUSED
+from qframe.modules.networks.encoders import REFUSED_OBSERVATIONS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -56,6 +57,8 @@ def test_the_test_command_is_what_continuous_integration_runs():
 
 def test_every_refusal_is_a_row():
     rows = [*(refusal.what for refusal in REFUSALS), *(f"a {name} action space" for name in REFUSED)]
+    for name, remedy in REFUSED_OBSERVATIONS.items():
+        assert f"| a {name} observation, alone or in a Dict or Tuple | {remedy} |" in README
     for row in rows:
         assert f"| {row} |" in README, row
 

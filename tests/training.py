@@ -3,14 +3,22 @@
 from pathlib import Path
 
 import torch
+from gymnasium.spaces import Box
 
 from qframe.data import ReplayBuffer, make_action_space
 from qframe.envs import GymnasiumEnvs
-from qframe.modules import EGreedyModule, MLPTrunk, QNet, ScalarHead
+from qframe.modules import EGreedyModule, EncodedTrunk, MLPTrunk, QNet, ScalarHead, make_encoder
 from qframe.objectives import DQNLoss, SoftUpdate
 from qframe.runner import Checkpoints, Collector, Evaluation, Learner, Logger, Optimizer, RunFolder, Runner
 
 CPU = torch.device("cpu")
+
+
+def make_trunk(space):
+    if isinstance(space, Box):
+        return MLPTrunk(space.shape, num_cells=[32])
+    encoder = make_encoder(space)
+    return EncodedTrunk(encoder, MLPTrunk((encoder.num_features,), num_cells=[32]))
 
 
 def make_runner(
@@ -33,13 +41,15 @@ def make_runner(
     env_options=None,
     encoding="auto",
     joint="branching",
+    normalize_observation=False,
     **runner_options,
 ):
     torch.manual_seed(seed)
     envs = GymnasiumEnvs(env, num_envs=num_envs, vectorization=vectorization, **(env_options or {}))
     space = make_action_space(envs.action_space, encoding=encoding, joint=joint)
-    trunk = MLPTrunk(envs.observation_space.shape, num_cells=[32])
-    loss = DQNLoss(network(trunk, head, spec=space.spec), delay_value=True, joint=joint, gamma=gamma)
+    trunk = make_trunk(envs.observation_space)
+    value_network = network(trunk, head, spec=space.spec, normalize_observation=normalize_observation)
+    loss = DQNLoss(value_network, delay_value=True, joint=joint, gamma=gamma)
     loss.make_value_estimator(estimator)
     buffer = replay(2000, 32, gamma=gamma, num_envs=num_envs, **(replay_options or {}))
     exploration = EGreedyModule(space.spec, 1.0, 0.2, total_frames // 2)

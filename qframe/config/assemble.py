@@ -14,6 +14,7 @@ from qframe.config.errors import ConfigError, Fault
 from qframe.config.targets import instantiate
 from qframe.data import ActionSpace, make_action_space
 from qframe.envs import GymnasiumEnvs, derive_seed
+from qframe.modules import EncodedTrunk, Trunk, make_encoder
 from qframe.objectives import DQNLoss
 from qframe.runner.runner import check_numbers
 
@@ -123,13 +124,9 @@ class Assembly:
                 self.part("head", 1, 2)
             return None
         config = self.config
-        shape = self._observation_shape(envs)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(config["seed"], "network"))
-            is_float = np.issubdtype(envs.observation_space.dtype, np.floating)
-            dtype = torch.float32 if is_float else torch.int64
-            node = config["network"].get("trunk", {})
-            trunk = self.part("network.trunk", shape, node=node, observation_dtype=dtype)
+            trunk = self._trunk(envs)
             rest = {key: value for key, value in config["network"].items() if key != "trunk"}
             network = self.part("network", trunk, self._make_head, node=rest, spec=action_space.spec)
         if network is None:
@@ -161,14 +158,20 @@ class Assembly:
     def _make_head(self, features: int, num_actions: int) -> Any:
         return instantiate(self.config["head"], features, num_actions, where="head")
 
-    def _observation_shape(self, envs: GymnasiumEnvs) -> tuple[int, ...] | None:
-        space = envs.observation_space
+    def _trunk(self, envs: GymnasiumEnvs) -> Trunk | None:
+        """The configured trunk over Box observations; over their encodings where they are something else."""
+        space, node = envs.observation_space, self.config["network"].get("trunk", {})
         if isinstance(space, spaces.Box):
-            return space.shape
-        self.faults.append(
-            Fault("env", f"expected {envs.id} to have Box observations, got {space}; wrap it so that it gives an array")
-        )
-        return None
+            dtype = torch.float32 if np.issubdtype(space.dtype, np.floating) else torch.int64
+            return self.part("network.trunk", space.shape, node=node, observation_dtype=dtype)
+        try:
+            encoder = make_encoder(space)
+        except ValueError as error:
+            self.faults.append(Fault("env", str(error)))
+            return None
+        shape = (encoder.num_features,)
+        trunk = self.part("network.trunk", shape, node=node, observation_dtype=torch.float32)
+        return None if trunk is None else EncodedTrunk(encoder, trunk)
 
 
 def _some_envs() -> GymnasiumEnvs:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from gymnasium import Space
+
 from qframe.config.errors import Fault
 from qframe.data import ActionSpace
 from qframe.data.replay import ReplayBuffer
@@ -108,14 +110,22 @@ def _starts_before_n_steps(parts: Parts, config: Mapping[str, Any]) -> str | Non
 
 def _larger_than_memory(parts: Parts, config: Mapping[str, Any]) -> str | None:
     space, memory = parts.envs.observation_space, _memory()
-    if memory is None or space.shape is None or space.dtype is None:
-        return None
-    size = 4 if space.dtype.kind == "f" else space.dtype.itemsize  # floats are stored as 32-bit ones
-    needed = parts.replay.capacity * 2 * math.prod(space.shape) * size
-    if needed <= memory:
+    needed = parts.replay.capacity * 2 * _bytes(space)
+    if memory is None or needed <= memory:
         return None
     gigabytes = f"{needed / 1e9:,.0f} GB of observations, this machine has {memory / 1e9:,.0f} GB of memory"
     return f"expected a capacity that fits the memory, got {parts.replay.capacity:,}: {gigabytes}"
+
+
+def _bytes(space: Space[Any]) -> int:
+    """What one observation takes in the replay."""
+    entries = getattr(space, "spaces", None)
+    if entries is not None:
+        return sum(map(_bytes, entries.values() if isinstance(entries, Mapping) else entries))
+    if space.shape is None or space.dtype is None:
+        return 0
+    size = 4 if space.dtype.kind == "f" else space.dtype.itemsize  # floats are stored as 32-bit ones
+    return math.prod(space.shape) * size
 
 
 def _memory() -> int | None:

@@ -7,11 +7,14 @@ ended an episode is kept.
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
+
+Observation: TypeAlias = "NDArray[Any] | dict[str, Observation]"
+"""Of E environments: an array ``[E, …]``, or one by key where the space is a Dict, or by "0", "1", … for a Tuple."""
 
 SeedOf = Callable[[int, int], int]
 """(environment's index, episode's number) → seed."""
@@ -26,19 +29,19 @@ class FaultyEnvironment(ValueError):
 class Start(NamedTuple):
     """What E environments begin with."""
 
-    observation: NDArray[Any]  # [E, …]
+    observation: Observation  # [E, …]
     mask: NDArray[np.bool_] | None = None  # [E, A], legal actions, the branches' side by side; None: all, always
 
 
 class Step(NamedTuple):
     """One step of E environments."""
 
-    next_observation: NDArray[Any]  # [E, …], after the step; an episode's last observation where it ended
+    next_observation: Observation  # [E, …], after the step; an episode's last observation where it ended
     reward: NDArray[np.float32]  # [E]
     terminated: NDArray[np.bool_]  # [E]
     truncated: NDArray[np.bool_]  # [E]
     valid: NDArray[np.bool_] | None  # [E], False where the environment only reset itself; None: all stepped
-    observation: NDArray[Any]  # [E, …], to act on next: the new episode's first where one ended
+    observation: Observation  # [E, …], to act on next: the new episode's first where one ended
     next_mask: NDArray[np.bool_] | None = None  # [E, A], legal actions after the step; None: all, always
     mask: NDArray[np.bool_] | None = None  # [E, A], legal actions to choose from next
 
@@ -131,10 +134,21 @@ LATE_MASK = (
 )
 
 
-def own_copy(observation: NDArray[Any]) -> NDArray[Any]:
-    """An array of our own: environments may reuse theirs. Floats become 32-bit."""
-    is_float = np.issubdtype(observation.dtype, np.floating)
-    return np.array(observation, dtype=np.float32 if is_float else observation.dtype)
+def own_copy(observation: Any) -> Observation:
+    """Arrays of our own: environments may reuse theirs. Floats become 32-bit, unsigned integers but bytes signed.
+
+    >>> own_copy((np.zeros(2), {"on": np.ones(2, np.uint16)}))["1"]["on"].dtype
+    dtype('int32')
+    """
+    if isinstance(observation, np.ndarray):
+        dtype = observation.dtype
+        return np.array(observation, dtype=np.float32 if dtype.kind == "f" else _SIGNED.get(dtype.name, dtype))
+    entries = enumerate(observation) if isinstance(observation, tuple) else observation.items()
+    return {str(key): own_copy(entry) for key, entry in entries}
+
+
+_SIGNED = {"uint16": np.int32, "uint32": np.int64, "uint64": np.int64}
+"""Torch can store the unsigned ones, but hardly do anything with them."""
 
 
 def derive_seed(seed: int, *path: str | int) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from qframe.envs.episodes import LATE_MASK, FaultyEnvironment, Start, Step, own_copy
+from qframe.envs.episodes import LATE_MASK, FaultyEnvironment, Observation, Start, Step, own_copy
 from qframe.envs.masks import MASK, native_masks
 
 
@@ -99,11 +99,20 @@ class SelfResettingEpisodes:
         self._envs.close()
 
 
-def _with_final(observation: NDArray[Any], info: dict[str, Any], done: NDArray[np.bool_]) -> NDArray[Any]:
+def _with_final(observation: Observation, info: Mapping[str, Any], done: NDArray[np.bool_]) -> Observation:
     """The observations after the step: those of the infos where an episode ended."""
     if not done.any():
         return observation
-    final = observation.copy()
+    final = own_copy(observation)
     for index in np.flatnonzero(done):
-        final[index] = info["final_obs"][index]
+        _put(final, int(index), info["final_obs"][index])
     return final
+
+
+def _put(observation: Observation, index: int, row: Any) -> None:
+    """Write one environment's observation, nested as its space is, into those of all."""
+    if isinstance(observation, np.ndarray):
+        observation[index] = row
+        return
+    for key, entries in observation.items():
+        _put(entries, index, row[int(key)] if isinstance(row, tuple) else row[key])

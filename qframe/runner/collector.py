@@ -6,13 +6,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from tensordict import TensorDict
-from torch import Tensor
+from torch import Tensor, nn
 
 from qframe.data.action_space import ActionSpace
-from qframe.envs import Episodes
+from qframe.envs import Episodes, Observation
 from qframe.modules import Exploration
 from qframe.modules.networks.adapters import Network
 from qframe.modules.networks.noise import noisy_layers
+from qframe.modules.networks.normalization import NormalizedTrunk
+
+
+def as_tensors(observation: Observation) -> Tensor | TensorDict:
+    """Observations ``[E, …]`` as a tensor, or a tensordict ``[E]`` of entries by key."""
+    if isinstance(observation, np.ndarray):
+        return torch.from_numpy(observation)
+    return TensorDict({key: as_tensors(entry) for key, entry in observation.items()}).auto_batch_size_(1)
 
 
 class EpisodeStatistics:
@@ -82,11 +90,13 @@ class Collector:
         self._noisy = noisy_layers(network)
         self._env_index = torch.arange(envs.num_envs)
         self.statistics = EpisodeStatistics(envs.num_envs)
-        self._observation: NDArray[Any] | None = None
+        parts = network.modules() if isinstance(network, nn.Module) else ()
+        self._normalized = [part for part in parts if isinstance(part, NormalizedTrunk)]
+        self._observation: Observation | None = None
         self._mask: Tensor | None = None
 
     @torch.no_grad()
-    def act(self, observation: NDArray[Any], mask: Tensor | None = None) -> dict[str, Tensor]:
+    def act(self, observation: Tensor | TensorDict, mask: Tensor | None = None) -> dict[str, Tensor]:
         """The behaviour policy's legal ``action`` ``[E]``, and what is stored with it, on the CPU.
 
         Args:
@@ -95,8 +105,10 @@ class Collector:
         """
         for layer in self._noisy:
             layer.reset_noise()
-        network = self._network
-        out = network.head.value(network.predict(torch.from_numpy(observation).to(self._device)))  # [E, A]
+        network, inputs = self._network, observation.to(self._device)
+        for part in self._normalized:
+            part.update_statistics(inputs)
+        out = network.head.value(network.predict(inputs))  # [E, A]
         greedy = network.branches.index(out, None if mask is None else mask.to(self._device)).cpu()
         value = network.branches.join(out)  # [E, A], those of all branches side by side
         action = self.exploration.explore(greedy, mask, value)
@@ -109,7 +121,7 @@ class Collector:
         if self._observation is None:
             self._observation, mask = self.envs.reset()
             self._mask = None if mask is None else torch.from_numpy(self._action_space.legal(mask))
-        observation, mask = self._observation, self._mask
+        observation, mask = as_tensors(self._observation), self._mask
         behaviour = self.act(observation, mask)
         step = self.envs.step(np.asarray(self._action_space.to_env(behaviour["action"])))
         self._observation = step.observation
@@ -117,12 +129,12 @@ class Collector:
         self.statistics.add(step.reward, done, step.valid)
         transitions = TensorDict(
             {
-                "observation": torch.from_numpy(observation),
+                "observation": observation,
                 **behaviour,
                 "env": self._env_index,
                 "next": TensorDict(
                     {
-                        "observation": torch.from_numpy(step.next_observation),
+                        "observation": as_tensors(step.next_observation),
                         "reward": torch.from_numpy(step.reward).unsqueeze(-1),
                         "terminated": torch.from_numpy(step.terminated).unsqueeze(-1),
                         "truncated": torch.from_numpy(step.truncated).unsqueeze(-1),

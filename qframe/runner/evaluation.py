@@ -9,6 +9,7 @@ import torch
 from qframe.data.action_space import ActionSpace
 from qframe.envs import GymnasiumEnvs, Start, derive_seed
 from qframe.modules.networks.adapters import TrainedNetwork
+from qframe.runner.collector import as_tensors
 
 
 class EvaluationResult(NamedTuple):
@@ -101,6 +102,6 @@ class Evaluation:
 
     def _greedy(self, network: TrainedNetwork, start: Start) -> torch.Tensor:
         device = next(iter(network.head.parameters())).device
-        value = network.head.value(network.predict(torch.from_numpy(start.observation).to(device)))
+        value = network.head.value(network.predict(as_tensors(start.observation).to(device)))
         mask = None if start.mask is None else torch.from_numpy(self._action_space.legal(start.mask)).to(device)
         return network.branches.index(value, mask).cpu()

@@ -19,6 +19,7 @@ from qframe.modules.actors import ValueOperator
 from qframe.modules.branches import make_branches
 from qframe.modules.heads import Head, Prediction
 from qframe.modules.networks.noisy import make_noisy
+from qframe.modules.networks.normalization import NormalizedTrunk
 from qframe.modules.networks.trunks import Trunk
 from qframe.modules.operators import ActorValueOperator
 from qframe.modules.q_value import QValueModule
@@ -55,6 +56,7 @@ class QNet(_ReadsObservation, TensorDictModuleBase):
         spec: the action spec.
         noisy: whether linear layers of the trunk and the head are noisy (``NoisyLinear``).
         noisy_std: σ₀ of noisy layers.
+        normalize_observation: whether observations are normalised by the mean and variance of those collected.
 
     >>> import torch
     >>> from qframe.data import Categorical
@@ -72,9 +74,10 @@ class QNet(_ReadsObservation, TensorDictModuleBase):
         spec: DiscreteSpec,
         noisy: bool = False,
         noisy_std: float = 0.5,
+        normalize_observation: bool = False,
     ) -> None:
         super().__init__()
-        self.trunk = trunk
+        self.trunk = NormalizedTrunk(trunk) if normalize_observation else trunk
         self.head = make_head(trunk.num_features, spec.num_actions)
         if noisy:
             make_noisy(trunk, self.head, std_init=noisy_std)
@@ -112,6 +115,7 @@ class SharedTrunk(_ReadsObservation, ActorValueOperator):
         dueling: whether the value stream is part of Q.
         noisy: whether linear layers of the trunk and both streams are noisy (``NoisyLinear``).
         noisy_std: σ₀ of noisy layers.
+        normalize_observation: whether observations are normalised by the mean and variance of those collected.
 
     Raises:
         ValueError: ``dueling=False``: no loss would reach the value stream.
@@ -126,12 +130,14 @@ class SharedTrunk(_ReadsObservation, ActorValueOperator):
         dueling: bool = True,
         noisy: bool = False,
         noisy_std: float = 0.5,
+        normalize_observation: bool = False,
     ) -> None:
         if not dueling:
             raise ValueError(
                 "expected dueling=true for a shared trunk under loss=dqn, got false: the value stream would get no "
                 "gradient; set network.dueling=true or choose network=q_net"
             )
+        trunk = NormalizedTrunk(trunk) if normalize_observation else trunk
         head, state_head = make_head(trunk.num_features, spec.num_actions), make_head(trunk.num_features, 1)
         if noisy:
             make_noisy(trunk, head, state_head, std_init=noisy_std)

@@ -3,19 +3,25 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+Shapes = dict[tuple[str, ...], tuple[int, ...]]
+"""The shapes of an observation's entries by path; the path of an observation that is a single tensor is empty."""
 
 
 class Trunk(nn.Module, ABC):
     """A module ``[*B, *observation_shape]`` → ``[*B, num_features]``. Its first argument is the observation's shape."""
 
     num_features: int
+    shapes: Shapes = {}  # noqa: RUF012
+    """What of the observation can be normalised."""
 
     @abstractmethod
-    def forward(self, observation: Tensor) -> Tensor:
-        """Features of a batch of observations."""
+    def forward(self, observation: Any) -> Tensor:
+        """Features of a batch of observations: a tensor, or a tensordict of entries."""
 
 
 class MLPTrunk(nn.Sequential, Trunk):  # pyright: ignore
@@ -56,6 +62,7 @@ class MLPTrunk(nn.Sequential, Trunk):  # pyright: ignore
             layers += [nn.Linear(size_in, size_out), *norm, activation()]
         super().__init__(*layers)
         self.num_features: int = num_cells[-1]
+        self.shapes: Shapes = {(): tuple(observation_shape)}
 
 
 class _ToDefaultDtype(nn.Module):
