@@ -9,7 +9,17 @@ from qframe.data import ReplayBuffer, make_action_space
 from qframe.envs import GymnasiumEnvs
 from qframe.modules import EGreedyModule, EncodedTrunk, MLPTrunk, QNet, ScalarHead, make_encoder
 from qframe.objectives import DQNLoss, SoftUpdate
-from qframe.runner import Checkpoints, Collector, Evaluation, Learner, Logger, Optimizer, RunFolder, Runner
+from qframe.runner import (
+    Checkpoints,
+    Collector,
+    Evaluation,
+    Learner,
+    Logger,
+    Optimizer,
+    RewardTransform,
+    RunFolder,
+    Runner,
+)
 
 CPU = torch.device("cpu")
 
@@ -42,6 +52,7 @@ def make_runner(
     encoding="auto",
     joint="branching",
     normalize_observation=False,
+    reward=None,
     **runner_options,
 ):
     torch.manual_seed(seed)
@@ -53,10 +64,13 @@ def make_runner(
     loss.make_value_estimator(estimator)
     buffer = replay(2000, 32, gamma=gamma, num_envs=num_envs, **(replay_options or {}))
     exploration = EGreedyModule(space.spec, 1.0, 0.2, total_frames // 2)
+    no_choice = {"clip": None, "scale": 1.0, "normalize": False}
+    transform = RewardTransform(**no_choice | (reward or {}), gamma=gamma, num_envs=num_envs)
     options = {"learning_starts": 100, "every": 4, "updates": 2} | runner_options
     return Runner(
         collector=Collector(
-            envs.make(seed), loss.value_network, exploration=exploration, action_space=space, device=CPU
+            envs.make(seed), loss.value_network, exploration=exploration, action_space=space, reward=transform,
+            device=CPU,
         ),
         learner=Learner(
             loss,

@@ -27,7 +27,10 @@ PROVIDED: dict[str, frozenset[str]] = {
     "target": frozenset({"loss"}),
     "replay": frozenset({"gamma", "num_envs", "seed"}),
     "exploration": frozenset({"spec", "num_envs", "seed"}),
-    "collector": frozenset({"envs", "network", "exploration", "action_space", "device", "stores_probability"}),
+    "reward": frozenset({"gamma", "num_envs"}),
+    "collector": frozenset(
+        {"envs", "network", "exploration", "action_space", "reward", "device", "stores_probability"}
+    ),
     "optimizer": frozenset({"parameters"}),
     "optimizer.algorithm": frozenset({"params", "lr"}),
     "runner": frozenset(
@@ -96,6 +99,7 @@ class Assembly:
                 num_envs=any_envs.num_envs,
                 seed=derive_seed(seed, "exploration"),
             ),
+            reward=self.part("reward", gamma=config["gamma"], num_envs=any_envs.num_envs),
             optimizer=self.part("optimizer", any_loss and list(any_loss.value_network.parameters())),
             evaluation=self.part("evaluation", any_envs, any_space, seed=seed),
             checkpoints=self.part("checkpoint"),

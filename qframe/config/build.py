@@ -98,6 +98,7 @@ def build(
         where="collector",
         exploration=built.exploration,
         action_space=built.action_space,
+        reward=built.reward,
         device=device,
         stores_probability="behaviour_probability" in built.loss.estimator.requires,
     )

@@ -24,6 +24,7 @@ class Parts(NamedTuple):
     target_update: Any
     replay: ReplayBuffer
     exploration: Any
+    reward: Any
     optimizer: Any
     evaluation: Any
     checkpoints: Any

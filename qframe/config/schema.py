@@ -64,6 +64,7 @@ class Schema:
     target: Mapping[str, Any]
     replay: Mapping[str, Any]
     exploration: Mapping[str, Any]
+    reward: Mapping[str, Any]
     collector: Mapping[str, Any]
     optimizer: Mapping[str, Any]
     runner: Mapping[str, Any]

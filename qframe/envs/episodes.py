@@ -7,6 +7,8 @@ ended an episode is kept.
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from traceback import walk_tb
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -95,12 +97,12 @@ class SeededEpisodes:
 
     def step(self, action: NDArray[Any]) -> Step:
         """Step every environment, and start a new episode where one ended."""
-        result, reward, terminated, truncated, info = self._envs.step(action)
+        result, reward, terminated, truncated, info = stepped(self._envs, action)
         next_observation, next_mask = own_copy(result), self._mask(info)
+        check_finite(next_observation, terminated)
         done = terminated | truncated
         self.episode += done
         start = self._restart(done, next_mask) if done.any() else Start(next_observation, next_mask)
-        reward = reward.astype(np.float32)
         return Step(next_observation, reward, terminated, truncated, None, start.observation, next_mask, start.mask)
 
     def _restart(self, done: NDArray[np.bool_], mask: NDArray[np.bool_] | None) -> Start:
@@ -110,7 +112,9 @@ class SeededEpisodes:
         first = self._mask(info)
         if first is not None and mask is not None:
             first = np.where(done[:, None], first, mask)
-        return Start(own_copy(result), first)
+        observation = own_copy(result)
+        check_finite(observation)
+        return Start(observation, first)
 
     def _mask(self, info: Mapping[str, Any]) -> NDArray[np.bool_] | None:
         """The masks ``[E, A]``, which the environments' wrappers have checked."""
@@ -128,6 +132,53 @@ class SeededEpisodes:
         self._envs.close()
 
 
+def stepped(envs: VectorEnv[Any, Any, Any], action: NDArray[Any]) -> tuple[Any, ...]:
+    """What ``envs.step`` returns, the rewards checked and as 32-bit floats.
+
+    Raises:
+        FaultyEnvironment: rewards or observations that do not fit side by side, or a reward that is not finite.
+    """
+    try:
+        result, reward, terminated, truncated, info = envs.step(action)
+    except (TypeError, ValueError) as error:
+        if not _is_of_vectorization(error):
+            raise
+        raise FaultyEnvironment(f"{NO_NUMBER}, got what does not fit: {error}; mend the environment") from error
+    if reward.shape != (envs.num_envs,):
+        raise FaultyEnvironment(f"{NO_NUMBER}, got rewards of shape {list(reward.shape[1:])}; use float(reward)")
+    reward = reward.astype(np.float32)
+    if not np.isfinite(reward).all():
+        index = int(np.flatnonzero(~np.isfinite(reward))[0])
+        raise FaultyEnvironment(f"environment {index}: expected a finite reward, got {reward[index]}; {REMEDY}")
+    return result, reward, terminated, truncated, info
+
+
+def check_finite(observation: Observation, terminated: NDArray[np.bool_] | None = None, name: str = "") -> None:
+    """Every number of an observation is finite, but where an episode terminated: nothing is learnt of that one.
+
+    Raises:
+        FaultyEnvironment: one is not.
+    """
+    if isinstance(observation, dict):
+        for key, entry in observation.items():
+            check_finite(entry, terminated, f"{name}[{key!r}]")
+    elif observation.dtype == np.float32 and not np.isfinite(observation).all():
+        rows = observation.reshape(len(observation), -1)
+        faulty = ~np.isfinite(rows).all(-1) & (True if terminated is None else ~terminated)
+        for index in np.flatnonzero(faulty)[:1]:
+            found = rows[index][~np.isfinite(rows[index])][0]
+            raise FaultyEnvironment(f"environment {index}: expected a finite observation{name}, got {found}; {REMEDY}")
+
+
+def _is_of_vectorization(error: Exception) -> bool:
+    """Whether it comes from putting results side by side, and not from an environment."""
+    codes = [frame.f_code for frame, _ in walk_tb(error.__traceback__)]
+    code = next(code for code in reversed(codes) if "numpy" not in Path(code.co_filename).parts)
+    return Path(code.co_filename).parent.match("gymnasium/vector*") and code.co_name != "_raise_if_errors"
+
+
+NO_NUMBER = "expected a number as reward and an observation of the environment's space"
+REMEDY = "mend the environment, or wrap it in one that does not give it"
 LATE_MASK = (
     "expected an environment to give its action masks from its first reset on, got the first one later; "
     "put info['action_mask'] into what reset returns as well"

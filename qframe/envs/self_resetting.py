@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from qframe.envs.episodes import LATE_MASK, FaultyEnvironment, Observation, Start, Step, own_copy
+from qframe.envs.episodes import LATE_MASK, FaultyEnvironment, Observation, Start, Step, check_finite, own_copy, stepped
 from qframe.envs.masks import MASK, native_masks
 
 
@@ -52,13 +52,15 @@ class SelfResettingEpisodes:
         """Start an episode in every environment."""
         self._resets_next[:] = False
         result, info = self._envs.reset(seed=self._seed_of(int(self.episode.sum())))
-        return Start(own_copy(result), self._mask(info, np.zeros(self.num_envs, dtype=np.bool_)))
+        observation = own_copy(result)
+        check_finite(observation)
+        return Start(observation, self._mask(info, np.zeros(self.num_envs, dtype=np.bool_)))
 
     def step(self, action: NDArray[Any]) -> Step:
         """Step every environment; those whose episode ended a step ago only reset."""
-        result, reward, terminated, truncated, info = self._envs.step(action)
-        observation = own_copy(result)
-        reward, terminated, truncated = reward.astype(np.float32), terminated.astype(bool), truncated.astype(bool)
+        result, reward, terminated, truncated, info = stepped(self._envs, action)
+        observation, terminated, truncated = own_copy(result), terminated.astype(bool), truncated.astype(bool)
+        check_finite(observation, terminated)
         done = terminated | truncated
         self.episode += done
         if self._same_step:

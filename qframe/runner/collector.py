@@ -14,6 +14,7 @@ from qframe.modules import Exploration
 from qframe.modules.networks.adapters import Network
 from qframe.modules.networks.noise import noisy_layers
 from qframe.modules.networks.normalization import NormalizedTrunk
+from qframe.runner.reward import RewardTransform
 
 
 def as_tensors(observation: Observation) -> Tensor | TensorDict:
@@ -61,6 +62,7 @@ class Collector:
         network: gives action values; its noisy layers draw new noise at every step.
         exploration: turns greedy actions into behaviour.
         action_space: turns indices into what the environments take.
+        reward: what becomes of rewards before they are stored; None: nothing.
         device: where the network is.
         stores_probability: whether each action's probability under the behaviour policy is stored with it, as
             ``action_probability``.
@@ -76,6 +78,7 @@ class Collector:
         *,
         exploration: Exploration,
         action_space: ActionSpace,
+        reward: RewardTransform | None = None,
         device: torch.device,
         stores_probability: bool = False,
     ) -> None:
@@ -90,6 +93,7 @@ class Collector:
         self._noisy = noisy_layers(network)
         self._env_index = torch.arange(envs.num_envs)
         self.statistics = EpisodeStatistics(envs.num_envs)
+        self._reward = None if reward is None or reward.is_identity else reward
         parts = network.modules() if isinstance(network, nn.Module) else ()
         self._normalized = [part for part in parts if isinstance(part, NormalizedTrunk)]
         self._observation: Observation | None = None
@@ -127,6 +131,7 @@ class Collector:
         self._observation = step.observation
         done = step.terminated | step.truncated
         self.statistics.add(step.reward, done, step.valid)
+        reward = step.reward if self._reward is None else self._reward(step.reward, done, step.valid)
         transitions = TensorDict(
             {
                 "observation": observation,
@@ -135,7 +140,7 @@ class Collector:
                 "next": TensorDict(
                     {
                         "observation": as_tensors(step.next_observation),
-                        "reward": torch.from_numpy(step.reward).unsqueeze(-1),
+                        "reward": torch.from_numpy(reward).unsqueeze(-1),
                         "terminated": torch.from_numpy(step.terminated).unsqueeze(-1),
                         "truncated": torch.from_numpy(step.truncated).unsqueeze(-1),
                         "done": torch.from_numpy(done).unsqueeze(-1),
@@ -155,12 +160,13 @@ class Collector:
         return transitions
 
     def state_dict(self) -> dict[str, Any]:
-        """Exploration, the number of each environment's running episode, and where noisy layers draw from."""
-        return {
+        """Exploration, each environment's episode number, where noise is drawn from, and what rewards are scaled by."""
+        state = {
             "exploration": self.exploration.state_dict(),
             "episode": self.envs.episode.tolist(),
             "noise": [layer.stream.generator.get_state() for layer in self._noisy],
         }
+        return state if self._reward is None else state | {"reward": self._reward.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from ``state`` with new episodes in place of those that were running."""
@@ -168,5 +174,7 @@ class Collector:
         self.exploration.step(0, torch.ones(self.envs.num_envs, dtype=torch.bool))
         for layer, noise in zip(self._noisy, state["noise"], strict=True):
             layer.stream.generator.set_state(noise.cpu())
+        if self._reward is not None:
+            self._reward.load_state_dict(state["reward"])
         self.envs.start_at([episode + 1 for episode in state["episode"]])
         self._observation = None

@@ -1,0 +1,93 @@
+"""What becomes of rewards before they are stored; logged and evaluated returns stay those of the environment."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+EPSILON = 1e-8
+LIMIT = 10.0
+_PRIOR = 1e-4
+"""The weight, in steps, of a variance of 1 that nothing was seen of yet."""
+
+
+class RewardTransform:
+    """``clip(scale · r / σ, low, high)``, each part a choice.
+
+    σ is the running standard deviation of the discounted returns ``R ← γ · R + r`` of the environments, begun anew with
+    every episode; rewards divided by it are limited to ±10, as the first ones are divided by the spread of few.
+    See "Human-level control through deep reinforcement learning", Mnih et al., 2015, Methods, for clipping, and
+    "Implementation Matters in Deep Policy Gradients", Engstrom et al., 2020, section 3, for σ.
+
+    Args:
+        clip: low and high; None leaves rewards as they are.
+        scale: a factor above 0.
+        normalize: whether rewards are divided by σ.
+        gamma: γ of the returns.
+        num_envs: E.
+
+    Raises:
+        ValueError: bounds that are not two increasing numbers, or a factor that is not above 0.
+
+    >>> reward, done = np.array([-5.0, 0.5], np.float32), np.array([False, False])
+    >>> RewardTransform(clip=[-1, 1], scale=0.5, normalize=False, gamma=0.99, num_envs=2)(reward, done)
+    array([-1.  ,  0.25], dtype=float32)
+    """
+
+    def __init__(
+        self, *, clip: Sequence[float] | None, scale: float, normalize: bool, gamma: float, num_envs: int
+    ) -> None:
+        if clip is not None and not (len(clip) == 2 and -math.inf < clip[0] < clip[1] < math.inf):
+            raise ValueError(f"expected clip to be two increasing numbers, such as [-1, 1], or null, got {clip}")
+        if not 0 < scale < math.inf:
+            raise ValueError(f"expected scale above 0, got {scale}")
+        self._low, self._high = (-math.inf, math.inf) if clip is None else clip
+        self._scale, self._normalizes, self._gamma = scale, normalize, gamma
+        self._returns = np.zeros(num_envs)  # discounted, of the running episodes
+        self._count, self._mean, self._variance = _PRIOR, 0.0, 1.0
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether rewards stay as they are."""
+        return math.isinf(self._high) and self._scale == 1 and not self._normalizes
+
+    def __call__(
+        self, reward: NDArray[np.float32], done: NDArray[np.bool_], valid: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float32]:
+        """The rewards to store, of one step of E environments.
+
+        Args:
+            reward: ``[E]``.
+            done: ``[E]``, where an episode ended.
+            valid: ``[E]``, False where an environment only reset itself; None: nowhere.
+        """
+        scaled = reward.astype(np.float64)
+        if self._normalizes:
+            self._count_returns(scaled, done, valid)
+            scaled = np.clip(scaled / math.sqrt(self._variance + EPSILON), -LIMIT, LIMIT)
+        scaled *= self._scale
+        return np.clip(scaled, self._low, self._high).astype(np.float32)
+
+    def _count_returns(
+        self, reward: NDArray[np.float64], done: NDArray[np.bool_], valid: NDArray[np.bool_] | None
+    ) -> None:
+        """Merge the returns ``[E]`` after this step into the statistics (Chan et al., 1979)."""
+        self._returns = self._gamma * self._returns + reward
+        seen = self._returns if valid is None else self._returns[valid]
+        if len(seen):
+            total = self._count + len(seen)
+            share, delta = len(seen) / total, float(seen.mean()) - self._mean
+            self._variance = (1 - share) * self._variance + share * float(seen.var()) + share * (1 - share) * delta**2
+            self._mean, self._count = self._mean + share * delta, total
+        self._returns[done] = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The statistics; a run that goes on begins new episodes, and so new returns."""
+        return {"count": self._count, "mean": self._mean, "variance": self._variance}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
+        self._count, self._mean, self._variance = state["count"], state["mean"], state["variance"]
+        self._returns[:] = 0.0
