@@ -1,5 +1,7 @@
 """Distributions of continuous actions, and the layer that makes their parameters."""
 
+import math
+
 import torch
 from torch import Tensor, distributions, nn
 from torch.nn.functional import softplus
@@ -54,7 +56,7 @@ class TanhNormal(distributions.TransformedDistribution):
 class NormalParamExtractor(nn.Module):
     """Splits features ``[*B, 2·D]`` into the location ``[*B, D]`` and the positive scale ``[*B, D]`` of a normal.
 
-    The scale is ``max(softplus(x + log(e − 1)), scale_min)``: 1 at x = 0.
+    The scale is ``max(softplus(x + log(e^.99 − 1)) + .01, scale_min)``: 1 at x = 0, and above .01.
 
     Args:
         scale_min: smallest scale.
@@ -75,7 +77,8 @@ class NormalParamExtractor(nn.Module):
         if features.shape[-1] % 2:
             raise ValueError(f"expected an even number of features (location and scale), got {features.shape[-1]}")
         loc, scale = features.chunk(2, -1)
-        return (loc, softplus(scale + _SCALE_ONE).clamp(min=self.scale_min), *others)
+        return (loc, (softplus(scale + _SCALE_ONE) + _SCALE_FLOOR).clamp(min=self.scale_min), *others)
 
 
-_SCALE_ONE = 0.541324854612918  # log(e − 1)
+_SCALE_FLOOR = 0.01
+_SCALE_ONE = math.log(math.expm1(1 - _SCALE_FLOOR))  # what makes the scale 1 at 0

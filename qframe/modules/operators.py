@@ -121,6 +121,10 @@ class ActorCriticOperator(_CommonTrunk):
     (['hidden', 'action', 'state_action_value'], ['observation', 'action'])
     """
 
+    def get_critic_operator(self) -> "ActorCriticOperator":
+        """The value of the policy's own action from an observation; ``get_value_operator`` reads the action given."""
+        return self
+
 
 class ActorCriticWrapper(SafeSequential):
     """An actor and a value with nothing in common.

@@ -10,12 +10,13 @@ from qframe.objectives.dqn import DQNLoss
 class DistributionalDQNLoss(DQNLoss):
     """C51's loss for a network that carries a ``support``: ``DQNLoss`` with the signature of the reference.
 
-    See "A Distributional Perspective on Reinforcement Learning", Bellemare et al., 2017, algorithm 1.
+    With a target network it is double, as in the reference: the online network selects the next action. See "A
+    Distributional Perspective on Reinforcement Learning", Bellemare et al., 2017, algorithm 1.
 
     Args:
         value_network: a ``DistributionalQValueActor``, or a network with a categorical head.
         gamma: γ.
-        delay_value: whether to keep a target network.
+        delay_value: whether to keep a target network, and with it Double DQN.
         priority_key: where to write the td_error; None is ``td_error``.
         reduction: ``mean``, ``sum`` or ``none``; None is ``mean``.
 
@@ -32,7 +33,9 @@ class DistributionalDQNLoss(DQNLoss):
         priority_key: str | None = None,
         reduction: Literal["mean", "sum", "none"] | None = None,
     ) -> None:
-        super().__init__(value_network, delay_value=delay_value, gamma=gamma, reduction=reduction or "mean")
+        super().__init__(
+            value_network, delay_value=delay_value, double_dqn=delay_value, gamma=gamma, reduction=reduction or "mean"
+        )
         if not hasattr(self.head, "support"):
             raise ValueError("expected a network with a support, got one without; use DQNLoss")
         if priority_key is not None:

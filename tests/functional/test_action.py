@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qframe.functional import dueling, greedy, lowest, mask_values, soft, take
+from qframe.functional import OneChoice, dueling, greedy, lowest, mask_values, soft, take
 
 INF = torch.inf
 NAN = torch.nan
@@ -65,3 +65,34 @@ def test_dueling_values_average_to_the_state_value():
     q = dueling(torch.tensor([[4.0]]), torch.tensor([[[1.0], [2.0], [6.0]]]))
     assert q.flatten().tolist() == [2.0, 3.0, 7.0]
     assert q.mean().item() == 4.0
+
+
+def test_one_choice_is_the_greedy_index_under_the_mask():
+    value, mask = torch.tensor([[1.0, 3.0, 2.0]]), torch.tensor([[True, False, True]])
+    assert OneChoice().index(value, mask).tolist() == [2]
+    assert OneChoice().index(value, None).tolist() == [1]
+
+
+def test_actions_are_the_last_dimension_however_many_batch_dimensions_there_are():
+    value = torch.tensor([[[0.0, 1.0, 2.0], [5.0, 4.0, 3.0]]])  # [1, 2, 3]
+    assert greedy(value).tolist() == [[2, 0]]
+    assert greedy(value, torch.tensor([False, True, True])).tolist() == [[2, 1]]
+
+
+def test_the_soft_policy_is_finite_for_large_values_and_small_temperatures():
+    policy = soft(torch.tensor([3e38, 1e38, -3e38]), 1e-3)
+    assert policy.prob.tolist() == [1.0, 0.0, 0.0]
+    assert policy.log_prob.isfinite().all()
+
+
+def test_the_soft_policy_of_a_row_with_no_legal_action_is_zero():
+    policy = soft(torch.tensor([1.0, 2.0]), 1.0, torch.tensor([False, False]))
+    assert policy.prob.tolist() == policy.log_prob.tolist() == [0.0, 0.0]
+
+
+def test_dueling_values_leave_padding_out_of_the_mean():
+    state, advantage = torch.tensor([[10.0], [20.0]]), torch.tensor([[[1.0], [3.0], [99.0]], [[2.0], [4.0], [9.0]]])
+    real = torch.tensor([[True, True, False], [True, True, True]])
+    q = dueling(state, advantage, real).squeeze(-1)
+    assert q[0, :2].tolist() == [9.0, 11.0]
+    assert q[1].tolist() == [17.0, 19.0, 24.0]

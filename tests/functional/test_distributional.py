@@ -79,3 +79,8 @@ def test_without_a_threshold_the_quantile_loss_is_the_pinball():
 
 def test_huber_is_quadratic_up_to_its_threshold():
     assert huber(torch.tensor([1.0, 3.0]), 2.0).tolist() == [0.5, 4.0]
+
+
+def test_the_projection_of_nan_is_nan_and_no_error():
+    probs = categorical_projection(Law(torch.tensor([torch.nan]), torch.tensor([1.0])), -1.0, 1.0, 3)
+    assert probs.isnan().any()

@@ -9,6 +9,7 @@ from qframe.functional import (
     apply,
     lambda_horizons,
     lambda_return,
+    mix,
     n_step_return,
     selected_value,
     soft_value,
@@ -92,3 +93,40 @@ def test_the_soft_value_lies_above_the_maximum_by_at_most_the_entropy():
     assert soft_value(torch.tensor([1.0, 2.0]), 1.0).item() == pytest.approx(2.3132617)
     masked = soft_value(torch.tensor([1.0, 2.0, -torch.inf]), 1.0, torch.tensor([True, True, False]))
     assert masked.item() == pytest.approx(2.3132617)
+
+
+@pytest.mark.parametrize("beyond", [torch.nan, torch.inf])
+def test_a_cut_trace_keeps_out_whatever_the_next_episode_holds(beyond):
+    reward, value = torch.tensor([1.0, beyond]), torch.tensor([4.0, beyond])
+    returns = lambda_return(reward, torch.full((2,), 0.5), value, torch.tensor([0.0, 0.9]))
+    assert returns[0].item() == 3.0
+
+
+def test_the_last_trace_is_not_read():
+    one = torch.ones(2)
+    for last in (0.5, torch.nan):
+        assert lambda_return(one, one, torch.tensor([3.0, torch.inf]), torch.tensor([0.0, last]))[1].item() == torch.inf
+        assert lambda_return(one, one, 3 * one, torch.tensor([0.0, last])).tolist() == [4.0, 4.0]
+
+
+def test_horizons_with_more_batch_dimensions_are_those_of_each_row():
+    generator = torch.Generator().manual_seed(2)
+    rows = torch.rand(3, 2, 3, 4, generator=generator)  # reward, discount, trace, each [2, 3, T]
+    together = lambda_horizons(*rows)
+    for i in range(2):
+        for j in range(3):
+            alone = lambda_horizons(*rows[:, i, j])
+            for whole, part in zip(together, alone, strict=True):
+                assert torch.equal(whole[i, j], part)
+
+
+def test_a_law_of_weight_zero_is_left_out_of_a_mixture_whatever_it_holds():
+    law = Law(torch.tensor([[1.0, 3.0], [torch.nan, torch.inf]]), torch.tensor([[0.5, 0.5], [torch.nan, torch.nan]]))
+    mixed = mix(torch.tensor([1.0, 0.0]), law)
+    assert mixed.mean.item() == 2.0
+    assert mixed.mass.tolist() == [0.5, 0.5, 0.0, 0.0]
+
+
+def test_the_double_selection_gives_one_value_per_batch_entry():
+    value = torch.arange(12.0).view(2, 2, 3)
+    assert selected_value(value, -value).tolist() == [[0.0, 3.0], [6.0, 9.0]]

@@ -110,6 +110,8 @@ def test_actor_critic_operator_values_state_and_action():
     assert critic.in_keys == ["observation", "action"]
     assert torch.equal(critic(td.select("observation", "action"))["state_action_value"], td["state_action_value"])
     assert operator.get_value_head().in_keys == ["hidden", "action"]
+    of_the_policy = operator.get_critic_operator()(td.select("observation"))
+    assert torch.equal(of_the_policy["state_action_value"], td["state_action_value"])
     assert operator.get_policy_operator().out_keys == [*operator.get_policy_head().in_keys, "action"]
 
 
@@ -183,7 +185,8 @@ def test_tanh_normal_density_adds_up_to_one():
 def test_normal_parameters():
     loc, scale = NormalParamExtractor()(torch.tensor([1.0, 2.0, 0.0, -100.0]))
     assert loc.tolist() == [1.0, 2.0]
-    assert scale.tolist() == pytest.approx([1.0, 1e-4])
+    assert scale.tolist() == pytest.approx([1.0, 0.01])
+    assert NormalParamExtractor(scale_min=0.5)(torch.tensor([0.0, -100.0]))[1].item() == 0.5
     assert NormalParamExtractor()(torch.zeros(2), torch.ones(1))[2].item() == 1
     with pytest.raises(ValueError, match="even number of features"):
         NormalParamExtractor()(torch.zeros(3))

@@ -98,6 +98,18 @@ def test_a_distributional_actor_equals_our_categorical_head():
     assert theirs[0].item() == pytest.approx(ours.item()) == pytest.approx(theirs[1].item())
 
 
+def test_the_distributional_loss_is_double_where_it_has_a_target_network():
+    actor, data, values = distributional(), batch(), []
+    for loss in (DistributionalDQNLoss(actor, delay_value=True), *(
+        DQNLoss(actor, delay_value=True, double_dqn=double) for double in (True, False)
+    )):  # fmt: skip
+        generator = torch.Generator().manual_seed(5)
+        for parameter in loss.target_value_network.parameters():
+            parameter.data.copy_(3 * torch.randn(parameter.shape, generator=generator))
+        values.append(loss(data)["loss"].item())
+    assert values[0] == values[1] != values[2]
+
+
 def test_the_distributional_loss_writes_its_priority_where_it_is_told():
     data = batch()
     DistributionalDQNLoss(distributional(), delay_value=True, priority_key="delta")(data)

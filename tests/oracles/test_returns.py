@@ -17,6 +17,7 @@ def trajectories(seed):
     rng = np.random.default_rng(seed)
     reward, value = rng.normal(0, 3, (2, CASES, T))
     discount = np.where(rng.random((CASES, T)) < 0.2, 0.0, rng.uniform(0.3, 1, (CASES, T)))
+    discount[rng.random((CASES, T)) < 0.1] = 1.0
     trace = np.where(rng.random((CASES, T)) < 0.2, 0.0, rng.random((CASES, T)))
     trace[rng.random((CASES, T)) < 0.1] = 1.0
     beyond = (discount == 0) & (rng.random((CASES, T)) < 0.5)
