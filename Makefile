@@ -1,11 +1,12 @@
 # qframe: every target below is one command. `make` alone lists them.
 PYTHON ?= python3
 VENV := .venv
+CONFORMANCE := .venv-conformance
 BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint types clean
+.PHONY: help setup train test lint types conformance clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -25,8 +26,11 @@ lint: $(VENV)/.dev ## ruff
 types: $(VENV)/.dev ## pyright
 	$(BIN)/pyright
 
+conformance: $(CONFORMANCE)/.ready ## compare with the reference library (torchrl), in an environment of its own
+	RL_WARNINGS=False PYTHONPATH=. $(CONFORMANCE)/bin/python scripts/conformance
+
 clean: ## remove .venv, caches and builds; runs in outputs/ stay
-	rm -rf $(VENV) dist build .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(CONFORMANCE) dist build .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -39,3 +43,10 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	@touch $(VENV)/.core $@
+
+# torchrl asks for an older tensordict than qframe needs, but works with it: its other dependencies are named here.
+$(CONFORMANCE)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(CONFORMANCE)
+	$(CONFORMANCE)/bin/python -m pip install --quiet -c constraints.txt -e . 'hoptorch>=0.1.4'
+	$(CONFORMANCE)/bin/python -m pip install --quiet --no-deps torchrl==0.14.1
+	@touch $@
