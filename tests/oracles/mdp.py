@@ -5,6 +5,8 @@ from itertools import product
 
 import numpy as np
 
+from tests.oracles import actions
+
 
 @dataclass
 class MDP:
@@ -22,11 +24,20 @@ class MDP:
 
     def optimal(self):
         """Q* ``[S, A]`` by value iteration; meaningless where an action is illegal."""
+        return self.fixed_point(lambda q: np.where(self.legal, q, -np.inf).max(1))
+
+    def fixed_point(self, state_value, bonus=lambda q: 0.0):
+        """``q = r + bonus(q) + γ · state_value(q)(s′)``, iterated from 0."""
         q = np.zeros(self.legal.shape)
         for _ in range(1000):
-            v = np.where(self.legal, q, -np.inf).max(1)
-            q = (self.reward + self.gamma * np.where(self.terminated, 0.0, v[self.following])).mean(-1)
+            v = state_value(q)
+            q = (self.reward + self.gamma * np.where(self.terminated, 0.0, v[self.following])).mean(-1) + bonus(q)
         return q
+
+    def boltzmann(self, q, temperature):
+        """Probabilities and their logarithms ``[S, A]``, 0 where illegal."""
+        rows = [actions.boltzmann(q[s], temperature, self.legal[s]) for s in range(len(q))]
+        return tuple(np.array(column) for column in zip(*rows, strict=True))
 
     def transitions(self):
         """Every legal (state, action, outcome)."""

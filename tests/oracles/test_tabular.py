@@ -90,10 +90,10 @@ def learned(head, batch, *, double=False, network=QNet, estimator="TD0", updates
         return table.head.value(table.predict(torch.eye(STATES))).numpy()
 
 
-def error(values):
-    """The largest distance from Q* over legal actions."""
+def error(values, goal=None):
+    """The largest distance from Q*, or from another goal, over legal actions."""
     mdp, optimal = problem()
-    return np.abs(values - optimal)[mdp.legal].max()
+    return np.abs(values - (optimal if goal is None else goal))[mdp.legal].max()
 
 
 @functools.cache
@@ -109,6 +109,16 @@ def optimal_slices():
     best = np.where(mdp.legal, optimal, -np.inf).argmax(1)
     paths = mdp.slices(3, lambda s: [best[s]])
     return as_batch([step for path in paths for step in path], (len(paths), 3))
+
+
+@functools.cache
+def any_slices():
+    """All paths of two steps with any legal actions, by their probability under uniform behaviour from every step."""
+    mdp, _ = problem()
+    paths = mdp.slices(2, lambda s: np.flatnonzero(mdp.legal[s]))
+    batch = as_batch([step for path in paths for step in path], (len(paths), 2))
+    batch["priority_weight"] = batch["action_probability"][:, 1:].expand(len(paths), 2)
+    return batch
 
 
 def test_the_mdp_has_illegal_actions_terminations_and_a_choice():
@@ -131,6 +141,43 @@ def test_one_step_targets_reach_the_optimal_values(head, double, network):
 def test_returns_along_optimal_paths_reach_the_optimal_values(head, estimator, hyperparams):
     values = learned(ALONG_TIME[head], optimal_slices(), estimator=estimator, updates=400, **hyperparams)
     assert error(values) < TOLERANCE
+
+
+@pytest.mark.parametrize("estimator", ["WatkinsQLambda", "Retrace"])
+@pytest.mark.parametrize("head", HEADS)
+def test_returns_along_any_paths_reach_the_optimal_values_where_traces_are_cut(head, estimator):
+    values = learned(ALONG_TIME[head], any_slices(), estimator=estimator, updates=400, lambda_=0.9)
+    assert error(values) < TOLERANCE
+
+
+def test_returns_along_any_paths_do_not_without_cuts():
+    values = learned(ScalarHead, any_slices(), estimator="TDLambda", updates=400, lambda_=0.9)
+    assert error(values) > 0.1
+
+
+def test_soft_retrace_reaches_the_values_of_its_boltzmann_policy():
+    mdp, _ = problem()
+    goal = mdp.fixed_point(lambda q: (mdp.boltzmann(q, 0.3)[0] * q).sum(1))
+    values = learned(ScalarHead, any_slices(), estimator="Retrace", updates=400, lambda_=0.9, temperature=0.3)
+    assert error(values, goal) < 1e-3
+
+
+@pytest.mark.parametrize("alpha", [None, 0.7])
+@pytest.mark.parametrize("head", HEADS)
+def test_soft_targets_and_munchausen_reach_their_fixed_points(head, alpha):
+    mdp, _ = problem()
+
+    def value(q):
+        prob, log_prob = mdp.boltzmann(q, 0.3)
+        return (prob * (q - 0.3 * log_prob)).sum(1)
+
+    def bonus(q):
+        return 0.0 if alpha is None else alpha * np.clip(0.3 * mdp.boltzmann(q, 0.3)[1], -0.5, 0.0)
+
+    options = {} if alpha is None else {"alpha": alpha, "clip_value_min": -0.5}
+    estimator = "SoftTD0" if alpha is None else "Munchausen"
+    values = learned(HEADS[head], transitions(), estimator=estimator, temperature=0.3, **options)
+    assert error(values, mdp.fixed_point(value, bonus)) < TOLERANCE
 
 
 def test_without_the_mask_the_values_are_wrong():
