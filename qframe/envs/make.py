@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from qframe.envs.episodes import Episodes, SeededEpisodes, SeedOf, derive_seed
-from qframe.envs.masks import FAULT, MASK, ActionMasks, mask_method
+from qframe.envs.masks import FAULT, MASK, ActionMasks, branch_sizes, mask_method
 from qframe.envs.self_resetting import SelfResettingEpisodes
 
 Vectorization = Literal["sync", "async", "native"]
@@ -82,7 +82,8 @@ class GymnasiumEnvs:
         one = self._make_registered()
         try:
             given = MASK in one.reset(seed=0)[1]
-            self.has_masks = given or self._mask_key is not None or mask_method(one) is not None
+            gives = given or self._mask_key is not None or mask_method(one) is not None
+            self.has_masks = gives and bool(branch_sizes(one.action_space))  # other actions are refused later
             env = self._wrapped(one)
             self.observation_space, self.action_space = env.observation_space, env.action_space
             fault = env.reset(seed=0)[1].get(FAULT) if self.has_masks else _hidden_mask(env)

@@ -208,6 +208,20 @@ def test_a_mask_in_the_observation_is_not_taken_for_something_to_look_at():
         gym.registry.pop("qframe-test/Shown-v0")
 
 
+def test_a_mask_of_actions_that_are_not_trained_is_left_to_their_refusal():
+    class Continuous(gym.Env):
+        observation_space, action_space = spaces.Discrete(2), spaces.Box(0, 1)
+
+        def reset(self, *, seed=None, options=None):
+            return 0, {"action_mask": np.ones(3)}
+
+    gym.register("qframe-test/Continuous-v0", entry_point=Continuous)
+    try:
+        assert not GymnasiumEnvs("qframe-test/Continuous-v0", num_envs=1, vectorization="sync").has_masks
+    finally:
+        gym.registry.pop("qframe-test/Continuous-v0")
+
+
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
 @pytest.mark.parametrize("space", ["discrete", "multibinary"])
 def test_self_resetting_environments_carry_masks(mode, space):

@@ -25,6 +25,17 @@ def test_no_illegal_action_in_warm_up_exploration_acting_and_evaluation(tmp_path
     assert (summary["status"], summary["updates"]) == ("finished", 150)
 
 
+@pytest.mark.parametrize("encoding", ["auto", "enumerated"])
+@pytest.mark.parametrize("space", ["multidiscrete", "multibinary"])
+@pytest.mark.parametrize("head", HEADS)
+def test_no_illegal_joint_action_anywhere(tmp_path, head, space, encoding):
+    runner = make_runner(
+        tmp_path, LEGAL, head=HEADS[head], total_frames=240, evaluate_every=120, num_envs=2, encoding=encoding,
+        env_options={"kwargs": {"space": space}},
+    )  # fmt: skip
+    assert runner.run()["status"] == "finished"
+
+
 def regret(folder, **env_options):
     """What is lost per episode of 5 steps against always taking the best legal action."""
     runner = make_runner(folder, LEGAL, total_frames=2000, env_options=env_options, seed=1)

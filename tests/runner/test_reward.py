@@ -4,8 +4,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from qframe.cli.main import main
+from qframe.envs import FaultyEnvironment, SelfResettingEpisodes
 from qframe.runner import RewardTransform, load_checkpoint
 from tests.training import make_runner
 
@@ -172,6 +174,16 @@ def test_a_terminal_observation_that_is_no_number_does_no_harm(tmp_path):
     finally:
         gym.registry.pop("qframe-test/Faulty-v0")
     assert summary["eval_return_mean"] == 5.0
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+@pytest.mark.parametrize("fault", ["nan reward", "observation", "shape"])
+def test_self_resetting_environments_are_checked_too(mode, fault):
+    envs = SyncVectorEnv([lambda: Faulty(fault)] * 2, autoreset_mode=mode)
+    episodes = SelfResettingEpisodes(envs, lambda count: 0)
+    episodes.reset()
+    with pytest.raises(FaultyEnvironment, match="expected a"):
+        all(episodes.step(np.zeros(2, np.int64)) for _ in range(100))
 
 
 def test_an_error_of_the_environments_own_is_not_taken_for_a_faulty_reward(tmp_path):
