@@ -7,7 +7,7 @@ from typing import Any
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
-from qframe.data.keys import ACTION, ACTION_VALUE, CHOSEN_ACTION_VALUE, NestedKey, as_path
+from qframe.data.keys import NestedKey, as_path
 from qframe.data.specs import TensorSpec
 from qframe.data.specs_layout import VarNums
 from qframe.modules.distributional import DistributionalQValueModule
@@ -62,21 +62,27 @@ class QValueHook:
         out_keys: Sequence[NestedKey] | None = None,
     ) -> None:
         self.qvalue = QValueModule(
-            action_space, action_value_key, action_mask_key, _named(out_keys, action_value_key), var_nums
+            action_space, action_value_key, action_mask_key, out_keys, var_nums
         )
 
-    def __call__(self, network: nn.Module, *call: Any) -> tuple[Tensor, Tensor, Tensor] | TensorDictBase:
-        """What torch calls after the network: ``(inputs, output)``, or ``(inputs, keywords, output)``."""
-        *given, output = call
+    def __call__(
+        self, net: nn.Module | None, observation: Any, *call: Any, values: Any = None
+    ) -> tuple[Tensor, ...] | TensorDictBase:
+        """What torch calls after the network: ``(inputs, output)``, or ``(inputs, keywords, output)``.
+
+        By hand the output may be given as ``values``. The answer has as many entries as there are ``out_keys``.
+        """
+        *keywords, output = call or (values,)
         if isinstance(output, TensorDictBase):
             return self.qvalue(output)
-        mask = self._mask(network, given[0], given[1] if len(given) > 1 else {})
-        return self.qvalue.choose(output, mask)
+        mask = self._mask(net, observation, keywords[0] if keywords else {})
+        return self.qvalue.choose(output, mask)[: len(self.qvalue.out_keys)]
 
-    def _mask(self, network: nn.Module, inputs: tuple[Any, ...], keywords: Mapping[str, Any]) -> Tensor | None:
+    def _mask(self, network: nn.Module | None, inputs: tuple[Any, ...], keywords: Mapping[str, Any]) -> Tensor | None:
         key = self.qvalue.action_mask_key
         if key is None:
             return None
+        assert network is not None
         path = as_path(key)
         named = {**dict(zip(inspect.signature(network.forward).parameters, inputs, strict=False)), **keywords}
         for name in ("_".join(path), path[-1]):
@@ -91,18 +97,18 @@ class QValueHook:
 
 
 class DistributionalQValueHook(QValueHook):
-    """Turns log-probabilities ``[*B, N, A]`` into ``(action, action_value, chosen_action_value)`` as a forward hook.
+    """Turns log-probabilities ``[*B, N, A]`` into ``(action, action_value)`` as a forward hook.
 
-    The chosen value is the expected one. See ``DistributionalQValueModule`` for ``support``, and ``QValueHook`` for all
-    else.
+    A third of the ``out_keys`` adds the chosen expected value. See ``DistributionalQValueModule`` for ``support``, and
+    ``QValueHook`` for all else.
 
     >>> import torch
     >>> from torch import nn
     >>> network = nn.Sequential(nn.Linear(4, 6), nn.Unflatten(-1, (3, 2)), nn.LogSoftmax(-2))
     >>> _ = network.register_forward_hook(DistributionalQValueHook("categorical", torch.tensor([-1.0, 0.0, 1.0])))
-    >>> action, log_probs, chosen = network(torch.zeros(5, 4))
-    >>> action.shape, log_probs.shape, chosen.shape
-    (torch.Size([5]), torch.Size([5, 3, 2]), torch.Size([5, 1]))
+    >>> action, log_probs = network(torch.zeros(5, 4))
+    >>> action.shape, log_probs.shape
+    (torch.Size([5]), torch.Size([5, 3, 2]))
     """
 
     def __init__(
@@ -114,12 +120,6 @@ class DistributionalQValueHook(QValueHook):
         action_mask_key: NestedKey | None = None,
         out_keys: Sequence[NestedKey] | None = None,
     ) -> None:
-        names = _named(out_keys, action_value_key)
         self.qvalue = DistributionalQValueModule(
-            action_space, support, action_value_key, action_mask_key, names, var_nums
+            action_space, support, action_value_key, action_mask_key, out_keys, var_nums
         )
-
-
-def _named(out_keys: Sequence[NestedKey] | None, action_value_key: NestedKey | None) -> Sequence[NestedKey]:
-    value_key = ACTION_VALUE if action_value_key is None else action_value_key
-    return [ACTION, value_key, CHOSEN_ACTION_VALUE] if out_keys is None else out_keys

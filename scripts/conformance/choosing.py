@@ -89,7 +89,7 @@ def _distributional(record: Record, space: str, width: int, mask: Tensor) -> Non
     for library in (qframe.modules, reference):
         network = nn.Identity()
         network.register_forward_hook(library.DistributionalQValueHook(space, SUPPORT))
-        hooked.append(network(value)[:2])
+        hooked.append(network(value))
     for ours, theirs in zip(*hooked, strict=True):
         record.compare(f"DistributionalQValueHook, {space}", ours, theirs, CASES)
 

@@ -190,7 +190,9 @@ def test_hook_takes_component_sizes():
 
 def test_distributional_hook():
     network = nn.LogSoftmax(-2)
-    hook = DistributionalQValueHook("categorical", torch.tensor([0.0, 1.0]), action_mask_key="mask")
+    hook = DistributionalQValueHook(
+        "categorical", torch.tensor([0.0, 1.0]), action_mask_key="mask", out_keys=["action", "action_value", "chosen"]
+    )
     network.register_forward_hook(hook, with_kwargs=True)
     with pytest.raises(KeyError, match="mask"):
         network(torch.zeros(2, 3))
@@ -206,3 +208,12 @@ def test_distributional_hook():
     assert action.item() == 2
     assert (value[:, 1] == LOWEST).all()
     torch.testing.assert_close(chosen, torch.sigmoid(torch.tensor([3.0])))
+
+
+def test_a_hook_may_be_called_by_hand_with_the_values_as_a_keyword():
+    action, value, chosen = QValueHook("one_hot")(net=None, observation=None, values=torch.tensor([1.0, 9.0]))
+    assert (action.tolist(), value.tolist(), chosen.tolist()) == ([0, 1], [1.0, 9.0], [9.0])
+    log_probs = torch.tensor([[0.5, 0.1], [0.5, 0.9]]).log()
+    answer = DistributionalQValueHook("categorical", torch.tensor([0.0, 1.0]))(None, None, values=log_probs)
+    assert len(answer) == 2
+    assert answer[0].item() == 1
