@@ -3,6 +3,8 @@
 from qframe.data.action_space import ActionSpace, EnumeratedActionSpace, JointActionSpace
 from qframe.data.gymnasium_actions import make_action_space
 from qframe.data.replay import (
+    FrameReplayBuffer,
+    PrioritizedFrameReplayBuffer,
     PrioritizedReplayBuffer,
     PrioritizedSliceReplayBuffer,
     ReplayBuffer,
@@ -41,6 +43,7 @@ __all__ = [
     "DiscreteSpec",
     "DiscreteTensorSpec",
     "EnumeratedActionSpace",
+    "FrameReplayBuffer",
     "JointActionSpace",
     "MultiCategorical",
     "MultiDiscreteTensorSpec",
@@ -48,6 +51,7 @@ __all__ = [
     "MultiOneHotDiscreteTensorSpec",
     "OneHot",
     "OneHotDiscreteTensorSpec",
+    "PrioritizedFrameReplayBuffer",
     "PrioritizedReplayBuffer",
     "PrioritizedSliceReplayBuffer",
     "ReplayBuffer",

@@ -54,6 +54,10 @@ class TensorStorage:
         """A copy of the rows ``index``, int64 ``[k]`` on the storage's device."""
         return {key: leaf.index_select(0, index) for key, leaf in self._leaves.items()}
 
+    def column(self, key: NestedKey, index: Tensor) -> Tensor:
+        """What rows ``index`` of any shape hold under one key, ``[number of them, …]``."""
+        return self._leaves[key].index_select(0, index.reshape(-1))
+
     def restore(self, index: Tensor, rows: Rows) -> None:
         """Forget everything, then ``write`` rows that may be on another device."""
         self._leaves = {}
