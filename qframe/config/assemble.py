@@ -9,8 +9,9 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from qframe.config.combinations import Parts, refused
+from qframe.config.combinations import refused
 from qframe.config.errors import ConfigError, Fault
+from qframe.config.parts import Parts
 from qframe.config.targets import instantiate
 from qframe.data import ActionSpace, make_action_space
 from qframe.envs import GymnasiumEnvs, derive_seed

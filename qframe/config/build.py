@@ -8,8 +8,9 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from qframe.config.assemble import PROVIDED, Assembly, pick_device
-from qframe.config.combinations import Parts
 from qframe.config.errors import ConfigError, Fault
+from qframe.config.memory import memory_line
+from qframe.config.parts import Parts
 from qframe.config.schema import GROUPS, SETTINGS
 from qframe.config.targets import instantiate
 from qframe.envs import derive_seed
@@ -62,7 +63,8 @@ def describe(config: Mapping[str, Any]) -> dict[str, str]:
         "head": f"{type(loss.head).__name__}, {loss.head.num_outputs} per action",
         "estimator": f"{type(loss.estimator).__name__}, gamma {loss.gamma}",
         "loss": f"{type(loss).__name__}, {update}",
-        "replay": f"{type(replay).__name__}, {replay.capacity:,} transitions, batches of {replay.batch_size}",
+        "replay": f"{type(replay).__name__}, {replay.capacity:,} transitions, batches of {replay.batch_size}, "
+        f"{memory_line(built)}",
         "device": str(pick_device(config["device"])),
         "frames": f"{config['total_frames']:,}",
     }
@@ -89,7 +91,7 @@ def build(
         ConfigError: every reason why this config cannot run; then there is no folder.
     """
     plain = _plain(config)
-    built = parts(plain)
+    built, report = parts(plain), report or console_report()
     seed, device = plain["seed"], pick_device(plain["device"])
     collector = instantiate(
         plain["collector"],
@@ -123,12 +125,13 @@ def build(
         folder=folder,
         total_frames=plain["total_frames"],
         seed=seed,
-        report=report or console_report(),
+        report=report,
         hyperparameters=_flat(plain),
         started=started,
     )
     if state is not None:
         _take_over(runner, state)
+    report.say(f"the replay takes {memory_line(built)}")
     run_dir.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.create(plain), folder.config)
     folder.write_manifest({"device": str(device), "action_space": built.action_space.spec.action_space})

@@ -1,34 +1,12 @@
 """Combinations of sound parts that do not go together, and why. The README's table of refusals lists the same rows."""
 
-import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-from gymnasium import Space
+from typing import Any
 
 from qframe.config.errors import Fault
-from qframe.data import ActionSpace
-from qframe.data.replay import ReplayBuffer
-from qframe.envs import GymnasiumEnvs
-from qframe.objectives import DQNLoss
-
-
-class Parts(NamedTuple):
-    """What is built before a run exists."""
-
-    envs: GymnasiumEnvs
-    action_space: ActionSpace
-    loss: DQNLoss
-    target_update: Any
-    replay: ReplayBuffer
-    exploration: Any
-    reward: Any
-    optimizer: Any
-    evaluation: Any
-    checkpoints: Any
-    logger: Any
+from qframe.config.memory import larger_than_machine
+from qframe.config.parts import Parts
 
 
 @dataclass(frozen=True)
@@ -109,32 +87,21 @@ def _starts_before_n_steps(parts: Parts, config: Mapping[str, Any]) -> str | Non
     return f"expected at least {needed - every} frames, so that the replay holds a transition of n steps, got {starts}"
 
 
-def _larger_than_memory(parts: Parts, config: Mapping[str, Any]) -> str | None:
-    space, memory = parts.envs.observation_space, _memory()
-    needed = parts.replay.capacity * 2 * _bytes(space)
-    if memory is None or needed <= memory:
+def _stacked_otherwise(parts: Parts, config: Mapping[str, Any]) -> str | None:
+    stack = getattr(parts.replay, "stack", 1)
+    shape = parts.envs.observation_space.shape
+    if stack == 1 or (shape is not None and shape[0] == stack):
         return None
-    gigabytes = f"{needed / 1e9:,.0f} GB of observations, this machine has {memory / 1e9:,.0f} GB of memory"
-    return f"expected a capacity that fits the memory, got {parts.replay.capacity:,}: {gigabytes}"
+    return (
+        f"expected observations of {stack} frames along their first dimension, got {parts.envs.observation_space}; set "
+        "replay.stack (1: an observation is one frame), or use replay=uniform"
+    )
 
 
-def _bytes(space: Space[Any]) -> int:
-    """What one observation takes in the replay."""
-    entries = getattr(space, "spaces", None)
-    if entries is not None:
-        return sum(map(_bytes, entries.values() if isinstance(entries, Mapping) else entries))
-    if space.shape is None or space.dtype is None:
-        return 0
-    size = 4 if space.dtype.kind == "f" else space.dtype.itemsize  # floats are stored as 32-bit ones
-    return math.prod(space.shape) * size
-
-
-def _memory() -> int | None:
-    """The machine's memory in bytes; None where the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
+def _not_one_tensor(parts: Parts, config: Mapping[str, Any]) -> str | None:
+    if not hasattr(parts.replay, "stack") or getattr(parts.envs.observation_space, "spaces", None) is None:
         return None
+    return f"expected a replay that keeps grouped observations whole, got {type(parts.replay).__name__}; use uniform"
 
 
 OVER_TIME = "an estimator over time (`td1 td_lambda watkins retrace`)"
@@ -146,5 +113,7 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("learning that starts after the last frame", "runner.learning_starts", _never_learns),
     Refusal("learning that starts before a slice is full", "runner.learning_starts", _starts_before_a_slice),
     Refusal("learning that starts before n steps are full", "runner.learning_starts", _starts_before_n_steps),
-    Refusal("a replay larger than the machine's memory", "replay.capacity", _larger_than_memory),
+    Refusal("a replay larger than the machine's memory, or than its disk", "replay.capacity", larger_than_machine),
+    Refusal("a replay of frames with a `stack` that observations do not have", "replay.stack", _stacked_otherwise),
+    Refusal("a replay of frames with Dict or Tuple observations", "replay", _not_one_tensor),
 )

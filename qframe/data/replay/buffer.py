@@ -52,6 +52,9 @@ class ReplayBuffer:
             [0.9000]])
     """
 
+    observations_per_row = 2
+    """How many observations a row keeps whole: a step's own and the next."""
+
     def __init__(
         self,
         capacity: int,

@@ -38,6 +38,9 @@ class FrameReplayBuffer:
         ValueError: an argument is out of its range.
     """
 
+    observations_per_row = 1
+    """How many observations a row keeps whole: its own, of which a stack shares frames."""
+
     def __init__(
         self,
         capacity: int,
@@ -58,6 +61,7 @@ class FrameReplayBuffer:
             raise ValueError(f"expected n_step and stack of at least 1, got {n_step} and {stack}")
         self.capacity, self.batch_size = capacity, batch_size
         self.gamma, self.n_step, self.stack, self.num_envs = gamma, n_step, stack, num_envs
+        self.storage = storage
         self.device = torch.device(device)
         length = capacity // num_envs
         self._schema = RowSchema(num_envs, device)

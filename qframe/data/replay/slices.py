@@ -59,6 +59,9 @@ class SliceReplayBuffer:
         ValueError: an argument is out of its range.
     """
 
+    observations_per_row = 2
+    """How many observations a row keeps whole: a step's own and the next."""
+
     def __init__(
         self,
         capacity: int,

@@ -1,0 +1,23 @@
+"""The parts of a run, as far as they are built before it exists."""
+
+from typing import Any, NamedTuple
+
+from qframe.data import ActionSpace
+from qframe.envs import GymnasiumEnvs
+from qframe.objectives import DQNLoss
+
+
+class Parts(NamedTuple):
+    """What is built before a run exists."""
+
+    envs: GymnasiumEnvs
+    action_space: ActionSpace
+    loss: DQNLoss
+    target_update: Any
+    replay: Any
+    exploration: Any
+    reward: Any
+    optimizer: Any
+    evaluation: Any
+    checkpoints: Any
+    logger: Any
