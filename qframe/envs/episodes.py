@@ -46,6 +46,7 @@ class Step(NamedTuple):
     observation: Observation  # [E, …], to act on next: the new episode's first where one ended
     next_mask: NDArray[np.bool_] | None = None  # [E, A], legal actions after the step; None: all, always
     mask: NDArray[np.bool_] | None = None  # [E, A], legal actions to choose from next
+    life_lost: NDArray[np.bool_] | None = None  # [E], where learning is to see an end and the game goes on
 
 
 class Episodes(Protocol):
@@ -86,6 +87,10 @@ class SeededEpisodes:
         self.num_envs = envs.num_envs
         self.episode = np.zeros(envs.num_envs, dtype=np.int64)
         """The number of each environment's running episode, ``[E]``."""
+        self.step_info: Mapping[str, Any] = {}
+        """What the environments told with their last step."""
+        self.reset_info: Mapping[str, Any] = {}
+        """What they told with the last reset, where there was one."""
 
     def start_at(self, episode: Sequence[int]) -> None:
         """Let the next ``reset`` start these episodes, one per environment."""
@@ -97,8 +102,8 @@ class SeededEpisodes:
 
     def step(self, action: NDArray[Any]) -> Step:
         """Step every environment, and start a new episode where one ended."""
-        result, reward, terminated, truncated, info = stepped(self._envs, action)
-        next_observation, next_mask = own_copy(result), self._mask(info)
+        result, reward, terminated, truncated, self.step_info = stepped(self._envs, action)
+        next_observation, next_mask = own_copy(result), self._mask(self.step_info)
         check_finite(next_observation, terminated)
         done = terminated | truncated
         self.episode += done
@@ -108,8 +113,8 @@ class SeededEpisodes:
     def _restart(self, done: NDArray[np.bool_], mask: NDArray[np.bool_] | None) -> Start:
         """Start a new episode, with its own seed, where ``done``; ``mask`` stays that of the others."""
         seeds: Any = [self._seed_of(i, int(self.episode[i])) if ended else None for i, ended in enumerate(done)]
-        result, info = self._envs.reset(seed=seeds, options={"reset_mask": done})
-        first = self._mask(info)
+        result, self.reset_info = self._envs.reset(seed=seeds, options={"reset_mask": done})
+        first = self._mask(self.reset_info)
         if first is not None and mask is not None:
             first = np.where(done[:, None], first, mask)
         observation = own_copy(result)

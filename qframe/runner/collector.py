@@ -131,6 +131,9 @@ class Collector:
         self._observation = step.observation
         done = step.terminated | step.truncated
         self.statistics.add(step.reward, done, step.valid)
+        ended, terminated = done, step.terminated
+        if step.life_lost is not None:
+            ended, terminated = done | step.life_lost, step.terminated | step.life_lost
         reward = step.reward if self._reward is None else self._reward(step.reward, done, step.valid)
         transitions = TensorDict(
             {
@@ -141,9 +144,9 @@ class Collector:
                     {
                         "observation": as_tensors(step.next_observation),
                         "reward": torch.from_numpy(reward).unsqueeze(-1),
-                        "terminated": torch.from_numpy(step.terminated).unsqueeze(-1),
+                        "terminated": torch.from_numpy(terminated).unsqueeze(-1),
                         "truncated": torch.from_numpy(step.truncated).unsqueeze(-1),
-                        "done": torch.from_numpy(done).unsqueeze(-1),
+                        "done": torch.from_numpy(ended).unsqueeze(-1),
                     },
                     [len(done)],
                 ),

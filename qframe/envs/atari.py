@@ -1,0 +1,207 @@
+"""Atari 2600 games: one preprocessing, and two back ends that give the same frames."""
+
+import difflib
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
+from numpy.typing import NDArray
+
+from qframe.envs.episodes import SeededEpisodes, SeedOf, Start, Step, derive_seed
+
+Backend = Literal["ale_vector", "gymnasium"]
+MAX_NO_OPS = 30
+
+
+class AtariEnvs:
+    """A choice of Atari game with the usual preprocessing: 84 × 84 grey frames, four of them an observation.
+
+    See "Revisiting the Arcade Learning Environment", Machado et al., 2018, and "Human-level control through deep
+    reinforcement learning", Mnih et al., 2015, Methods. Rewards are the game's own: clip them with ``reward``.
+
+    Args:
+        game: such as ``pong`` or ``space_invaders``.
+        num_envs: games side by side in training.
+        backend: ``ale_vector`` (the emulator's own vector environment) or ``gymnasium`` (its wrappers, one process).
+            They give the same frames for the same actions; a seed starts other episodes in each.
+        num_threads: of ``ale_vector``.
+        frame_skip: emulated frames per step.
+        max_pool: whether a frame is the pixelwise maximum of a step's last two.
+        stack: frames in an observation.
+        size: height and width of a frame, in pixels.
+        no_ops: at most so many steps without action start an episode.
+        sticky: probability that the emulator repeats the last action (``repeat_action_probability``).
+        terminal_on_life_loss: whether a lost life ends what is learnt from; the game goes on. Never in evaluation.
+        full_action_space: all 18 actions in place of those that the game reads.
+        max_episode_frames: emulated frames after which an episode is truncated.
+
+    Raises:
+        ValueError: an unknown game or back end, a missing extra, or a number out of range.
+    """
+
+    has_masks = False
+
+    def __init__(
+        self,
+        game: str,
+        *,
+        num_envs: int,
+        backend: Backend = "ale_vector",
+        num_threads: int = 2,
+        frame_skip: int = 4,
+        max_pool: bool = True,
+        stack: int = 4,
+        size: int = 84,
+        no_ops: int = MAX_NO_OPS,
+        sticky: float = 0.25,
+        terminal_on_life_loss: bool = False,
+        full_action_space: bool = False,
+        max_episode_frames: int = 108_000,
+    ) -> None:
+        numbers = {"num_envs": num_envs, "num_threads": num_threads, "frame_skip": frame_skip, "stack": stack}
+        for name, number in (numbers | {"size": size, "max_episode_frames": max_episode_frames}).items():
+            if number < 1:
+                raise ValueError(f"expected {name} of at least 1, got {number}")
+        if no_ops < 0 or not 0 <= sticky <= 1:
+            raise ValueError(f"expected no_ops of at least 0 and sticky in [0, 1], got {no_ops} and {sticky}")
+        if backend not in _MAKERS:
+            raise ValueError(f"expected backend to be one of {', '.join(_MAKERS)}, got {backend!r}")
+        if backend == "gymnasium" and not max_pool:
+            raise ValueError("expected max_pool=true with backend=gymnasium, whose wrapper always does, got false")
+        self.id, self.num_envs, self.vectorization = _known(game), num_envs, backend
+        self._terminal_on_life_loss = terminal_on_life_loss
+        self._make = partial(
+            _MAKERS[backend], self.id, num_threads=num_threads, frame_skip=frame_skip, max_pool=max_pool, stack=stack,
+            size=size, no_ops=no_ops, sticky=sticky, full_action_space=full_action_space,
+            max_episode_frames=max_episode_frames,
+        )  # fmt: skip
+        one = self._make(1)
+        self.observation_space, self.action_space = one.single_observation_space, one.single_action_space
+        one.close()
+
+    def make(self, seed: int) -> "AtariEpisodes":
+        """The training games; every episode's seed is derived from ``seed``, its environment and its number."""
+        return AtariEpisodes(
+            self._make(self.num_envs), partial(derive_seed, seed), tells_lives=self._terminal_on_life_loss
+        )
+
+    def make_seeded(self, num_envs: int, seed_of: SeedOf) -> "AtariEpisodes":
+        """Games whose every episode has the seed that ``seed_of`` gives; a lost life ends nothing."""
+        return AtariEpisodes(self._make(num_envs), seed_of, tells_lives=False)
+
+
+class AtariEpisodes(SeededEpisodes):
+    """Atari games as episodes with a seed each; a step can tell where a life was lost.
+
+    Args:
+        envs: a vector environment that resets where it is told and tells ``lives``.
+        seed_of: gives the seed of each episode.
+        tells_lives: whether steps say where a life was lost.
+    """
+
+    def __init__(self, envs: VectorEnv[Any, Any, Any], seed_of: SeedOf, *, tells_lives: bool) -> None:
+        super().__init__(envs, seed_of)
+        self._tells_lives = tells_lives
+        self._lives = np.zeros(envs.num_envs, dtype=np.int64)
+
+    def reset(self) -> Start:
+        start = super().reset()
+        self._lives = self.reset_info["lives"].copy()
+        return start
+
+    def step(self, action: NDArray[Any]) -> Step:
+        step = super().step(action)
+        done = step.terminated | step.truncated
+        lives = self.step_info["lives"]
+        is_lost = (lives < self._lives) & ~done
+        self._lives = np.where(done, self.reset_info["lives"], lives) if done.any() else lives.copy()
+        return step._replace(life_lost=is_lost) if self._tells_lives else step
+
+
+class _SeedsWhereReset(gym.vector.VectorWrapper):
+    """The emulator's vector environment with a list of seeds, None where there is no reset."""
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        given = [number for number in seed if number is not None]
+        return self.env.reset(seed=np.array(given), options=options)  # pyright: ignore[reportArgumentType]
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        return self.env.step(np.asarray(actions, dtype=np.int64))
+
+
+def _ale_vector(game: str, num_envs: int, **options: Any) -> VectorEnv[Any, Any, Any]:
+    from ale_py.vector_env import AtariVectorEnv
+
+    envs = AtariVectorEnv(
+        game,
+        num_envs,
+        num_threads=options["num_threads"],
+        max_num_frames_per_episode=options["max_episode_frames"],
+        repeat_action_probability=options["sticky"],
+        full_action_space=options["full_action_space"],
+        img_height=options["size"],
+        img_width=options["size"],
+        stack_num=options["stack"],
+        frameskip=options["frame_skip"],
+        maxpool=options["max_pool"],
+        noop_max=options["no_ops"],
+        reward_clipping=False,
+        use_fire_reset=False,
+        autoreset_mode=AutoresetMode.NEXT_STEP,  # a reset by mask comes first, so it never resets by itself
+    )
+    return _SeedsWhereReset(envs)
+
+
+def _gymnasium(game: str, num_envs: int, **options: Any) -> VectorEnv[Any, Any, Any]:
+    return SyncVectorEnv([partial(_one_game, game, **options)] * num_envs, autoreset_mode=AutoresetMode.DISABLED)
+
+
+def _one_game(game: str, **options: Any) -> gym.Env[Any, Any]:
+    from ale_py.env import AtariEnv
+
+    env = AtariEnv(
+        game,
+        frameskip=1,
+        repeat_action_probability=options["sticky"],
+        full_action_space=options["full_action_space"],
+        max_num_frames_per_episode=options["max_episode_frames"],
+    )
+    try:
+        env = AtariPreprocessing(
+            env, noop_max=options["no_ops"], frame_skip=options["frame_skip"], screen_size=options["size"]
+        )
+    except gym.error.DependencyNotInstalled as missing:
+        raise ValueError(_missing("opencv-python-headless")) from missing
+    return FrameStackObservation(env, options["stack"], padding_type="zero")
+
+
+_MAKERS: dict[str, Callable[..., VectorEnv[Any, Any, Any]]] = {"ale_vector": _ale_vector, "gymnasium": _gymnasium}
+
+
+def _known(game: str) -> str:
+    """The emulator's name of a game.
+
+    Raises:
+        ValueError: there is no such game, or no emulator.
+    """
+    try:
+        from ale_py.roms import get_all_rom_ids
+    except ImportError as missing:
+        raise ValueError(_missing("ale-py")) from missing
+    games = sorted(get_all_rom_ids())
+    name = str(game).lower().replace("-", "_").replace(" ", "_")
+    if name in games:
+        return name
+    near = difflib.get_close_matches(name, games, n=3, cutoff=0.5)
+    nearest = f"; the nearest are {', '.join(near)}" if near else f" ({', '.join(games)})"
+    raise ValueError(f"expected the name of an Atari game, such as pong, got {game!r}{nearest}")
+
+
+def _missing(package: str) -> str:
+    return f'expected the package {package} for Atari games, which is not installed; pip install "qframe[atari]"'
+
+
