@@ -24,6 +24,7 @@ from qframe.modules.ladder import EGreedyLadder
 from qframe.modules.networks.conv import ConvNet
 from qframe.modules.networks.dueling import DuelingCnnDQNet, DuelingMlpDQNet
 from qframe.modules.networks.encoders import EncodedTrunk, make_encoder
+from qframe.modules.networks.impala import ImpalaTrunk
 from qframe.modules.networks.mlp import MLP
 from qframe.modules.networks.noisy import NoisyLinear
 from qframe.modules.networks.q_net import QNet, SharedTrunk
@@ -36,8 +37,8 @@ __all__ = [
     "MLP", "Actor", "ActorCriticOperator", "ActorCriticWrapper", "ActorValueOperator", "Boltzmann", "CategoricalHead",
     "ConvNet", "ConvTrunk", "DistributionalDQNnet", "DistributionalQValueActor", "DistributionalQValueHook",
     "DistributionalQValueModule", "DuelingCnnDQNet", "DuelingMlpDQNet", "EGreedyLadder", "EGreedyModule", "EZGreedy",
-    "EncodedTrunk", "Exploration", "ExplorationType", "ExponentialSchedule", "Greedy", "Head", "LinearSchedule",
-    "MLPTrunk", "NoisyLinear", "NormalParamExtractor", "Prediction", "ProbabilisticActor", "QNet", "QValueActor",
-    "QValueHook", "QValueModule", "QuantileHead", "SafeModule", "SafeSequential", "ScalarHead", "SharedTrunk",
-    "TanhNormal", "Trunk", "ValueOperator", "make_encoder", "set_exploration_type",
+    "EncodedTrunk", "Exploration", "ExplorationType", "ExponentialSchedule", "Greedy", "Head", "ImpalaTrunk",
+    "LinearSchedule", "MLPTrunk", "NoisyLinear", "NormalParamExtractor", "Prediction", "ProbabilisticActor", "QNet",
+    "QValueActor", "QValueHook", "QValueModule", "QuantileHead", "SafeModule", "SafeSequential", "ScalarHead",
+    "SharedTrunk", "TanhNormal", "Trunk", "ValueOperator", "make_encoder", "set_exploration_type",
 ]

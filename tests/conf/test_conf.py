@@ -26,6 +26,8 @@ NEEDS = {
     "estimator/watkins": ["replay=slices"],
     "target/none": ["loss.delay_value=false"],
     "network/conv_q_net": "images of shape (C, H, W), got (4,)",
+    "network/impala_q_net": "images of shape (C, H, W), got (4,)",
+    "network/impala_shared_trunk": "images of shape (C, H, W), got (4,)",
 }
 """Overrides without which an option does not go with the rest, or why it cannot on CartPole."""
 
