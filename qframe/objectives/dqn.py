@@ -1,7 +1,7 @@
 """The DQN loss as a module: what it is set up with. What it does with a batch is in ``transition_loss``."""
 
 from copy import deepcopy
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -46,8 +46,9 @@ class DQNLoss(TransitionLoss):
         seed: of the generator that draws quantile levels and the noise of noisy layers.
 
     Raises:
-        ValueError: Double DQN without a target network, an action space that differs from the network's or that this
-            loss does not train on, the sum of categorical laws, an unknown option.
+        ValueError: Double DQN without a target network, a shared trunk whose state value nothing learns, an action
+            space that differs from the network's or that this loss does not train on, the sum of categorical laws, an
+            unknown option.
 
     >>> import torch
     >>> from tensordict import TensorDict
@@ -96,6 +97,9 @@ class DQNLoss(TransitionLoss):
     torch.Size([])
     """
 
+    learns_state_value: ClassVar[bool] = False
+    """Whether a state-value stream that is no part of Q gets a gradient."""
+
     def __init__(
         self,
         value_network: nn.Module,
@@ -113,6 +117,11 @@ class DQNLoss(TransitionLoss):
         super().__init__(gamma=gamma)
         if double_dqn and not delay_value:
             raise ValueError("expected delay_value=True with double_dqn=True, got False: it needs a target network")
+        if not getattr(value_network, "dueling", True) and not self.learns_state_value:
+            raise ValueError(
+                "expected dueling=true for a shared trunk under loss=dqn, got false: the value stream would get no "
+                "gradient; set network.dueling=true or choose network=q_net or loss=dqv"
+            )
         _check_option("reduction", reduction, ("mean", "sum", "none"))
         _check_option("priority", priority, ("td_error", "loss"))
         _check_option("joint", joint, tuple(JOINT))

@@ -64,6 +64,8 @@ class WatkinsQLambda(TDLambda):
         ValueError: λ outside [0, 1].
     """
 
+    requires: frozenset[str] = frozenset({"time", "next_action"})
+
     def trace(self, batch: Batch, values: Values) -> Tensor:
         return torch.where(_has_next(batch), self.lambda_ * _is_greedy(values.selector, batch), 0.0)
 
@@ -90,7 +92,7 @@ class Retrace(TDLambda):
             raise ValueError(f"expected temperature above 0, or none for the greedy policy, got {temperature}")
         self.temperature = temperature
         of_soft_policy = frozenset({"all_actions", "mean_target"} if temperature is not None else ())
-        self.requires = frozenset({"time", "behaviour_probability"}) | of_soft_policy
+        self.requires = frozenset({"time", "next_action", "behaviour_probability"}) | of_soft_policy
 
     def __call__(self, batch: Batch, values: Values) -> Bootstrap:
         if self.temperature is None:

@@ -56,9 +56,9 @@ class ValueEstimator(Protocol):
 
     ``requires`` is a subset of ``next_online`` (select with the online network), ``target_now`` (the target
     network's values of this state), ``target_policy`` (the target network selects: no Double DQN),
-    ``behaviour_probability`` (stored with each action), ``all_actions`` (it bootstraps on all actions, weighted by a
-    policy), ``mean_target`` (only the target's mean is right: a head that learns no law) and ``time`` (a time
-    dimension, last).
+    ``behaviour_probability`` (stored with each action), ``next_action`` (the action taken next), ``all_actions`` (it
+    bootstraps on all actions, weighted by a policy), ``mean_target`` (only the target's mean is right: a head that
+    learns no law) and ``time`` (a time dimension, last).
     """
 
     @property
@@ -167,7 +167,7 @@ def dqn_target(
         now = head.value(target(batch.observation, noise.target))
     action, backup = estimator(batch, Values(select, value, now))
     if action is not None:
-        bootstrap = _of_action(bootstrap, action)
+        bootstrap = of_action(bootstrap, action)
     of_branches: Callable[..., tuple[Prediction, Any]] = joint.backup
     make_target: Callable[..., Any] = head.target
     if "time" in estimator.requires:
@@ -209,11 +209,11 @@ def dqn_loss(
         selects_online = double or "next_online" in estimator.requires
         selector = online if selects_online else None
         goal = dqn_target(head, selector, target, batch, noise, estimator, joint=joint)
-    prediction = _of_action(online(batch.observation, noise.online), batch.action)  # [*B, N]
+    prediction = of_action(online(batch.observation, noise.online), batch.action)  # [*B, N]
     loss, td_error = head.loss(joint.taken(prediction), goal)
     return joint.mean(loss), td_error.detach()
 
 
-def _of_action(prediction: Prediction, action: Tensor) -> Prediction:
+def of_action(prediction: Prediction, action: Tensor) -> Prediction:
     """The prediction of one action per batch entry: ``[*B, A, N]``, ``[*B]`` → ``[*B, N]``."""
     return Prediction(take(prediction.out, action), prediction.taus)

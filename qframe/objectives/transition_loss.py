@@ -130,14 +130,18 @@ class TransitionLoss(ValueLoss):
     def _evaluate(self, batch: Batch, noise: Noise | None) -> tuple[Tensor, Tensor, Tensor]:
         """The reduced loss, the unweighted loss ``[*B]`` and the signed td_error ``[*B]``, the latter two detached."""
         noise = self.draw_noise(batch.reward.shape) if noise is None else noise
-        online, target = self._random or self._networks
-        loss, td_error = dqn_loss(
-            self.head, online.predict, target.predict, batch, noise, self.estimator,
-            double=self.double_dqn, joint=self._joint,
-        )
+        loss, td_error = self._losses(batch, noise)
         weighted = loss if batch.priority_weight is None else batch.priority_weight * loss
         reduced = {"mean": Tensor.mean, "sum": Tensor.sum, "none": lambda x: x}[self.reduction](weighted)
         return reduced, loss.detach(), td_error
+
+    def _losses(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
+        """The loss and the signed td_error of every transition, ``[*B]``."""
+        online, target = self._random or self._networks
+        return dqn_loss(
+            self.head, online.predict, target.predict, batch, noise, self.estimator,
+            double=self.double_dqn, joint=self._joint,
+        )
 
     def draw_noise(self, batch: torch.Size) -> Noise:
         """What is random in one evaluation of transitions ``[*B]``, each pass on its own, the same on every device.

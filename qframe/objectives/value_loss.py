@@ -1,7 +1,7 @@
 """What a loss of action values is set up with: the names it reads under, γ, and its value estimator."""
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from tensordict import unravel_key
 from torch import nn
@@ -39,6 +39,8 @@ class ValueLoss(nn.Module, ABC):
     next_keys: BatchKeys
     double_dqn: bool
     _joint: JointAction
+    refused_words: ClassVar[dict[str, str]] = {}
+    """What an estimator of this loss may not require, and why."""
     estimator: ValueEstimator
     value_type: Any
 
@@ -113,6 +115,8 @@ class ValueLoss(nn.Module, ABC):
             raise ValueError(
                 f"expected double_dqn=False with {name}, whose policy is the target network's, got True; use loss=dqn"
             )
+        for word in sorted(requires & self.refused_words.keys()):
+            raise ValueError(f"expected another estimator than {name} for this loss: {self.refused_words[word]}")
         if "mean_target" in requires and not self.head.targets_mean:
             raise ValueError(
                 f"expected a head that learns mean returns with {name} and a soft policy, whose mixture has negative "

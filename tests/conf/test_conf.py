@@ -24,6 +24,7 @@ NEEDS = {
     "estimator/td_lambda": ["replay=slices"],
     "estimator/pengs_q_lambda": ["replay=slices"],
     "estimator/watkins": ["replay=slices"],
+    "loss/dqv": ["network=shared_trunk", "network.dueling=false"],
     "target/none": ["loss.delay_value=false"],
     "network/conv_q_net": "images of shape (C, H, W), got (4,)",
     "network/impala_q_net": "images of shape (C, H, W), got (4,)",

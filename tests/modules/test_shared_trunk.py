@@ -7,6 +7,7 @@ from tensordict import TensorDict
 from qframe.data import Categorical, OneHot
 from qframe.functional import dueling
 from qframe.modules import ActorValueOperator, CategoricalHead, MLPTrunk, QNet, QuantileHead, ScalarHead, SharedTrunk
+from qframe.objectives import DQNLoss
 
 HEADS = {
     "scalar": ScalarHead,
@@ -63,8 +64,23 @@ def test_the_value_operator_gives_the_value_stream(network):
 
 
 def test_a_value_stream_without_a_gradient_is_refused():
+    network = SharedTrunk(MLPTrunk((4,), num_cells=[8]), ScalarHead, spec=Categorical(3), dueling=False)
     with pytest.raises(ValueError, match="the value stream would get no gradient"):
-        SharedTrunk(MLPTrunk((4,), num_cells=[8]), ScalarHead, spec=Categorical(3), dueling=False)
+        DQNLoss(network)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_without_dueling_the_value_stream_is_no_part_of_the_action_values(head):
+    network = SharedTrunk(MLPTrunk((4,), num_cells=[8]), HEADS[head], spec=Categorical(3), dueling=False)
+    observation = torch.randn(5, 4)
+    data = TensorDict({"observation": observation}, [5])
+    before = network(data)["action_value"]
+    torch.testing.assert_close(before, network.head.value(network.predict(observation)))
+    with torch.no_grad():
+        for parameter in network.state_head.parameters():
+            parameter.add_(1.0)
+    torch.testing.assert_close(network(data)["action_value"], before)
+    torch.testing.assert_close(network.get_policy_operator()(data.clone())["action_value"], before)
 
 
 @pytest.mark.parametrize("head", HEADS)

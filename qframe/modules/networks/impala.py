@@ -27,6 +27,7 @@ class ImpalaTrunk(Trunk):
     Raises:
         ValueError: the shape is not an image's, or a size is below 1.
 
+    >>> import torch
     >>> ImpalaTrunk((4, 84, 84), channels=[4, 8])(torch.zeros(2, 4, 84, 84, dtype=torch.uint8)).shape
     torch.Size([2, 512])
     """

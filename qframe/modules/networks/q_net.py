@@ -112,13 +112,10 @@ class SharedTrunk(_ReadsObservation, ActorValueOperator):
         make_head: a head's class, or anything that builds one from ``(features, num_actions)``: called for the
             advantages, and with one action for the state value.
         spec: the action spec.
-        dueling: whether the value stream is part of Q.
+        dueling: whether the value stream is part of Q. False is for ``DQVLoss``; elsewhere nothing would reach it.
         noisy: whether linear layers of the trunk and both streams are noisy (``NoisyLinear``).
         noisy_std: σ₀ of noisy layers.
-        normalize_observation: whether observations are normalised by the mean and variance of those collected.
-
-    Raises:
-        ValueError: ``dueling=False``: no loss would reach the value stream.
+        trunk = NormalizedTrunk(trunk) if normalize_observation else trunk
     """
 
     def __init__(
@@ -132,18 +129,14 @@ class SharedTrunk(_ReadsObservation, ActorValueOperator):
         noisy_std: float = 0.5,
         normalize_observation: bool = False,
     ) -> None:
-        if not dueling:
-            raise ValueError(
-                "expected dueling=true for a shared trunk under loss=dqn, got false: the value stream would get no "
-                "gradient; set network.dueling=true or choose network=q_net"
-            )
         trunk = NormalizedTrunk(trunk) if normalize_observation else trunk
         head, state_head = make_head(trunk.num_features, spec.num_actions), make_head(trunk.num_features, 1)
         if noisy:
             make_noisy(trunk, head, state_head, std_init=noisy_std)
         q_value = QValueModule(spec=spec)
         branches = make_branches(q_value.layout)
-        stream = _DuelingValue(head, state_head, branches) if head.needs_state_value else _Advantage(head)
+        includes_value = dueling and head.needs_state_value
+        stream = _DuelingValue(head, state_head, branches) if includes_value else _Advantage(head)
         policy = SafeSequential(SafeModule(stream, in_keys=["hidden"], out_keys=["action_value"]), q_value)
         super().__init__(
             SafeModule(trunk, in_keys=["observation"], out_keys=["hidden"]),
@@ -151,17 +144,29 @@ class SharedTrunk(_ReadsObservation, ActorValueOperator):
             ValueOperator(_StateValue(state_head), in_keys=["hidden"]),
         )
         self.trunk, self.head, self.state_head, self.q_value = trunk, head, state_head, q_value
-        self.branches = branches
+        self.branches, self.dueling = branches, dueling
 
     def predict(self, observation: Tensor, taus: Tensor | None = None) -> Prediction:
         """The prediction for every action, ``[*B, …]`` → ``[*B, A, N]``; for a joint one ``[D, *B, A, N]``."""
-        return _combine(self.head, self.state_head, self.branches, self.trunk(observation), taus)
+        return self._combined(self.trunk(observation), taus)
+
+    def predict_streams(self, observation: Tensor, taus: Tensor | None = None) -> tuple[Prediction, Prediction]:
+        """The two streams by themselves: advantages, or action values without dueling, and ``[*B, 1, N]``."""
+        hidden = self.trunk(observation)
+        action = self.head.prediction(hidden, taus)
+        return action._replace(out=self.branches.split(action.out)), self.state_head.prediction(hidden, taus)
+
+    def _combined(self, hidden: Tensor, taus: Tensor | None = None) -> Prediction:
+        if self.dueling:
+            return _combine(self.head, self.state_head, self.branches, hidden, taus)
+        action = self.head.prediction(hidden, taus)
+        return action._replace(out=self.branches.split(action.out))
 
     def forward(  # pyright: ignore[reportIncompatibleVariableOverride]
         self, tensordict: TensorDictBase
     ) -> TensorDictBase:
         hidden = self.trunk(self.observe(tensordict))
-        value = self.head.value(_combine(self.head, self.state_head, self.branches, hidden))
+        value = self.head.value(self._combined(hidden))
         tensordict.set("hidden", hidden)
         tensordict.set("state_value", self.state_head.prediction(hidden).out.squeeze(-2))
         return self.q_value(tensordict.set("action_value", self.branches.join(value)))
