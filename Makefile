@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint types conformance clean
+.PHONY: help setup train test lint types conformance refusals clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -28,6 +28,9 @@ types: $(VENV)/.dev ## pyright
 
 conformance: $(CONFORMANCE)/.ready ## compare with the reference library (torchrl), in an environment of its own
 	RL_WARNINGS=False PYTHONPATH=. $(CONFORMANCE)/bin/python scripts/conformance
+
+refusals: $(VENV)/.dev ## write the README's table of refusals
+	$(BIN)/python scripts/refusals.py
 
 clean: ## remove .venv, caches and builds; runs in outputs/ stay
 	rm -rf $(VENV) $(CONFORMANCE) dist build .pytest_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""Combinations of sound parts that do not go together, and why. The README's table of refusals lists the same rows."""
+"""Combinations of sound parts that do not go together, and why. The README shows an example of each."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ class Refusal:
     """One combination that is refused.
 
     Args:
-        what: the combination, as a row of the README's table.
+        example: words for ``qframe check`` that show it, for the README's table.
         where: the key that the message is about.
         message: expected, got, remedy; None where the parts go together.
     """
 
-    what: str
+    example: str
     where: str
     message: Callable[[Parts, Mapping[str, Any]], str | None]
 
@@ -104,16 +104,14 @@ def _not_one_tensor(parts: Parts, config: Mapping[str, Any]) -> str | None:
     return f"expected a replay that keeps grouped observations whole, got {type(parts.replay).__name__}; use uniform"
 
 
-OVER_TIME = "an estimator over time (`td1 td_lambda watkins retrace`)"
-
 REFUSALS: tuple[Refusal, ...] = (
-    Refusal(f"{OVER_TIME} with n-step replay", "replay.n_step", _lambda_with_n_step),
-    Refusal(f"{OVER_TIME} without replay=slices", "replay", _time_without_slices),
-    Refusal("`retrace` without the probabilities of actions", "exploration", _no_behaviour_probability),
-    Refusal("learning that starts after the last frame", "runner.learning_starts", _never_learns),
-    Refusal("learning that starts before a slice is full", "runner.learning_starts", _starts_before_a_slice),
-    Refusal("learning that starts before n steps are full", "runner.learning_starts", _starts_before_n_steps),
-    Refusal("a replay larger than the machine's memory, or than its disk", "replay.capacity", larger_than_machine),
-    Refusal("a replay of frames with a `stack` that observations do not have", "replay.stack", _stacked_otherwise),
-    Refusal("a replay of frames with Dict or Tuple observations", "replay", _not_one_tensor),
+    Refusal("estimator=td_lambda", "replay.n_step", _lambda_with_n_step),
+    Refusal("estimator=td_lambda replay.n_step=1", "replay", _time_without_slices),
+    Refusal("estimator=retrace replay=slices exploration=ez_greedy", "exploration", _no_behaviour_probability),
+    Refusal("total_frames=500", "runner.learning_starts", _never_learns),
+    Refusal("replay=slices runner.learning_starts=0", "runner.learning_starts", _starts_before_a_slice),
+    Refusal("runner.learning_starts=0", "runner.learning_starts", _starts_before_n_steps),
+    Refusal("replay.capacity=1e15", "replay.capacity", larger_than_machine),
+    Refusal("replay=frames replay.stack=3", "replay.stack", _stacked_otherwise),
+    Refusal("replay=frames replay.stack=1 env=gymnasium env.id=Blackjack-v1", "replay", _not_one_tensor),
 )
