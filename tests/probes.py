@@ -216,6 +216,39 @@ class Mixed(gym.Env):
         return self._observation(), reward, self.step_number == self.length, False, {}
 
 
+class DeepSea(gym.Env):
+    """A grid of ``size`` rows: each step goes one down, and right at a small cost or left for nothing.
+
+    A treasure of 1 lies at the bottom right: ``size`` steps right, with nothing on the way to tell that it is there.
+    Which action goes right differs by cell. See "Deep Exploration via Randomized Value Functions", Osband et al.,
+    2019, section 4.
+    """
+
+    def __init__(self, size=8):
+        self.size = size
+        self.observation_space = spaces.Box(0.0, 1.0, (size * size,), np.float32)
+        self.action_space = spaces.Discrete(2)
+        self.right = np.random.default_rng(size).integers(2, size=(size, size))
+
+    def _observation(self):
+        observation = np.zeros((self.size, self.size), np.float32)
+        if self.row < self.size:
+            observation[self.row, self.column] = 1.0
+        return observation.ravel()
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.row = self.column = 0
+        return self._observation(), {}
+
+    def step(self, action):
+        goes_right = action == self.right[self.row, self.column]
+        found = goes_right and self.row == self.column == self.size - 1
+        reward = float(found) - (0.3 / self.size if goes_right else 0.0)
+        self.row, self.column = self.row + 1, min(max(self.column + (1 if goes_right else -1), 0), self.size - 1)
+        return self._observation(), reward, self.row == self.size, False, {}
+
+
 def register():
     """Make the probes known to Gymnasium, once."""
     for name, entry in {
@@ -226,6 +259,7 @@ def register():
         "Mixed": (Mixed, {}),
         "Bandit": (Bandit, {}),
         "Counter": (Counter, {}),
+        "DeepSea": (DeepSea, {"size": 10}),
         "Switches": (Switches, {}),
         "Dials": (Switches, {"sizes": [2, 4]}),
     }.items():

@@ -27,7 +27,7 @@ PROVIDED: dict[str, frozenset[str]] = {
     "loss": frozenset({"value_network", "action_space", "joint", "gamma", "seed"}),
     "target": frozenset({"loss"}),
     "replay": frozenset({"gamma", "num_envs", "seed"}),
-    "exploration": frozenset({"spec", "num_envs", "seed"}),
+    "exploration": frozenset({"spec", "num_envs", "num_members", "seed"}),
     "reward": frozenset({"gamma", "num_envs"}),
     "collector": frozenset(
         {"envs", "network", "exploration", "action_space", "reward", "device", "stores_probability"}
@@ -98,6 +98,7 @@ class Assembly:
                 "exploration",
                 any_space.spec,
                 num_envs=any_envs.num_envs,
+                num_members=getattr(loss and loss.value_network, "num_members", 1),
                 seed=derive_seed(seed, "exploration"),
             ),
             reward=self.part("reward", gamma=config["gamma"], num_envs=any_envs.num_envs),

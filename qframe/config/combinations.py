@@ -64,6 +64,13 @@ def _no_behaviour_probability(parts: Parts, config: Mapping[str, Any]) -> str | 
     )
 
 
+def _members_of_no_ensemble(parts: Parts, config: Mapping[str, Any]) -> str | None:
+    network = parts.loss.value_network
+    if not getattr(parts.exploration, "reads_members", False) or hasattr(network, "num_members"):
+        return None
+    return f"expected an ensemble to act by its members, got {type(network).__name__}; use network=ensemble_q_net"
+
+
 def _never_learns(parts: Parts, config: Mapping[str, Any]) -> str | None:
     starts, total = config["runner"].get("learning_starts", 0), config["total_frames"]
     if starts < total:
@@ -108,6 +115,7 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("estimator=td_lambda", "replay.n_step", _lambda_with_n_step),
     Refusal("estimator=td_lambda replay.n_step=1", "replay", _time_without_slices),
     Refusal("estimator=retrace replay=slices exploration=ez_greedy", "exploration", _no_behaviour_probability),
+    Refusal("exploration=bootstrapped", "exploration", _members_of_no_ensemble),
     Refusal("total_frames=500", "runner.learning_starts", _never_learns),
     Refusal("replay=slices runner.learning_starts=0", "runner.learning_starts", _starts_before_a_slice),
     Refusal("runner.learning_starts=0", "runner.learning_starts", _starts_before_n_steps),

@@ -14,7 +14,15 @@ from qframe.config.compose import compose
 from qframe.config.errors import ConfigError
 from qframe.data import MultiCategorical, make_action_space
 from qframe.data.gymnasium_actions import REFUSED
-from qframe.modules import MLP, CategoricalHead, DistributionalQValueActor, MLPTrunk, QNet, ScalarHead
+from qframe.modules import (
+    MLP,
+    CategoricalHead,
+    DistributionalQValueActor,
+    EnsembleQNet,
+    MLPTrunk,
+    QNet,
+    ScalarHead,
+)
 from qframe.modules.networks.encoders import REFUSED_OBSERVATIONS
 from qframe.modules.networks.q_net import MakeHead
 from qframe.objectives import DQNLoss
@@ -64,6 +72,9 @@ BY_THE_LIBRARY: dict[str, Callable[[], object]] = {
     "`estimator=retrace estimator.temperature=0.1` on joint actions": lambda: _joint_loss(
         "branching"
     ).make_value_estimator("retrace", temperature=0.1),
+    "`network=ensemble_q_net` on joint actions": lambda: EnsembleQNet(
+        MLPTrunk((1,), num_cells=[1]), ScalarHead, spec=MultiCategorical([2, 2])
+    ),
     "the action space `binary` under `DQNLoss`": lambda: DQNLoss(nn.Linear(1, 4), action_space="binary"),
     "a support that is not evenly spaced": _uneven_support,
     "a value estimator that there is not": lambda: _joint_loss("sum").make_value_estimator("GAE"),

@@ -3,6 +3,7 @@
 from qframe.modules.actors import Actor, ProbabilisticActor, ValueOperator
 from qframe.modules.behaviour import Exploration
 from qframe.modules.boltzmann import Boltzmann
+from qframe.modules.bootstrapped import Bootstrapped
 from qframe.modules.distributional import (
     DistributionalDQNnet,
     DistributionalQValueActor,
@@ -24,6 +25,7 @@ from qframe.modules.ladder import EGreedyLadder
 from qframe.modules.networks.conv import ConvNet
 from qframe.modules.networks.dueling import DuelingCnnDQNet, DuelingMlpDQNet
 from qframe.modules.networks.encoders import EncodedTrunk, make_encoder
+from qframe.modules.networks.ensemble import EnsembleQNet
 from qframe.modules.networks.impala import ImpalaTrunk
 from qframe.modules.networks.mlp import MLP
 from qframe.modules.networks.noisy import NoisyLinear
@@ -34,11 +36,12 @@ from qframe.modules.q_value import QValueActor, QValueModule
 from qframe.modules.safe import SafeModule, SafeSequential
 
 __all__ = [
-    "MLP", "Actor", "ActorCriticOperator", "ActorCriticWrapper", "ActorValueOperator", "Boltzmann", "CategoricalHead",
-    "ConvNet", "ConvTrunk", "DistributionalDQNnet", "DistributionalQValueActor", "DistributionalQValueHook",
-    "DistributionalQValueModule", "DuelingCnnDQNet", "DuelingMlpDQNet", "EGreedyLadder", "EGreedyModule", "EZGreedy",
-    "EncodedTrunk", "Exploration", "ExplorationType", "ExponentialSchedule", "Greedy", "Head", "ImpalaTrunk",
-    "LinearSchedule", "MLPTrunk", "NoisyLinear", "NormalParamExtractor", "Prediction", "ProbabilisticActor", "QNet",
-    "QValueActor", "QValueHook", "QValueModule", "QuantileHead", "SafeModule", "SafeSequential", "ScalarHead",
-    "SharedTrunk", "TanhNormal", "Trunk", "ValueOperator", "make_encoder", "set_exploration_type",
+    "MLP", "Actor", "ActorCriticOperator", "ActorCriticWrapper", "ActorValueOperator", "Boltzmann", "Bootstrapped",
+    "CategoricalHead", "ConvNet", "ConvTrunk", "DistributionalDQNnet", "DistributionalQValueActor",
+    "DistributionalQValueHook", "DistributionalQValueModule", "DuelingCnnDQNet", "DuelingMlpDQNet", "EGreedyLadder",
+    "EGreedyModule", "EZGreedy", "EncodedTrunk", "EnsembleQNet", "Exploration", "ExplorationType",
+    "ExponentialSchedule", "Greedy", "Head", "ImpalaTrunk", "LinearSchedule", "MLPTrunk", "NoisyLinear",
+    "NormalParamExtractor", "Prediction", "ProbabilisticActor", "QNet", "QValueActor", "QValueHook", "QValueModule",
+    "QuantileHead", "SafeModule", "SafeSequential", "ScalarHead", "SharedTrunk", "TanhNormal", "Trunk",
+    "ValueOperator", "make_encoder", "set_exploration_type",
 ]

@@ -21,6 +21,9 @@ class Exploration(Protocol):
     has_probability: bool
     """Whether ``probability`` can be told; an estimator that needs it (Retrace) is refused otherwise."""
 
+    reads_members: bool
+    """Whether ``value`` is to hold every ensemble member's action values ``[K, E, A]`` in place of their mean."""
+
     @property
     def metrics(self) -> Mapping[str, float]:
         """What is logged under ``exploration/``."""
@@ -41,6 +44,10 @@ class Exploration(Protocol):
 
     def probability(self, action: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
         """μ(a|s) ``[E]``: how likely the behaviour policy, as it is now, was to take the action it has just taken."""
+        ...
+
+    def stored(self) -> dict[str, Tensor]:
+        """What is stored with the transitions of the actions just taken, ``[E, …]`` each."""
         ...
 
     def step(self, frames: int = 1, done: Tensor | None = None) -> None:

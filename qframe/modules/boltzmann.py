@@ -37,6 +37,7 @@ class Boltzmann:
     """
 
     has_probability = True
+    reads_members = False
 
     def __init__(
         self,
@@ -119,6 +120,10 @@ class Boltzmann:
         masks = [None] * len(sizes) if mask is None else mask.split(sizes, -1)
         parts = zip(value.float().split(sizes, -1), masks, strict=True)
         return torch.cat([soft(part, self.temperature, legal).log_prob for part, legal in parts], -1)
+
+    def stored(self) -> dict[str, Tensor]:
+        """Nothing is stored with transitions."""
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         """The frame count and the generator's state."""

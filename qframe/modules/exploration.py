@@ -146,6 +146,7 @@ class EGreedyModule(TensorDictModuleBase):
     """
 
     has_probability = True
+    reads_members = False
 
     def __init__(
         self,
@@ -241,6 +242,10 @@ class EGreedyModule(TensorDictModuleBase):
             return is_greedy
         epsilon = self._epsilons()
         return (1 - epsilon) * is_greedy + epsilon / self.indices.num_legal(action, mask)
+
+    def stored(self) -> dict[str, Tensor]:
+        """Nothing is stored with transitions."""
+        return {}
 
     def get_extra_state(self) -> dict[str, Any]:
         """The frame count and the generator's state, for ``state_dict``."""

@@ -41,6 +41,7 @@ class EZGreedy:
     """
 
     has_probability = False
+    reads_members = False
 
     def __init__(
         self,
@@ -116,6 +117,10 @@ class EZGreedy:
             "expected exploration that knows the probability of each step, got εz-greedy, whose steps depend on those "
             "before; use exploration=epsilon_greedy or exploration=boltzmann"
         )
+
+    def stored(self) -> dict[str, Tensor]:
+        """Nothing is stored with transitions."""
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         """Frames, running repetitions and the generator's state."""

@@ -21,6 +21,7 @@ class Greedy:
     """
 
     has_probability = True
+    reads_members = False
 
     def __init__(self, spec: DiscreteSpec) -> None:
         self._indices = ActionIndices(spec)
@@ -46,6 +47,10 @@ class Greedy:
     def probability(self, action: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
         """1 for the action taken, ``[E]``."""
         return torch.ones(self._indices.batch(action))
+
+    def stored(self) -> dict[str, Tensor]:
+        """Nothing is stored with transitions."""
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing to keep."""

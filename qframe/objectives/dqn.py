@@ -126,20 +126,23 @@ class DQNLoss(TransitionLoss):
         _check_option("priority", priority, ("td_error", "loss"))
         _check_option("joint", joint, tuple(JOINT))
         layout = agreed_layout(action_space, value_network)
-        self._branches = make_branches(layout)
+        branches = make_branches(layout)
         self.value_network = value_network
         self.target_value_network = _frozen_copy(value_network) if delay_value else value_network
         self._networks = (
-            as_network(value_network, loss_function=loss_function, branches=self._branches),
-            as_network(self.target_value_network, loss_function=loss_function, branches=self._branches),
+            as_network(value_network, loss_function=loss_function, branches=branches),
+            as_network(self.target_value_network, loss_function=loss_function, branches=branches),
         )
         if self._networks[0] is not value_network:
             self.adapter_head = self._networks[0].head  # its buffers move with the loss
+        self._branches = self._networks[0].branches
         self.delay_value, self.double_dqn = delay_value, double_dqn
         self.reduction, self.priority = reduction, priority
         self.action_space = layout.name
         self._is_joint = layout.var_nums is not None
-        self._joint = _joint_action(joint, self.head) if self._is_joint else OneAction()
+        members = getattr(self._networks[0], "members", None)
+        self._has_members = members is not None
+        self._joint = _joint_action(joint, self.head) if self._is_joint else members or OneAction()
         q_value: QValueModule | None = getattr(self._networks[0], "q_value", None)
         self._takes_mask = q_value is not None and q_value.action_mask_key is not None
         if q_value is not None and q_value.action_mask_key is not None:

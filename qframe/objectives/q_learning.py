@@ -34,6 +34,7 @@ class Batch(NamedTuple):
     next_mask: Tensor | None = None  # [*B, A], legal actions next
     priority_weight: Tensor | None = None  # [*B]
     action_probability: Tensor | None = None  # [*B], of the action taken under the behaviour policy
+    bootstrap_mask: Tensor | None = None  # [*B, K], which members of an ensemble learn from a transition
 
 
 class Values(NamedTuple):
@@ -211,6 +212,8 @@ def dqn_loss(
         goal = dqn_target(head, selector, target, batch, noise, estimator, joint=joint)
     prediction = of_action(online(batch.observation, noise.online), batch.action)  # [*B, N]
     loss, td_error = head.loss(joint.taken(prediction), goal)
+    if batch.bootstrap_mask is not None:
+        loss = loss * batch.bootstrap_mask.movedim(-1, 0)  # [K, *B]
     return joint.mean(loss), td_error.detach()
 
 

@@ -33,6 +33,7 @@ class TransitionLoss(ValueLoss):
     _is_joint: bool
     _encode: Callable[[Tensor], Tensor]
     _takes_mask: bool
+    _has_members: bool
     _random: tuple[RandomPass, RandomPass] | None
 
     @property
@@ -88,6 +89,7 @@ class TransitionLoss(ValueLoss):
             next_mask=self._branches.legal(self._next_mask(tensordict), shape),
             priority_weight=_optional(tensordict, keys.priority_weight, shape),
             action_probability=_optional(tensordict, "action_probability", shape),
+            bootstrap_mask=tensordict.get("bootstrap_mask", None) if self._has_members else None,
         )
         if "behaviour_probability" in requires and batch.action_probability is None:
             raise KeyError(f"expected 'action_probability' in the batch for {type(self.estimator).__name__}")

@@ -114,11 +114,12 @@ class Collector:
             part.update_statistics(inputs)
         out = network.head.value(network.predict(inputs))  # [E, A]
         greedy = network.branches.index(out, None if mask is None else mask.to(self._device)).cpu()
-        value = network.branches.join(out)  # [E, A], those of all branches side by side
+        value = out if self.exploration.reads_members else network.branches.join(out)
         action = self.exploration.explore(greedy, mask, value)
-        if not self._stores_probability:
-            return {"action": action}
-        return {"action": action, "action_probability": self.exploration.probability(action, value, mask).unsqueeze(-1)}
+        stored = {"action": action, **self.exploration.stored()}
+        if self._stores_probability:
+            stored["action_probability"] = self.exploration.probability(action, value, mask).unsqueeze(-1)
+        return stored
 
     def collect(self) -> TensorDict:
         """One step of every environment, as the transitions ``[k]`` of those that really stepped."""

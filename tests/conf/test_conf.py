@@ -25,6 +25,7 @@ NEEDS = {
     "estimator/pengs_q_lambda": ["replay=slices"],
     "estimator/watkins": ["replay=slices"],
     "loss/dqv": ["network=shared_trunk", "network.dueling=false"],
+    "exploration/bootstrapped": ["network=ensemble_q_net"],
     "target/none": ["loss.delay_value=false"],
     "network/conv_q_net": "images of shape (C, H, W), got (4,)",
     "network/impala_q_net": "images of shape (C, H, W), got (4,)",

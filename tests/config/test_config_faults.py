@@ -29,6 +29,11 @@ def test_the_faults_of_all_groups_are_told_at_once(capsys):
         (["env.id=os.path:CartPole-v1"], "env.id: expected an id without a module, or of a trusted one, got 'os.path"),
         (["head._target_=qframe.runner.run_folder.write_json"], "head._target_: expected a class or function written"),
         (["head._target_=qframe.modules._private"], "head._target_: expected a class or function written"),
+        (["exploration=bootstrapped"], "exploration: expected an ensemble to act by its members, got QNet; use"),
+        (
+            ["network=ensemble_q_net", "exploration=bootstrapped", "estimator=retrace", "replay=slices"],
+            "exploration: expected exploration that knows the probability of its actions for Retrace, got Bootstrapped",
+        ),
         (["=5"], "expected key=value or group=option, got '=5'"),
         (["env=null"], "env: unknown option 'null'"),
         (["name=ä"], "expected key=value or group=option, got 'name=ä' (a character that needs quotes)"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from qframe.data import Binary, Categorical, MultiCategorical, MultiOneHot, OneHot
-from qframe.modules import Boltzmann, EGreedyLadder, EGreedyModule, EZGreedy, Greedy, set_exploration_type
+from qframe.modules import Boltzmann, Bootstrapped, EGreedyLadder, EGreedyModule, EZGreedy, Greedy, set_exploration_type
 from qframe.modules.behaviour import ActionIndices
 
 SIZES = {
@@ -22,7 +22,17 @@ PARTS = {
     "ez_greedy": lambda spec, envs: EZGreedy(spec, 0.7, 0.7, 10, num_envs=envs),
     "boltzmann": lambda spec, envs: Boltzmann(spec, 2.0, 2.0),
     "greedy": lambda spec, envs: Greedy(spec),
+    "bootstrapped": lambda spec, envs: OneMember(spec, num_members=1, num_envs=envs),
 }
+
+
+class OneMember(Bootstrapped):
+    """An ensemble of one, so that it reads the same values ``[E, A]`` as the others."""
+
+    def explore(self, action, mask=None, value=None):
+        return super().explore(action, mask, None if value is None else value.unsqueeze(0))
+
+
 with_parts = pytest.mark.parametrize("part", PARTS)
 with_spaces = pytest.mark.parametrize("space", SIZES)
 
@@ -131,7 +141,7 @@ def test_actions_are_as_frequent_as_their_probabilities_say(part, space, generat
     value = torch.rand(1, sum(sizes), generator=generator).expand(envs, -1)
     mask = random_mask(sizes, 1, generator).expand(envs, -1)
     if not module.has_probability:
-        with pytest.raises(RuntimeError, match="whose steps depend on those before"):
+        with pytest.raises(RuntimeError, match="expected exploration that knows the probability of each step"):
             module.probability(indices.best(value, mask), value, mask)
         return
     action = module.explore(indices.best(value, mask), mask, value)

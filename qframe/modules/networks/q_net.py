@@ -28,7 +28,7 @@ from qframe.modules.safe import SafeModule, SafeSequential
 MakeHead = Callable[[int, int], Head[Any]]
 
 
-class _ReadsObservation:
+class ReadsObservation:
     """What both networks read, and how they write actions."""
 
     q_value: QValueModule
@@ -44,7 +44,7 @@ class _ReadsObservation:
         return tensordict[OBSERVATION]
 
 
-class QNet(_ReadsObservation, TensorDictModuleBase):
+class QNet(ReadsObservation, TensorDictModuleBase):
     """A plain Q-network: a trunk that emits features ``[*B, H]``, and the head that owns the last layer.
 
     Called with a tensordict it reads ``observation`` and writes ``action``, ``action_value`` ``[*B, A]`` and
@@ -96,7 +96,7 @@ class QNet(_ReadsObservation, TensorDictModuleBase):
         return self.q_value(tensordict.set("action_value", value))
 
 
-class SharedTrunk(_ReadsObservation, ActorValueOperator):
+class SharedTrunk(ReadsObservation, ActorValueOperator):
     """The dueling network as a shared trunk with a policy (advantage) stream and a state-value stream.
 
     ``Q = V + A − mean_a A`` on the raw outputs, for scalar and distributional heads alike. See "Dueling Network
