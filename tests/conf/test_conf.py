@@ -26,6 +26,7 @@ NEEDS = {
     "estimator/watkins": ["replay=slices"],
     "loss/dqv": ["network=shared_trunk", "network.dueling=false"],
     "target/none": ["loss.delay_value=false"],
+    "exploration/noisy": ["network.noisy=true"],
     "network/conv_q_net": "images of shape (C, H, W), got (4,)",
     "network/impala_q_net": "images of shape (C, H, W), got (4,)",
     "network/impala_shared_trunk": "images of shape (C, H, W), got (4,)",
