@@ -11,6 +11,7 @@ from qframe.data import Categorical, OneHot
 from qframe.functional import Backup, LambdaBackup
 from qframe.modules import MLPTrunk, SharedTrunk
 from qframe.modules.heads import Prediction
+from qframe.objectives import DQVLoss
 from tests.modules.heads.common import HEADS
 from tests.objectives.head_oracle import (
     ACTIONS,
@@ -171,3 +172,16 @@ def test_the_policy_operator_is_greedy_for_the_whole_network_whatever_is_learnt(
         acting = network.get_policy_operator()(data.clone())["action"]
         assert torch.equal(acting, network(data)["action"])
     assert data["state_value"].shape == (256, network.head.num_outputs)
+
+
+@pytest.mark.parametrize("estimator", ["TD0", "TDLambda"])
+@pytest.mark.parametrize("head", HEADS)
+def test_every_head_trains_where_the_state_value_bootstraps(head, estimator):
+    torch.manual_seed(0)
+    network = SharedTrunk(MLPTrunk((2,), num_cells=[8]), HEADS[head], spec=Categorical(ACTIONS), dueling=False)
+    loss = DQVLoss(network, delay_value=True, gamma=GAMMA)
+    loss.make_value_estimator(estimator)
+    data = batch_of(B, T)
+    loss(data)["loss"].backward()
+    assert data["td_error"].isfinite().all()
+    assert all(parameter.grad is not None for parameter in network.parameters())
