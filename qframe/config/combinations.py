@@ -7,6 +7,7 @@ from typing import Any
 from qframe.config.errors import Fault
 from qframe.config.memory import larger_than_machine
 from qframe.config.parts import Parts
+from qframe.modules.networks.noise import noisy_layers
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,12 @@ def _members_of_no_ensemble(parts: Parts, config: Mapping[str, Any]) -> str | No
     return f"expected an ensemble to act by its members, got {type(network).__name__}; use network=ensemble_q_net"
 
 
+def _nothing_explores(parts: Parts, config: Mapping[str, Any]) -> str | None:
+    if not getattr(parts.exploration, "needs_noisy_network", False) or noisy_layers(parts.loss.value_network):
+        return None
+    return "expected a network with noisy layers, got none: nothing would explore; set network.noisy=true"
+
+
 def _never_learns(parts: Parts, config: Mapping[str, Any]) -> str | None:
     starts, total = config["runner"].get("learning_starts", 0), config["total_frames"]
     if starts < total:
@@ -116,6 +123,7 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("estimator=td_lambda replay.n_step=1", "replay", _time_without_slices),
     Refusal("estimator=retrace replay=slices exploration=ez_greedy", "exploration", _no_behaviour_probability),
     Refusal("exploration=bootstrapped", "exploration", _members_of_no_ensemble),
+    Refusal("exploration=noisy", "exploration", _nothing_explores),
     Refusal("total_frames=500", "runner.learning_starts", _never_learns),
     Refusal("replay=slices runner.learning_starts=0", "runner.learning_starts", _starts_before_a_slice),
     Refusal("runner.learning_starts=0", "runner.learning_starts", _starts_before_n_steps),

@@ -3,7 +3,9 @@
 Shapes: ``*B`` any batch dimensions, ``N`` atoms of a support or quantiles of a prediction, ``M`` atoms of a target.
 """
 
+import torch
 from torch import Tensor
+from torch.special import entr
 
 from qframe.functional.backup import Law
 from qframe.functional.value_learning import huber
@@ -23,7 +25,6 @@ def categorical_projection(law: Law, v_min: float, v_max: float, num_atoms: int)
     Returns:
         The probabilities of the N atoms, ``[*B, N]``.
 
-    >>> import torch
     >>> law = Law(torch.tensor([0.25, 9.0]), torch.tensor([0.5, 0.5]))
     >>> categorical_projection(law, v_min=-1.0, v_max=1.0, num_atoms=3)
     tensor([0.0000, 0.3750, 0.6250])
@@ -50,11 +51,37 @@ def categorical_cross_entropy(logits: Tensor, target_probs: Tensor) -> Tensor:
     Returns:
         ``[*B]``.
 
-    >>> import torch
     >>> categorical_cross_entropy(torch.zeros(4), torch.tensor([1.0, 0.0, 0.0, 0.0]))
     tensor(1.3863)
     """
     return -(target_probs * logits.log_softmax(-1)).sum(-1)
+
+
+def gaussian_histogram(mean: Tensor, sigma: float, v_min: float, v_max: float, num_atoms: int) -> Tensor:
+    """The masses of bins around evenly spaced atoms under a Gaussian that is cut off at the outer bins' ends.
+
+    See "Stop Regressing: Training Value Functions via Classification for Scalable Deep RL", Farebrother et al., 2024,
+    section 3.1.
+
+    Args:
+        mean: of the Gaussian, ``[*B]``; outside the support it goes to its ends.
+        sigma: its standard deviation, in units of the return.
+        v_min: lowest atom of the support.
+        v_max: highest atom. A bin reaches half way to the next atom, and as far beyond the outer atoms.
+        num_atoms: N ≥ 2.
+
+    Returns:
+        ``[*B, N]``, adds up to 1.
+
+    >>> gaussian_histogram(torch.tensor([0.0, 9.0]), sigma=0.75, v_min=-1.0, v_max=1.0, num_atoms=3)
+    tensor([[0.2407, 0.5186, 0.2407],
+            [0.0299, 0.3075, 0.6626]])
+    """
+    half = (v_max - v_min) / (num_atoms - 1) / 2
+    edges = torch.linspace(v_min - half, v_max + half, num_atoms + 1, dtype=mean.dtype, device=mean.device)
+    above = (edges - mean.clamp(v_min, v_max).unsqueeze(-1)) / (sigma * 2**0.5)
+    cumulative = above.erf()  # [*B, N + 1], twice the distribution function, less 1
+    return cumulative.diff(dim=-1) / (cumulative[..., -1:] - cumulative[..., :1])
 
 
 def quantile_huber(quantiles: Tensor, taus: Tensor, target: Law, threshold: float = 1.0) -> Tensor:
@@ -71,7 +98,6 @@ def quantile_huber(quantiles: Tensor, taus: Tensor, target: Law, threshold: floa
     Returns:
         Summed over predicted quantiles, averaged over the target's atoms, ``[*B]``.
 
-    >>> import torch
     >>> target = Law(torch.tensor([1.0]), torch.tensor([1.0]))
     >>> quantile_huber(torch.tensor([0.0, 3.0]), torch.tensor([0.25, 0.75]), target)
     tensor(0.5000)
@@ -80,3 +106,36 @@ def quantile_huber(quantiles: Tensor, taus: Tensor, target: Law, threshold: floa
     size = error.abs() if threshold == 0 else huber(error, threshold) / threshold
     tilt = (taus.unsqueeze(-1) - (error.detach() < 0).to(error.dtype)).abs()  # [*B, N, M]
     return (tilt * size * target.mass.unsqueeze(-2)).sum((-2, -1))
+
+
+def fraction_loss(fractions: Tensor, edges: Tensor, quantiles: Tensor) -> Tensor:
+    """What has the gradient ``∂W₁/∂τ_i = 2·F⁻¹(τ_i) − F⁻¹(τ̂_i) − F⁻¹(τ̂_{i−1})`` in the fractions, and none elsewhere.
+
+    W₁ is the distance between a law and its values at the midpoints ``τ̂_i = (τ_i + τ_{i+1}) / 2``, each with mass
+    ``τ_{i+1} − τ_i``. See "Fully Parameterized Quantile Function for Distributional Reinforcement Learning", Yang et
+    al., 2019, proposition 1.
+
+    Args:
+        fractions: ``0 = τ_0 < … < τ_N = 1``, ``[*B, N + 1]``.
+        edges: values at the inner fractions ``τ_1 … τ_{N−1}``, ``[*B, N − 1]``.
+        quantiles: values at the midpoints, ``[*B, N]``.
+
+    Returns:
+        ``[*B]``; only its gradient means something.
+
+    >>> tau = torch.tensor([0.0, 0.5, 1.0], requires_grad=True)
+    >>> fraction_loss(tau, torch.tensor([5.0]), torch.tensor([1.0, 3.0])).backward()
+    >>> tau.grad
+    tensor([0., 6., 0.])
+    """
+    gradient = 2 * edges - quantiles[..., 1:] - quantiles[..., :-1]
+    return (gradient.detach() * fractions[..., 1:-1]).sum(-1)
+
+
+def entropy(prob: Tensor) -> Tensor:
+    """The entropy ``−Σ_i p_i · log p_i`` of probabilities ``[*B, N]``, in nats, ``[*B]``.
+
+    >>> entropy(torch.tensor([0.5, 0.5, 0.0]))
+    tensor(0.6931)
+    """
+    return entr(prob).sum(-1)

@@ -4,11 +4,7 @@ from qframe.modules.actors import Actor, ProbabilisticActor, ValueOperator
 from qframe.modules.behaviour import Exploration
 from qframe.modules.boltzmann import Boltzmann
 from qframe.modules.bootstrapped import Bootstrapped
-from qframe.modules.distributional import (
-    DistributionalDQNnet,
-    DistributionalQValueActor,
-    DistributionalQValueModule,
-)
+from qframe.modules.distributional import DistributionalDQNnet, DistributionalQValueActor, DistributionalQValueModule
 from qframe.modules.distributions import NormalParamExtractor, TanhNormal
 from qframe.modules.exploration import (
     EGreedyModule,
@@ -19,7 +15,16 @@ from qframe.modules.exploration import (
 )
 from qframe.modules.ez_greedy import EZGreedy
 from qframe.modules.greedy_behaviour import Greedy
-from qframe.modules.heads import CategoricalHead, Head, Prediction, QuantileHead, ScalarHead
+from qframe.modules.heads import (
+    CategoricalHead,
+    FullyParameterizedQuantileHead,
+    Head,
+    HLGaussHead,
+    ImplicitQuantileHead,
+    Prediction,
+    QuantileHead,
+    ScalarHead,
+)
 from qframe.modules.hooks import DistributionalQValueHook, QValueHook
 from qframe.modules.ladder import EGreedyLadder
 from qframe.modules.networks.conv import ConvNet
@@ -31,6 +36,7 @@ from qframe.modules.networks.mlp import MLP
 from qframe.modules.networks.noisy import NoisyLinear
 from qframe.modules.networks.q_net import QNet, SharedTrunk
 from qframe.modules.networks.trunks import ConvTrunk, MLPTrunk, Trunk
+from qframe.modules.noisy_behaviour import NoisyGreedy
 from qframe.modules.operators import ActorCriticOperator, ActorCriticWrapper, ActorValueOperator
 from qframe.modules.q_value import QValueActor, QValueModule
 from qframe.modules.safe import SafeModule, SafeSequential
@@ -40,8 +46,9 @@ __all__ = [
     "CategoricalHead", "ConvNet", "ConvTrunk", "DistributionalDQNnet", "DistributionalQValueActor",
     "DistributionalQValueHook", "DistributionalQValueModule", "DuelingCnnDQNet", "DuelingMlpDQNet", "EGreedyLadder",
     "EGreedyModule", "EZGreedy", "EncodedTrunk", "EnsembleQNet", "Exploration", "ExplorationType",
-    "ExponentialSchedule", "Greedy", "Head", "ImpalaTrunk", "LinearSchedule", "MLPTrunk", "NoisyLinear",
-    "NormalParamExtractor", "Prediction", "ProbabilisticActor", "QNet", "QValueActor", "QValueHook", "QValueModule",
-    "QuantileHead", "SafeModule", "SafeSequential", "ScalarHead", "SharedTrunk", "TanhNormal", "Trunk",
-    "ValueOperator", "make_encoder", "set_exploration_type",
+    "ExponentialSchedule", "FullyParameterizedQuantileHead", "Greedy", "HLGaussHead", "Head", "ImpalaTrunk",
+    "ImplicitQuantileHead", "LinearSchedule", "MLPTrunk", "NoisyGreedy", "NoisyLinear", "NormalParamExtractor",
+    "Prediction", "ProbabilisticActor", "QNet", "QValueActor", "QValueHook", "QValueModule", "QuantileHead",
+    "SafeModule", "SafeSequential", "ScalarHead", "SharedTrunk", "TanhNormal", "Trunk", "ValueOperator",
+    "make_encoder", "set_exploration_type",
 ]

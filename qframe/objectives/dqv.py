@@ -109,7 +109,7 @@ def dqv_loss(
         goal = dqn_target(head, None, next_state, batch._replace(mask=None, next_mask=None), noise, estimator)
     action, state = online(batch.observation, noise.online)
     loss, td_error = head.loss(joint.taken(of_action(action, batch.action)), goal)
-    state_loss, _ = head.loss(state._replace(out=state.out.squeeze(-2)), goal)
+    state_loss, _ = head.loss(of_action(state, torch.zeros_like(batch.reward, dtype=torch.int64)), goal)
     return joint.mean(loss) + state_loss, td_error.detach()
 
 

@@ -78,8 +78,10 @@ def _of_branches(bootstrap: Prediction, weight: Tensor | None) -> Tensor:
 
 def _mixed(bootstrap: Prediction, is_chosen: bool) -> Prediction:
     """Outputs as the mixture's components, ``[D, *B, N]`` or ``[D, *B, K, N]`` → ``[*B, D·K, N]``."""
-    out = bootstrap.out.unsqueeze(-2) if is_chosen else bootstrap.out  # [D, *B, K, N]
-    return Prediction(out.movedim(0, -3).flatten(-3, -2), bootstrap.taus)
+    out, taus = bootstrap
+    if is_chosen:
+        out, taus = out.unsqueeze(-2), None if taus is None else taus.unsqueeze(-2)  # [D, *B, 1, N], [*B, 1, N]
+    return Prediction(out.movedim(0, -3).flatten(-3, -2), taus)
 
 
 def _folded(x: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ NEEDS = {
     "loss/dqv": ["network=shared_trunk", "network.dueling=false"],
     "exploration/bootstrapped": ["network=ensemble_q_net"],
     "target/none": ["loss.delay_value=false"],
+    "exploration/noisy": ["network.noisy=true"],
     "network/conv_q_net": "images of shape (C, H, W), got (4,)",
     "network/impala_q_net": "images of shape (C, H, W), got (4,)",
     "network/impala_shared_trunk": "images of shape (C, H, W), got (4,)",

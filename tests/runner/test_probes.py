@@ -4,13 +4,30 @@ import pytest
 import torch
 
 from qframe.data import PrioritizedReplayBuffer, PrioritizedSliceReplayBuffer, ReplayBuffer, SliceReplayBuffer
-from qframe.modules import CategoricalHead, QNet, QuantileHead, ScalarHead, SharedTrunk
+from qframe.modules import (
+    CategoricalHead,
+    FullyParameterizedQuantileHead,
+    HLGaussHead,
+    ImplicitQuantileHead,
+    QNet,
+    QuantileHead,
+    ScalarHead,
+    SharedTrunk,
+)
 from tests.training import make_runner
 
 HEADS = {
     "scalar": ScalarHead,
     "categorical": lambda features, actions: CategoricalHead(features, actions, num_atoms=41, v_min=-12, v_max=12),
     "quantile": lambda features, actions: QuantileHead(features, actions, num_quantiles=8),
+    "hl_gauss": lambda features, actions: HLGaussHead(features, actions, num_atoms=41, v_min=-12, v_max=12),
+    "implicit_quantile": lambda features, actions: ImplicitQuantileHead(
+        features, actions, num_quantiles=8, num_target_quantiles=8
+    ),
+    "fully_parameterized_quantile": lambda features, actions: FullyParameterizedQuantileHead(
+        features, actions, num_quantiles=8
+    ),
+    "transformed": lambda features, actions: QuantileHead(features, actions, num_quantiles=8, transform="h"),
 }
 
 

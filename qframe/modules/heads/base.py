@@ -5,40 +5,51 @@ dimensions (time, branches and ensemble members included), ``A`` actions, ``N`` 
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Generic, NamedTuple, TypeVar
+from typing import ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from qframe.functional import Backup, LambdaBackup, Law, apply, lambda_horizons, mix
+from qframe.functional import TRANSFORMS, Backup, LambdaBackup, Law, apply, lambda_horizons, mix
 
 TargetT = TypeVar("TargetT")
 
 
 class Prediction(NamedTuple):
-    """The raw outputs of a head, and the quantile levels they were asked at where the head takes any."""
+    """The raw outputs of a head, and the quantile levels they were asked at where the head has any.
+
+    The last dimension is the head's own business: others move, take and add up whole vectors of it.
+    """
 
     out: Tensor  # [*B, A, N]; [*B, N] once an action is taken
-    taus: Tensor | None = None  # [*B, N]
+    taus: Tensor | None = None  # [*B, 1, N]; [*B, N] once an action is taken
+
+    @property
+    def levels(self) -> Tensor | None:
+        """What to ask another head at, for outputs at the same levels as these for every action, ``[*B, N]``."""
+        return None if self.taus is None else self.taus.squeeze(-2)
 
 
 class Head(nn.Module, ABC, Generic[TargetT]):
     """A Q-value head: it owns the last layer (width ``A·N``) and says what the outputs mean.
 
     A subclass defines ``law``, ``project`` and ``loss``; the rest follows. What ``project`` returns is the head's
-    own: nobody else looks into a target.
+    own: nobody else looks into a target. Where returns are transformed, outputs, targets, losses and td_errors are in
+    units of the transformed return; ``value`` is not.
 
     Args:
         features: size of the features that the network emits. None: no layer, the head only interprets the outputs
             of a network that has its own.
         num_actions: A; 1 for the state-value stream of a shared trunk.
         num_outputs: N, outputs per action.
+        width: of the last layer; None is ``A·N``.
+        transform: what the head learns in place of returns: ``h`` of them (Pohlen et al., 2018), or ``none``.
 
     Raises:
-        ValueError: a size below 1.
+        ValueError: a size below 1, or an unknown transform.
     """
 
-    needs_state_value: ClassVar[bool] = False
+    needs_state_value: bool = False
     """True where the order of dueling advantages alone is not the order of the action values."""
     supports_lambda: ClassVar[bool] = True
     """False where the head has no λ-target; an estimator over time is then refused when it is built."""
@@ -49,13 +60,27 @@ class Head(nn.Module, ABC, Generic[TargetT]):
     takes_taus: ClassVar[bool] = False
     """True where predictions are asked for at quantile levels; then ``draw_taus`` draws them."""
 
-    def __init__(self, features: int | None, num_actions: int, *, num_outputs: int) -> None:
+    def __init__(
+        self,
+        features: int | None,
+        num_actions: int,
+        *,
+        num_outputs: int,
+        width: int | None = None,
+        transform: str = "none",
+    ) -> None:
         super().__init__()
         for name, size in (("features", features), ("num_actions", num_actions), ("num_outputs", num_outputs)):
             if size is not None and size < 1:
                 raise ValueError(f"expected {name} of at least 1, got {size}")
         self.num_actions, self.num_outputs = num_actions, num_outputs
-        self.layer: nn.Module = nn.Identity() if features is None else nn.Linear(features, num_actions * num_outputs)
+        if transform not in TRANSFORMS:
+            raise ValueError(f"expected transform to be one of {', '.join(TRANSFORMS)}, got {transform!r}")
+        self.transform = TRANSFORMS[transform]
+        if self.transform is not None and not self.targets_mean:
+            self.needs_state_value = True  # the mean of h⁻¹(V + A) is not ordered by A
+        width = num_actions * num_outputs if width is None else width
+        self.layer: nn.Module = nn.Identity() if features is None else nn.Linear(features, width)
 
     def prediction(self, features: Tensor, taus: Tensor | None = None) -> Prediction:
         """The outputs for every action, ``[*B, H]`` → ``[*B, A, N]``.
@@ -71,13 +96,17 @@ class Head(nn.Module, ABC, Generic[TargetT]):
         """
         return torch.rand(*batch, self.num_outputs, generator=generator)
 
+    def as_follower(self) -> Self:
+        """This head as one asked at the levels of another: the state value of a dueling network, a member's prior."""
+        return self
+
     @abstractmethod
     def law(self, prediction: Prediction) -> Law:
-        """The law of returns that the outputs stand for, ``[*B, A, N]`` or ``[*B, N]`` alike."""
+        """The law that the outputs stand for, of returns or of transformed ones, ``[*B, A, N]`` or ``[*B, N]``."""
 
     @abstractmethod
     def project(self, law: Law) -> TargetT:
-        """The target of this head for a law of returns ``[*B, M]``."""
+        """The target of this head for a law like its own, ``[*B, M]``."""
 
     @abstractmethod
     def loss(self, prediction: Prediction, target: TargetT) -> tuple[Tensor, Tensor]:
@@ -89,17 +118,17 @@ class Head(nn.Module, ABC, Generic[TargetT]):
         """
 
     def value(self, prediction: Prediction) -> Tensor:
-        """The action values: the mean of each law, ``[*B, A, N]`` → ``[*B, A]``."""
-        return self.law(prediction).mean
+        """The action values: the mean return of each law, ``[*B, A, N]`` → ``[*B, A]``."""
+        return self._returns(prediction).mean
 
     def target(self, bootstrap: Prediction, backup: Backup) -> TargetT:
-        """The target ``Σ_k weight_k · law(reward_k + discount_k · z_k)``.
+        """The target ``Σ_k weight_k · law(reward_k + discount_k · z_k)``, transformed where returns are.
 
         Args:
             bootstrap: the target network's prediction, ``[*B, N]`` for one bootstrap, ``[*B, K, N]`` for K.
             backup: what to do with it, ``[*B]`` or ``[*B, K]``.
         """
-        return self.project(apply(backup, self.law(bootstrap)))
+        return self._project_returns(apply(backup, self._returns(bootstrap)))
 
     def lambda_target(self, bootstrap: Prediction, backup: LambdaBackup) -> TargetT:
         """The λ-target as an explicit mixture over horizons, exact for every law.
@@ -112,9 +141,22 @@ class Head(nn.Module, ABC, Generic[TargetT]):
             backup: rewards, discounts and traces ``[*B, T]``; for K bootstraps their weights ``[*B, T, K]``.
         """
         *horizons, weight = backup
-        law = self.law(bootstrap)
+        law = self._returns(bootstrap)
         if weight is not None:
             law = mix(weight, law)  # [*B, T, K·N]
         steps = law.location.shape[-2]
         every_horizon = Law(*(x.unsqueeze(-3).expand(*x.shape[:-1], steps, x.shape[-1]) for x in law))  # [*B, T, T, N]
-        return self.project(apply(lambda_horizons(*horizons), every_horizon))
+        return self._project_returns(apply(lambda_horizons(*horizons), every_horizon))
+
+    def _returns(self, prediction: Prediction) -> Law:
+        """The law of returns of a prediction, ``h⁻¹(z)`` where the outputs are transformed ones."""
+        law = self.law(prediction)
+        return law if self.transform is None else law._replace(location=self.transform.inverse(law.location))
+
+    def _project_returns(self, law: Law) -> TargetT:
+        """The target for a law of returns: of ``h(z)``, or of ``h(E z)`` where the mean alone is learnt."""
+        if self.transform is None:
+            return self.project(law)
+        if self.targets_mean:
+            law = Law(law.mean.unsqueeze(-1), torch.ones_like(law.location[..., :1]))
+        return self.project(law._replace(location=self.transform.forward(law.location)))

@@ -18,22 +18,30 @@ class CategoricalHead(Head[Tensor]):
         num_atoms: N ≥ 2.
         v_min: lowest atom, in units of the discounted return.
         v_max: highest atom.
+        transform: of returns: ``none`` or ``h``; atoms are then transformed returns.
 
     Raises:
-        ValueError: fewer than two atoms, or ``v_min`` not below ``v_max``.
+        ValueError: fewer than two atoms, ``v_min`` not below ``v_max``, or an unknown transform.
     """
 
     needs_state_value = True  # softmax(V + A) is not ordered by A
     supports_sum = False  # the law of a sum is a convolution
 
     def __init__(
-        self, features: int | None, num_actions: int, *, num_atoms: int = 51, v_min: float = -10.0, v_max: float = 10.0
+        self,
+        features: int | None,
+        num_actions: int,
+        *,
+        num_atoms: int = 51,
+        v_min: float = -10.0,
+        v_max: float = 10.0,
+        transform: str = "none",
     ) -> None:
         if num_atoms < 2:
             raise ValueError(f"expected num_atoms of at least 2, got {num_atoms}")
         if not v_min < v_max:
             raise ValueError(f"expected v_min below v_max, got v_min={v_min} and v_max={v_max}")
-        super().__init__(features, num_actions, num_outputs=num_atoms)
+        super().__init__(features, num_actions, num_outputs=num_atoms, transform=transform)
         self.v_min, self.v_max = float(v_min), float(v_max)
         self.support: Tensor
         self.register_buffer("support", torch.linspace(self.v_min, self.v_max, num_atoms))
@@ -43,6 +51,8 @@ class CategoricalHead(Head[Tensor]):
         return Law(self.support.to(probs.dtype).expand_as(probs), probs)
 
     def value(self, prediction: Prediction) -> Tensor:
+        if self.transform is not None:
+            return super().value(prediction)
         return prediction.out.softmax(-1) @ self.support.to(prediction.out.dtype)
 
     def project(self, law: Law) -> Tensor:

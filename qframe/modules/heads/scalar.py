@@ -22,15 +22,18 @@ class ScalarHead(Head[Tensor]):
         features: size of the features that the network emits; None: the head owns no layer.
         num_actions: A.
         loss_function: ``l2`` (e²), ``l1`` (|e|) or ``smooth_l1`` (Huber with threshold 1).
+        transform: of returns: ``none`` or ``h``.
 
     Raises:
-        ValueError: an unknown loss function.
+        ValueError: an unknown loss function or transform.
     """
 
     targets_mean = True
 
-    def __init__(self, features: int | None, num_actions: int, *, loss_function: str = "l2") -> None:
-        super().__init__(features, num_actions, num_outputs=1)
+    def __init__(
+        self, features: int | None, num_actions: int, *, loss_function: str = "l2", transform: str = "none"
+    ) -> None:
+        super().__init__(features, num_actions, num_outputs=1, transform=transform)
         if loss_function not in LOSSES:
             raise ValueError(f"expected loss_function to be one of {', '.join(LOSSES)}, got {loss_function!r}")
         self.loss_function = loss_function
@@ -45,14 +48,18 @@ class ScalarHead(Head[Tensor]):
         return law.mean
 
     def value(self, prediction: Prediction) -> Tensor:
-        return prediction.out.squeeze(-1)
+        return prediction.out.squeeze(-1) if self.transform is None else super().value(prediction)
 
     def target(self, bootstrap: Prediction, backup: Backup) -> Tensor:
+        if self.transform is not None:
+            return super().target(bootstrap, backup)
         discounted = torch.where(backup.discount == 0, 0.0, backup.discount * bootstrap.out.squeeze(-1))
         value = backup.reward + discounted
         return value if backup.weight is None else weighted_sum(backup.weight, value)
 
     def lambda_target(self, bootstrap: Prediction, backup: LambdaBackup) -> Tensor:
+        if self.transform is not None:
+            return super().lambda_target(bootstrap, backup)
         value = bootstrap.out.squeeze(-1)
         value = value if backup.weight is None else weighted_sum(backup.weight, value)  # [*B, T]
         return lambda_return(backup.reward, backup.discount, value, backup.trace)

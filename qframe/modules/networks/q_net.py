@@ -130,7 +130,10 @@ class SharedTrunk(ReadsObservation, ActorValueOperator):
         normalize_observation: bool = False,
     ) -> None:
         trunk = NormalizedTrunk(trunk) if normalize_observation else trunk
-        head, state_head = make_head(trunk.num_features, spec.num_actions), make_head(trunk.num_features, 1)
+        head = make_head(trunk.num_features, spec.num_actions)
+        state_head = make_head(trunk.num_features, 1)
+        if dueling:
+            state_head = state_head.as_follower()
         if noisy:
             make_noisy(trunk, head, state_head, std_init=noisy_std)
         q_value = QValueModule(spec=spec)
@@ -168,7 +171,7 @@ class SharedTrunk(ReadsObservation, ActorValueOperator):
         hidden = self.trunk(self.observe(tensordict))
         value = self.head.value(self._combined(hidden))
         tensordict.set("hidden", hidden)
-        tensordict.set("state_value", self.state_head.prediction(hidden).out.squeeze(-2))
+        tensordict.set("state_value", _state_value(self.state_head, hidden))
         return self.q_value(tensordict.set("action_value", self.branches.join(value)))
 
 
@@ -176,9 +179,14 @@ def _combine(
     head: Head[Any], state_head: Head[Any], branches: Branches, hidden: Tensor, taus: Tensor | None = None
 ) -> Prediction:
     advantage = head.prediction(hidden, taus)
-    state_value = state_head.prediction(hidden, taus).out.squeeze(-2)  # [*B, N]
+    state_value = state_head.prediction(hidden, advantage.levels).out.squeeze(-2)  # [*B, N]
     real = branches.legal(None, state_value.shape[:-1])
     return Prediction(dueling(state_value, branches.split(advantage.out), real), advantage.taus)
+
+
+def _state_value(state_head: Head[Any], hidden: Tensor) -> Tensor:
+    """The outputs of the value stream, without what a head adds for its loss, ``[*B, N]``."""
+    return state_head.prediction(hidden).out.squeeze(-2)[..., : state_head.num_outputs]
 
 
 class _Advantage(nn.Module):
@@ -208,4 +216,4 @@ class _StateValue(nn.Module):
         self.state_head = state_head
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return self.state_head.prediction(hidden).out.squeeze(-2)  # [*B, N]
+        return _state_value(self.state_head, hidden)
