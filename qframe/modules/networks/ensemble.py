@@ -95,8 +95,8 @@ class EnsembleQNet(ReadsObservation, TensorDictModuleBase):
         prediction = self.head.prediction(features, taus)
         out = self.members.split(prediction.out)
         if self.state_head is not None:
-            state_value = self.members.split(self.state_head.prediction(features, prediction.levels).out)  # [K, *B, 1, N]
-            out = combine(state_value.squeeze(-2), out)
+            state = self.state_head.prediction(features, prediction.levels).out
+            out = combine(self.members.split(state).squeeze(-2), out)  # [K, *B, A, N]
         out = _scaled_gradient(out, scale)
         if self.prior_trunk is not None and self.prior_head is not None:
             prior = self.prior_head.prediction(self.prior_trunk(observation), prediction.levels).out
