@@ -49,6 +49,6 @@ __all__ = [
     "ExponentialSchedule", "FullyParameterizedQuantileHead", "Greedy", "HLGaussHead", "Head", "ImpalaTrunk",
     "ImplicitQuantileHead", "LinearSchedule", "MLPTrunk", "NoisyGreedy", "NoisyLinear", "NormalParamExtractor",
     "Prediction", "ProbabilisticActor", "QNet", "QValueActor", "QValueHook", "QValueModule", "QuantileHead",
-    "SafeModule", "SafeSequential", "ScalarHead", "SharedTrunk", "TanhNormal", "Trunk", "ValueOperator", "make_encoder",
-    "set_exploration_type",
+    "SafeModule", "SafeSequential", "ScalarHead", "SharedTrunk", "TanhNormal", "Trunk", "ValueOperator",
+    "make_encoder", "set_exploration_type",
 ]

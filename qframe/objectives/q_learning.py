@@ -219,5 +219,4 @@ def dqn_loss(
 
 def of_action(prediction: Prediction, action: Tensor) -> Prediction:
     """The prediction of one action per batch entry: ``[*B, A, N]``, ``[*B]`` → ``[*B, N]``."""
-    taus = None if prediction.taus is None else prediction.taus.squeeze(-2)  # [*B, N]
-    return Prediction(take(prediction.out, action), taus)
+    return Prediction(take(prediction.out, action), prediction.levels)

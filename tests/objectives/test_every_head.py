@@ -9,9 +9,9 @@ from tensordict import TensorDict
 
 from qframe.data import Categorical, OneHot
 from qframe.functional import Backup, LambdaBackup
-from qframe.modules import MLPTrunk, SharedTrunk
+from qframe.modules import EnsembleQNet, MLPTrunk, SharedTrunk
 from qframe.modules.heads import Prediction
-from qframe.objectives import DQVLoss
+from qframe.objectives import DQNLoss, DQVLoss
 from tests.modules.heads.common import HEADS
 from tests.objectives.head_oracle import (
     ACTIONS,
@@ -185,3 +185,27 @@ def test_every_head_trains_where_the_state_value_bootstraps(head, estimator):
     loss(data)["loss"].backward()
     assert data["td_error"].isfinite().all()
     assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("dueling", [False, True])
+@pytest.mark.parametrize("head", HEADS)
+def test_every_head_trains_in_an_ensemble_with_priors_at_the_same_levels(head, dueling):
+    torch.manual_seed(0)
+    network = EnsembleQNet(
+        MLPTrunk((2,), num_cells=[8]), HEADS[head], spec=Categorical(3), num_members=2, prior_scale=1.0, dueling=dueling
+    )
+    loss = DQNLoss(network, delay_value=True, double_dqn=True, gamma=GAMMA)
+    data = batch_of(B)
+    loss(data)["loss"].backward()
+    assert data["td_error"].isfinite().all()
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    assert all(parameter.grad is not None for parameter in trained)
+    with torch.no_grad():
+        features, whole = network.trunk(data["observation"]), network.predict(data["observation"])
+        own = network.head.prediction(features)
+        out = network.members.split(own.out)
+        if dueling:
+            state = network.members.split(network.state_head.prediction(features, own.levels).out)
+            out = state + out - out.mean(-2, keepdim=True)
+        prior = network.prior_head.prediction(network.prior_trunk(data["observation"]), own.levels).out
+        torch.testing.assert_close(whole.out, out + network.members.split(prior))

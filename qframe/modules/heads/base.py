@@ -24,6 +24,11 @@ class Prediction(NamedTuple):
     out: Tensor  # [*B, A, N]; [*B, N] once an action is taken
     taus: Tensor | None = None  # [*B, 1, N]; [*B, N] once an action is taken
 
+    @property
+    def levels(self) -> Tensor | None:
+        """What to ask another head at, for outputs at the same levels as these for every action, ``[*B, N]``."""
+        return None if self.taus is None else self.taus.squeeze(-2)
+
 
 class Head(nn.Module, ABC, Generic[TargetT]):
     """A Q-value head: it owns the last layer (width ``A·N``) and says what the outputs mean.
@@ -91,8 +96,8 @@ class Head(nn.Module, ABC, Generic[TargetT]):
         """
         return torch.rand(*batch, self.num_outputs, generator=generator)
 
-    def as_state_value(self) -> Self:
-        """This head as the state-value stream of a dueling network, asked at the levels of the advantages."""
+    def as_follower(self) -> Self:
+        """This head as one asked at the levels of another: the state value of a dueling network, a member's prior."""
         return self
 
     @abstractmethod

@@ -63,7 +63,7 @@ class FullyParameterizedQuantileHead(ImplicitQuantileHead):
         self.fraction_rate, self.entropy_weight = fraction_rate, entropy_weight
         self.proposal: nn.Module | None = nn.Linear(features, num_quantiles)
 
-    def as_state_value(self) -> Self:
+    def as_follower(self) -> Self:
         self.proposal = None
         return self
 

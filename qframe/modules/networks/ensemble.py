@@ -76,11 +76,12 @@ class EnsembleQNet(ReadsObservation, TensorDictModuleBase):
         self.num_members, self.prior_scale, self.scale_gradients = num_members, prior_scale, scale_gradients
         self.trunk = NormalizedTrunk(trunk) if normalize_observation else trunk
         self.head = make_head(trunk.num_features, num_members * spec.num_actions)
-        self.state_head = make_head(trunk.num_features, num_members) if dueling else None
+        self.state_head = make_head(trunk.num_features, num_members).as_follower() if dueling else None
         self.prior_trunk, self.prior_head = None, None
         if prior_scale:
             self.prior_trunk = deepcopy(self.trunk).requires_grad_(False)
-            self.prior_head = make_head(trunk.num_features, num_members * spec.num_actions).requires_grad_(False)
+            prior = make_head(trunk.num_features, num_members * spec.num_actions)
+            self.prior_head = prior.as_follower().requires_grad_(False)
         if noisy:
             make_noisy(trunk, self.head, *([] if self.state_head is None else [self.state_head]), std_init=noisy_std)
         self.q_value = QValueModule(spec=spec)
@@ -94,11 +95,11 @@ class EnsembleQNet(ReadsObservation, TensorDictModuleBase):
         prediction = self.head.prediction(features, taus)
         out = self.members.split(prediction.out)
         if self.state_head is not None:
-            state_value = self.members.split(self.state_head.prediction(features, taus).out)  # [K, *B, 1, N]
-            out = combine(state_value.squeeze(-2), out)
+            state = self.state_head.prediction(features, prediction.levels).out
+            out = combine(self.members.split(state).squeeze(-2), out)  # [K, *B, A, N]
         out = _scaled_gradient(out, scale)
         if self.prior_trunk is not None and self.prior_head is not None:
-            prior = self.prior_head.prediction(self.prior_trunk(observation), taus).out
+            prior = self.prior_head.prediction(self.prior_trunk(observation), prediction.levels).out
             out = out + self.prior_scale * self.members.split(prior)
         return prediction._replace(out=out)
 

@@ -133,7 +133,7 @@ class SharedTrunk(ReadsObservation, ActorValueOperator):
         head = make_head(trunk.num_features, spec.num_actions)
         state_head = make_head(trunk.num_features, 1)
         if dueling:
-            state_head = state_head.as_state_value()
+            state_head = state_head.as_follower()
         if noisy:
             make_noisy(trunk, head, state_head, std_init=noisy_std)
         q_value = QValueModule(spec=spec)
@@ -179,8 +179,7 @@ def _combine(
     head: Head[Any], state_head: Head[Any], branches: Branches, hidden: Tensor, taus: Tensor | None = None
 ) -> Prediction:
     advantage = head.prediction(hidden, taus)
-    levels = None if advantage.taus is None else advantage.taus.squeeze(-2)
-    state_value = state_head.prediction(hidden, levels).out.squeeze(-2)  # [*B, N]
+    state_value = state_head.prediction(hidden, advantage.levels).out.squeeze(-2)  # [*B, N]
     real = branches.legal(None, state_value.shape[:-1])
     return Prediction(dueling(state_value, branches.split(advantage.out), real), advantage.taus)
 
