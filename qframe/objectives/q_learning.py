@@ -219,4 +219,5 @@ def dqn_loss(
 
 def of_action(prediction: Prediction, action: Tensor) -> Prediction:
     """The prediction of one action per batch entry: ``[*B, A, N]``, ``[*B]`` → ``[*B, N]``."""
-    return Prediction(take(prediction.out, action), prediction.levels)
+    taus = None if prediction.taus is None else prediction.taus.squeeze(-2)  # [*B, N]
+    return Prediction(take(prediction.out, action), taus)
