@@ -9,6 +9,8 @@ from qframe.modules import (
     Bootstrapped,
     CategoricalHead,
     EnsembleQNet,
+    FullyParameterizedQuantileHead,
+    ImplicitQuantileHead,
     MLPTrunk,
     QNet,
     QuantileHead,
@@ -21,6 +23,8 @@ HEADS = {
     "scalar": ScalarHead,
     "categorical": lambda features, actions: CategoricalHead(features, actions, num_atoms=5, v_min=-2, v_max=2),
     "quantile": lambda features, actions: QuantileHead(features, actions, num_quantiles=4),
+    "implicit quantile": ImplicitQuantileHead,
+    "fully parameterized quantile": FullyParameterizedQuantileHead,
 }
 K, A, B = 3, 2, 6
 INDEX = torch.zeros(1, dtype=torch.int64)
@@ -112,11 +116,13 @@ def test_scaled_gradients_are_k_times_as_large_for_members_and_the_same_for_the_
     assert torch.allclose(trunk, plain_trunk, atol=1e-6)
 
 
-def test_the_prior_is_added_scaled_and_never_moves():
+@pytest.mark.parametrize("head", HEADS)
+def test_the_prior_is_added_scaled_at_the_same_levels_and_never_moves(head):
     observation = torch.randn(5, 4)
-    with_prior, without = ensemble(prior_scale=2.0), ensemble()
-    added = with_prior.predict(observation).out - without.predict(observation).out
-    prior = with_prior.prior_head.prediction(with_prior.prior_trunk(observation)).out
+    with_prior, without = ensemble(HEADS[head], prior_scale=2.0), ensemble(HEADS[head])
+    plain = without.predict(observation)
+    added = with_prior.predict(observation).out - plain.out
+    prior = with_prior.prior_head.prediction(with_prior.prior_trunk(observation), plain.levels).out
     assert torch.allclose(added, 2.0 * with_prior.members.split(prior), atol=1e-5)
     assert not any(parameter.requires_grad for parameter in with_prior.prior_trunk.parameters())
 
