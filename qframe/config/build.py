@@ -16,6 +16,7 @@ from qframe.config.targets import instantiate
 from qframe.envs import derive_seed
 from qframe.runner import Learner, Runner
 from qframe.runner.progress import Report, console_report
+from qframe.runner.return_range import ReturnRange
 from qframe.runner.run_folder import RunFolder
 
 __all__ = ["PROVIDED", "build", "check", "describe", "parts"]
@@ -93,6 +94,7 @@ def build(
     plain = _plain(config)
     built, report = parts(plain), report or console_report()
     seed, device = plain["seed"], pick_device(plain["device"])
+    within = built.loss.head.expressible
     collector = instantiate(
         plain["collector"],
         built.envs.make(derive_seed(seed, "train")),
@@ -101,6 +103,7 @@ def build(
         exploration=built.exploration,
         action_space=built.action_space,
         reward=built.reward,
+        returns=None if within is None else ReturnRange(plain["gamma"], built.envs.num_envs, within=within),
         device=device,
         stores_probability="behaviour_probability" in built.loss.estimator.requires,
     )

@@ -14,6 +14,7 @@ from qframe.modules import Exploration
 from qframe.modules.networks.adapters import Network
 from qframe.modules.networks.noise import noisy_layers
 from qframe.modules.networks.normalization import NormalizedTrunk
+from qframe.runner.return_range import ReturnRange
 from qframe.runner.reward import RewardTransform
 
 
@@ -63,6 +64,7 @@ class Collector:
         exploration: turns greedy actions into behaviour.
         action_space: turns indices into what the environments take.
         reward: what becomes of rewards before they are stored; None: nothing.
+        returns: keeps the range of discounted returns, for heads that cannot express any; None: nobody asks.
         device: where the network is.
         stores_probability: whether each action's probability under the behaviour policy is stored with it, as
             ``action_probability``.
@@ -79,6 +81,7 @@ class Collector:
         exploration: Exploration,
         action_space: ActionSpace,
         reward: RewardTransform | None = None,
+        returns: ReturnRange | None = None,
         device: torch.device,
         stores_probability: bool = False,
     ) -> None:
@@ -92,7 +95,7 @@ class Collector:
         self._network, self._action_space, self._device = network, action_space, device
         self._noisy = noisy_layers(network)
         self._env_index = torch.arange(envs.num_envs)
-        self.statistics = EpisodeStatistics(envs.num_envs)
+        self.statistics, self.returns = EpisodeStatistics(envs.num_envs), returns
         self._reward = None if reward is None or reward.is_identity else reward
         parts = network.modules() if isinstance(network, nn.Module) else ()
         self._normalized = [part for part in parts if isinstance(part, NormalizedTrunk)]
@@ -136,6 +139,8 @@ class Collector:
         if step.life_lost is not None:
             ended, terminated = done | step.life_lost, step.terminated | step.life_lost
         reward = step.reward if self._reward is None else self._reward(step.reward, done, step.valid)
+        if self.returns is not None:
+            self.returns.add(reward, ended, step.valid)
         transitions = TensorDict(
             {
                 "observation": observation,

@@ -160,6 +160,8 @@ class Runner:
         if returns:
             values |= {"train/episode_return": float(np.mean(returns)), "train/episode_length": float(np.mean(lengths))}
         self.logger.log(self.frames, values)
+        if (returns := self.collector.returns) is not None and (warning := returns.warning()) is not None:
+            self.report.say(f"{self.frames:>10,} frames  {warning}")
         self.report.update(self.frames, frames_per_second=frames_per_second, episode_return=self._train_return())
 
     def _evaluate(self) -> None:

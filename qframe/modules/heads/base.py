@@ -82,6 +82,11 @@ class Head(nn.Module, ABC, Generic[TargetT]):
         width = num_actions * num_outputs if width is None else width
         self.layer: nn.Module = nn.Identity() if features is None else nn.Linear(features, width)
 
+    @property
+    def expressible(self) -> tuple[float, float] | None:
+        """The lowest and the highest return that the head can express; None: any."""
+        return None
+
     def prediction(self, features: Tensor, taus: Tensor | None = None) -> Prediction:
         """The outputs for every action, ``[*B, H]`` → ``[*B, A, N]``.
 

@@ -46,6 +46,12 @@ class CategoricalHead(Head[Tensor]):
         self.support: Tensor
         self.register_buffer("support", torch.linspace(self.v_min, self.v_max, num_atoms))
 
+    @property
+    def expressible(self) -> tuple[float, float]:
+        ends = self.support[[0, -1]].double()
+        low, high = (ends if self.transform is None else self.transform.inverse(ends)).tolist()
+        return low, high
+
     def law(self, prediction: Prediction) -> Law:
         probs = prediction.out.softmax(-1)
         return Law(self.support.to(probs.dtype).expand_as(probs), probs)
