@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from gymnasium import spaces
@@ -21,6 +22,7 @@ from qframe.modules import (
     EnsembleQNet,
     MLPTrunk,
     QNet,
+    QuantileHead,
     ScalarHead,
 )
 from qframe.modules.networks.encoders import REFUSED_OBSERVATIONS
@@ -68,6 +70,9 @@ BY_THE_LIBRARY: dict[str, Callable[[], object]] = {
         spaces.MultiDiscrete([40, 40]), encoding="enumerated"
     ),
     "`action_space.joint=sum head=categorical`": lambda: _joint_loss("sum", CategoricalHead),
+    "`action_space.joint=sum head=quantile head.transform=h`": lambda: _joint_loss(
+        "sum", partial(QuantileHead, transform="h")
+    ),
     "`action_space.joint=sum estimator=munchausen`": lambda: _joint_loss("sum").make_value_estimator("munchausen"),
     "`estimator=retrace estimator.temperature=0.1` on joint actions": lambda: _joint_loss(
         "branching"

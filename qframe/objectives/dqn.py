@@ -164,6 +164,11 @@ def _joint_action(name: str, head: Head[Any]) -> JointAction:
             f"expected joint=branching for {type(head).__name__}, got sum: the law of a sum is a convolution, which it "
             "does not have"
         )
+    if name == "sum" and head.transform is not None and not head.targets_mean:
+        raise ValueError(
+            f"expected joint=branching for {type(head).__name__} with a transform of returns, got sum: the mean of a "
+            "sum of transformed laws is not that of its branches"
+        )
     return JOINT[name]()
 
 
