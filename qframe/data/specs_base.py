@@ -15,7 +15,7 @@ class TensorSpec(ABC):
     """The domain of one entry: its shape and dtype per batch entry, and which values are in it.
 
     Args:
-        shape: shape of one entry, batch dimensions left out.
+        shape: shape of one entry, batch dimensions left out; an int is the size of a vector.
         dtype: dtype of the entries; None for a group of specs.
         device: where ``rand`` and ``zero`` make tensors. Values on any device are tested and projected where they are.
     """
@@ -23,8 +23,8 @@ class TensorSpec(ABC):
     var_nums: tuple[int, ...] | None = None
     """The sizes of the components of a joint action; None when there are none."""
 
-    def __init__(self, shape: Sequence[int], dtype: torch.dtype | None, device: Device | None = None) -> None:
-        self.shape = torch.Size(shape)
+    def __init__(self, shape: int | Sequence[int], dtype: torch.dtype | None, device: Device | None = None) -> None:
+        self.shape = torch.Size((shape,) if isinstance(shape, int) else shape)
         self.dtype = dtype
         self.device = torch.device("cpu" if device is None else device)
 

@@ -32,7 +32,7 @@ class Bounded(TensorSpec):
         self,
         low: Bound,
         high: Bound,
-        shape: Sequence[int] | None = None,
+        shape: int | Sequence[int] | None = None,
         dtype: torch.dtype = torch.float32,
         device: Device | None = None,
     ) -> None:
@@ -82,7 +82,7 @@ class Unbounded(TensorSpec):
     """
 
     def __init__(
-        self, shape: Sequence[int] = (), dtype: torch.dtype = torch.float32, device: Device | None = None
+        self, shape: int | Sequence[int] = (), dtype: torch.dtype = torch.float32, device: Device | None = None
     ) -> None:
         super().__init__(shape, dtype, device)
 

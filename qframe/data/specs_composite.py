@@ -11,7 +11,17 @@ from qframe.data.specs_base import Device, TensorSpec
 
 
 class Composite(TensorSpec):
-    """Specs by key, nested where a value is itself a mapping; None is an entry about which nothing is said.
+    """Specs by key, nested where a value is itself a mapping or a key a tuple; None: nothing is said about an entry.
+
+    Args:
+        specs: the specs by their keys.
+        shape: empty, as batch dimensions are no part of a spec.
+        device: where ``rand`` and ``zero`` make tensors.
+        **more: further specs.
+
+    Raises:
+        TypeError: an entry that is no spec.
+        ValueError: a shape that is not empty, or two entries in each other's place.
 
     >>> from qframe.data import Categorical, Unbounded
     >>> spec = Composite({"agent": {"action": Categorical(3)}}, observation=Unbounded((4,)))
@@ -22,12 +32,19 @@ class Composite(TensorSpec):
     """
 
     def __init__(
-        self, specs: Mapping[str, Any] | None = None, *, device: Device | None = None, **more: Any
+        self,
+        specs: Mapping[Any, Any] | None = None,
+        *,
+        shape: Sequence[int] = (),
+        device: Device | None = None,
+        **more: Any,
     ) -> None:
+        if len(shape):
+            raise ValueError(f"expected an empty shape, got {[*shape]}: batch dimensions are no part of a spec")
         super().__init__((), None, device)
         self._specs: dict[str, TensorSpec | None] = {
             key: Composite(spec, device=device) if isinstance(spec, Mapping) else spec
-            for key, spec in {**(specs or {}), **more}.items()
+            for key, spec in _nested({**(specs or {}), **more}).items()
         }
         for key, spec in self._specs.items():
             if spec is not None and not isinstance(spec, TensorSpec):
@@ -98,3 +115,23 @@ class Composite(TensorSpec):
 
     def _known(self) -> list[tuple[str, TensorSpec]]:
         return [(key, spec) for key, spec in self._specs.items() if spec is not None]
+
+
+def _nested(specs: Mapping[Any, Any]) -> dict[str, Any]:
+    """The entries with every tuple key unfolded into groups; a group may be given in parts."""
+    groups: dict[str, Any] = {}
+    for key, spec in specs.items():
+        name, *rest = as_path(key)
+        entry = {tuple(rest): spec} if rest else spec
+        if name in groups:
+            entry = {**_entries(groups[name], name), **_entries(entry, name)}
+        groups[name] = entry
+    return groups
+
+
+def _entries(group: Any, name: str) -> dict[Any, Any]:
+    if isinstance(group, Composite):
+        return dict(group.items())
+    if not isinstance(group, Mapping):
+        raise ValueError(f"expected one entry under {name!r}, got a spec and a group of specs")
+    return dict(group)

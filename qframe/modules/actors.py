@@ -68,7 +68,7 @@ class ProbabilisticActor(ProbabilisticTensorDictSequential):
         distribution_class: built from the parameters.
         distribution_kwargs: further arguments of the distribution.
         return_log_prob: write the log-probability of the action too.
-        log_prob_key: where.
+        log_prob_key: where; None is ``sample_log_prob``.
         default_interaction_type: which action where no exploration type is set.
         generator: of the samples; None uses torch's default one.
 
@@ -90,7 +90,7 @@ class ProbabilisticActor(ProbabilisticTensorDictSequential):
         safe: bool = False,
         distribution_kwargs: dict[str, Any] | None = None,
         return_log_prob: bool = False,
-        log_prob_key: NestedKey = SAMPLE_LOG_PROB,
+        log_prob_key: NestedKey | None = None,
         default_interaction_type: InteractionType | str = InteractionType.DETERMINISTIC,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -102,7 +102,7 @@ class ProbabilisticActor(ProbabilisticTensorDictSequential):
             distribution_class=distribution_class,  # pyright: ignore[reportArgumentType] - any callable will do
             distribution_kwargs=distribution_kwargs,
             return_log_prob=return_log_prob,
-            log_prob_key=log_prob_key,
+            log_prob_key=SAMPLE_LOG_PROB if log_prob_key is None else log_prob_key,
             default_interaction_type=InteractionType(default_interaction_type),
             generator=generator,
         )

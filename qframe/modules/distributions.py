@@ -15,11 +15,11 @@ class TanhNormal(distributions.TransformedDistribution):
     Args:
         loc: mean before squashing, ``[*B, D]``.
         scale: standard deviation before squashing, > 0, ``[*B, D]``.
-        low: lower end of the interval.
+        low: lower end of the interval, one number or one for each entry ``[D]``.
         high: upper end.
 
     Raises:
-        ValueError: ``low`` is not below ``high``.
+        ValueError: ``low`` is not below ``high`` everywhere.
 
     >>> policy = TanhNormal(torch.zeros(3, 2), torch.ones(3, 2), low=0.0, high=1.0)
     >>> policy.deterministic_sample[0], policy.log_prob(policy.deterministic_sample).shape
@@ -28,9 +28,11 @@ class TanhNormal(distributions.TransformedDistribution):
 
     arg_constraints = {}  # noqa: RUF012 - torch's own declaration
 
-    def __init__(self, loc: Tensor, scale: Tensor, *, low: float = -1.0, high: float = 1.0) -> None:
-        if not low < high:
+    def __init__(self, loc: Tensor, scale: Tensor, *, low: float | Tensor = -1.0, high: float | Tensor = 1.0) -> None:
+        is_ordered = low < high
+        if not (is_ordered.all() if isinstance(is_ordered, Tensor) else is_ordered):
             raise ValueError(f"expected low < high, got low = {low} and high = {high}")
+        low, high = (torch.as_tensor(bound, dtype=loc.dtype, device=loc.device) for bound in (low, high))
         normal = distributions.Normal(loc, scale, validate_args=False)
         transforms = [distributions.TanhTransform(), distributions.AffineTransform((low + high) / 2, (high - low) / 2)]
         super().__init__(distributions.Independent(normal, 1, validate_args=False), transforms, validate_args=False)

@@ -10,8 +10,9 @@ from qframe.objectives.dqn import DQNLoss
 class DistributionalDQNLoss(DQNLoss):
     """C51's loss for a network that carries a ``support``: ``DQNLoss`` with the signature of the reference.
 
-    With a target network it is double, as in the reference: the online network selects the next action. See "A
-    Distributional Perspective on Reinforcement Learning", Bellemare et al., 2017, algorithm 1.
+    With a target network it is double, as in the reference: the online network selects the next action. A joint action
+    is trained by branching, as categorical laws have no sum. See "A Distributional Perspective on Reinforcement
+    Learning", Bellemare et al., 2017, algorithm 1.
 
     Args:
         value_network: a ``DistributionalQValueActor``, or a network with a categorical head.
@@ -34,7 +35,8 @@ class DistributionalDQNLoss(DQNLoss):
         reduction: Literal["mean", "sum", "none"] | None = None,
     ) -> None:
         super().__init__(
-            value_network, delay_value=delay_value, double_dqn=delay_value, gamma=gamma, reduction=reduction or "mean"
+            value_network, delay_value=delay_value, double_dqn=delay_value, gamma=gamma, reduction=reduction,
+            joint="branching",
         )
         if not hasattr(self.head, "support"):
             raise ValueError("expected a network with a support, got one without; use DQNLoss")

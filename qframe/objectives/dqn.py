@@ -38,7 +38,7 @@ class DQNLoss(TransitionLoss):
         delay_value: whether to keep a target network; update it with ``HardUpdate`` or ``SoftUpdate``.
         double_dqn: whether the online network selects next actions; needs ``delay_value``.
         action_space: a name or a spec; None takes the network's.
-        reduction: ``mean``, ``sum`` or ``none``; importance weights under ``priority_weight`` multiply first.
+        reduction: ``mean``, ``sum`` or ``none``; None is ``mean``. Weights under ``priority_weight`` multiply first.
         priority: what feeds priorities: ``td_error``, or ``loss`` (Rainbow), then written under ``priority``.
         joint: how a joint action is trained: ``sum``, its value the sum of its branches', or ``branching``, every
             branch valuing the whole action (Tavakoli et al., 2018); a plain action has no branches.
@@ -108,7 +108,7 @@ class DQNLoss(TransitionLoss):
         delay_value: bool = False,
         double_dqn: bool = False,
         action_space: str | TensorSpec | None = None,
-        reduction: Literal["mean", "sum", "none"] = "mean",
+        reduction: Literal["mean", "sum", "none"] | None = "mean",
         priority: Literal["td_error", "loss"] = "td_error",
         joint: Literal["sum", "branching"] = "sum",
         gamma: float = 0.99,
@@ -122,6 +122,7 @@ class DQNLoss(TransitionLoss):
                 "expected dueling=true for a shared trunk under loss=dqn, got false: the value stream would get no "
                 "gradient; set network.dueling=true or choose network=q_net or loss=dqv"
             )
+        reduction = "mean" if reduction is None else reduction
         _check_option("reduction", reduction, ("mean", "sum", "none"))
         _check_option("priority", priority, ("td_error", "loss"))
         _check_option("joint", joint, tuple(JOINT))

@@ -124,7 +124,7 @@ class TransitionLoss(ValueLoss):
             truncated = _optional(tensordict, next_keys.truncated, shape)
             done = terminated if truncated is None else (terminated != 0) | (truncated != 0)
         if discount is None:
-            steps = _optional(tensordict, "steps_to_next_obs", shape)
+            steps = _optional(tensordict, self.keys.steps_to_next_obs, shape)
             power = torch.full_like(reward, self.gamma) if steps is None else self.gamma ** steps.to(reward.dtype)
             discount = torch.where(terminated != 0, 0.0, power)
         return discount.to(reward.dtype), done != 0

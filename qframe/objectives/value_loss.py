@@ -22,6 +22,7 @@ class BatchKeys(NamedTuple):
     truncated: NestedKey = "truncated"
     action_mask: NestedKey = "action_mask"
     priority_weight: NestedKey = "priority_weight"
+    steps_to_next_obs: NestedKey = "steps_to_next_obs"
     priority: NestedKey = "td_error"
 
 

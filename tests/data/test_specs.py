@@ -124,6 +124,26 @@ def test_a_composite_is_nested_and_knows_its_keys():
         Composite(x=3)
 
 
+def test_a_tuple_key_of_a_composite_is_an_entry_of_a_group():
+    spec = Composite({("agent", "action"): Categorical(2), "agent": {"reward": None}, ("agent", "x", "y"): OneHot(3)})
+    assert spec == Composite(agent={"action": Categorical(2), "reward": None, "x": {"y": OneHot(3)}})
+    assert spec["agent", "x", "y"] == OneHot(3)
+    assert Composite({("a", "b"): Categorical(2), "a": Composite(c=OneHot(3))})["a", "c"] == OneHot(3)
+    with pytest.raises(ValueError, match="one entry under 'a', got a spec and a group of specs"):
+        Composite({"a": Categorical(2), ("a", "b"): OneHot(3)})
+
+
+def test_a_composite_has_no_batch_dimensions():
+    assert Composite({"action": Categorical(2)}, shape=[]) == Composite(action=Categorical(2))
+    with pytest.raises(ValueError, match=r"expected an empty shape, got \[4\]: batch dimensions are no part of a spec"):
+        Composite(shape=(4,))
+
+
+def test_an_int_is_the_shape_of_a_vector():
+    assert Unbounded(3) == Unbounded((3,))
+    assert Bounded(-1.0, 1.0, 3).rand((2,)).shape == (2, 3)
+
+
 def test_older_names_are_the_same_classes():
     pairs = {
         "OneHotDiscreteTensorSpec": OneHot, "DiscreteTensorSpec": Categorical,

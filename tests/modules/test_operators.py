@@ -158,6 +158,7 @@ def test_stochastic_actor_projects_and_writes_its_log_prob():
     assert (td["action"].abs() <= 0.01).all()
     assert td["sample_log_prob"].shape == (3,)
     assert actor.out_keys == ["loc", "scale", "action", "sample_log_prob"]
+    assert stochastic_actor(return_log_prob=True, log_prob_key=None).out_keys == actor.out_keys
 
 
 def test_exploration_type_chooses_between_sample_and_mode():
@@ -180,6 +181,19 @@ def test_tanh_normal_density_adds_up_to_one():
     assert ((samples > -2) & (samples < 4)).all()
     with pytest.raises(ValueError, match="low < high"):
         TanhNormal(torch.zeros(1), torch.ones(1), low=1.0, high=1.0)
+
+
+def test_tanh_normal_has_bounds_for_each_entry():
+    low, high = torch.tensor([-2.0, 0.0]), torch.tensor([4.0, 1.0])
+    policy = TanhNormal(torch.tensor([0.3, -0.2]), torch.tensor([0.5, 0.7]), low=low, high=high)
+    first = TanhNormal(torch.tensor([0.3]), torch.tensor([0.5]), low=-2.0, high=4.0)
+    second = TanhNormal(torch.tensor([-0.2]), torch.tensor([0.7]), low=0.0, high=1.0)
+    torch.testing.assert_close(policy.mode, torch.cat([first.mode, second.mode]))
+    action = torch.tensor([1.0, 0.25])
+    torch.testing.assert_close(policy.log_prob(action), first.log_prob(action[:1]) + second.log_prob(action[1:]))
+    assert policy.log_prob(high).isfinite()
+    with pytest.raises(ValueError, match="low < high"):
+        TanhNormal(torch.zeros(2), torch.ones(2), low=low, high=torch.tensor([4.0, 0.0]))
 
 
 def test_normal_parameters():

@@ -5,7 +5,7 @@ import torch
 from tensordict import TensorDict
 from torch import nn
 
-from qframe.data import Categorical, OneHot
+from qframe.data import Categorical, MultiOneHot, OneHot
 from qframe.modules import (
     MLP,
     Actor,
@@ -108,6 +108,16 @@ def test_the_distributional_loss_is_double_where_it_has_a_target_network():
             parameter.data.copy_(3 * torch.randn(parameter.shape, generator=generator))
         values.append(loss(data)["loss"].item())
     assert values[0] == values[1] != values[2]
+
+
+def test_the_distributional_loss_trains_joint_actions_by_branching():
+    support = torch.linspace(-2, 2, 5)
+    actor = DistributionalQValueActor(MLP(4, (5, 5), num_cells=[8]), support=support, spec=MultiOneHot([2, 3]))
+    action = MultiOneHot([2, 3]).rand((6,), torch.Generator().manual_seed(0))
+    loss = DistributionalDQNLoss(actor, gamma=0.9)(batch(action))["loss"]
+    assert loss.item() == DQNLoss(actor, joint="branching", gamma=0.9)(batch(action))["loss"].item()
+    loss.backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in actor.parameters())
 
 
 def test_the_distributional_loss_writes_its_priority_where_it_is_told():

@@ -90,6 +90,9 @@ def test_without_a_discount_gamma_is_raised_to_the_steps_used():
     batch = transition()
     batch["steps_to_next_obs"] = torch.tensor([[3]])
     assert loss_of()(batch)["loss"].item() == pytest.approx((0.125 * 20) ** 2)
+    loss = loss_of()
+    loss.set_keys(steps_to_next_obs="k")
+    assert loss(batch.rename_key_("steps_to_next_obs", "k"))["loss"].item() == pytest.approx((0.125 * 20) ** 2)
 
 
 def test_double_dqn_selects_online_and_evaluates_with_the_target_network():
@@ -113,6 +116,7 @@ def test_importance_weights_multiply_the_loss_before_the_mean():
     batch = torch.cat([transition(), transition(terminated=torch.tensor([[True]]), reward=3.0)])
     batch["priority_weight"] = torch.tensor([[0.5], [1.0]])
     assert loss_of()(batch)["loss"].item() == pytest.approx((0.5 * 100 + 4) / 2)
+    assert loss_of(reduction=None)(batch)["loss"].item() == pytest.approx((0.5 * 100 + 4) / 2)
     assert loss_of(reduction="sum")(batch)["loss"].item() == pytest.approx(54.0)
     assert loss_of(reduction="none")(batch)["loss"].tolist() == pytest.approx([50.0, 4.0])
 
