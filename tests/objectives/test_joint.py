@@ -73,6 +73,11 @@ def test_the_sum_of_categorical_laws_is_refused():
     network = QNet(MLPTrunk((1,), num_cells=[4]), CategoricalHead, spec=MultiCategorical([2, 2]))
     with pytest.raises(ValueError, match="expected joint=branching for CategoricalHead, got sum"):
         DQNLoss(network)
+    transformed = QNet(
+        MLPTrunk((1,), num_cells=[4]), lambda *size: QuantileHead(*size, transform="h"), spec=MultiCategorical([2, 2])
+    )
+    with pytest.raises(ValueError, match="expected joint=branching for QuantileHead with a transform of returns"):
+        DQNLoss(transformed)
     with pytest.raises(ValueError, match="expected joint to be one of branching, sum, got 'mean'"):
         DQNLoss(network, joint="mean")  # pyright: ignore
 
