@@ -59,9 +59,8 @@ def test_the_branches_of_a_joint_action_share_a_mixed_target(head):
 @pytest.mark.parametrize("head", HEADS)
 def test_joint_actions_train_every_parameter_or_are_refused(head, network, estimator, joint):
     transform = "h" if joint == "branching" else "none"  # the sum of transformed laws is refused
-    net = NETWORKS[network](
-        MLPTrunk((2,), num_cells=[8]), lambda f, a: HEADS[head](f, a, transform=transform), spec=MultiCategorical([2, 3])
-    )
+    trunk, spec = MLPTrunk((2,), num_cells=[8]), MultiCategorical([2, 3])
+    net = NETWORKS[network](trunk, lambda f, a: HEADS[head](f, a, transform=transform), spec=spec)
     if joint == "sum" and (head in ("categorical", "hl_gauss") or estimator in ("SoftTD0", "Munchausen")):
         with pytest.raises(ValueError, match="joint=branching"):
             DQNLoss(net, delay_value=True, joint=joint).make_value_estimator(estimator)
