@@ -14,6 +14,8 @@ import time
 import traceback
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
+from traceback import walk_tb
 
 import qframe
 from qframe.cli.arguments import Parser
@@ -27,6 +29,8 @@ COMMANDS = {
     "eval": "greedy episodes of a trained run, and their statistics",
 }
 DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+PACKAGE = Path(qframe.__file__).parent
+ENVIRONMENT = "the environment raised this: mend it where the lines above say"
 ISSUES = "this is a fault of qframe: please report it with the lines above"
 
 
@@ -64,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"qframe: cannot write or read{place}: {error.strerror}", file=sys.stderr)
             return 2
         traceback.print_exc()
-        print(f"qframe: {ISSUES}", file=sys.stderr)
+        print(f"qframe: {_blamed(error)}", file=sys.stderr)
         return 1
 
 
@@ -84,6 +88,14 @@ def _dispatch(words: list[str], started: float) -> int:
     arguments = parser.parse_words(words[1:])
     arguments.started = started
     return command.run(arguments)
+
+
+def _blamed(error: Exception) -> str:
+    """Whose fault it is, by the last of our own files that it passed and whether it went on from there."""
+    files = [Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__)]
+    ours = [path for path in files if PACKAGE in path.parents]
+    is_environments = bool(ours) and ours[-1] != files[-1] and ours[-1].parent == PACKAGE / "envs"
+    return ENVIRONMENT if is_environments else ISSUES
 
 
 def _readable(message: Warning | str, category: type[Warning], *place: object) -> str:

@@ -82,8 +82,14 @@ def _fitting(
     if name == "auto":
         return next(iter(encodings.values()))
     if name not in encodings:
-        raise ValueError(f"action_space={name} does not fit {space}; encodings that fit: {', '.join(fitting)}")
+        words = ", ".join(map(_word, fitting))
+        raise ValueError(f"action_space={_word(name)} does not fit {space}; encodings that fit: {words}")
     return encodings[name]
+
+
+def _word(name: str) -> str:
+    """As it is chosen on the command line; dashes and underscores are alike to the library."""
+    return name.replace("mult-one", "multi-one").replace("-", "_")
 
 
 def _counted(sizes: tuple[int, ...], most: int) -> int:

@@ -12,6 +12,7 @@ from traceback import walk_tb
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
+from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
@@ -104,7 +105,7 @@ class SeededEpisodes:
         """Step every environment, and start a new episode where one ended."""
         result, reward, terminated, truncated, self.step_info = stepped(self._envs, action)
         next_observation, next_mask = own_copy(result), self._mask(self.step_info)
-        check_finite(next_observation, terminated)
+        check_observation(next_observation, self._envs.single_observation_space, terminated)
         done = terminated | truncated
         self.episode += done
         start = self._restart(done, next_mask) if done.any() else Start(next_observation, next_mask)
@@ -113,12 +114,12 @@ class SeededEpisodes:
     def _restart(self, done: NDArray[np.bool_], mask: NDArray[np.bool_] | None) -> Start:
         """Start a new episode, with its own seed, where ``done``; ``mask`` stays that of the others."""
         seeds: Any = [self._seed_of(i, int(self.episode[i])) if ended else None for i, ended in enumerate(done)]
-        result, self.reset_info = self._envs.reset(seed=seeds, options={"reset_mask": done})
+        result, self.reset_info = was_reset(self._envs, seed=seeds, options={"reset_mask": done})
         first = self._mask(self.reset_info)
         if first is not None and mask is not None:
             first = np.where(done[:, None], first, mask)
         observation = own_copy(result)
-        check_finite(observation)
+        check_observation(observation, self._envs.single_observation_space)
         return Start(observation, first)
 
     def _mask(self, info: Mapping[str, Any]) -> NDArray[np.bool_] | None:
@@ -145,10 +146,8 @@ def stepped(envs: VectorEnv[Any, Any, Any], action: NDArray[Any]) -> tuple[Any, 
     """
     try:
         result, reward, terminated, truncated, info = envs.step(action)
-    except (TypeError, ValueError) as error:
-        if not _is_of_vectorization(error):
-            raise
-        raise FaultyEnvironment(f"{NO_NUMBER}, got what does not fit: {error}; mend the environment") from error
+    except (TypeError, ValueError, KeyError) as error:
+        raise _misfit(error) from error
     if reward.shape != (envs.num_envs,):
         raise FaultyEnvironment(f"{NO_NUMBER}, got rewards of shape {list(reward.shape[1:])}; use float(reward)")
     reward = reward.astype(np.float32)
@@ -158,15 +157,21 @@ def stepped(envs: VectorEnv[Any, Any, Any], action: NDArray[Any]) -> tuple[Any, 
     return result, reward, terminated, truncated, info
 
 
-def check_finite(observation: Observation, terminated: NDArray[np.bool_] | None = None, name: str = "") -> None:
-    """Every number of an observation is finite, but where an episode terminated: nothing is learnt of that one.
+def check_observation(
+    observation: Observation, space: spaces.Space[Any], terminated: NDArray[np.bool_] | None = None, name: str = ""
+) -> None:
+    """Every number is finite, but where an episode terminated: nothing is learnt of that one; every choice exists.
 
     Raises:
         FaultyEnvironment: one is not.
     """
     if isinstance(observation, dict):
-        for key, entry in observation.items():
-            check_finite(entry, terminated, f"{name}[{key!r}]")
+        entries = space.spaces if isinstance(space, spaces.Dict | spaces.Tuple) else {}
+        inner = entries.values() if isinstance(entries, dict) else entries
+        for (key, entry), entry_space in zip(observation.items(), inner, strict=True):
+            check_observation(entry, entry_space, terminated, f"{name}[{key!r}]")
+    elif isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        _check_choice(observation, space, name)
     elif observation.dtype == np.float32 and not np.isfinite(observation).all():
         rows = observation.reshape(len(observation), -1)
         faulty = ~np.isfinite(rows).all(-1) & (True if terminated is None else ~terminated)
@@ -175,11 +180,40 @@ def check_finite(observation: Observation, terminated: NDArray[np.bool_] | None 
             raise FaultyEnvironment(f"environment {index}: expected a finite observation{name}, got {found}; {REMEDY}")
 
 
+def _check_choice(observation: NDArray[Any], space: spaces.Discrete | spaces.MultiDiscrete, name: str) -> None:
+    count = space.n if isinstance(space, spaces.Discrete) else space.nvec
+    is_outside = (observation < space.start) | (observation >= space.start + count)
+    for index in np.flatnonzero(is_outside.reshape(len(observation), -1).any(-1))[:1]:
+        found = observation[index].tolist()
+        raise FaultyEnvironment(f"environment {index}: expected observation{name} in {space}, got {found}; {REMEDY}")
+
+
+def was_reset(envs: VectorEnv[Any, Any, Any], **choices: Any) -> tuple[Any, dict[str, Any]]:
+    """What ``envs.reset`` returns.
+
+    Raises:
+        FaultyEnvironment: observations that do not fit side by side.
+    """
+    try:
+        return envs.reset(**choices)
+    except (TypeError, ValueError, KeyError) as error:
+        raise _misfit(error) from error
+
+
+def _misfit(error: Exception) -> Exception:
+    """The error in words, or as it is where an environment raised it."""
+    if not _is_of_vectorization(error):
+        return error
+    reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+    return FaultyEnvironment(f"{NO_NUMBER}, got what does not fit: {reason}; mend the environment")
+
+
 def _is_of_vectorization(error: Exception) -> bool:
     """Whether it comes from putting results side by side, and not from an environment."""
     codes = [frame.f_code for frame, _ in walk_tb(error.__traceback__)]
     code = next(code for code in reversed(codes) if "numpy" not in Path(code.co_filename).parts)
-    return Path(code.co_filename).parent.match("gymnasium/vector*") and code.co_name != "_raise_if_errors"
+    is_inside = "gymnasium/vector/" in Path(code.co_filename).as_posix()
+    return is_inside and code.co_name != "_raise_if_errors"
 
 
 NO_NUMBER = "expected a number as reward and an observation of the environment's space"

@@ -58,7 +58,7 @@ class GymnasiumEnvs:
             self._kwargs["max_episode_steps"] = max_episode_steps
         self._rescales, self._mask_key = rescale_observation, mask_key
         self._look_at_one()
-        if vectorization == "native" and gym.spec(id).vector_entry_point is None:
+        if vectorization == "native" and gym.spec(id.rpartition(":")[2]).vector_entry_point is None:
             raise ValueError(f"expected an environment with a vector implementation of its own for native, got {id}")
         if vectorization == "native" and mask_key is not None:
             raise ValueError(f"expected no mask_key for native vectorization, got {mask_key!r}; use vectorization=sync")

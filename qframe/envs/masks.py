@@ -153,6 +153,7 @@ def flat_mask(mask: Any, space: spaces.Space[Any]) -> NDArray[np.bool_]:
     is_nested = isinstance(space, spaces.Discrete) and np.ndim(mask) != 1
     if flat.size != sum(sizes) or not set(row_ends) <= set(branch_ends) or is_nested:
         got = f"rows of sizes {[len(row) for row in rows]}" if len(rows) > 1 else f"one of {flat.size}"
+        got += f" in {np.ndim(mask)} dimensions" if is_nested else ""
         raise ValueError(f"expected an action mask of {_expected(sizes)} for {space}, got {got}")
     return _booleans(flat)
 

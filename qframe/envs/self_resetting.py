@@ -7,7 +7,17 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from qframe.envs.episodes import LATE_MASK, FaultyEnvironment, Observation, Start, Step, check_finite, own_copy, stepped
+from qframe.envs.episodes import (
+    LATE_MASK,
+    FaultyEnvironment,
+    Observation,
+    Start,
+    Step,
+    check_observation,
+    own_copy,
+    stepped,
+    was_reset,
+)
 from qframe.envs.masks import MASK, native_masks
 
 
@@ -51,16 +61,16 @@ class SelfResettingEpisodes:
     def reset(self) -> Start:
         """Start an episode in every environment."""
         self._resets_next[:] = False
-        result, info = self._envs.reset(seed=self._seed_of(int(self.episode.sum())))
+        result, info = was_reset(self._envs, seed=self._seed_of(int(self.episode.sum())))
         observation = own_copy(result)
-        check_finite(observation)
+        check_observation(observation, self._envs.single_observation_space)
         return Start(observation, self._mask(info, np.zeros(self.num_envs, dtype=np.bool_)))
 
     def step(self, action: NDArray[Any]) -> Step:
         """Step every environment; those whose episode ended a step ago only reset."""
         result, reward, terminated, truncated, info = stepped(self._envs, action)
         observation, terminated, truncated = own_copy(result), terminated.astype(bool), truncated.astype(bool)
-        check_finite(observation, terminated)
+        check_observation(observation, self._envs.single_observation_space, terminated)
         done = terminated | truncated
         self.episode += done
         if self._same_step:

@@ -74,7 +74,7 @@ def test_one_hot_on_a_box_says_what_the_space_is_and_which_encodings_fit():
 
 
 def test_an_encoding_that_does_not_fit_names_those_that_do():
-    with pytest.raises(ValueError, match=r"does not fit Discrete\(3\); encodings that fit: auto, categorical, one-hot"):
+    with pytest.raises(ValueError, match=r"does not fit Discrete\(3\); encodings that fit: auto, categorical, one_hot"):
         make_action_space(spaces.Discrete(3), encoding="binary")
 
 
@@ -137,7 +137,7 @@ def test_too_many_joint_actions_are_not_enumerated():
 
 
 def test_an_encoding_of_one_choice_does_not_fit_a_joint_space():
-    expected = r"does not fit MultiBinary\(2\); encodings that fit: auto, multi-categorical, mult-one-hot, enumerated"
+    expected = r"does not fit MultiBinary\(2\); encodings that fit: auto, multi_categorical, multi_one_hot, enumerated"
     for encoding in ("one-hot", "binary"):
         with pytest.raises(ValueError, match=expected):
             make_action_space(spaces.MultiBinary(2), encoding=encoding)

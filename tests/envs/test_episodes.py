@@ -100,6 +100,7 @@ def test_a_vector_environment_that_does_not_say_how_it_resets_is_refused():
         ({"id": "CartPole-v1", "vectorization": "threads"}, "one of sync, async, native, got 'threads'"),
         ({"id": "CartPole-v1", "kwargs": {"gravity": 1}}, "kwargs that CartPole-v1 takes, got {'gravity': 1}"),
         ({"id": "Acrobot-v1", "vectorization": "native"}, "of its own for native, got Acrobot-v1"),
+        ({"id": "math:Acrobot-v1", "vectorization": "native"}, "of its own for native, got math:Acrobot-v1"),
     ],
 )
 def test_mistakes_are_told_in_words(options, message):

@@ -130,6 +130,8 @@ class Faulty(gym.Env):
         elif self.steps > 60:
             reward = {"nan reward": np.nan, "inf reward": np.inf, "shape": np.ones(1)}.get(self.fault, 1.0)
             observation["a"][1] = -np.inf if self.fault == "observation" else 0.0
+            observation["b"] = 2 if self.fault == "choice" else 1
+            observation["a"] = np.zeros(3, np.float32) if self.fault == "observation's shape" else observation["a"]
         return observation, reward, over, False, {}
 
 
@@ -141,6 +143,7 @@ class Faulty(gym.Env):
         ("inf reward", "environment 0: expected a finite reward, got inf"),
         ("shape", "expected a number as reward and an observation of the environment's space, got"),
         ("observation", "environment 0: expected a finite observation['a'], got -inf"),
+        ("choice", "environment 0: expected observation['b'] in Discrete(2), got 2; mend the environment"),
     ],
 )
 def test_a_number_that_is_none_stops_the_run_and_its_last_checkpoint_stays_good(
@@ -177,12 +180,12 @@ def test_a_terminal_observation_that_is_no_number_does_no_harm(tmp_path):
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
-@pytest.mark.parametrize("fault", ["nan reward", "observation", "shape"])
+@pytest.mark.parametrize("fault", ["nan reward", "observation", "shape", "choice", "observation's shape"])
 def test_self_resetting_environments_are_checked_too(mode, fault):
     envs = SyncVectorEnv([lambda: Faulty(fault)] * 2, autoreset_mode=mode)
     episodes = SelfResettingEpisodes(envs, lambda count: 0)
     episodes.reset()
-    with pytest.raises(FaultyEnvironment, match="expected a"):
+    with pytest.raises(FaultyEnvironment, match="expected (a|observation)"):
         all(episodes.step(np.zeros(2, np.int64)) for _ in range(100))
 
 
@@ -197,3 +200,17 @@ def test_an_error_of_the_environments_own_is_not_taken_for_a_faulty_reward(tmp_p
     with pytest.raises(ValueError, match="^mine$"):
         runner.collector.collect()
     runner.collector.envs.close()
+
+
+def test_an_error_of_the_environments_own_is_not_called_a_fault_of_ours(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Faulty, "step", lambda self, action: 1 / 0)
+    gym.register("qframe-test/Faulty-v0", entry_point=Faulty)
+    try:
+        words = ["env=gymnasium", "env.id=qframe-test/Faulty-v0", "env.kwargs.fault=none", "hydra.run.dir=run"]
+        assert main(["train", *words]) == 1
+    finally:
+        gym.registry.pop("qframe-test/Faulty-v0")
+    said = capfd.readouterr().err
+    assert "Traceback" in said
+    assert said.endswith("qframe: the environment raised this: mend it where the lines above say\n")

@@ -21,6 +21,12 @@ OBSERVATION = "observation"
 NEXT_OBSERVATION = ("next", "observation")
 
 
+class NotStacked(ValueError):
+    """Observations that are no stacks of frames; the run's last checkpoint stays as it is."""
+
+    exit_status = 2
+
+
 class FrameStreams:
     """A ring of rows per environment. A row is a step and the newest frame of its observation.
 
@@ -227,7 +233,7 @@ class FrameStreams:
 
     def _check_continues(self, env: np.ndarray, starts: np.ndarray, observation: Tensor, following: Tensor) -> None:
         if self.stack > 1 and observation.shape[1:2] != (self.stack,):
-            raise ValueError(
+            raise NotStacked(
                 f"expected observations of {self.stack} frames along their first dimension, got shape "
                 f"{[*observation.shape[1:]]}; set replay.stack"
             )
@@ -236,7 +242,7 @@ class FrameStreams:
             newest = self._frames.read(torch.from_numpy(self._rows(env, self._cursor[env])[~starts]))
             shifts = shifts and torch.equal(newest, self._newest(observation[torch.from_numpy(~starts)]))
         if not shifts:
-            raise ValueError(
+            raise NotStacked(
                 f"expected every observation to be the one before it and a new frame (stack = {self.stack}), got "
                 "another; use replay=uniform, which keeps observations whole"
             )

@@ -53,7 +53,7 @@ class NoisyLinear(nn.Module):
     ) -> None:
         super().__init__()
         if std_init < 0:
-            raise ValueError(f"expected std_init ≥ 0, got {std_init}")
+            raise ValueError(f"expected std_init (noisy_std of a network) ≥ 0, got {std_init}")
         self.in_features, self.out_features, self.std_init = in_features, out_features, std_init
         options: dict[str, Any] = {"device": device, "dtype": dtype}
         self.weight_mu = nn.Parameter(torch.empty(out_features, in_features, **options))
