@@ -106,6 +106,21 @@ class Priorities:
         return (error + self.epsilon) ** self.alpha
 
 
+class DrawsByPriority:
+    """What every prioritized buffer says of β; it comes before the buffer among the base classes."""
+
+    _priorities: Priorities
+
+    @property
+    def beta(self) -> float:
+        """β now."""
+        return self._priorities.beta
+
+    def anneal(self, fraction: float) -> None:
+        """Set β for a run of which ``fraction`` is over; outside ``[0, 1]`` the nearer end counts."""
+        self._priorities.anneal(fraction)
+
+
 def checked_errors(td_error: Tensor, count: int) -> np.ndarray:
     """Errors that can be priorities, float64 ``[k]``.
 

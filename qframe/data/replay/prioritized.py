@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 
 from qframe.data.replay.buffer import ReplayBuffer
-from qframe.data.replay.priorities import Priorities, checked_errors
+from qframe.data.replay.priorities import DrawsByPriority, Priorities, checked_errors
 from qframe.data.replay.storage import Rows
 
 
-class PrioritizedReplayBuffer(ReplayBuffer):
+class PrioritizedReplayBuffer(DrawsByPriority, ReplayBuffer):
     """A replay buffer that draws a row with probability ``P_i = p_i / Σ p``, where ``p = (|δ| + ε)^α``.
 
     See "Prioritized Experience Replay", Schaul et al., 2016, sections 3.3 and 3.4, and algorithm 1.
@@ -55,15 +55,6 @@ class PrioritizedReplayBuffer(ReplayBuffer):
             capacity, batch_size, gamma=gamma, n_step=n_step, num_envs=num_envs, device=device, seed=seed
         )
         self._priorities = Priorities(capacity, alpha=alpha, beta=beta, beta_end=beta_end, epsilon=epsilon)
-
-    @property
-    def beta(self) -> float:
-        """β now."""
-        return self._priorities.beta
-
-    def anneal(self, fraction: float) -> None:
-        """Set β for a run of which ``fraction`` is over; outside ``[0, 1]`` the nearer end counts."""
-        self._priorities.anneal(fraction)
 
     def update_priority(self, index: Tensor, td_error: Tensor) -> None:
         """Set the priorities of rows to ``(|δ| + ε)^α``; where a row repeats, the last error wins.

@@ -6,11 +6,11 @@ from torch import Tensor
 
 from qframe.data.replay.frame_storage import Place
 from qframe.data.replay.frames import FrameReplayBuffer
-from qframe.data.replay.priorities import Priorities, checked_errors
+from qframe.data.replay.priorities import DrawsByPriority, Priorities, checked_errors
 from qframe.data.replay.storage import Rows
 
 
-class PrioritizedFrameReplayBuffer(FrameReplayBuffer):
+class PrioritizedFrameReplayBuffer(DrawsByPriority, FrameReplayBuffer):
     """Frames kept once, and a transition drawn with probability ``P_i = p_i / Σ p``, where ``p = (|δ| + ε)^α``.
 
     See "Prioritized Experience Replay", Schaul et al., 2016, sections 3.3 and 3.4, and ``PrioritizedReplayBuffer``.
@@ -49,15 +49,6 @@ class PrioritizedFrameReplayBuffer(FrameReplayBuffer):
         )
         rows = len(self._streams.complete)
         self._priorities = Priorities(rows, alpha=alpha, beta=beta, beta_end=beta_end, epsilon=epsilon)
-
-    @property
-    def beta(self) -> float:
-        """β now."""
-        return self._priorities.beta
-
-    def anneal(self, fraction: float) -> None:
-        """Set β for a run of which ``fraction`` is over; outside ``[0, 1]`` the nearer end counts."""
-        self._priorities.anneal(fraction)
 
     def update_priority(self, index: Tensor, td_error: Tensor) -> None:
         """Set the priorities of transitions; where one repeats, the last wins. Those overwritten are passed over.

@@ -4,14 +4,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qframe.data.replay.priorities import Priorities, checked_errors
+from qframe.data.replay.priorities import DrawsByPriority, Priorities, checked_errors
 from qframe.data.replay.slices import SliceReplayBuffer
 from qframe.data.replay.storage import Rows
 
 MAX_SHARE = 0.9  # η of R2D2
 
 
-class PrioritizedSliceReplayBuffer(SliceReplayBuffer):
+class PrioritizedSliceReplayBuffer(DrawsByPriority, SliceReplayBuffer):
     """A buffer of slices that draws one with probability ``p / Σ p``, ``p = (η · max |δ| + (1 − η) · mean |δ| + ε)^α``.
 
     The maximum and the mean are over the slice's steps, and η is .9. See "Recurrent Experience Replay in Distributed
@@ -68,15 +68,6 @@ class PrioritizedSliceReplayBuffer(SliceReplayBuffer):
         )
         rows = self._length * num_envs  # a slice goes by the number of its first row
         self._priorities = Priorities(rows, alpha=alpha, beta=beta, beta_end=beta_end, epsilon=epsilon)
-
-    @property
-    def beta(self) -> float:
-        """β now."""
-        return self._priorities.beta
-
-    def anneal(self, fraction: float) -> None:
-        """Set β for a run of which ``fraction`` is over; outside ``[0, 1]`` the nearer end counts."""
-        self._priorities.anneal(fraction)
 
     def update_priority(self, index: Tensor, td_error: Tensor) -> None:
         """Set the priorities of slices; where one repeats, the last wins. Those overwritten meanwhile are passed over.
