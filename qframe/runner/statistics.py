@@ -1,0 +1,52 @@
+"""Scores of several runs in one number, with how sure it is.
+
+See "Deep Reinforcement Learning at the Edge of the Statistical Precipice", Agarwal et al., 2021, sections 4.1 and 4.3.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scores = NDArray[np.float64]
+
+
+def interquartile_mean(scores: Scores) -> float:
+    """The mean of the middle half: a quarter of all scores, rounded down, is left out at either end.
+
+    Args:
+        scores: of any shape, not empty.
+
+    >>> interquartile_mean(np.array([0.0, 4.0, 6.0, 100.0]))
+    5.0
+    """
+    ordered = np.sort(scores, axis=None)
+    cut = len(ordered) // 4
+    return float(ordered[cut : len(ordered) - cut].mean())
+
+
+def stratified_bootstrap(
+    scores: Scores,
+    statistic: Callable[[Scores], float] = interquartile_mean,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2_000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """The percentile interval of a statistic, runs drawn with replacement within each task.
+
+    Args:
+        scores: ``[runs, tasks]``; one column is one environment.
+        statistic: of such an array.
+        confidence: the interval's mass.
+        resamples: how often the runs are drawn anew.
+        seed: of the drawing.
+
+    >>> stratified_bootstrap(np.array([[1.0], [1.0], [1.0]]))
+    (1.0, 1.0)
+    """
+    generator, (runs, tasks) = np.random.default_rng(seed), scores.shape
+    column = np.arange(tasks)
+    drawn = [statistic(scores[generator.integers(runs, size=(runs, tasks)), column]) for _ in range(resamples)]
+    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
