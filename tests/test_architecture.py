@@ -16,7 +16,8 @@ ALLOWED = {
     "modules": ("qframe.functional", "qframe.modules", *SHARED),
     "envs": ("qframe.functional", "qframe.envs", *SHARED),
     "objectives": tuple(f"qframe.{part}" for part in (*PARTS, "objectives")),
-    "runner": tuple(f"qframe.{part}" for part in (*PARTS, "objectives", "runner")),
+    "records": ("qframe.records",),
+    "runner": tuple(f"qframe.{part}" for part in (*PARTS, "objectives", "records", "runner")),
     "config": ("qframe",),
     "cli": ("qframe",),
 }
@@ -49,6 +50,8 @@ def test_a_file_imports_only_what_its_layer_may(path):
     for name, is_inside in imports(path):
         if name.startswith("qframe"):
             assert name.startswith(ALLOWED[layer(path)]), f"{layer(path)} may not import {name}"
+        if layer(path) == "records":
+            assert name.split(".")[0] != "torch", "records are read without torch"
         if layer(path) == "functional":
             assert name.split(".")[0] in ("torch", "typing", "collections", "qframe"), name
         if layer(path) not in ("config", "cli"):

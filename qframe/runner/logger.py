@@ -46,10 +46,11 @@ class Logger:
             for name, value in values.items():
                 self._writer.add_scalar(name, value, frames)
 
-    def log_hyperparameters(self, config: dict[str, Any], metrics: dict[str, float]) -> None:
-        """The HParams tab's row of this run, in the run's own event file."""
+    def log_hyperparameters(self, config: dict[str, Any], summary: dict[str, Any]) -> None:
+        """The HParams tab's row of this run, in the run's own event file, with the scores of its summary."""
         if self._writer is None:
             return
+        metrics = {name: summary[name] for name in ("eval_return_mean", "eval_return_last", "frames_per_second")}
         plain = {name: value for name, value in config.items() if type(value) in (bool, str, float, int)}
         for event in hparams(plain, metrics):
             self._writer.file_writer.add_summary(event)  # pyright: ignore[reportOptionalMemberAccess]

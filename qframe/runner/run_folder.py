@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from qframe.records.process import this_process
+
 _PACKAGES = ("qframe", "torch", "tensordict", "hydra-core", "omegaconf", "gymnasium", "numpy", "tensorboard")
 
 
@@ -29,7 +31,7 @@ class RunFolder:
         self.best_checkpoint = path / "checkpoints" / "best.pt"
 
     def write_manifest(self, picked: dict[str, Any]) -> None:
-        """Versions, machine, command and revision, and what ``auto`` picked."""
+        """Versions, machine, command, revision and process, and what ``auto`` picked."""
         write_json(
             self.manifest,
             {
@@ -38,6 +40,7 @@ class RunFolder:
                 "versions": {"python": platform.python_version()} | _versions(),
                 "machine": {"platform": platform.platform(), "processor_count": os.cpu_count()},
                 "git": _git_revision(),
+                "process": this_process(),
             },
         )
 

@@ -152,6 +152,7 @@ class Runner:
         self._recent_returns.extend(returns)
         values = {
             "time/frames_per_second": frames_per_second,
+            "time/wall_seconds": self._wall_seconds(),
             "time/updates": self.learner.updates,
             "replay/size": len(self.replay),
             "train/learning_rate": self.learner.optimizer.lr,
@@ -166,14 +167,12 @@ class Runner:
 
     def _evaluate(self) -> None:
         result = self.evaluation.periodic(self.network, frames=self.frames)
-        lengths = float(np.mean(result.lengths))
-        self.logger.log(self.frames, {"eval/episode_return": result.mean, "eval/episode_length": lengths})
+        values = {"eval/episode_return": result.mean, "eval/episode_length": float(np.mean(result.lengths))}
+        self.logger.log(self.frames, values | {"time/wall_seconds": self._wall_seconds()})
         is_best = result.mean >= self._best["eval_return"]
         if is_best:
             self._best = {"frames": self.frames, "eval_return": result.mean}
-            self.checkpoints.save(
-                self.folder.best_checkpoint, {"network": self.network.state_dict(), **self._best}
-            )
+            self.checkpoints.save(self.folder.best_checkpoint, {"network": self.network.state_dict(), **self._best})
         self.report.say(
             f"{self.frames:>10,} frames  evaluation {result.mean:.1f} ± {result.std:.1f} "
             f"over {len(result.returns)} episodes{'  (best so far)' if is_best else ''}"
@@ -203,8 +202,7 @@ class Runner:
             network.load_state_dict(load_checkpoint(self.folder.best_checkpoint)["network"])
             best = self.evaluation.final(network)
         summary = {"status": "finished", **progress, **_outcome(best, last), "best_frames": self._best["frames"]}
-        scores = {name: summary[name] for name in ("eval_return_mean", "eval_return_last", "frames_per_second")}
-        self.logger.log_hyperparameters(self._hyperparameters, scores)
+        self.logger.log_hyperparameters(self._hyperparameters, summary)
         self.folder.write_summary(summary)
         self._tell(summary)
         return summary
@@ -226,15 +224,18 @@ class Runner:
 
     def _progress(self) -> dict[str, Any]:
         """What the summary knows before the final evaluation."""
-        seconds = self._earlier_seconds + time.monotonic() - self._started
+        seconds = self._wall_seconds()
         return {
             "seed": self._seed,
             "frames": self.frames,
             "updates": self.learner.updates,
-            "wall_seconds": round(seconds, 3),
+            "wall_seconds": seconds,
             "frames_per_second": round(self.frames / seconds, 1),
             "train_return_mean": self._train_return(),
         }
+
+    def _wall_seconds(self) -> float:
+        return round(self._earlier_seconds + time.monotonic() - self._started, 3)
 
     def _train_return(self) -> float | None:
         """The mean return of the last 100 training episodes."""
