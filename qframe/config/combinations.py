@@ -73,8 +73,11 @@ def _members_of_no_ensemble(parts: Parts, config: Mapping[str, Any]) -> str | No
 
 
 def _nothing_explores(parts: Parts, config: Mapping[str, Any]) -> str | None:
-    if not getattr(parts.exploration, "needs_noisy_network", False) or noisy_layers(parts.loss.value_network):
+    layers = noisy_layers(parts.loss.value_network)
+    if not getattr(parts.exploration, "needs_noisy_network", False) or any(layer.std_init > 0 for layer in layers):
         return None
+    if layers:
+        return "expected noisy_std above 0, got 0: nothing would explore; set network.noisy_std=0.5"
     return "expected a network with noisy layers, got none: nothing would explore; set network.noisy=true"
 
 

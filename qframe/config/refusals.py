@@ -35,6 +35,7 @@ BY_PARTS = (
     "env.mask_key=mask",
     "env=gymnasium env.id=FrozenLake-v1 network.normalize_observation=true",
     "action_space=multi_categorical",
+    "action_space.joint=sum",
     "network=conv_q_net",
     "network=shared_trunk network.dueling=false",
     "head=categorical head.num_atoms=1",

@@ -48,8 +48,8 @@ def make_action_space(
         max_enumerated: the most joint actions that are enumerated.
 
     Raises:
-        ValueError: an unknown encoding, one that does not fit the space, too many actions to enumerate, or a space
-            that is not trained on.
+        ValueError: an unknown encoding, one that does not fit the space, too many actions to enumerate, the sum of a
+            single choice, or a space that is not trained on.
     """
     if joint not in ("branching", "sum"):
         raise ValueError(f"expected joint to be branching or sum, got {joint!r}")
@@ -59,6 +59,8 @@ def make_action_space(
         raise ValueError(_refusal(space, name))
     if isinstance(space, spaces.Discrete):
         fitting = _fitting(SPECS[kind], name, space, ("auto", *SPECS[kind]))
+        if joint != "branching":
+            raise ValueError(f"expected joint=branching for {space}, got {joint}: a single choice has nothing to join")
         return ActionSpace(fitting(int(space.n)), int(space.start))
     env = _branches_of(space)
     if name == ENUMERATED:

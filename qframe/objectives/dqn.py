@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from qframe.data.action_space import encoder
 from qframe.data.specs import TensorSpec
@@ -75,6 +76,7 @@ class DQNLoss(TransitionLoss):
     >>> from qframe.objectives import DQNLoss
     >>> from qframe.data import OneHotDiscreteTensorSpec
     >>> from torch import nn
+from torch.nn.parameter import is_lazy
     >>> import torch
     >>> n_obs = 3
     >>> n_action = 4
@@ -156,6 +158,8 @@ class DQNLoss(TransitionLoss):
 
 
 def _frozen_copy(network: nn.Module) -> nn.Module:
+    if any(is_lazy(parameter) for parameter in network.parameters()):
+        raise ValueError("expected a network of known sizes for delay_value=True, got a lazy one; call it once before")
     return deepcopy(network).requires_grad_(False)
 
 

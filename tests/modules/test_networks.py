@@ -15,6 +15,33 @@ def test_mlp_layers_in_order():
     assert len(MLP(4, 2)) == 5
 
 
+def test_mlp_normalises_and_drops_out_after_hidden_layers_alone():
+    norm = {"norm_class": nn.LayerNorm, "norm_kwargs": {"normalized_shape": 8}}
+    layers = [type(layer).__name__ for layer in MLP(4, 2, [8], dropout=0.5, **norm)]
+    assert layers == ["Linear", "Dropout", "LayerNorm", "ReLU", "Linear"]
+
+
+def test_the_last_layer_has_a_bias_of_its_own_kind():
+    assert MLP(4, 2, [8], bias_last_layer=False)[-1].bias is None
+    assert MLP(4, 2, [8], bias=False, bias_last_layer=True)[-1].bias.shape == (2,)
+    single = MLP(4, 2, [8], single_bias_last_layer=True)
+    with torch.no_grad():
+        single[-1].bias.fill_(3.0)
+        single[-2].weight.zero_()
+    assert single[-2].bias is None
+    assert single(torch.ones(4)).tolist() == [3.0, 3.0]
+
+
+def test_sizes_of_inputs_may_come_with_the_first_call():
+    assert MLP(None, 2)(torch.zeros(3, 5)).shape == (3, 2)
+    assert MLP(None, 2, num_cells=[])(torch.zeros(3, 5)).shape == (3, 2)
+    assert ConvNet(None, [4], 3, 1)(torch.zeros(2, 6, 5, 5)).shape == (2, 36)
+    with pytest.raises(ValueError, match=r"only nn.Linear can wait"):
+        MLP(None, 2, layer_class=NoisyLinear)
+    with pytest.raises(ValueError, match=r"only nn.Conv2d can wait"):
+        ConvNet(None, layer_class=nn.LazyConv2d)
+
+
 def test_mlp_shapes():
     assert MLP(4, (3, 2))(torch.zeros(5, 1, 4)).shape == (5, 1, 3, 2)
     assert MLP(4, 2)(torch.zeros(0, 4)).shape == (0, 2)

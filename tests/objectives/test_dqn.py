@@ -272,3 +272,11 @@ def test_modes_reach_the_network_and_only_the_online_one_gets_gradients():
     assert loss.value_network[0].weight.grad is not None
     assert loss.target_value_network[0].weight.grad is None
     HardUpdate(loss, value_network_update_interval=1).step()
+
+
+def test_a_lazy_network_has_no_target_copy_until_its_sizes_are_known():
+    network = nn.Sequential(nn.LazyLinear(2))
+    with pytest.raises(ValueError, match="got a lazy one; call it once before"):
+        DQNLoss(network, action_space="categorical", delay_value=True)
+    network(torch.zeros(1, 4))
+    DQNLoss(network, action_space="categorical", delay_value=True)

@@ -1,6 +1,7 @@
 """The convolutional network."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ class ConvNet(nn.Module):
     See "Human-level control through deep reinforcement learning", Mnih et al., 2015, Methods.
 
     Args:
-        in_channels: C.
+        in_channels: C; None takes it from the first call, which plain ``nn.Conv2d`` layers can.
         num_cells: output channels of each layer.
         kernel_sizes: one per layer, or one for all.
         strides: one per layer, or one for all.
@@ -26,7 +27,7 @@ class ConvNet(nn.Module):
         dtype: of the parameters.
 
     Raises:
-        ValueError: lists of different lengths, or an image smaller than the kernels.
+        ValueError: lists of different lengths, layers that cannot wait for C, or an image smaller than the kernels.
 
     >>> net = ConvNet(4)
     >>> net(torch.zeros(2, 4, 84, 84)).shape, net.out_features(84, 84)
@@ -35,7 +36,7 @@ class ConvNet(nn.Module):
 
     def __init__(
         self,
-        in_channels: int,
+        in_channels: int | None,
         num_cells: Sequence[int] = (32, 64, 64),
         kernel_sizes: int | Sequence[int] = (8, 4, 3),
         strides: int | Sequence[int] = (4, 2, 1),
@@ -57,10 +58,11 @@ class ConvNet(nn.Module):
         for size_in, size_out, (kernel, stride, padding) in zip(
             [in_channels, *num_cells], num_cells, self.geometry, strict=False
         ):
-            layers.append(layer_class(size_in, size_out, kernel, stride=stride, padding=padding, **options))
+            layer = partial(layer_class, size_in) if size_in is not None else _of_any_depth(layer_class)
+            layers.append(layer(size_out, kernel, stride=stride, padding=padding, **options))
             layers.append(activation_class())
         self.layers = nn.Sequential(*layers)
-        self.out_channels = num_cells[-1] if depth else in_channels
+        self.out_channels = num_cells[-1] if depth else in_channels or 0
         self.flatten = flatten
 
     def forward(self, image: Tensor) -> Tensor:
@@ -82,6 +84,12 @@ class ConvNet(nn.Module):
         if min(size) < 1:
             raise ValueError(f"expected images large enough for the convolutions, got {height} × {width} pixels")
         return self.out_channels * size[0] * size[1]
+
+
+def _of_any_depth(layer_class: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    if layer_class is not nn.Conv2d:
+        raise ValueError(f"expected in_channels for layers of {layer_class}, got None: only nn.Conv2d can wait for it")
+    return nn.LazyConv2d
 
 
 def _per_layer(name: str, value: int | Sequence[int], depth: int) -> list[int]:

@@ -1,6 +1,7 @@
 """The multilayer perceptron."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -13,21 +14,26 @@ class MLP(nn.Sequential):
     """Linear layers with activations between them, ``[*B, in]`` → ``[*B, out]``.
 
     Args:
-        in_features: size of the inputs.
+        in_features: size of the inputs; None takes it from the first call, which plain ``nn.Linear`` layers can.
         out_features: size of the outputs; a sequence is their shape, such as ``(N, A)`` for distributional values.
         num_cells: sizes of the hidden layers, or one int which is the size of each of ``depth``.
         depth: number of hidden layers; by default 2, or as many as ``num_cells`` lists.
         activation_class: made anew for every layer.
         activation_kwargs: its arguments.
+        norm_class: made anew for every hidden layer, before its activation; None: no normalisation.
+        norm_kwargs: its arguments.
+        dropout: probability of an element to be zeroed after each hidden layer's linear one.
         activate_last_layer: put an activation after the last layer too.
         layer_class: ``(in, out, bias=, device=, dtype=)`` → layer, such as ``NoisyLinear``.
         layer_kwargs: its further arguments.
         bias: whether layers have a bias.
+        bias_last_layer: whether the last one has; None: as the others.
+        single_bias_last_layer: one bias for all outputs in place of one each.
         device: of the parameters.
         dtype: of the parameters.
 
     Raises:
-        ValueError: sizes below 1, or a depth that disagrees with ``num_cells``.
+        ValueError: sizes below 1, a depth that disagrees with ``num_cells``, or layers that cannot wait for their size.
 
     >>> MLP(4, 2, num_cells=[16])
     MLP(
@@ -41,31 +47,42 @@ class MLP(nn.Sequential):
 
     def __init__(
         self,
-        in_features: int,
+        in_features: int | None,
         out_features: int | Sequence[int],
         num_cells: int | Sequence[int] = 64,
         depth: int | None = None,
         *,
         activation_class: Callable[..., nn.Module] = nn.ReLU,
         activation_kwargs: Mapping[str, Any] | None = None,
+        norm_class: Callable[..., nn.Module] | None = None,
+        norm_kwargs: Mapping[str, Any] | None = None,
+        dropout: float = 0.0,
         activate_last_layer: bool = False,
         layer_class: Callable[..., nn.Module] = nn.Linear,
         layer_kwargs: Mapping[str, Any] | None = None,
         bias: bool = True,
+        bias_last_layer: bool | None = None,
+        single_bias_last_layer: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         out_shape = None if isinstance(out_features, int) else tuple(out_features)
         width = out_features if isinstance(out_features, int) else prod(out_features)
-        sizes = [in_features, *hidden_sizes(num_cells, depth), width]
-        if min(sizes) < 1:
-            raise ValueError(f"expected every layer to have at least 1 feature, got the sizes {sizes}")
-        options = {"bias": bias, "device": device, "dtype": dtype, **(layer_kwargs or {})}
+        hidden = hidden_sizes(num_cells, depth)
+        known = [*(() if in_features is None else (in_features,)), *hidden, width]
+        if min(known) < 1:
+            raise ValueError(f"expected every layer to have at least 1 feature, got the sizes {known}")
+        linear = partial(layer_class, device=device, dtype=dtype, **(layer_kwargs or {}))
         layers: list[nn.Module] = []
-        for size_in, size_out in pairwise(sizes):
-            layers += [layer_class(size_in, size_out, **options), activation_class(**(activation_kwargs or {}))]
-        if not activate_last_layer:
-            layers.pop()
+        for size_in, size_out in pairwise([in_features, *hidden]):
+            layers.append(_sized(linear, size_in)(size_out, bias=bias))
+            layers += [nn.Dropout(dropout)] if dropout else []
+            layers += [norm_class(**(norm_kwargs or {}))] if norm_class is not None else []
+            layers.append(activation_class(**(activation_kwargs or {})))
+        last_has_bias = (bias if bias_last_layer is None else bias_last_layer) and not single_bias_last_layer
+        layers.append(_sized(linear, [in_features, *hidden][-1])(width, bias=last_has_bias))
+        layers += [_SingleBias(device=device, dtype=dtype)] if single_bias_last_layer else []
+        layers += [activation_class(**(activation_kwargs or {}))] if activate_last_layer else []
         super().__init__(*layers)
         self.in_features, self.out_features = in_features, width
         self.out_shape = out_shape
@@ -93,3 +110,23 @@ def hidden_sizes(num_cells: int | Sequence[int], depth: int | None) -> list[int]
     if depth is not None and depth != len(num_cells):
         raise ValueError(f"expected depth to be the length of num_cells = {list(num_cells)}, got {depth}")
     return list(num_cells)
+
+
+class _SingleBias(nn.Module):
+    """One learnt number added to all outputs."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(1, **options))
+
+    def forward(self, output: Tensor) -> Tensor:
+        return output + self.bias
+
+
+def _sized(linear: "partial[nn.Module]", size_in: int | None) -> Callable[..., nn.Module]:
+    """A builder of layers that take ``size_in`` features, or whatever comes first."""
+    if size_in is not None:
+        return partial(linear, size_in)
+    if linear.func is not nn.Linear:
+        raise ValueError(f"expected in_features for layers of {linear.func}, got None: only nn.Linear can wait for it")
+    return partial(nn.LazyLinear, **linear.keywords)

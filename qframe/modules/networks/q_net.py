@@ -115,7 +115,7 @@ class SharedTrunk(ReadsObservation, ActorValueOperator):
         dueling: whether the value stream is part of Q. False is for ``DQVLoss``; elsewhere nothing would reach it.
         noisy: whether linear layers of the trunk and both streams are noisy (``NoisyLinear``).
         noisy_std: σ₀ of noisy layers.
-        trunk = NormalizedTrunk(trunk) if normalize_observation else trunk
+        normalize_observation: whether observations are normalised by the mean and variance of those collected.
     """
 
     def __init__(
