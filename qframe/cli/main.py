@@ -26,6 +26,7 @@ COMMANDS = {
     "check": "all faults of a config at once, and what it would train",
     "list": "the groups of the config and their options",
     "resume": "go on with a run exactly where it stopped",
+    "bench": "several seeds of a preset against the score that it states",
     "eval": "greedy episodes of a trained run, and their statistics",
 }
 DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
