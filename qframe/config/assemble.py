@@ -14,7 +14,7 @@ from qframe.config.errors import ConfigError, Fault
 from qframe.config.parts import Parts
 from qframe.config.targets import instantiate
 from qframe.data import ActionSpace, make_action_space
-from qframe.envs import GymnasiumEnvs, derive_seed
+from qframe.envs import Envs, GymnasiumEnvs, derive_seed
 from qframe.modules import EncodedTrunk, Trunk, make_encoder
 from qframe.objectives import DQNLoss
 from qframe.runner.runner import check_numbers
@@ -123,7 +123,7 @@ class Assembly:
         except ValueError as error:
             self.faults.append(Fault("runner", str(error)))
 
-    def _loss(self, envs: GymnasiumEnvs | None, action_space: ActionSpace | None) -> DQNLoss | None:
+    def _loss(self, envs: Envs | None, action_space: ActionSpace | None) -> DQNLoss | None:
         """The network, seeded on its own, inside its loss."""
         if envs is None or action_space is None or {"network", "head"} & self._broken:
             if "head" not in self._broken:
@@ -164,12 +164,11 @@ class Assembly:
     def _make_head(self, features: int, num_actions: int) -> Any:
         return instantiate(self.config["head"], features, num_actions, where="head")
 
-    def _trunk(self, envs: GymnasiumEnvs) -> Trunk | None:
+    def _trunk(self, envs: Envs) -> Trunk | None:
         """The configured trunk over Box observations; over their encodings where they are something else."""
         space, node = envs.observation_space, self.config["network"].get("trunk", {})
         if isinstance(space, spaces.Box):
-            dtype = torch.float32 if np.issubdtype(space.dtype, np.floating) else torch.int64
-            return self.part("network.trunk", space.shape, node=node, observation_dtype=dtype)
+            return self.part("network.trunk", space.shape, node=node, observation_dtype=_dtype(space))
         try:
             encoder = make_encoder(space)
         except ValueError as error:
@@ -178,6 +177,13 @@ class Assembly:
         shape = (encoder.num_features,)
         trunk = self.part("network.trunk", shape, node=node, observation_dtype=torch.float32)
         return None if trunk is None else EncodedTrunk(encoder, trunk)
+
+
+def _dtype(space: spaces.Box) -> torch.dtype:
+    """What a trunk over a single array takes it for: floats, bytes up to 255, or other integers."""
+    if np.issubdtype(space.dtype, np.floating):
+        return torch.float32
+    return torch.uint8 if space.dtype == np.uint8 and (space.high == 255).all() else torch.int64
 
 
 def _some_envs() -> GymnasiumEnvs:

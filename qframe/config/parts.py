@@ -3,14 +3,14 @@
 from typing import Any, NamedTuple
 
 from qframe.data import ActionSpace
-from qframe.envs import GymnasiumEnvs
+from qframe.envs import Envs
 from qframe.objectives import DQNLoss
 
 
 class Parts(NamedTuple):
     """What is built before a run exists."""
 
-    envs: GymnasiumEnvs
+    envs: Envs
     action_space: ActionSpace
     loss: DQNLoss
     target_update: Any

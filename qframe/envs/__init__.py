@@ -2,11 +2,14 @@
 
 from qframe.envs.atari import AtariEnvs, AtariEpisodes
 from qframe.envs.episodes import Episodes, FaultyEnvironment, Observation, SeededEpisodes, Start, Step, derive_seed
+from qframe.envs.family import Envs
 from qframe.envs.make import GymnasiumEnvs
 from qframe.envs.masks import ActionMasks
+from qframe.envs.minatar import MinAtarEnvs, MinAtarGame
 from qframe.envs.self_resetting import SelfResettingEpisodes
 
 __all__ = [
-    "ActionMasks", "AtariEnvs", "AtariEpisodes", "Episodes", "FaultyEnvironment", "GymnasiumEnvs", "Observation",
-    "SeededEpisodes", "SelfResettingEpisodes", "Start", "Step", "derive_seed",
+    "ActionMasks", "AtariEnvs", "AtariEpisodes", "Envs", "Episodes", "FaultyEnvironment", "GymnasiumEnvs",
+    "MinAtarEnvs", "MinAtarGame", "Observation", "SeededEpisodes", "SelfResettingEpisodes", "Start", "Step",
+    "derive_seed",
 ]

@@ -1,6 +1,6 @@
 """Atari 2600 games: one preprocessing, and two back ends that give the same frames."""
 
-import difflib
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
 from numpy.typing import NDArray
 
 from qframe.envs.episodes import SeededEpisodes, SeedOf, Start, Step, derive_seed
+from qframe.envs.names import missing, nearest, snake_case
 
 Backend = Literal["ale_vector", "gymnasium"]
 MAX_NO_OPS = 30
@@ -74,11 +75,17 @@ class AtariEnvs:
             raise ValueError("expected max_pool=true with backend=gymnasium, whose wrapper always does, got false")
         self.id, self.num_envs, self.vectorization = _known(game), num_envs, backend
         self._terminal_on_life_loss = terminal_on_life_loss
-        self._make = partial(
-            _MAKERS[backend], self.id, num_threads=num_threads, frame_skip=frame_skip, max_pool=max_pool, stack=stack,
-            size=size, no_ops=no_ops, sticky=sticky, full_action_space=full_action_space,
-            max_episode_frames=max_episode_frames,
-        )  # fmt: skip
+        self._options: dict[str, Any] = {
+            "num_threads": num_threads, "frame_skip": frame_skip, "max_pool": max_pool, "stack": stack, "size": size,
+            "no_ops": no_ops, "sticky": sticky, "full_action_space": full_action_space,
+            "max_episode_frames": max_episode_frames,
+        }  # fmt: skip
+        self._make = partial(_MAKERS[backend], self.id, **self._options)
+        self.protocol: dict[str, Any] = {
+            "env": f"Atari {self.id}", "sticky": sticky, "no_ops": no_ops, "frame_skip": frame_skip,
+            "actions": "all 18 actions" if full_action_space else "the game's own actions",
+            "life_loss_ends_episode": False, "max_episode_steps": math.ceil(max_episode_frames / frame_skip),
+        }  # fmt: skip
         one = self._make(1)
         self.observation_space, self.action_space = one.single_observation_space, one.single_action_space
         one.close()
@@ -89,9 +96,19 @@ class AtariEnvs:
             self._make(self.num_envs), partial(derive_seed, seed), tells_lives=self._terminal_on_life_loss
         )
 
-    def make_seeded(self, num_envs: int, seed_of: SeedOf) -> "AtariEpisodes":
-        """Games whose every episode has the seed that ``seed_of`` gives; a lost life ends nothing."""
-        return AtariEpisodes(self._make(num_envs), seed_of, tells_lives=False)
+    def make_seeded(
+        self, num_envs: int, seed_of: SeedOf, *, max_episode_steps: int | None = None, renders: bool = False
+    ) -> "AtariEpisodes":
+        """Games whose every episode has the seed that ``seed_of`` gives; a lost life ends nothing.
+
+        Args:
+            num_envs: how many.
+            seed_of: gives the seed of each episode.
+            max_episode_steps: not looked at: every game has a limit.
+            renders: whether the screen in colours can be asked for; only the wrappers of Gymnasium have it.
+        """
+        make = partial(_gymnasium, self.id, **self._options, render_mode="rgb_array") if renders else self._make
+        return AtariEpisodes(make(num_envs), seed_of, tells_lives=False)
 
 
 class AtariEpisodes(SeededEpisodes):
@@ -166,6 +183,7 @@ def _one_game(game: str, **options: Any) -> gym.Env[Any, Any]:
     env = AtariEnv(
         game,
         frameskip=1,
+        render_mode=options.get("render_mode"),
         repeat_action_probability=options["sticky"],
         full_action_space=options["full_action_space"],
         max_num_frames_per_episode=options["max_episode_frames"],
@@ -190,18 +208,15 @@ def _known(game: str) -> str:
     """
     try:
         from ale_py.roms import get_all_rom_ids
-    except ImportError as missing:
-        raise ValueError(_missing("ale-py")) from missing
-    games = sorted(get_all_rom_ids())
-    name = str(game).lower().replace("-", "_").replace(" ", "_")
-    if name in games:
+    except ImportError as absent:
+        raise ValueError(_missing("ale-py")) from absent
+    name = snake_case(str(game))
+    if name in (games := get_all_rom_ids()):
         return name
-    near = difflib.get_close_matches(name, games, n=3, cutoff=0.5)
-    nearest = f"; the nearest are {', '.join(near)}" if near else f" ({', '.join(games)})"
-    raise ValueError(f"expected the name of an Atari game, such as pong, got {game!r}{nearest}")
+    raise ValueError(
+        f"expected the name of an Atari game, such as pong, got {game!r}{nearest(name, games, listed=True)}"
+    )
 
 
 def _missing(package: str) -> str:
-    return f'expected the package {package} for Atari games, which is not installed; pip install "qframe[atari]"'
-
-
+    return missing(package, "Atari games", "atari")

@@ -1,6 +1,5 @@
 """Gymnasium environments by their id: how many, how they run side by side, and what goes wrong in words."""
 
-import difflib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from qframe.envs.episodes import Episodes, SeededEpisodes, SeedOf, derive_seed
 from qframe.envs.masks import FAULT, MASK, ActionMasks, branch_sizes, mask_method
+from qframe.envs.names import nearest
 from qframe.envs.self_resetting import SelfResettingEpisodes
 
 Vectorization = Literal["sync", "async", "native"]
@@ -72,14 +72,27 @@ class GymnasiumEnvs:
         envs = make([self._make_one] * self.num_envs, autoreset_mode=AutoresetMode.DISABLED)
         return SeededEpisodes(envs, partial(derive_seed, seed), has_masks=self.has_masks)
 
-    def make_seeded(self, num_envs: int, seed_of: SeedOf) -> Episodes:
-        """Environments in this process whose every episode has the seed that ``seed_of`` gives, as evaluation needs."""
-        envs = SyncVectorEnv([self._make_one] * num_envs, autoreset_mode=AutoresetMode.DISABLED)
+    def make_seeded(
+        self, num_envs: int, seed_of: SeedOf, *, max_episode_steps: int | None = None, renders: bool = False
+    ) -> Episodes:
+        """Environments in this process whose every episode has the seed that ``seed_of`` gives, as evaluation needs.
+
+        Args:
+            num_envs: how many.
+            seed_of: gives the seed of each episode.
+            max_episode_steps: where the environment has no limit of its own, episodes are truncated after so many.
+            renders: whether what they show can be asked for.
+        """
+        limit = max_episode_steps if self.protocol["max_episode_steps"] is None else None
+        make = partial(self._make_one, limit, renders=renders)
+        envs = SyncVectorEnv([make] * num_envs, autoreset_mode=AutoresetMode.DISABLED)
         return SeededEpisodes(envs, seed_of, has_masks=self.has_masks)
 
     def _look_at_one(self) -> None:
         """Learn the spaces, and whether there are action masks."""
         one = self._make_registered()
+        limit = None if one.spec is None else one.spec.max_episode_steps
+        self.protocol: dict[str, Any] = {"env": self.id, "max_episode_steps": limit}
         try:
             given = MASK in one.reset(seed=0)[1]
             gives = given or self._mask_key is not None or mask_method(one) is not None
@@ -92,17 +105,18 @@ class GymnasiumEnvs:
         if fault is not None:
             raise ValueError(f"{self.id}: {fault}")
 
-    def _make_one(self) -> gym.Env[Any, Any]:
-        return self._wrapped(self._make_registered())
+    def _make_one(self, max_episode_steps: int | None = None, *, renders: bool = False) -> gym.Env[Any, Any]:
+        env = self._wrapped(self._make_registered(**({"render_mode": "rgb_array"} if renders else {})))
+        return env if max_episode_steps is None else gym.wrappers.TimeLimit(env, max_episode_steps)
 
     def _wrapped(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
         if self.has_masks:
             env = ActionMasks(env, self._mask_key)
         return _rescaled(self.id, env) if self._rescales else env
 
-    def _make_registered(self) -> gym.Env[Any, Any]:
+    def _make_registered(self, **shown: str) -> gym.Env[Any, Any]:
         try:
-            return gym.make(self.id, disable_env_checker=True, **self._kwargs)
+            return gym.make(self.id, disable_env_checker=True, **{**self._kwargs, **shown})
         except gym.error.DependencyNotInstalled as missing:
             raise ValueError(_missing_extra(self.id, missing)) from missing
         except (gym.error.UnregisteredEnv, gym.error.Error, ModuleNotFoundError) as unknown:
@@ -134,7 +148,4 @@ def _missing_extra(id: str, missing: Exception) -> str:
 
 
 def _unknown_id(id: str, unknown: Exception) -> str:
-    near = difflib.get_close_matches(id, gym.registry, n=1, cutoff=0.7)
-    return f"expected the id of a registered environment, got {id!r}" + (
-        f"; the nearest is {near[0]}" if near else f": {unknown}"
-    )
+    return f"expected the id of a registered environment, got {id!r}{nearest(id, gym.registry) or f': {unknown}'}"

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from qframe.data.action_space import ActionSpace
-from qframe.envs import GymnasiumEnvs, Start, derive_seed
+from qframe.envs import Envs, Start, derive_seed
 from qframe.modules.networks.adapters import TrainedNetwork
 from qframe.runner.collector import as_tensors
 
@@ -49,7 +49,7 @@ class Evaluation:
 
     def __init__(
         self,
-        envs: GymnasiumEnvs,
+        envs: Envs,
         action_space: ActionSpace,
         *,
         seed: int,

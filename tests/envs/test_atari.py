@@ -92,7 +92,7 @@ def test_evaluation_plays_through_lost_lives():
 
 
 def test_faults_are_told():
-    with pytest.raises(ValueError, match="such as pong, got 'pongg'; the nearest are pong"):
+    with pytest.raises(ValueError, match="such as pong, got 'pongg'; the nearest is pong"):
         AtariEnvs("pongg", num_envs=1)
     with pytest.raises(ValueError, match="expected backend to be one of ale_vector, gymnasium, got 'envpool'"):
         AtariEnvs("pong", num_envs=1, backend="envpool")  # pyright: ignore

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from qframe.modules.networks.trunks import Trunk
+from qframe.modules.networks.trunks import Trunk, scaled
 
 
 class ImpalaTrunk(Trunk):
@@ -62,10 +62,7 @@ class ImpalaTrunk(Trunk):
 
     def forward(self, observation: Tensor) -> Tensor:
         images = observation.reshape(-1, *observation.shape[-3:])
-        scaled = images.to(next(self.linear.parameters()).dtype)
-        if not images.is_floating_point():
-            scaled = scaled / 255
-        features = self.linear(self.convolutions(scaled).flatten(1))
+        features = self.linear(self.convolutions(scaled(images, next(self.linear.parameters()).dtype)).flatten(1))
         return features.reshape(*observation.shape[:-3], self.num_features)  # [*B, H]
 
 

@@ -32,7 +32,7 @@ class MLPTrunk(nn.Sequential, Trunk):  # pyright: ignore
         num_cells: sizes of the layers.
         activation: builds one, such as a class of ``torch.nn``.
         layer_norm: whether each layer is normalised before its activation.
-        observation_dtype: of the observations; integers are converted.
+        observation_dtype: of the observations; integers are converted, and bytes (``torch.uint8``) scaled to [0, 1].
 
     Raises:
         ValueError: no layer, or a size below 1.
@@ -52,7 +52,7 @@ class MLPTrunk(nn.Sequential, Trunk):  # pyright: ignore
     ) -> None:
         if not num_cells or min(num_cells) < 1:
             raise ValueError(f"expected num_cells to list at least one positive size, got {list(num_cells)}")
-        layers: list[nn.Module] = [] if observation_dtype.is_floating_point else [_ToDefaultDtype()]
+        layers: list[nn.Module] = [] if observation_dtype.is_floating_point else [_AsFloats(observation_dtype)]
         if not observation_shape:
             layers.append(nn.Unflatten(-1, (-1, 1)))
         elif len(observation_shape) > 1:
@@ -65,13 +65,22 @@ class MLPTrunk(nn.Sequential, Trunk):  # pyright: ignore
         self.shapes: Shapes = {(): tuple(observation_shape)}
 
 
-class _ToDefaultDtype(nn.Module):
+class _AsFloats(nn.Module):
+    """Integers as floats, bytes as ``[0, 1]``; what comes as floats has been normalised before."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._are_bytes = dtype is torch.uint8
+
     def forward(self, observation: Tensor) -> Tensor:
-        return observation.to(torch.get_default_dtype())
+        floats = observation.to(torch.get_default_dtype())
+        return floats / 255 if self._are_bytes and not observation.is_floating_point() else floats
 
 
 class ConvTrunk(Trunk):
-    """The convolutions of the Nature DQN over ``[C, H, W]`` images of bytes, scaled to [0, 1], then one linear layer.
+    """The convolutions of the Nature DQN over ``[C, H, W]`` images, then one linear layer.
+
+    Bytes are scaled to [0, 1]; booleans become 0 and 1.
 
     See "Human-level control through deep reinforcement learning", Mnih et al., 2015, Methods.
 
@@ -111,7 +120,7 @@ class ConvTrunk(Trunk):
         for out_channels, kernel, stride in zip(channels, kernels, strides, strict=True):
             size = [(pixels - kernel) // stride + 1 for pixels in size]
             if min(size) < 1:
-                raise ValueError(f"expected images larger than {tuple(observation_shape)} for kernels {list(kernels)}")
+                raise ValueError(f"expected images {_larger_than(observation_shape)} for kernels {list(kernels)}")
             layers += [nn.Conv2d(in_channels, out_channels, kernel, stride), nn.ReLU()]
             in_channels = out_channels
         self.convolutions = nn.Sequential(*layers)
@@ -120,8 +129,20 @@ class ConvTrunk(Trunk):
 
     def forward(self, observation: Tensor) -> Tensor:
         images = observation.reshape(-1, *observation.shape[-3:])
-        scaled = images.to(next(self.linear.parameters()).dtype)
-        if not images.is_floating_point():
-            scaled = scaled / 255
-        features = self.linear(self.convolutions(scaled).flatten(1))
+        features = self.linear(self.convolutions(scaled(images, next(self.linear.parameters()).dtype)).flatten(1))
         return features.reshape(*observation.shape[:-3], self.num_features)  # [*B, H]
+
+
+def _larger_than(shape: Sequence[int]) -> str:
+    remedy = ", or channels first (env.wrappers=[qframe.envs.ChannelsFirst])" if shape[2] < shape[0] else ""
+    return f"(C, H, W) larger than {tuple(shape)}{remedy}"
+
+
+def scaled(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """Images of bytes in [0, 1]; floats and booleans keep their values.
+
+    >>> scaled(torch.tensor([255, 51], dtype=torch.uint8), torch.float32), scaled(torch.tensor([True]), torch.float32)
+    (tensor([1.0000, 0.2000]), tensor([1.]))
+    """
+    numbers = images.to(dtype)
+    return numbers if images.is_floating_point() or images.dtype is torch.bool else numbers / 255

@@ -1,0 +1,143 @@
+"""MinAtar: five Atari games on a grid of 10 × 10, as channels of booleans."""
+
+from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.wrappers import TimeLimit
+from numpy.typing import NDArray
+
+from qframe.envs.episodes import SeededEpisodes, SeedOf, derive_seed
+from qframe.envs.names import missing, nearest, snake_case
+
+GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
+_PALETTE = [
+    (0, 0, 0), (230, 230, 230), (86, 180, 233), (0, 114, 178), (230, 159, 0), (213, 94, 0), (0, 158, 115),
+    (204, 121, 167), (240, 228, 66), (150, 90, 40), (130, 130, 130),
+]  # fmt: skip
+_PIXELS = 16  # of a cell's side in a picture
+
+
+class MinAtarEnvs:
+    """A choice of MinAtar game, all side by side in one process: a step takes less than moving it to another would.
+
+    See "MinAtar: An Atari-Inspired Testbed for Thorough and Reproducible Reinforcement Learning Experiments", Young
+    and Tian, 2019. An episode is its seed and its actions alone: the last action of the one before is never repeated.
+
+    Args:
+        game: ``asterix``, ``breakout``, ``freeway``, ``seaquest`` or ``space_invaders``.
+        num_envs: games side by side in training.
+        sticky: probability that the last action is repeated.
+        full_action_space: all six actions (``MinAtar/<Game>-v0``) in place of those that the game reads (``-v1``).
+        ramping: whether Asterix, Seaquest and Space Invaders become harder with time.
+        max_episode_steps: truncates episodes after so many steps; None: only the game ends them.
+
+    Raises:
+        ValueError: an unknown game, a missing extra, or a number out of range.
+    """
+
+    has_masks = False
+    vectorization = "sync"
+
+    def __init__(
+        self,
+        game: str,
+        *,
+        num_envs: int,
+        sticky: float = 0.1,
+        full_action_space: bool = True,
+        ramping: bool = True,
+        max_episode_steps: int | None = None,
+    ) -> None:
+        if num_envs < 1 or (max_episode_steps is not None and max_episode_steps < 1):
+            numbers = f"{num_envs} and {max_episode_steps}"
+            raise ValueError(f"expected num_envs and max_episode_steps of at least 1, got {numbers}")
+        if not 0 <= sticky <= 1:
+            raise ValueError(f"expected sticky in [0, 1], got {sticky}")
+        name = snake_case(str(game))
+        if name not in GAMES:
+            raise ValueError(f"expected the name of a MinAtar game, got {game!r}{nearest(name, GAMES, listed=True)}")
+        self.id, self.num_envs, self._limit = name, num_envs, max_episode_steps
+        self._make = partial(
+            MinAtarGame, name, sticky=sticky, full_action_space=full_action_space, ramping=ramping
+        )
+        one = self._make()
+        self.observation_space, self.action_space = one.observation_space, one.action_space
+        actions = "all 6 actions" if full_action_space else "the game's own actions"
+        self.protocol = {"env": f"MinAtar {name}", "sticky": sticky, "actions": actions, "ramping": ramping}
+        self.protocol["max_episode_steps"] = max_episode_steps
+
+    def make(self, seed: int) -> SeededEpisodes:
+        """The training games; every episode's seed is derived from ``seed``, its environment and its number."""
+        return self.make_seeded(self.num_envs, partial(derive_seed, seed), max_episode_steps=self._limit)
+
+    def make_seeded(
+        self, num_envs: int, seed_of: SeedOf, *, max_episode_steps: int | None = None, renders: bool = False
+    ) -> SeededEpisodes:
+        """Games whose every episode has the seed that ``seed_of`` gives; the limit is for games without their own."""
+        limit = self._limit or max_episode_steps
+        make = partial(_limited, partial(self._make, render_mode="rgb_array" if renders else None), limit)
+        return SeededEpisodes(SyncVectorEnv([make] * num_envs, autoreset_mode=AutoresetMode.DISABLED), seed_of)
+
+
+class MinAtarGame(gym.Env[Any, Any]):
+    """One game: observations ``[C, 10, 10]`` of booleans, a channel per kind of thing.
+
+    Args:
+        game: its name.
+        sticky: probability that the last action is repeated; an episode begins with none.
+        full_action_space: all six actions in place of those that the game reads.
+        ramping: whether it becomes harder with time.
+        render_mode: ``rgb_array`` or None.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 15}  # noqa: RUF012
+
+    def __init__(
+        self, game: str, *, sticky: float, full_action_space: bool, ramping: bool, render_mode: str | None = None
+    ) -> None:
+        try:
+            module = import_module(f"minatar.environments.{game}")
+        except ImportError as absent:
+            raise ValueError(missing("minatar", "MinAtar games", "minatar")) from absent
+        self._game, self._sticky, self.render_mode = module.Env(ramping=ramping), sticky, render_mode
+        self._actions: Sequence[int] = range(6) if full_action_space else self._game.minimal_action_set()
+        self._random, self._last_action = self._game.random, 0
+        height, width, channels = self._game.state_shape()
+        self.observation_space = spaces.Box(0, 1, (channels, height, width), np.bool_)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        self.action_space = spaces.Discrete(len(self._actions))
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.bool_], dict[str, Any]]:
+        """Start an episode, which is determined by its seed."""
+        if seed is not None:
+            self._game.random = self._random = np.random.RandomState(seed)  # the games draw from it
+        self._last_action = 0
+        self._game.reset()
+        return self._observation(), {}
+
+    def step(self, action: int) -> tuple[NDArray[np.bool_], float, bool, bool, dict[str, Any]]:
+        """Play one step; the reward is the game's own."""
+        if self._random.rand() >= self._sticky:
+            self._last_action = self._actions[action]
+        reward, is_over = self._game.act(self._last_action)
+        return self._observation(), float(reward), bool(is_over), False, {}
+
+    def render(self) -> NDArray[np.uint8]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """A picture: in every cell the colour of its highest channel."""
+        state = self._game.state()  # [H, W, C]
+        highest = (state * np.arange(1, state.shape[-1] + 1)).max(-1)
+        return np.array(_PALETTE, np.uint8)[highest].repeat(_PIXELS, 0).repeat(_PIXELS, 1)
+
+    def _observation(self) -> NDArray[np.bool_]:
+        return self._game.state().transpose(2, 0, 1)
+
+
+def _limited(make: Any, max_episode_steps: int | None) -> gym.Env[Any, Any]:
+    return make() if max_episode_steps is None else TimeLimit(make(), max_episode_steps)
