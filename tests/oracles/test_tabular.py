@@ -17,19 +17,24 @@ STATES, ACTIONS, OUTCOMES, GAMMA = 6, 3, 2, 0.8
 TOLERANCE = 0.02
 HEADS = {
     "scalar": ScalarHead,
-    "categorical": lambda f, a: CategoricalHead(f, a, num_atoms=41, v_min=-6.0, v_max=6.0),
-    "quantile": lambda f, a: QuantileHead(f, a, num_quantiles=32, kappa=0.02),
+    "categorical": lambda f, a, **o: CategoricalHead(f, a, num_atoms=41, v_min=-6.0, v_max=6.0, **o),
+    "quantile": lambda f, a, **o: QuantileHead(f, a, num_quantiles=32, kappa=0.02, **o),
 }
 ALONG_TIME = HEADS | {"quantile": lambda f, a: QuantileHead(f, a, num_quantiles=16, kappa=0.02)}  # pairs grow by T²
 
 
-class OneRowPerState(Trunk):
-    """The state as a unit vector: the head's layer is then a table."""
+class RowsPerState(Trunk):
+    """The state as a unit vector, every entry ``rows`` times: the head's layer is then a table.
 
-    num_features = STATES
+    Heads that multiply features by an embedding of levels need several rows for as many shapes of a law.
+    """
+
+    def __init__(self, rows=1):
+        super().__init__()
+        self.rows, self.num_features = rows, rows * STATES
 
     def forward(self, observation):
-        return observation
+        return observation.repeat_interleave(self.rows, -1)
 
 
 @functools.cache
@@ -65,20 +70,24 @@ def as_batch(steps, shape):
     return flat.view(*shape)
 
 
-def learned(head, batch, *, double=False, network=QNet, estimator="TD0", updates=600, **hyperparams):
+def learned(
+    head, batch, *, double=False, network=QNet, rows=1, noisy=False, estimator="TD0", updates=600, lr=0.1, **hyperparams
+):
     """The action values of a table trained by the loss; illegal actions start out tempting."""
     torch.manual_seed(0)
     mdp, _ = problem()
-    table = network(OneRowPerState(), head, spec=Categorical(ACTIONS))
+    table = network(RowsPerState(rows), head, spec=Categorical(ACTIONS), noisy=noisy)
     loss = DQNLoss(table, delay_value=True, double_dqn=double, gamma=GAMMA)
     loss.make_value_estimator(estimator, **hyperparams)
     with torch.no_grad():
         layer = table.head.layer
-        tempting = torch.from_numpy(~mdp.legal).T.repeat_interleave(table.head.num_outputs, 0)  # [A·N, S]
-        rising = 5.0 + torch.arange(len(layer.weight)).unsqueeze(-1) % table.head.num_outputs / 4
-        layer.weight.copy_(torch.where(tempting, rising, 0.0))
+        weight = layer.weight_mu if noisy else layer.weight
+        outputs = len(weight) // ACTIONS
+        tempting = torch.from_numpy(~mdp.legal).T.repeat_interleave(outputs, 0)  # [A·N, S]
+        rising = 5.0 + torch.arange(len(weight)).unsqueeze(-1) % outputs / 4
+        weight.copy_(torch.where(tempting, rising, 0.0).repeat_interleave(rows, 1))
     target = SoftUpdate(loss, tau=0.2)
-    optimizer = torch.optim.Adam(loss.value_network.parameters(), lr=0.1, eps=1e-4)
+    optimizer = torch.optim.Adam(loss.value_network.parameters(), lr=lr, eps=1e-4)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates, eta_min=1e-4)
     for _ in range(updates):
         optimizer.zero_grad()
@@ -86,6 +95,7 @@ def learned(head, batch, *, double=False, network=QNet, estimator="TD0", updates
         optimizer.step()
         decay.step()
         target.step()
+    table.eval()
     with torch.no_grad():
         return table.head.value(table.predict(torch.eye(STATES))).numpy()
 
