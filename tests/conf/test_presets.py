@@ -1,0 +1,31 @@
+"""Every preset trains: a few updates of each, on its own environment, with a small replay and small batches."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from qframe.config import build
+from qframe.config.compose import compose
+from qframe.runner.progress import SilentReport
+
+EXPERIMENTS = sorted((Path(__file__).parents[2] / "conf" / "experiment").glob("*.yaml"))
+SMALL = (
+    "total_frames=40", "replay.capacity=400", "replay.batch_size=4", "env.num_envs=2", "runner.learning_starts=24",
+    "runner.every=4", "runner.updates=1", "logger.tensorboard=false",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_a_preset_updates_its_network(path, tmp_path):
+    config = compose([f"experiment={path.stem}", *SMALL], provided=build.PROVIDED)
+    runner = build.build(config, tmp_path / "run", report=SilentReport())
+    before = [parameter.detach().clone() for parameter in runner.network.parameters()]
+    try:
+        while runner.frames < 40:
+            runner._advance()
+    finally:
+        runner.collector.envs.close()
+    assert runner.learner.updates == 4
+    assert math.isfinite(runner.learner.take_metrics()["loss/loss"])
+    assert any(not b.equal(p) for b, p in zip(before, runner.network.parameters(), strict=True))
