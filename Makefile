@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint types conformance refusals clean
+.PHONY: help setup train test lint types conformance refusals results clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -31,6 +31,9 @@ conformance: $(CONFORMANCE)/.ready ## compare with the reference library (torchr
 
 refusals: $(VENV)/.dev ## write the README's table of refusals
 	$(BIN)/python scripts/refusals.py
+
+results: $(VENV)/.dev ## write the README's table of results from results/*.json
+	$(BIN)/python scripts/results.py
 
 clean: ## remove .venv, caches and builds; runs in outputs/ stay
 	rm -rf $(VENV) $(CONFORMANCE) dist build .pytest_cache .ruff_cache

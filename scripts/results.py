@@ -1,0 +1,84 @@
+"""Write the README's table of results from ``results/*.json`` and the presets: ``python scripts/results.py``."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from qframe.cli.bench_result import command
+from qframe.config import build
+from qframe.config.compose import compose
+from qframe.config.hydra_app import conf_dir
+from qframe.config.score import Score, stated
+from qframe.runner.run_folder import read_json
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+RESULTS = ROOT / "results"
+START, END = "<!-- by scripts/results.py -->\n", "<!-- end of results -->\n"
+COLUMNS = (
+    "command", "algorithm", "environment", "frames", "mean", "IQM [95 %]", "last network", "expected", "of the source",
+    "seconds",
+)  # fmt: skip
+
+
+def scores() -> dict[str, Score]:
+    """What each preset states; one without a score is no benchmark."""
+    texts = {file.stem: file.read_text(encoding="utf-8") for file in sorted((conf_dir() / "experiment").glob("*.yaml"))}
+    return {preset: stated(text) for preset, text in texts.items() if "\n# score:" in text}
+
+
+def table() -> str:
+    """The rows as Markdown, those of presets that were not run among them."""
+    rows = [COLUMNS, ("---",) * len(COLUMNS), *(_row(preset, score) for preset, score in scores().items())]
+    return "".join(f"| {' | '.join(map(_signed, row))} |\n" for row in rows)
+
+
+def _row(preset: str, score: Score) -> tuple[str, ...]:
+    result = read_json(RESULTS / f"{preset}.json")
+    first, *middle, seconds = _measured(preset, result) if result else _not_run(preset, score)
+    source = score.source
+    published = f"{source['score']} ({source['name']}, {source['protocol']})" if source else "–"
+    return first, score.algorithm, *middle, published, seconds
+
+
+def _measured(preset: str, result: dict[str, Any]) -> tuple[str, ...]:
+    low, high = result["interval"]
+    runs = result["runs"]
+    last = f"{_mean(runs, 'eval_return_last'):.1f}" if result["metric"] == "eval_return_mean" else "–"
+    verdict = "reached" if result["passed"] else "missed"
+    return (
+        f"[`{result['command']}`](results/{preset}.json)",
+        result["environment"],
+        f"{result['frames']:,}",
+        f"{result['mean']:.1f}",
+        f"{result['iqm']:.1f} [{low:.1f}, {high:.1f}]",
+        last,
+        f"{result['expected']:g}, {verdict}",
+        f"{_mean(runs, 'wall_seconds'):.0f}",
+    )
+
+
+def _not_run(preset: str, score: Score) -> tuple[str, ...]:
+    config = compose([f"experiment={preset}"], provided=build.PROVIDED)
+    environment = config.env.get("id") or config.env.get("game")
+    typed = f"`{command(preset, range(101, 101 + score.seeds))}`"
+    return (typed, environment, f"{config.total_frames:,}", "not run", "not run", "", f"{score.expected:g}", "")
+
+
+def _mean(runs: list[dict[str, Any]], key: str) -> float:
+    return sum(run[key] for run in runs) / len(runs)
+
+
+def _signed(cell: str) -> str:
+    """With a minus sign for a reader, outside of commands and links."""
+    return cell if "`" in cell else re.sub(r"(^|[ \[])-(?=\d)", r"\1−", cell)
+
+
+def written(text: str) -> str:
+    """The README with the table of now between the marks."""
+    before, _, rest = text.partition(START)
+    return before + START + table() + END + rest.partition(END)[2]
+
+
+if __name__ == "__main__":
+    README.write_text(written(README.read_text()))

@@ -1,0 +1,44 @@
+"""The README's results are those of the files in ``results/``, and those are of the presets as they are."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from qframe.cli.bench_result import command, statistics
+from qframe.config.score import stated
+from scripts import results
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+FILES = sorted((ROOT / "results").glob("*.json"))
+
+
+def test_the_table_is_what_the_files_say():
+    between = README.partition(results.START)[2].partition(results.END)[0]
+    assert between == results.table(), "python scripts/results.py writes it"
+
+
+def test_there_are_presets_with_scores_and_no_result_without_a_preset():
+    assert len(results.scores()) > 10
+    assert {file.stem for file in FILES} <= results.scores().keys()
+
+
+@pytest.mark.parametrize("preset", results.scores())
+def test_a_presets_score_can_be_read(preset):
+    score = results.scores()[preset]
+    assert score.seeds >= 1
+    assert score.source == {} or set(score.source) == {"name", "score", "protocol"}
+
+
+def test_every_result_is_of_its_preset_as_it_is_and_adds_up():
+    for file in FILES:
+        result, preset = json.loads(file.read_text()), ROOT / "conf" / "experiment" / f"{file.stem}.yaml"
+        score = stated(preset.read_text())
+        assert {name: result[name] for name in vars(score)} == vars(score), file
+        runs, metric = result["runs"], result["metric"]
+        told = {name: result[name] for name in ("count", "mean", "iqm", "interval", "passed")}
+        assert told == statistics([run[metric] for run in runs], score.expected)
+        assert result["command"] == command(file.stem, [run["seed"] for run in runs])
+        assert {run["frames"] for run in runs} == {result["frames"]}
+        assert all(run["revision"] and "+" not in run["revision"] for run in runs), "run what is committed"
