@@ -28,6 +28,9 @@ COMMANDS = {
     "resume": "go on with a run exactly where it stopped",
     "bench": "several seeds of a preset against the score that it states",
     "eval": "greedy episodes of a trained run, and their statistics",
+    "runs": "the runs and sweeps there are: status, frames, score, age",
+    "diff": "in what two runs were configured differently",
+    "rerun": "the same run once more, and whether it came out the same",
 }
 DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 PACKAGE = Path(qframe.__file__).parent

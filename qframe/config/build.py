@@ -14,6 +14,7 @@ from qframe.config.parts import Parts
 from qframe.config.schema import GROUPS, SETTINGS
 from qframe.config.targets import instantiate
 from qframe.envs import derive_seed
+from qframe.records.run import flat
 from qframe.runner import Learner, Runner
 from qframe.runner.progress import Report, console_report
 from qframe.runner.return_range import ReturnRange
@@ -129,7 +130,7 @@ def build(
         total_frames=plain["total_frames"],
         seed=seed,
         report=report,
-        hyperparameters=_flat(plain),
+        hyperparameters={key: str(v) if isinstance(v, list) else v for key, v in flat(plain).items()},
         started=started,
     )
     if state is not None:
@@ -154,13 +155,3 @@ def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
         return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     return dict(config)
 
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots, as the command line writes them."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = str(value) if isinstance(value, list) else value
-    return flat

@@ -1,0 +1,61 @@
+"""``qframe diff A B``: in what two runs were configured differently."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from qframe.cli.tables import named_runs, print_table
+from qframe.config.errors import UserError
+from qframe.records.run import Run, flat
+
+ABSENT = "–"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The two runs."""
+    parser.add_argument("first", type=Path, metavar="A", help="the folder of a run")
+    parser.add_argument("second", type=Path, metavar="B", help="the folder of another")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the keys of the config that differ, and the versions and revision that do.
+
+    Raises:
+        UserError: not the folders of two runs.
+    """
+    first, second = _one(arguments.first), _one(arguments.second)
+    rows = differences(flat(first.config), flat(second.config))
+    about = ("versions", "git", "picked")
+    told = [flat({key: run.manifest.get(key) or {} for key in about}) for run in (first, second)]
+    more = [row for row in differences(*told) if {row[1], row[2]} != {ABSENT, "{}"}]
+    if rows:
+        print_table(("key", "A", "B"), rows)
+    else:
+        print("the configs are equal")
+    if more:
+        print()
+        print_table(("not of the config", "A", "B"), more)
+    return 0
+
+
+def differences(first: dict[str, Any], second: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """The keys whose values differ, with both values; "–" where there is none.
+
+    >>> differences({"seed": 1, "gamma": 0.9}, {"seed": 2, "gamma": 0.9, "head.num_atoms": 51})
+    [('seed', '1', '2'), ('head.num_atoms', '–', '51')]
+    """
+    keys = list(dict.fromkeys([*first, *second]))
+    missing = object()
+    changed = [key for key in keys if first.get(key, missing) != second.get(key, missing)]
+    return [(key, _text(first, key), _text(second, key)) for key in changed]
+
+
+def _text(config: dict[str, Any], key: str) -> str:
+    return ABSENT if key not in config else "null" if config[key] is None else str(config[key])
+
+
+def _one(path: Path) -> Run:
+    runs = named_runs([path])
+    if len(runs) > 1:
+        raise UserError(f"expected one run, got '{path}' with {len(runs)}, such as {runs[0].path}")
+    return runs[0]

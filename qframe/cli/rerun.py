@@ -1,0 +1,85 @@
+"""``qframe rerun RUN``: the same run once more, in a folder of its own, and whether it came out the same."""
+
+import argparse
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from qframe.cli.arguments import apply_trust
+from qframe.cli.diff import differences
+from qframe.cli.run_folder import new_folder, open_run, saved_config
+from qframe.cli.tables import OUTPUTS
+from qframe.config import build
+from qframe.config.assemble import pick_device
+from qframe.config.errors import ConfigError, UserError
+from qframe.records.run import Run
+from qframe.runner import RunFolder
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The run, and where the new one goes."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument("--dir", type=Path, metavar="DIR", help="the new run's folder (default in outputs/)")
+    text = "a package that _target_ may name besides qframe, torch.nn and torch.optim; may be repeated"
+    parser.add_argument("--trust", action="append", default=[], metavar="PREFIX", help=text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train by the run's own resolved config, on the device it picked, and compare what was logged.
+
+    Raises:
+        UserError: no run, or a config that cannot run here.
+    """
+    apply_trust(arguments.trust)
+    earlier = Run(open_run(arguments.run).path)
+    config = saved_config(RunFolder(earlier.path))
+    device = earlier.manifest.get("picked", {}).get("device")
+    if device and device != str(pick_device(config.device)):
+        config = saved_config(RunFolder(earlier.path), [f"device={device}"])
+    faults = build.check(config)
+    if faults:
+        raise ConfigError(faults)
+    folder = _folder(config, arguments.dir)
+    runner = build.build(config, folder, started=arguments.started)
+    for key, then, now in differences(_versions(earlier), _versions(Run(folder))):
+        print(f"not as it was: {key} was {then}, is {now}")
+    runner.run()
+    print(compared(earlier, Run(folder)))
+    return 0
+
+
+def compared(earlier: Run, later: Run) -> str:
+    """Whether two runs logged the same, times left out, and where not, the first difference."""
+    before, after = _logs(earlier), _logs(later)
+    for number, (then, now) in enumerate(zip(before, after, strict=False)):
+        if then != now:
+            key, was, became = differences(then, now)[0]
+            return f"differs from log {number + 1} on, at {then['frames']:,} frames: {key} was {was}, is {became}"
+    if len(before) != len(after):
+        shared = min(len(before), len(after))
+        return f"the same in the {shared} logs that both have; the earlier run ({earlier.status}) has {len(before)}"
+    return f"the same in all {len(after)} logs"
+
+
+def _logs(run: Run) -> list[dict[str, Any]]:
+    return [{key: value for key, value in log.items() if not _is_time(key)} for log in run.metrics]
+
+
+def _is_time(key: str) -> bool:
+    return key.startswith("time/") and key != "time/updates"
+
+
+def _versions(run: Run) -> dict[str, Any]:
+    return run.manifest.get("versions", {}) | {"revision": (run.manifest.get("git") or {}).get("revision")}
+
+
+def _folder(config: DictConfig, chosen: Path | None) -> Path:
+    if chosen is not None:
+        if chosen.is_dir() and any(chosen.iterdir()):
+            raise UserError(f"--dir: expected a new or empty folder, got '{chosen}'; choose another")
+        return new_folder(chosen, is_stamped=False)
+    now = datetime.now()
+    name = f"{now:%H-%M-%S}-{config.name}-s{config.seed}"
+    return new_folder((OUTPUTS / f"{now:%Y-%m-%d}" / name).absolute(), is_stamped=True)

@@ -1,0 +1,139 @@
+"""``qframe runs``: the runs and sweeps there are, with status, frames, score and age."""
+
+import argparse
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from qframe.cli.tables import OUTPUTS, named_runs, print_table, shown_path, span
+from qframe.config.errors import UserError, hint
+from qframe.records.run import Run, flat
+
+ORDERS: dict[str, Callable[[list[Run]], Any]] = {
+    "age": lambda runs: -max(run.changed for run in runs),
+    "score": lambda runs: -max((run.score for run in runs if run.score is not None), default=float("-inf")),
+    "frames": lambda runs: -sum(run.frames for run in runs),
+    "status": lambda runs: sorted(run.status for run in runs),
+    "path": lambda runs: str(runs[0].path),
+}
+STATUSES = ("finished", "running", "stopped", "crashed", "failed", "refused", "pruned")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where to look, which runs, and in which order."""
+    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="where to look (default outputs/)")
+    parser.add_argument("--status", metavar="S[,S]", help=f"only these: {', '.join(STATUSES)}")
+    text = "only runs whose config says so, as env.id=CartPole-v1; may be repeated"
+    parser.add_argument("--where", action="append", default=[], metavar="KEY=VALUE", help=text)
+    parser.add_argument("--sort", default="age", metavar="BY", help=f"{', '.join(ORDERS)} (default age, newest first)")
+    parser.add_argument("--jobs", action="store_true", help="every job of a sweep in a line of its own")
+    parser.add_argument("--json", action="store_true", help="one JSON object per run, for scripts")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """List.
+
+    Raises:
+        UserError: no such folder, order or status.
+    """
+    if arguments.sort not in ORDERS:
+        raise UserError(f"--sort: unknown order '{arguments.sort}'; {hint(arguments.sort, ORDERS)}")
+    folders = arguments.folders or [OUTPUTS]
+    if not arguments.folders and not OUTPUTS.is_dir():
+        raise UserError("there is no folder outputs/ here; train first, or name another: qframe runs FOLDER")
+    runs = _filtered(named_runs(folders), arguments.status, arguments.where)
+    if arguments.json:
+        for found in sorted(runs, key=lambda found: ORDERS[arguments.sort]([found])):
+            print(json.dumps(_facts(found)))
+        return 0
+    grouped: dict[Path, list[Run]] = {}
+    for found in runs:
+        is_grouped = found.is_job and not arguments.jobs and found.path.parent not in folders
+        grouped.setdefault(found.path.parent if is_grouped else found.path, []).append(found)
+    ordered = sorted(grouped.items(), key=lambda item: ORDERS[arguments.sort](item[1]))
+    rows = [_run_row(runs[0]) if runs[0].path == path else _sweep_row(path, runs) for path, runs in ordered]
+    print_table(("status", "frames", "score", "age", "what", "folder"), rows, numbers=("frames", "score", "age"))
+    if not rows:
+        print("no run is like that")
+    return 0
+
+
+def _filtered(runs: list[Run], statuses: str | None, conditions: Sequence[str]) -> list[Run]:
+    wanted = None if statuses is None else statuses.split(",")
+    there = {run.status for run in runs}
+    for status in wanted or ():
+        if status not in (*STATUSES, *there):
+            raise UserError(f"--status: unknown status '{status}'; {hint(status, (*STATUSES, *there))}")
+    runs = [run for run in runs if wanted is None or run.status in wanted]
+    for condition in conditions:
+        key, separator, text = condition.partition("=")
+        if not separator:
+            raise UserError(f"--where: expected KEY=VALUE, as env.id=CartPole-v1, got '{condition}'")
+        keys = {name for run in runs for name in flat(run.config)}
+        if runs and key not in keys:
+            raise UserError(f"--where: no run has the key '{key}'; {hint(key, keys)}")
+        runs = [run for run in runs if key in (config := flat(run.config)) and _equals(config[key], text)]
+    return runs
+
+
+def _equals(value: Any, text: str) -> bool:
+    try:
+        meant = yaml.safe_load(text)
+        number = float(text) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    except (yaml.YAMLError, ValueError):
+        meant = number = None
+    return str(value) == text or value == meant or (number is not None and value == number)
+
+
+def _run_row(run: Run) -> tuple[str, ...]:
+    total = run.config.get("total_frames")
+    share = f" {min(1.0, run.frames / total):4.0%}" if isinstance(total, int) and not run.is_finished else ""
+    latest = run.evaluations[-1][1] if run.evaluations else None
+    score = f"{run.score:.1f}" if run.score is not None else "" if latest is None else f"({latest:.1f})"
+    return run.status, f"{run.frames:,}{share}", score, _age([run]), _what(run), shown_path(run.path)
+
+
+def _sweep_row(path: Path, runs: list[Run]) -> tuple[str, ...]:
+    counts = Counter(run.status for run in runs)
+    finished = counts.pop("finished", 0)
+    status = ", ".join([f"{finished}/{len(runs)} finished", *(f"{n} {status}" for status, n in counts.items())])
+    scores = [run.score for run in runs if run.score is not None]
+    score = f"{min(scores):.1f} … {max(scores):.1f}" if scores else ""
+    names = "/".join(sorted({str(run.config["name"]) for run in runs if "name" in run.config}))
+    what = f"sweep {names}"
+    return status, f"{sum(run.frames for run in runs):,}", score, _age(runs), what, shown_path(path)
+
+
+def _what(run: Run) -> str:
+    """What was trained; of a run that says why it has no result, the reason."""
+    reason = run.summary.get("reason") or run.summary.get("error")
+    if reason and run.status != "finished":
+        text = " ".join(str(reason).split())
+        return text if len(text) <= 80 else f"{text[:79]}…"
+    if run.is_job and run.summary.get("overrides"):
+        return " ".join(map(str, run.summary["overrides"]))
+    return f"{run.config.get('name', '?')} seed {run.config.get('seed', '?')}"
+
+
+def _age(runs: list[Run]) -> str:
+    return span(max(0.0, time.time() - max(run.changed for run in runs)))
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    environment = run.config.get("env", {})
+    return {
+        "path": str(run.path),
+        "status": run.status,
+        "name": run.config.get("name"),
+        "environment": environment.get("id", environment.get("game")),
+        "seed": run.config.get("seed"),
+        "frames": run.frames,
+        "total_frames": run.config.get("total_frames"),
+        "score": run.score,
+        "changed": round(run.changed),
+    }

@@ -1,0 +1,58 @@
+"""What the commands that look at runs share: finding the runs they name, and printing a table."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from qframe.config.errors import UserError
+from qframe.records.run import Run, find_runs
+
+OUTPUTS = Path("outputs")
+
+
+def named_runs(paths: Iterable[Path]) -> list[Run]:
+    """The runs at or under these folders, each once.
+
+    Raises:
+        UserError: a folder that is not there, or without a run.
+    """
+    found: dict[Path, Run] = {}
+    for path in paths:
+        if not path.is_dir():
+            raise UserError(f"expected the folder of a run or of several, got '{path}', which is no folder")
+        runs = find_runs(path)
+        if not runs:
+            raise UserError(f"expected a run in '{path}', found none; runs are in {OUTPUTS}/")
+        found |= {run.path.resolve(): run for run in runs}
+    return list(found.values())
+
+
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[str] = ()) -> None:
+    """A table whose cells are shown as they are; the columns of ``numbers`` are flushed right."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for header in headers:
+        table.add_column(header, justify="right" if header in set(numbers) else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 200, soft_wrap=not sys.stdout.isatty()).print(table)
+
+
+def shown_path(path: Path) -> str:
+    """A path as a user in the current folder would type it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def span(seconds: float) -> str:
+    """A time span in one unit.
+
+    >>> span(59), span(3600), span(400_000)
+    ('59 s', '60 min', '5 d')
+    """
+    for size, unit in ((1, "s"), (60, "min"), (3600, "h"), (86400, "d")):
+        if seconds < 100 * size or unit == "d":
+            return f"{seconds / size:.0f} {unit}"
+    raise AssertionError("unreachable")

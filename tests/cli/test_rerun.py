@@ -1,0 +1,44 @@
+import json
+
+import pytest
+
+from qframe.cli.main import main
+from qframe.cli.rerun import compared
+from qframe.records.run import Run
+from tests.records.folders import write_run
+
+SMALL = ["total_frames=400", "runner.learning_starts=100", "evaluation.every=200", "evaluation.episodes=1"]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sizes = [*SMALL, "evaluation.final_episodes=1", "logger.every=100", "logger.tensorboard=false"]
+    assert main(["train", *sizes, "hydra.run.dir=run"]) == 0
+    return tmp_path / "run"
+
+
+def test_a_run_comes_out_the_same_once_more(run, capsys):
+    assert main(["rerun", "run", "--dir", "again"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "the same in all 6 logs"
+    assert (run / "config.yaml").read_text() == (run.parent / "again" / "config.yaml").read_text()
+    assert main(["rerun", "run", "--dir", "again"]) == 2
+    assert "--dir: expected a new or empty folder, got 'again'" in capsys.readouterr().err
+
+
+def test_what_is_not_as_it_was_is_told(run, capsys):
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["versions"]["torch"] = "1.0"
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    assert main(["rerun", "run"]) == 0
+    assert "not as it was: torch was 1.0, is " in capsys.readouterr().out
+    assert len(list((run.parent / "outputs").glob("*/*-cartpole_dqn-s1/summary.json"))) == 1
+
+
+def test_the_first_difference_is_named(tmp_path):
+    first = Run(write_run(tmp_path / "a", score=1.0, curve=[(500, 3.0), (1000, 4.0)]))
+    second = Run(write_run(tmp_path / "b", score=1.0, curve=[(500, 3.0), (1000, 5.0)]))
+    text = "differs from log 2 on, at 1,000 frames: eval/episode_return was 4.0, is 5.0"
+    assert compared(first, second) == text
+    shorter = Run(write_run(tmp_path / "c", status="stopped", curve=[(500, 3.0)]))
+    assert "the same in the 1 logs that both have; the earlier run (stopped) has 1" in compared(shorter, first)

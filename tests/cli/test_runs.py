@@ -1,0 +1,105 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from qframe.cli.main import main
+from tests.records.folders import DEAD, write_run
+
+NEWEST_FIRST = ("day/c", "day/b", "day/a", "sweeps/day/s")
+
+
+@pytest.fixture
+def outputs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "outputs" / "day" / "a", score=9.0)
+    write_run(tmp_path / "outputs" / "day" / "b", status="running", process=DEAD, curve=[(500, 3.0)], seed=2)
+    write_run(tmp_path / "outputs" / "day" / "c", status="running", env__id="[red]Odd[/red]-v1")
+    sweep = tmp_path / "outputs" / "sweeps" / "day" / "s"
+    for job, score in enumerate((1.0, 4.0)):
+        write_run(sweep / str(job), score=score, seed=job, summary={"overrides": [f"seed={job}"]})
+    write_run(sweep / "2", status="failed", summary={"reason": "it [bold]broke[/bold]", "overrides": ["seed=2"]})
+    for age, path in enumerate(("day/c", "day/b", "day/a", "sweeps/day/s/0", "sweeps/day/s/1", "sweeps/day/s/2")):
+        for file in (tmp_path / "outputs" / path).iterdir():
+            os.utime(file, (0, file.stat().st_mtime - 60 * age))
+    return tmp_path / "outputs"
+
+
+def listed(capsys, *words):
+    assert main(["runs", "--json", *words]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    return [run["path"].removeprefix("outputs/") for run in found]
+
+
+def test_runs_are_listed_newest_first_and_a_sweep_is_one_line(outputs, capsys):
+    assert main(["runs"]) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split() == ["status", "frames", "score", "age", "what", "folder"]
+    assert [row.split()[-1] for row in rows] == [f"outputs/{name}" for name in NEWEST_FIRST]
+    assert rows[0].startswith("running")
+    assert rows[1].split()[:4] == ["crashed", "500", "50%", "(3.0)"]
+    assert rows[2].split()[:3] == ["finished", "1,000", "9.0"]
+    assert rows[3].startswith("2/3 finished, 1 failed")
+    assert "1.0 … 4.0" in rows[3]
+
+
+def test_the_jobs_of_a_sweep_by_themselves_with_what_went_wrong(outputs, capsys):
+    assert main(["runs", "outputs/sweeps/day/s"]) == 0
+    by_folder = capsys.readouterr().out
+    assert "it [bold]broke[/bold]" in by_folder
+    assert len(by_folder.splitlines()) == 4
+    assert main(["runs", "--jobs"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 7
+
+
+def test_filters_and_orders(outputs, capsys):
+    assert listed(capsys, "--status", "finished", "--sort", "score") == ["day/a", "sweeps/day/s/1", "sweeps/day/s/0"]
+    assert listed(capsys, "--where", "seed=2") == ["day/b"]
+    assert listed(capsys, "--where", "seed=1", "--status", "running") == ["day/c"]
+    assert listed(capsys, "--sort", "path", "--where", "total_frames=1e3")[0] == "day/a"
+    assert main(["runs", "--status", "pruned"]) == 0
+    assert "no run is like that" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--sort", "scor"], "--sort: unknown order 'scor'; nearest is 'score'"),
+        (["--status", "finishd"], "--status: unknown status 'finishd'; nearest is 'finished'"),
+        (["--where", "sed=1"], "--where: no run has the key 'sed'; nearest is 'seed'"),
+        (["--where", "seed"], "--where: expected KEY=VALUE"),
+        (["nowhere"], "expected the folder of a run or of several, got 'nowhere', which is no folder"),
+    ],
+)
+def test_bad_words_are_told(outputs, words, message, capsys):
+    assert main(["runs", *words]) == 2
+    assert capsys.readouterr().err.startswith(f"qframe: {message}")
+
+
+def test_without_any_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["runs"]) == 2
+    assert "train first" in capsys.readouterr().err
+
+
+def test_listing_runs_imports_neither_torch_nor_matplotlib(outputs):
+    ask = "print({'torch', 'matplotlib', 'hydra'} & set(sys.modules))"
+    code = f"import sys; from qframe.cli import main; main.main(['runs']); {ask}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("set()\n")
+
+
+def test_diff_shows_the_keys_that_differ(outputs, capsys):
+    assert main(["diff", "outputs/day/a", "outputs/day/b"]) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [["key", "A", "B"], ["seed", "1", "2"]]
+    assert main(["diff", "outputs/day/a", "outputs/day/a"]) == 0
+    assert capsys.readouterr().out == "the configs are equal\n"
+    assert main(["diff", "outputs/day/a", "outputs/sweeps"]) == 2
+    assert "expected one run, got 'outputs/sweeps' with 3" in capsys.readouterr().err
+
+
+def test_diff_shows_markup_as_it_is(outputs, capsys):
+    assert main(["diff", "outputs/day/a", "outputs/day/c"]) == 0
+    assert "[red]Odd[/red]-v1" in capsys.readouterr().out
