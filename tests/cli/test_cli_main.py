@@ -21,7 +21,7 @@ def test_help_and_version(capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["trian"], "qframe: unknown command 'trian'; nearest is 'train' (there are: check, "),
+        (["trian"], "qframe: unknown command 'trian'; nearest is 'train'"),
         (["--verson"], "qframe: unknown command '--verson'; nearest is '--version' (there are: --help, --version)\n"),
         (["list", "--config-di", "x"], "qframe: unknown argument '--config-di'; nearest is '--config-dir'"),
         (["list", "a", "b"], "qframe: unknown argument 'b'; see qframe list --help\n"),
