@@ -28,6 +28,7 @@ COMMANDS = {
     "resume": "go on with a run exactly where it stopped",
     "bench": "several seeds of a preset against the score that it states",
     "eval": "greedy episodes of a trained run, and their statistics",
+    "compare": "runs grouped by what differs: scores with intervals, curves; table, CSV, PNG, HTML",
     "runs": "the runs and sweeps there are: status, frames, score, age",
     "diff": "in what two runs were configured differently",
     "rerun": "the same run once more, and whether it came out the same",

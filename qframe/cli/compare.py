@@ -1,0 +1,112 @@
+"""``qframe compare RUN…``: runs grouped by what differs, each environment apart: table, CSV, PNG and HTML."""
+
+import argparse
+import importlib.util
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from qframe.cli.compare_files import write_csv
+from qframe.cli.compare_page import write_page
+from qframe.cli.compare_plots import write_plots
+from qframe.cli.compare_results import EnvironmentResult, compare
+from qframe.cli.compare_text import group_row, headers, interval
+from qframe.cli.tables import named_runs, print_table, shown_path
+from qframe.config.errors import UserError
+from qframe.config.hydra_app import conf_dir
+from qframe.records.comparison import repeated_seeds
+from qframe.records.run import Run
+
+MOST_PAIRS = 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The runs, the score, the return to reach, and where files go."""
+    text = "folders of runs, or folders with runs in them, as a sweep"
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help=text)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write CSV, PNG and index.html there")
+    text = "which number of summary.json (default eval_return_mean; eval_return_last is the last network)"
+    parser.add_argument("--score", default="eval_return_mean", metavar="NAME", help=text)
+    text = "a return to reach, for all environments or as ENV=R (default: nine tenths of the way from the lowest"
+    text += " evaluation in an environment to the highest); may be repeated"
+    parser.add_argument("--threshold", action="append", default=[], metavar="R", help=text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare and print; write files where asked to.
+
+    Raises:
+        UserError: no finished run, a missing score, or a missing package.
+    """
+    if arguments.out is not None and importlib.util.find_spec("matplotlib") is None:
+        raise UserError('--out: plots need the package matplotlib, which is not installed; pip install "qframe[plots]"')
+    if arguments.out is not None and arguments.out.exists() and not arguments.out.is_dir():
+        raise UserError(f"--out: expected a folder, got the file '{arguments.out}'")
+    runs = named_runs(arguments.runs)
+    finished, others = [r for r in runs if r.is_finished], [r for r in runs if not r.is_finished]
+    notes = _notes(others)
+    if not finished:
+        raise UserError(f"expected a finished run, got none; {'; '.join(notes)}")
+    results = compare(finished, score=arguments.score, thresholds=_thresholds(arguments.threshold), names=_names())
+    notes += list(_seed_notes(results))
+    for result in results:
+        _print(result, arguments.score)
+    for note in notes:
+        print(f"note: {note}")
+    if arguments.out is not None:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        write_csv(arguments.out, results, arguments.score)
+        pictures = write_plots(arguments.out, results, arguments.score)
+        page = write_page(arguments.out, results, arguments.score, pictures, notes)
+        print(f"written to   {shown_path(page)}, with CSV and PNG beside it")
+    return 0
+
+
+def _print(result: EnvironmentResult, score: str) -> None:
+    print(result.environment)
+    columns = headers(result, score)
+    print_table(columns, [(r.group.label, *group_row(r)) for r in result.groups], numbers=columns[1:])
+    if result.improvements:
+        pairs = result.improvements[:MOST_PAIRS]
+        rows = [(p.better, ">", p.worse, f"{p.probability:.2f}", interval(p.interval, 2)) for p in pairs]
+        print_table(("probability of improvement", "", "", "P", "95 % interval"), rows, numbers=("P",))
+        if len(result.improvements) > MOST_PAIRS:
+            print(f"and {len(result.improvements) - MOST_PAIRS} more pairs: --out DIR writes them all")
+    print()
+
+
+def _notes(others: Sequence[Run]) -> list[str]:
+    """Which runs are left out, and why."""
+    counts = Counter(run.status for run in others)
+    shown = {status: next(run.path for run in others if run.status == status) for status in counts}
+    return [f"{n} {status} left out, such as {shown_path(shown[status])}" for status, n in counts.items()]
+
+
+def _seed_notes(results: Iterable[EnvironmentResult]) -> Iterable[str]:
+    for result in results:
+        for found in result.groups:
+            if seeds := repeated_seeds(found.group):
+                listed = ", ".join(map(str, seeds))
+                yield f"{result.environment}: '{found.group.label}' has seed {listed} more than once; each run counts"
+
+
+def _thresholds(words: Sequence[str]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for word in words:
+        environment, _, text = word.rpartition("=")
+        try:
+            found[environment] = float(text)
+        except ValueError:
+            raise UserError(f"--threshold: expected a number, or ENV=NUMBER, got '{word}'") from None
+    return found
+
+
+def _names() -> dict[str, str]:
+    """The options of ``conf/`` by what they name: ``head=qframe.modules.ScalarHead`` → ``scalar``, where it is one."""
+    options: dict[str, list[str]] = {}
+    for file in sorted(conf_dir().glob("*/*.yaml")):
+        target = re.search(r"^_target_: *(\S+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+        if target:
+            options.setdefault(f"{file.parent.name}={target[1]}", []).append(file.stem)
+    return {place: stems[0] for place, stems in options.items() if len(stems) == 1}

@@ -1,0 +1,124 @@
+import csv
+import importlib.util
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from qframe.cli.compare_plots import plain
+from qframe.cli.main import main
+from tests.records.folders import DEAD, write_run
+
+EVIL = "<script>alert(1)</script>&$x$[red]"
+CATEGORICAL = {"_target_": "qframe.modules.CategoricalHead", "num_atoms": 51}
+
+
+@pytest.fixture
+def sweep(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for seed in range(4):
+        curve = [(500, 1.0 * seed), (1000, 10.0 + seed)]
+        write_run(tmp_path / "sweep" / str(seed), score=10.0 + seed, curve=curve, seed=seed)
+        better = [(500, 20.0), (1000, 30.0)]
+        write_run(tmp_path / "sweep" / str(seed + 4), score=30.0, curve=better, seed=seed, head=CATEGORICAL)
+        write_run(tmp_path / "sweep" / str(seed + 8), score=-5.0, curve=curve, seed=seed, env__id="Other-v1")
+    return tmp_path / "sweep"
+
+
+def rows(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_groups_of_each_environment_are_in_a_table_of_their_own(sweep, capsys):
+    assert main(["compare", "sweep"]) == 0
+    first, second, _ = re.split(r"\n\n", capsys.readouterr().out)
+    assert first.startswith("CartPole-v1\n")
+    lines = [re.split(r"  +", line.strip()) for line in first.splitlines()]
+    assert lines[2] == ["head=categorical", "4", "30.0", "[30.0, 30.0]", "30.0 … 30.0", "4/4", "1,000", "10"]
+    assert lines[3][:3] == ["head=scalar", "4", "11.5"]
+    assert lines[3][4:] == ["10.0 … 13.0", "0/4", "–", "–"]
+    assert lines[5] == ["head=categorical", ">", "head=scalar", "1.00", "[1.00, 1.00]"]
+    assert second.startswith("Other-v1\n")
+    assert "-5.0" in second
+
+
+def test_the_files_hold_the_numbers_of_the_raw_runs(sweep, capsys):
+    assert main(["compare", "sweep", "--out", "out", "--threshold", "10.5", "--threshold", "Other-v1=99"]) == 0
+    out = sweep.parent / "out"
+    best, scalar, other = rows(out / "groups.csv")
+    told = [[row[name] for name in ("group", "iqm", "threshold", "reached", "frames")] for row in (best, scalar, other)]
+    assert told == [
+        ["head=categorical", "30.0", "10.5", "4", "500.0"],
+        ["head=scalar", "11.5", "10.5", "3", "1000.0"],
+        ["toy", "-5.0", "99.0", "0", ""],
+    ]
+    scores = [float(row["eval_return_mean"]) for row in rows(out / "runs.csv") if row["group"] == "head=scalar"]
+    assert sorted(scores) == [10.0, 11.0, 12.0, 13.0]
+    curve = [row for row in rows(out / "curves.csv") if row["group"] == "head=scalar" and row["seed"] == "3"]
+    assert [(row["frames"], row["eval_episode_return"]) for row in curve] == [("500", "3.0"), ("1000", "13.0")]
+    assert sorted(path.suffix for path in out.iterdir()) == [".csv"] * 4 + [".html"] + [".png"] * 6
+    assert all(path.read_bytes()[:4] == b"\x89PNG" for path in out.glob("*.png"))
+
+
+def test_the_page_stands_alone_and_shows_names_as_they_are(sweep, capsys):
+    write_run(sweep / "99", score=1.0, name="x", env__id=EVIL, curve=[(500, 1.0)])
+    assert main(["compare", "sweep", "--out", "out"]) == 0
+    assert EVIL in capsys.readouterr().out
+    page = (sweep.parent / "out" / "index.html").read_text()
+    tags, texts, links = [], [], []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attributes: (tags.append(tag), links.extend(attributes))
+    parser.handle_data = texts.append
+    parser.feed(page)
+    assert "script" not in tags
+    assert EVIL in "".join(texts)
+    sources = [value for name, value in links if name in ("src", "href")]
+    assert len(sources) == 9
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+
+
+def test_only_finished_runs_count_and_the_others_are_told(sweep, capsys):
+    write_run(sweep / "20", status="running", process=DEAD, summary={"eval_return_mean": 1e9}, curve=[(500, 1e9)])
+    write_run(sweep / "21", status="failed", summary={"reason": "broke"})
+    write_run(sweep / "22", score=10.0, seed=0)
+    assert main(["compare", "sweep"]) == 0
+    printed = capsys.readouterr().out
+    assert "000,000" not in printed
+    assert "note: 1 crashed left out, such as sweep/20" in printed
+    assert "note: 1 failed left out, such as sweep/21" in printed
+    assert "note: CartPole-v1: 'head=scalar' has seed 0 more than once; each run counts" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere"], "expected the folder of a run or of several, got 'nowhere'"),
+        (["unfinished"], "expected a finished run, got none; 1 stopped left out, such as unfinished"),
+        (["sweep", "--score", "eval_return_men"], "--score: sweep/0 has no number 'eval_return_men'; nearest is '"),
+        (["sweep", "--threshold", "many"], "--threshold: expected a number, or ENV=NUMBER, got 'many'"),
+        (["sweep", "--threshold", "CartPol-v1=3"], "--threshold: no run of an environment 'CartPol-v1'; nearest"),
+        (["sweep", "--out", "file"], "--out: expected a folder, got the file 'file'"),
+    ],
+)
+def test_bad_words_are_told(sweep, words, message, capsys):
+    (sweep.parent / "file").write_text("")
+    write_run(sweep.parent / "unfinished", status="stopped")
+    assert main(["compare", *words]) == 2
+    assert capsys.readouterr().err.startswith(f"qframe: {message}")
+
+
+def test_plots_without_matplotlib_are_told_before_anything_is_read(sweep, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert main(["compare", "sweep", "--out", "out"]) == 2
+    assert 'pip install "qframe[plots]"' in capsys.readouterr().err
+    assert main(["compare", "sweep"]) == 0
+
+
+def test_a_single_run_has_no_interval(sweep, capsys):
+    assert main(["compare", "sweep/0", "sweep/4"]) == 0
+    assert "–" in capsys.readouterr().out
+
+
+def test_names_that_matplotlib_would_change_or_hide_are_shown():
+    assert plain("_a$b$") == r" _a\$b\$"
