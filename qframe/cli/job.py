@@ -1,32 +1,61 @@
-"""One training run as Hydra calls it: alone, or as a job of a sweep that goes on whatever becomes of it."""
+"""One training run: alone, or as a job of a sweep that leaves its status and reason in its folder.
 
+A job of a sweep can be started any number of times: finished it does nothing, stopped it goes on from its last
+checkpoint, and without a checkpoint it begins anew. So a sweep that was killed needs only to be launched again.
+"""
+
+import shutil
 import sys
 import time
 import traceback
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import nan
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from qframe.cli.arguments import apply_trust
+from qframe.cli.run_folder import checkpoint, fitting
 from qframe.config import build
 from qframe.config.compose import recheck
 from qframe.config.errors import UserError
+from qframe.runner import RunFolder, Runner
 from qframe.runner.run_folder import read_json, write_json
 
 OBJECTIVE = "eval_return_mean"
+DONE = ("finished", "pruned")
+"""The statuses of a job that is not to be started again."""
 
 
 class Refused(UserError):
     """A combination that cannot be built."""
 
 
+@dataclass(frozen=True)
+class JobSpec:
+    """A job of a sweep, as plain values that travel to another process or machine.
+
+    Args:
+        number: the same at every launch of the sweep.
+        folder: the job's run folder.
+        overrides: as typed.
+        config: composed, as plain values.
+        trust: packages that the job's process is to trust as well.
+    """
+
+    number: int
+    folder: Path
+    overrides: tuple[str, ...]
+    config: Mapping[str, Any] = field(repr=False)
+    trust: tuple[str, ...] = ()
+
+
 @dataclass
 class Job:
-    """The task function: builds the run that a config describes and trains it.
+    """The task function that Hydra calls.
 
     Args:
         trust: packages that the job's process is to trust as well.
@@ -45,47 +74,94 @@ class Job:
         hydra = HydraConfig.get()
         folder = Path(hydra.runtime.output_dir)
         if self.is_swept:
-            print(f"job {folder.name}  {' '.join(_typed(hydra.overrides.task))}", flush=True)
+            overrides = tuple(str(override).lstrip("+") for override in hydra.overrides.task)
+            print(f"job {folder.name}  {' '.join(overrides)}", flush=True)
+            number = int(folder.name) if folder.name.isdigit() else 0
+            return float(execute(JobSpec(number, folder, overrides, config, self.trust)).get(OBJECTIVE) or nan)
         try:
-            summary = self._train(config, folder)
+            started = time.monotonic() if self.started is None else self.started
+            apply_trust(self.trust)
+            return float(_new_runner(config, folder, started).run().get(OBJECTIVE, nan))
         except Exception as error:
-            if not self.is_swept:
-                self.error = error
-                _remove_if_empty(folder)
-                return nan
-            return self._record(error, folder, _typed(hydra.overrides.task))
-        if self.is_swept:
-            write_json(folder / "summary.json", summary | {"overrides": _typed(hydra.overrides.task)})
-        return float(summary.get(OBJECTIVE, nan))
+            self.error = error
+            _remove_if_empty(folder)
+            return nan
 
-    def _train(self, config: DictConfig, folder: Path) -> dict[str, Any]:
-        started = time.monotonic() if self.started is None else self.started
-        apply_trust(self.trust)
-        try:
-            checked = recheck(config, build.PROVIDED)
-            runner = build.build(checked, folder, started=started)
-        except ValueError as error:
-            raise Refused(str(error)) from error
-        return runner.run()
 
-    def _record(self, error: Exception, folder: Path, overrides: list[str]) -> float:
-        """Tell and write down why a job of a sweep has no result."""
+def execute(job: JobSpec) -> dict[str, Any]:
+    """Train a job of a sweep to its end, from where it stands, and return its summary.
+
+    Whatever goes wrong is written to the job's folder and told.
+
+    Raises:
+        SystemExit: a signal stopped it, with a checkpoint.
+    """
+    started, files = time.monotonic(), RunFolder(job.folder)
+    summary = read_json(files.summary)
+    if summary.get("status") in DONE:
+        return summary
+    try:
+        apply_trust(job.trust)
+        summary = _runner(job, started).run()
+    except Exception as error:
+        summary = _record(error, job)
         status = getattr(error, "exit_status", None)
         if isinstance(status, int) and status > 128:  # a signal: the whole sweep stops
-            print(f"qframe: {error}", file=sys.stderr)
             raise SystemExit(status) from error
-        refused = isinstance(error, UserError)
-        outcome = {"status": "refused" if refused else "failed", "reason": str(error)}
-        if not refused and status is None:
-            traceback.print_exception(error)
-        print(f"qframe: job {folder.name} ({' '.join(overrides)}) {outcome['status']}: {error}", file=sys.stderr)
-        write_json(folder / "summary.json", read_json(folder / "summary.json") | outcome | {"overrides": overrides})
-        return nan
+        return summary
+    return _written(job, summary)
 
 
-def _typed(overrides: Any) -> list[str]:
-    """The overrides as the user typed them, without the ``++`` that forces a value in."""
-    return [str(override).lstrip("+") for override in overrides]
+def _runner(job: JobSpec, started: float) -> Runner:
+    """The job's runner at its last checkpoint, or a new one."""
+    files = RunFolder(job.folder)
+    if not (files.config.is_file() and files.last_checkpoint.is_file()):
+        _clear(job.folder)
+        return _new_runner(job.config, job.folder, started)
+    saved = OmegaConf.load(files.config)
+    assert isinstance(saved, DictConfig)
+    with fitting():
+        state = checkpoint(files.last_checkpoint)
+        return build.build(recheck(saved, build.PROVIDED), job.folder, state=state, started=started)
+
+
+def _new_runner(config: Mapping[str, Any], folder: Path, started: float) -> Runner:
+    try:
+        return build.build(recheck(OmegaConf.create(dict(config)), build.PROVIDED), folder, started=started)
+    except ValueError as error:
+        raise Refused(str(error)) from error
+
+
+def _record(error: Exception, job: JobSpec) -> dict[str, Any]:
+    """Tell and write down why a job of a sweep has no result."""
+    status = getattr(error, "exit_status", None)
+    if isinstance(status, int) and status > 128:
+        print(f"qframe: {error}", file=sys.stderr)
+        return _written(job, {"reason": str(error)})
+    is_refused = isinstance(error, UserError)
+    outcome = {"status": "refused" if is_refused else "failed", "reason": str(error) or repr(error)}
+    if not is_refused and status is None:
+        traceback.print_exception(error)
+    told = f"job {job.folder.name} ({' '.join(job.overrides)}) {outcome['status']}: {error}"
+    print(f"qframe: {told}", file=sys.stderr)
+    return _written(job, outcome)
+
+
+def _written(job: JobSpec, outcome: dict[str, Any]) -> dict[str, Any]:
+    """Add the outcome and the overrides to the job's ``summary.json``."""
+    file = RunFolder(job.folder).summary
+    summary = read_json(file) | outcome | {"overrides": list(job.overrides)}
+    write_json(file, summary)
+    return summary
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a job left that was killed before its first checkpoint."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "output.log":
+            path.unlink()
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -1,10 +1,12 @@
-"""``qframe resume RUN``: go on with a run from its last checkpoint, in its own folder."""
+"""``qframe resume RUN``: go on with a run from its last checkpoint, or with what is left of a sweep, in its folder."""
 
 import argparse
 from pathlib import Path
 
 from qframe.cli.arguments import apply_trust
+from qframe.cli.jobs.folder import SweepFolder
 from qframe.cli.run_folder import checkpoint, fitting, open_run, saved_config
+from qframe.cli.train import relaunch
 from qframe.config import build
 from qframe.config.errors import UserError
 from qframe.runner.run_folder import read_json
@@ -12,7 +14,7 @@ from qframe.runner.run_folder import read_json
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The run, and what is to be different from now on."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run or a sweep")
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="key=value, as total_frames=100k")
     text = "a package that _target_ may name besides qframe, torch.nn and torch.optim; may be repeated"
     parser.add_argument("--trust", action="append", default=[], metavar="PREFIX", help=text)
@@ -24,6 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: no run, no checkpoint, a run that is finished, or a change that does not fit the checkpoint.
     """
+    if SweepFolder(arguments.run).record.is_file():
+        return relaunch(arguments)
     apply_trust(arguments.trust)
     folder = open_run(arguments.run)
     config = saved_config(folder, arguments.overrides)

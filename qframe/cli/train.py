@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.hydra import Hydra
 from hydra.types import RunMode
@@ -10,19 +11,23 @@ from omegaconf.errors import OmegaConfBaseException
 
 from qframe.cli.arguments import add_config_arguments, apply_trust
 from qframe.cli.job import Job
+from qframe.cli.jobs.folder import SweepFolder
 from qframe.cli.run_folder import new_folder
-from qframe.cli.sweep import sweep
+from qframe.cli.sweep import planned, sweep
 from qframe.config import build
 from qframe.config.compose import Composition, composed
 from qframe.config.errors import ConfigError, Fault, UserError
 from qframe.config.hydra_app import CONFIG_NAME, hydra_app
 from qframe.config.overrides import pinned_folder
+from qframe.runner.run_folder import read_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Overrides, ``-m``, ``--config-dir`` and ``--trust``."""
     text = "sweep: run every combination of the values given as key=a,b"
     parser.add_argument("-m", "--multirun", action="store_true", help=text)
+    text = "with -m: only show the jobs, and what launching would do with each"
+    parser.add_argument("--dry-run", action="store_true", help=text)
     add_config_arguments(parser)
 
 
@@ -41,10 +46,37 @@ def run(arguments: argparse.Namespace) -> int:
             mode = RunMode.MULTIRUN
         trust = tuple(arguments.trust)
         if mode is RunMode.MULTIRUN:
-            job = Job(trust, is_swept=True)
             folder, is_stamped = _folder(composition, "sweep")
-            return sweep(app, composition, arguments.overrides, job, folder, is_stamped=is_stamped)
+            if arguments.dry_run:
+                return planned(app, composition, arguments.overrides, folder)
+            job = Job(trust, is_swept=True)
+            return sweep(app, composition, _record(arguments), job, folder, is_stamped=is_stamped)
+        if arguments.dry_run:
+            raise UserError("--dry-run: expected a sweep (-m), got a single run; use qframe check")
         return _single(app, composition, Job(trust, started=arguments.started))
+
+
+def relaunch(arguments: argparse.Namespace) -> int:
+    """Go on with a sweep: launch it again in its folder, with the overrides that it was launched with and more.
+
+    Args:
+        arguments: ``run``, the sweep's folder; ``overrides`` to add; ``trust``; ``started``.
+    """
+    record = read_json(SweepFolder(arguments.run).record)
+    overrides = [text for text in record.get("overrides", []) if not text.startswith("hydra.sweep.dir=")]
+    given = {override.partition("=")[0] for override in arguments.overrides}
+    kept = [text for text in overrides if text.partition("=")[0] not in given]
+    arguments.overrides = [*kept, *arguments.overrides, pinned_folder("sweep", arguments.run.absolute())]
+    arguments.config_dir = Path(record["config_dir"]) if record.get("config_dir") else None
+    arguments.trust = [*record.get("trust", []), *arguments.trust]
+    arguments.multirun, arguments.dry_run = True, False
+    return run(arguments)
+
+
+def _record(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What launches the sweep again."""
+    own = arguments.config_dir and str(arguments.config_dir.expanduser().resolve())
+    return {"overrides": list(arguments.overrides), "config_dir": own, "trust": list(arguments.trust)}
 
 
 def _single(app: Hydra, composition: Composition, job: Job) -> int:
@@ -79,6 +111,8 @@ def _folder(composition: Composition, kind: str) -> tuple[Path, bool]:
     is_stamped = isinstance(raw, dict) and "${now:" in str(raw["dir"])
     if is_stamped:
         return folder, True
+    if kind == "sweep" and SweepFolder(folder).record.is_file():
+        return folder, False
     if (folder.exists() and not folder.is_dir()) or (folder.is_dir() and any(folder.iterdir())):
         remedy = "go on with it by qframe resume" if (folder / "config.yaml").is_file() else "choose another"
         raise UserError(f"hydra.{kind}.dir: expected a new or empty folder, got '{folder}'; {remedy}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from hydra import version
@@ -52,11 +53,12 @@ def hydra_app(config_dir: str | Path | None = None) -> Iterator[Hydra]:
         state.hydra = outer
 
 
-def groups(loader: ConfigLoader, parent: str = "") -> list[str]:
+@lru_cache(maxsize=8)  # Hydra reads every folder again at each question
+def groups(loader: ConfigLoader, parent: str = "") -> tuple[str, ...]:
     """All groups, nested ones as ``network/trunk``; Hydra's own left out."""
     found = [f"{parent}/{name}" if parent else name for name in loader.list_groups(parent)]
     found = [group for group in found if group != "hydra"]
-    return [name for group in found for name in (group, *groups(loader, group))]
+    return tuple(name for group in found for name in (group, *groups.__wrapped__(loader, group)))
 
 
 def options(loader: ConfigLoader, group: str) -> list[str]:

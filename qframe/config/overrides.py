@@ -5,21 +5,19 @@ check against the constructors' signatures (which knows the valid keys) then nam
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import product
 from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, Quote, QuotedString
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
 from qframe.config.errors import Fault, hint
 from qframe.config.hydra_app import groups, options
 
 SOURCE = "command line"
-MOST_JOBS = 100  # a larger sweep is checked value by value, not combination by combination
 
 
 @dataclass
@@ -52,7 +50,7 @@ def read(texts: Iterable[str], loader: ConfigLoader, *, sweep: bool = False) -> 
     result = Overrides()
     known = groups(loader)
     for text in texts:
-        override = _parse(text, loader, result.faults)
+        override = parsed(text, loader, result.faults)
         if override is None:
             continue
         key = override.key_or_group
@@ -76,37 +74,13 @@ def read(texts: Iterable[str], loader: ConfigLoader, *, sweep: bool = False) -> 
     return result
 
 
-def jobs(texts: Iterable[str], params: Sequence[str], loader: ConfigLoader) -> Iterator[list[str]]:
-    """The overrides of every job of a sweep; of a very large one, so many jobs that each value occurs.
-
-    Args:
-        texts: the command line.
-        params: what ``hydra.sweeper.params`` sweeps over, as ``key=values``; the command line wins.
-        loader: knows what ``glob(*)`` stands for.
-    """
-    values: dict[str, list[str]] = {}
-    for text in (*params, *texts):
-        override = _parse(text, loader, [])
-        if override is None:
-            values[text] = [text]
-        else:
-            values[override.get_key_element().lstrip("+")] = _values(override, text)
-    combinations = 1
-    for choices in values.values():
-        combinations *= len(choices)
-    if combinations <= MOST_JOBS:
-        yield from (list(job) for job in product(*values.values()))
-    else:
-        for index in range(max(map(len, values.values()))):
-            yield [choices[min(index, len(choices) - 1)] for choices in values.values()]
-
-
 def pinned_folder(kind: str, folder: Path) -> str:
     """The override that fixes the folder of a ``run`` or ``sweep``: what was checked is what is written to."""
     return f"hydra.{kind}.dir={QuotedString(str(folder), Quote.single).with_quotes()}"
 
 
-def _parse(text: str, loader: ConfigLoader, faults: list[Fault]) -> Override | None:
+def parsed(text: str, loader: ConfigLoader, faults: list[Fault]) -> Override | None:
+    """One override read by Hydra's grammar; None, and a fault, where it is none."""
     try:
         return OverridesParser.create(config_loader=loader).parse_overrides([text])[0]
     except HydraException as error:
@@ -140,12 +114,3 @@ def _options_chosen(override: Override) -> list[str]:
         return list(override.sweep_string_iterator())
     value = override.value()
     return ["null" if item is None else str(item) for item in (value if isinstance(value, list) else [value])]
-
-
-def _values(override: Override, text: str) -> list[str]:
-    if override.is_discrete_sweep():
-        return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
-    value = override.value()
-    if isinstance(value, IntervalSweep):
-        return [f"{override.get_key_element()}={value.start}"]
-    return [text]

@@ -7,7 +7,9 @@ from typing import Any, Self
 
 
 class StopSignals:
-    """While active, SIGINT and SIGTERM set ``received``; a second one raises ``KeyboardInterrupt`` at once.
+    """While active, SIGINT and SIGTERM set ``received``; a SIGINT after that raises ``KeyboardInterrupt`` at once.
+
+    A second SIGTERM changes nothing: queues and ``timeout`` send it to a whole group, and a sweep to its jobs as well.
 
     Signals reach a process's main thread only; elsewhere this does nothing.
     """
@@ -23,9 +25,9 @@ class StopSignals:
         return self
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self.received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.received = number
+        self.received = self.received or number
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._earlier.items():

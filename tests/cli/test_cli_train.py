@@ -13,7 +13,8 @@ def outcome(folder: Path) -> dict:
 
 def train(*words: str, kind: str = "run") -> tuple[int, Path]:
     folder = Path("here").absolute()
-    return main(["train", *words, f"hydra.{kind}.dir={folder}"]), folder
+    in_process = ["hydra/launcher=basic"] if kind == "sweep" else []
+    return main(["train", *words, *in_process, f"hydra.{kind}.dir={folder}"]), folder
 
 
 def test_a_run_is_written_where_hydra_is_told_to_and_nothing_of_hydras_own(toy, capsys):
@@ -121,7 +122,8 @@ def test_a_key_that_only_the_swept_options_know_is_known(toy):
 def test_a_folder_with_an_odd_name(toy):
     assert main(["train", """hydra.run.dir="it's here, a=b" """.strip()]) == 0
     assert Path("it's here, a=b", "config.yaml").is_file()
-    assert main(["train", "-m", "seed=1", """hydra.sweep.dir="it's there" """.strip()]) == 0
+    words = ["seed=1", "hydra/launcher=basic", """hydra.sweep.dir="it's there" """.strip()]
+    assert main(["train", "-m", *words]) == 0
     assert outcome(Path("it's there", "0"))["status"] == "finished"
 
 

@@ -1,0 +1,143 @@
+"""The resumable grid: done jobs are skipped, unfinished ones go on in their folders, failed ones are tried again."""
+
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache, partial
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig
+
+from qframe.cli.job import JobSpec
+from qframe.cli.jobs.board import SweepBoard, varied_among
+from qframe.cli.jobs.folder import Overrides, SweepFolder
+from qframe.cli.jobs.loop import Needs, run_jobs
+from qframe.config import build
+from qframe.config.compose import Composition, composed
+from qframe.config.errors import ConfigError
+from qframe.config.numbers import integer
+from qframe.runner.run_folder import RunFolder, read_json, write_json
+
+MOST_CHECKED = 100  # a larger sweep is checked value by value, not combination by combination
+
+
+@lru_cache(maxsize=4 * MOST_CHECKED)  # checked first, and what was checked is what runs, even when a file is edited
+def composition(loader: ConfigLoader, overrides: Overrides) -> Composition:
+    """The composed config of one job."""
+    return composed(loader, overrides, build.PROVIDED)
+
+
+class Queue:
+    """Jobs that wait for a slot.
+
+    Args:
+        waiting: their numbers.
+        spec: makes a job, or None of one that cannot run.
+        retries: how often a failed job is tried again in this launch.
+    """
+
+    def __init__(self, waiting: Iterable[int], spec: Callable[[int], JobSpec | None], *, retries: int = 0) -> None:
+        self.waiting = deque(waiting)
+        self._spec, self._retries = spec, retries
+        self._attempts: Counter[int] = Counter()
+
+    def next(self) -> JobSpec | None:
+        """The next job that can run."""
+        while self.waiting:
+            number = self.waiting.popleft()
+            self._attempts[number] += 1
+            if (job := self._spec(number)) is not None:
+                return job
+        return None
+
+    def ended(self, job: JobSpec, summary: dict[str, Any]) -> None:
+        """A failed job comes back at the end, as often as it may be tried again."""
+        if summary.get("status") == "failed" and self._attempts[job.number] <= self._retries:
+            self.waiting.append(job.number)
+
+    def to_prune(self, running: Iterable[JobSpec]) -> dict[int, str]:
+        """None: every job runs to its end."""
+        return {}
+
+
+def job_spec(
+    number: int,
+    *,
+    numbered: Mapping[int, Overrides],
+    folder: SweepFolder,
+    loader: ConfigLoader,
+    trust: tuple[str, ...] = (),
+) -> JobSpec | None:
+    """A job with its config; None for one whose config has faults, which is told and written down."""
+    overrides = numbered[number]
+    try:
+        found = composition(loader, overrides)
+        faults = found.faults
+    except ConfigError as error:
+        faults = error.faults
+    else:
+        if not faults:
+            return JobSpec(number, folder.job(number), overrides, found.config, trust)
+    reason = str(ConfigError(faults))
+    print(f"qframe: job {number} ({' '.join(overrides)}) refused: {reason}", file=sys.stderr)
+    file = RunFolder(folder.job(number)).summary
+    write_json(file, read_json(file) | {"status": "refused", "reason": reason, "overrides": list(overrides)})
+    return None
+
+
+def launch(
+    numbered: dict[int, Overrides],
+    folder: SweepFolder,
+    *,
+    launcher: Launcher,
+    loader: ConfigLoader,
+    trust: tuple[str, ...],
+    retries: int,
+) -> None:
+    """Run what is left of a grid: by qframe's own loop, or, with another launcher of Hydra's, in one batch a try."""
+    left = [number for number in numbered if not folder.is_done(number)]
+    if not left:
+        return
+    spec = partial(job_spec, numbered=numbered, folder=folder, loader=loader, trust=trust)
+    jobs = Queue(left, spec, retries=retries)
+    engine_for = getattr(launcher, "engine", None)
+    if engine_for is None:
+        _launch_batches(jobs, folder, launcher, loader)
+        return
+    board = SweepBoard(len(left), varied_among(numbered.values()))
+    first = [composition(loader, numbered[number]).config for number in left[:MOST_CHECKED]]
+    run_jobs(jobs, engine_for(needs=needs_of(first), say=board.say), board)
+
+
+def needs_of(configs: Iterable[Mapping[str, Any]]) -> Needs:
+    """What the most demanding of these jobs needs."""
+    needs = Needs()
+    for config in configs:
+        runner = config.get("runner")
+        threads = integer(runner.get("threads")) if isinstance(runner, Mapping) else None
+        needs = Needs(max(needs.threads, threads or 1), needs.gpu or config.get("device") != "cpu")
+    return needs
+
+
+def _launch_batches(jobs: Queue, folder: SweepFolder, launcher: Launcher, loader: ConfigLoader) -> None:
+    """Each try is one call of Hydra's launcher; the folder's number travels as an override."""
+    while batch := list(iter(jobs.next, None)):
+        listed = [
+            [*composition(loader, job.overrides).overrides, f"hydra.sweep.subdir='{job.number}'"] for job in batch
+        ]
+        launcher.launch(listed, initial_job_idx=0)
+        for job in batch:
+            jobs.ended(job, folder.summary(job.number))
+
+
+def parameters(config: DictConfig) -> list[str]:
+    """What ``hydra.sweeper.params`` sweeps over, as ``key=values``."""
+    return [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+
+
+def zipped(config: DictConfig) -> list[list[str]]:
+    """The groups of keys that vary together: one list of keys, or several."""
+    given = list(config.hydra.sweeper.get("zip") or [])
+    return [given] if given and all(isinstance(key, str) for key in given) else [list(group) for group in given]

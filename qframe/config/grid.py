@@ -1,0 +1,111 @@
+"""The jobs of a sweep: every combination of the values given; keys that are zipped vary together."""
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from math import prod
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.types import IntervalSweep, Override
+
+from qframe.config.errors import ConfigError, Fault, hint
+from qframe.config.overrides import parsed
+
+ZIP = "hydra.sweeper.zip"
+Axis = list[tuple[str, ...]]
+"""What varies together: one tuple of overrides a step."""
+
+
+def grid(
+    texts: Sequence[str], params: Sequence[str], zipped: Sequence[Sequence[str]], loader: ConfigLoader
+) -> list[tuple[str, ...]]:
+    """The overrides of every job, the first axis varying slowest; equal jobs are one.
+
+    Args:
+        texts: the command line, without what is Hydra's own.
+        params: what ``hydra.sweeper.params`` sweeps over, as ``key=values``; the command line wins.
+        zipped: groups of keys that vary together, as ``[["env", "total_frames"]]``.
+        loader: knows what ``glob(*)`` stands for.
+
+    Raises:
+        ConfigError: a zipped key is not swept over, zipped keys have unequal numbers of values, or an interval.
+    """
+    found = axes(texts, params, zipped, loader)
+    return list(dict.fromkeys(_job(steps) for steps in product(*found)))
+
+
+def samples(
+    texts: Sequence[str],
+    params: Sequence[str],
+    zipped: Sequence[Sequence[str]],
+    loader: ConfigLoader,
+    *,
+    most: int,
+    with_intervals: bool = False,
+) -> Iterator[tuple[str, ...]]:
+    """All jobs, or of more than ``most`` so many that each value occurs; of an interval its lower end."""
+    found = axes(texts, params, zipped, loader, with_intervals=with_intervals)
+    if prod(map(len, found)) <= most:
+        yield from (_job(steps) for steps in product(*found))
+    else:
+        for index in range(max(map(len, found))):
+            yield _job([axis[min(index, len(axis) - 1)] for axis in found])
+
+
+def axes(
+    texts: Sequence[str],
+    params: Sequence[str],
+    zipped: Sequence[Sequence[str]],
+    loader: ConfigLoader,
+    *,
+    with_intervals: bool = False,
+) -> list[Axis]:
+    """One axis for every key or group of zipped keys, in the order of the command line."""
+    values: dict[str, list[str]] = {}
+    for text in (*params, *texts):
+        override = parsed(text, loader, [])
+        if override is None:
+            values[text] = [text]
+        elif isinstance(override.value(), IntervalSweep) and not with_intervals:
+            message = f"expected values, as 1e-4,1e-3, got '{text}'; intervals are for hydra/sweeper=optuna"
+            raise ConfigError([Fault(override.key_or_group, message, "command line")])
+        else:
+            key = override.get_key_element().lstrip("+")
+            values[key] = _values(override, text)
+    _check_zipped(values, zipped)
+    group_of = {key: tuple(group) for group in zipped for key in group}
+    groups = dict.fromkeys(group_of.get(key, (key,)) for key in values)
+    return [list(zip(*(values[key] for key in group), strict=True)) for group in groups]
+
+
+def _check_zipped(values: dict[str, list[str]], zipped: Sequence[Sequence[str]]) -> None:
+    swept = [key for key, choices in values.items() if len(choices) > 1]
+    faults = []
+    listed = [key for group in zipped for key in group]
+    for key in listed:
+        if key not in swept:
+            message = f"expected keys with several values, got '{key}'; {hint(key, swept)}"
+            faults.append(Fault(ZIP, message, unknown=True))
+        if listed.count(key) > 1:
+            faults.append(Fault(ZIP, f"expected every key in one group, got '{key}' in several", unknown=True))
+    for group in zipped:
+        lengths = {key: len(values[key]) for key in group if key in swept}
+        if len(set(lengths.values())) > 1:
+            told = ", ".join(f"{key} has {length}" for key, length in lengths.items())
+            faults.append(Fault(ZIP, f"expected equally many values of keys that vary together: {told}", unknown=True))
+    if faults:
+        raise ConfigError(faults)
+
+
+def _values(override: Override, text: str) -> list[str]:
+    """``key=value`` for each value of one override."""
+    key = override.get_key_element().lstrip("+")
+    if override.is_discrete_sweep():
+        return [f"{key}={value}" for value in override.sweep_string_iterator()]
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        return [f"{key}={value.start}"]
+    return [text.lstrip("+")]
+
+
+def _job(steps: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(override for step in steps for override in step)

@@ -1,0 +1,79 @@
+import pytest
+
+from qframe.config.errors import ConfigError
+from qframe.config.grid import grid, samples
+from qframe.config.hydra_app import hydra_app
+
+
+@pytest.fixture(scope="module")
+def loader():
+    with hydra_app() as app:
+        yield app.config_loader
+
+
+def test_every_combination_the_first_key_varying_slowest(loader):
+    jobs = grid(["seed=1,2", "head=scalar,categorical", "gamma=0.9"], [], [], loader)
+    assert jobs == [
+        ("seed=1", "head=scalar", "gamma=0.9"),
+        ("seed=1", "head=categorical", "gamma=0.9"),
+        ("seed=2", "head=scalar", "gamma=0.9"),
+        ("seed=2", "head=categorical", "gamma=0.9"),
+    ]
+
+
+def test_zipped_keys_vary_together_and_the_rest_is_combined(loader):
+    jobs = grid(["env=cartpole,acrobot", "seed=1,2", "total_frames=1k,2k"], [], [["env", "total_frames"]], loader)
+    assert jobs == [
+        ("env=cartpole", "total_frames=1k", "seed=1"),
+        ("env=cartpole", "total_frames=1k", "seed=2"),
+        ("env=acrobot", "total_frames=2k", "seed=1"),
+        ("env=acrobot", "total_frames=2k", "seed=2"),
+    ]
+
+
+def test_the_command_line_wins_over_parameters_and_forced_values_are_values(loader):
+    assert grid(["++seed=3,4"], ["seed=1,2", "gamma=0.5"], [], loader) == [
+        ("seed=3", "gamma=0.5"), ("seed=4", "gamma=0.5")
+    ]  # fmt: skip
+
+
+def test_ranges_and_lists(loader):
+    assert grid(["seed=range(1,4)"], [], [], loader) == [("seed=1",), ("seed=2",), ("seed=3",)]
+    assert grid(["network.trunk.num_cells=[8,8],[16]"], [], [], loader) == [
+        ("network.trunk.num_cells=[8,8]",), ("network.trunk.num_cells=[16]",)
+    ]  # fmt: skip
+
+
+def test_equal_jobs_are_one(loader):
+    assert grid(["seed=1,1"], [], [], loader) == [("seed=1",)]
+
+
+def test_nothing_swept_over_is_one_job(loader):
+    assert grid([], [], [], loader) == [()]
+
+
+@pytest.mark.parametrize(
+    ("texts", "zipped", "message"),
+    [
+        (["seed=1,2", "gamma=0.5"], [["seed", "gamma"]], "hydra.sweeper.zip: expected keys with several values, got"),
+        (["seed=1,2", "env=a,b"], [["seed", "envs"]], "'envs'; nearest is 'env'"),
+        (["seed=1,2", "gamma=0.1,0.2,0.3"], [["seed", "gamma"]], "vary together: seed has 2, gamma has 3"),
+        (["seed=1,2", "gamma=0.1,0.2"], [["seed", "gamma"], ["seed"]], "every key in one group, got 'seed' in several"),
+        (["gamma=interval(0,1)"], [], "intervals are for hydra/sweeper=optuna"),
+    ],
+)
+def test_what_is_no_grid_is_told(loader, texts, zipped, message):
+    with pytest.raises(ConfigError) as told:
+        grid(texts, [], zipped, loader)
+    assert message in str(told.value)
+
+
+def test_of_a_large_sweep_every_value_is_looked_at_once(loader):
+    texts = ["seed=range(0,30)", "gamma=0.1,0.2"]
+    assert len(list(samples(texts, [], [], loader, most=60))) == 60
+    looked = list(samples(texts, [], [], loader, most=59))
+    assert len(looked) == 30
+    assert {override for job in looked for override in job} == {f"seed={n}" for n in range(30)} | {
+        "gamma=0.1", "gamma=0.2"
+    }  # fmt: skip
+    assert list(samples(["gamma=interval(0.5,1)"], [], [], loader, most=9, with_intervals=True)) == [("gamma=0.5",)]
