@@ -33,24 +33,24 @@ class LocalEngine:
         self._threads = threads
         self._gpus = shares(gpus, slots)
         self._context = get_context("forkserver")
-        self._running: dict[BaseProcess, int] = {}
+        self.running: dict[BaseProcess, int] = {}
 
     def start(self, job: JobSpec) -> BaseProcess:
         """Start a job in the first free slot."""
-        slot = next(slot for slot in range(self.slots) if slot not in self._running.values())
+        slot = next(slot for slot in range(self.slots) if slot not in self.running.values())
         gpu = self._gpus[slot] if self._gpus else None
         process = self._context.Process(target=_run, args=(job, gpu), name=f"job {job.number}")
         with _environment(dict.fromkeys(THREADS, str(self._threads))):
             _start_server(self._context)
         process.start()
-        self._running[process] = slot
+        self.running[process] = slot
         return process
 
     def ended(self, handle: BaseProcess) -> str | None:
         """None while it runs; "" when it ended by itself; else the signal or exit status."""
         if handle.is_alive():
             return None
-        self._running.pop(handle, None)
+        self.running.pop(handle, None)
         return _reason(handle.exitcode or 0)
 
     def stop(self, handle: BaseProcess) -> None:
@@ -59,7 +59,7 @@ class LocalEngine:
 
     def close(self) -> None:
         """SIGKILL to what is left."""
-        for process in self._running:
+        for process in self.running:
             process.kill()
             process.join()
 
