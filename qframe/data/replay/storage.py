@@ -4,6 +4,7 @@ Rows are a flat dictionary from (nested) key to a tensor ``[k, …]``: the inner
 the one it returns.
 """
 
+import math
 from collections.abc import Iterable
 from typing import cast
 
@@ -65,7 +66,15 @@ class TensorStorage:
 
     def _allocate(self, rows: Rows) -> None:
         if not self._leaves:
-            self._leaves = {key: leaf.new_empty((self.capacity, *leaf.shape[1:])) for key, leaf in rows.items()}
+            self._leaves = {key: _empty(self.capacity, leaf) for key, leaf in rows.items()}
+
+
+def _empty(capacity: int, like: Tensor) -> Tensor:
+    """Room for ``capacity`` rows; on the CPU by NumPy, whose large pages make random reads faster."""
+    shape = (capacity, *like.shape[1:])
+    if like.device.type != "cpu":
+        return like.new_empty(shape)
+    return torch.from_numpy(np.empty(math.prod(shape) * like.itemsize, np.uint8)).view(like.dtype).view(shape)
 
 
 class RowSchema:

@@ -6,7 +6,7 @@ import pytest
 from qframe.data.replay import SumTree
 
 
-@pytest.mark.parametrize("capacity", [1, 2, 31, 32, 33, 1000, 1024, 1025, 40_000])
+@pytest.mark.parametrize("capacity", [1, 2, 15, 16, 17, 1000, 65_536, 65_537, 70_000])
 def test_find_agrees_with_a_running_sum(capacity):
     rng = np.random.default_rng(capacity)
     tree, leaves = SumTree(capacity), np.zeros(capacity)
@@ -31,7 +31,7 @@ def test_find_at_the_borders_between_leaves():
 
 def test_a_zero_leaf_is_never_found_whatever_rounding_does():
     rng = np.random.default_rng(0)
-    for capacity in (33, 1025, 5000):
+    for capacity in (33, 1025, 5000, 70_000):
         filled = rng.permutation(capacity)[: capacity // 3]
         tree = SumTree(capacity)
         tree.set(filled, 10.0 ** rng.uniform(-300, 3, size=len(filled)))
