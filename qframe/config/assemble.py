@@ -16,6 +16,7 @@ from qframe.config.targets import instantiate
 from qframe.data import ActionSpace, make_action_space
 from qframe.envs import Envs, GymnasiumEnvs, derive_seed
 from qframe.modules import EncodedTrunk, Trunk, make_encoder
+from qframe.modules.networks.encoders import check_box
 from qframe.objectives import DQNLoss
 from qframe.runner.runner import check_numbers
 
@@ -167,9 +168,10 @@ class Assembly:
     def _trunk(self, envs: Envs) -> Trunk | None:
         """The configured trunk over Box observations; over their encodings where they are something else."""
         space, node = envs.observation_space, self.config["network"].get("trunk", {})
-        if isinstance(space, spaces.Box):
-            return self.part("network.trunk", space.shape, node=node, observation_dtype=_dtype(space))
         try:
+            if isinstance(space, spaces.Box):
+                check_box(space)
+                return self.part("network.trunk", space.shape, node=node, observation_dtype=_dtype(space))
             encoder = make_encoder(space)
         except ValueError as error:
             self.faults.append(Fault("env", str(error)))

@@ -13,14 +13,17 @@ from functools import partial
 from types import ModuleType
 from typing import Any, get_args, get_origin
 
+import gymnasium.wrappers
 from omegaconf import DictConfig, OmegaConf
 
-from qframe.config.errors import ConfigError, Fault, UserError, hint
+from qframe.config.errors import ConfigError, Fault, UserError, hint, nearest
 from qframe.config.parameters import alternatives, parameters, takes_callable, takes_class
+from qframe.envs.registry import split_id
 
 PARTS = "qframe"
 BORDER = ("qframe.config", "qframe.cli", "qframe.runner.run_folder")  # not parts: no config may name what is there
 TORCH = ("torch.nn", "torch.optim")  # what may be imported of torch
+WRAPPERS = ("gymnasium.wrappers", "minigrid.wrappers")  # of environments
 TORCH_CLASSES = ("torch.nn.modules", "torch.optim")  # where the class that is found must have been written
 
 _trusted: list[str] = []
@@ -50,8 +53,8 @@ def refused_import(env_id: Any) -> str | None:
     >>> refused_import("CartPole-v1"), refused_import("os.path:CartPole-v1")
     (None, "expected an id without a module, or of a trusted one, got 'os.path:CartPole-v1'; add --trust os.path")
     """
-    module, colon, _ = str(env_id).partition(":")
-    if not colon or any(_under(module, prefix) for prefix in _trusted):
+    module, _ = split_id(str(env_id))
+    if module is None or any(_under(module, prefix) for prefix in _trusted):
         return None
     return f"expected an id without a module, or of a trusted one, got '{env_id}'; add --trust {module}"
 
@@ -60,7 +63,8 @@ def resolve(target: str, where: str = "") -> Callable[..., Any]:
     """The class or function that ``target`` names.
 
     Args:
-        target: a module and a class or function in it, as ``qframe.modules.MLP``, or a classmethod of such a class.
+        target: a module and a class or function in it, as ``qframe.modules.MLP``, or a classmethod of such a class; a
+            wrapper of Gymnasium's by its name alone.
         where: the place in the config, for the message.
 
     Raises:
@@ -69,9 +73,13 @@ def resolve(target: str, where: str = "") -> Callable[..., Any]:
     >>> resolve("torch.nn.Tanh")
     <class 'torch.nn.modules.activation.Tanh'>
     """
+    if target in gymnasium.wrappers.__all__:
+        target = f"{WRAPPERS[0]}.{target}"
     path, _, name = target.rpartition(".")
     if not path or not all(part.isidentifier() for part in target.split(".")):
-        raise _fault(where, f"expected a dotted name such as qframe.modules.MLP, got '{target}'")
+        near = nearest(target, gymnasium.wrappers.__all__)
+        remedy = f"; the nearest wrapper of Gymnasium is {near}" if near else ""
+        raise _fault(where, f"expected a dotted name such as qframe.modules.MLP, got '{target}'{remedy}")
     if not _may_import(target) or name.startswith("_"):
         raise _refusal(where, target)
     holder = _holder(path, where, target)
@@ -149,7 +157,7 @@ def _call(target: Callable[..., Any], args: tuple[Any, ...], given: Mapping[str,
 
 
 def _may_import(target: str) -> bool:
-    if any(_under(target, prefix) for prefix in (*TORCH, *_trusted)):
+    if any(_under(target, prefix) for prefix in (*TORCH, *WRAPPERS, *_trusted)):
         return True
     return _under(target, PARTS) and not any(_under(target, prefix) for prefix in BORDER)
 
@@ -159,7 +167,7 @@ def _is_allowed(found: object) -> bool:
     if not (inspect.isclass(found) or inspect.isfunction(found) or is_alternative_constructor):
         return False
     home = found.__module__ or ""
-    if inspect.isclass(found) and any(_under(home, prefix) for prefix in TORCH_CLASSES):
+    if inspect.isclass(found) and any(_under(home, prefix) for prefix in (*TORCH_CLASSES, *WRAPPERS)):
         return True
     ours = _under(home, PARTS) and not any(_under(home, prefix) for prefix in BORDER)
     return ours or any(_under(home, prefix) for prefix in _trusted)

@@ -7,9 +7,10 @@ from qframe.envs.make import GymnasiumEnvs
 from qframe.envs.masks import ActionMasks
 from qframe.envs.minatar import MinAtarEnvs, MinAtarGame
 from qframe.envs.self_resetting import SelfResettingEpisodes
+from qframe.envs.wrappers import ChannelsFirst, SymbolicGrid
 
 __all__ = [
-    "ActionMasks", "AtariEnvs", "AtariEpisodes", "Envs", "Episodes", "FaultyEnvironment", "GymnasiumEnvs",
-    "MinAtarEnvs", "MinAtarGame", "Observation", "SeededEpisodes", "SelfResettingEpisodes", "Start", "Step",
-    "derive_seed",
+    "ActionMasks", "AtariEnvs", "AtariEpisodes", "ChannelsFirst", "Envs", "Episodes", "FaultyEnvironment",
+    "GymnasiumEnvs", "MinAtarEnvs", "MinAtarGame", "Observation", "SeededEpisodes", "SelfResettingEpisodes", "Start",
+    "Step", "SymbolicGrid", "derive_seed",
 ]

@@ -16,6 +16,8 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from qframe.envs.interface import OBSERVATION_FAULT
+
 Observation: TypeAlias = "NDArray[Any] | dict[str, Observation]"
 """Of E environments: an array ``[E, …]``, or one by key where the space is a Dict, or by "0", "1", … for a Tuple."""
 
@@ -104,6 +106,7 @@ class SeededEpisodes:
     def step(self, action: NDArray[Any]) -> Step:
         """Step every environment, and start a new episode where one ended."""
         result, reward, terminated, truncated, self.step_info = stepped(self._envs, action)
+        check_layout(self.step_info)
         next_observation, next_mask = own_copy(result), self._mask(self.step_info)
         check_observation(next_observation, self._envs.single_observation_space, terminated)
         done = terminated | truncated
@@ -115,6 +118,7 @@ class SeededEpisodes:
         """Start a new episode, with its own seed, where ``done``; ``mask`` stays that of the others."""
         seeds: Any = [self._seed_of(i, int(self.episode[i])) if ended else None for i, ended in enumerate(done)]
         result, self.reset_info = was_reset(self._envs, seed=seeds, options={"reset_mask": done})
+        check_layout(self.reset_info)
         first = self._mask(self.reset_info)
         if first is not None and mask is not None:
             first = np.where(done[:, None], first, mask)
@@ -186,6 +190,17 @@ def _check_choice(observation: NDArray[Any], space: spaces.Discrete | spaces.Mul
     for index in np.flatnonzero(is_outside.reshape(len(observation), -1).any(-1))[:1]:
         found = observation[index].tolist()
         raise FaultyEnvironment(f"environment {index}: expected observation{name} in {space}, got {found}; {REMEDY}")
+
+
+def check_layout(info: Mapping[str, Any]) -> None:
+    """No worker process found an observation of another layout than its space.
+
+    Raises:
+        FaultyEnvironment: one did.
+    """
+    if OBSERVATION_FAULT in info:
+        index = int(np.flatnonzero(info[f"_{OBSERVATION_FAULT}"])[0])
+        raise FaultyEnvironment(f"environment {index}: {info[OBSERVATION_FAULT][index]}")
 
 
 def was_reset(envs: VectorEnv[Any, Any, Any], **choices: Any) -> tuple[Any, dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Gymnasium environments by their id: how many, how they run side by side, and what goes wrong in words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -9,32 +9,35 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from qframe.envs.episodes import Episodes, SeededEpisodes, SeedOf, derive_seed
+from qframe.envs.interface import ObservationFaults, fault_of_start
 from qframe.envs.masks import FAULT, MASK, ActionMasks, branch_sizes, mask_method
-from qframe.envs.names import nearest
+from qframe.envs.registry import find, made
 from qframe.envs.self_resetting import SelfResettingEpisodes
+from qframe.envs.wrappers import Wrapper, faulty_wrapper, name_of, wrapped
 
 Vectorization = Literal["sync", "async", "native"]
 _MODES = ("sync", "async", "native")
-_EXTRAS = {"box2d": "box2d", "Box2D": "box2d", "swig": "box2d"}
 
 
 class GymnasiumEnvs:
     """A choice of Gymnasium environment, from which training and evaluation make their own copies.
 
     Args:
-        id: a registered id, such as ``CartPole-v1``.
+        id: a registered id, such as ``CartPole-v1``, or ``module:Id-v0`` of a module that registers it; or a class by
+            its path, ``module.Class``.
         num_envs: how many run side by side in training.
         vectorization: ``sync`` (one process), ``async`` (a process each) or ``native`` (the environment's own vector
             implementation, which resets itself and has one seed for all).
         kwargs: given to the environment's constructor.
+        wrappers: put around it, the last outermost.
         max_episode_steps: truncates episodes after so many steps; None keeps the registered limit.
         rescale_observation: whether Box observations with finite bounds are scaled to [−1, 1].
         mask_key: the key of the action mask in a Dict observation, as in PettingZoo. Masks in ``info["action_mask"]``
             or of a method ``action_masks()`` are found without it.
 
     Raises:
-        ValueError: an unknown id, a missing extra, arguments the environment refuses, no such vectorization, or an
-            action mask that cannot be read.
+        ValueError: an unknown id, a missing extra, arguments the environment refuses, a wrapper that breaks it, no
+            such vectorization, or an action mask that cannot be read.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class GymnasiumEnvs:
         num_envs: int,
         vectorization: Vectorization,
         kwargs: Mapping[str, Any] | None = None,
+        wrappers: Sequence[Wrapper] = (),
         max_episode_steps: int | None = None,
         rescale_observation: bool = False,
         mask_key: str | None = None,
@@ -53,20 +57,18 @@ class GymnasiumEnvs:
         if vectorization not in _MODES:
             raise ValueError(f"expected vectorization to be one of {', '.join(_MODES)}, got {vectorization!r}")
         self.id, self.num_envs, self.vectorization = id, num_envs, vectorization
-        self._kwargs = dict(kwargs or {})
+        self._spec, self._kwargs, self._wrappers = find(id), dict(kwargs or {}), tuple(wrappers)
         if max_episode_steps is not None:
             self._kwargs["max_episode_steps"] = max_episode_steps
         self._rescales, self._mask_key = rescale_observation, mask_key
         self._look_at_one()
-        if vectorization == "native" and gym.spec(id.rpartition(":")[2]).vector_entry_point is None:
-            raise ValueError(f"expected an environment with a vector implementation of its own for native, got {id}")
-        if vectorization == "native" and mask_key is not None:
-            raise ValueError(f"expected no mask_key for native vectorization, got {mask_key!r}; use vectorization=sync")
+        if vectorization == "native":
+            self._check_native()
 
     def make(self, seed: int) -> Episodes:
         """The training environments; every episode's seed is derived from ``seed``, its environment and its number."""
         if self.vectorization == "native":
-            envs = gym.make_vec(self.id, self.num_envs, vectorization_mode="vector_entry_point", **self._kwargs)
+            envs = gym.make_vec(self._spec, self.num_envs, vectorization_mode="vector_entry_point", **self._kwargs)
             return SelfResettingEpisodes(envs, partial(derive_seed, seed, "native"), has_masks=self.has_masks)
         make = AsyncVectorEnv if self.vectorization == "async" else SyncVectorEnv
         envs = make([self._make_one] * self.num_envs, autoreset_mode=AutoresetMode.DISABLED)
@@ -90,40 +92,69 @@ class GymnasiumEnvs:
 
     def _look_at_one(self) -> None:
         """Learn the spaces, and whether there are action masks."""
-        one = self._make_registered()
-        limit = None if one.spec is None else one.spec.max_episode_steps
-        self.protocol: dict[str, Any] = {"env": self.id, "max_episode_steps": limit}
+        one = self._made()
         try:
-            given = MASK in one.reset(seed=0)[1]
-            gives = given or self._mask_key is not None or mask_method(one) is not None
-            self.has_masks = gives and bool(branch_sizes(one.action_space))  # other actions are refused later
-            env = self._wrapped(one)
+            space = one.observation_space
+            self._mask_is_inside = isinstance(space, gym.spaces.Dict) and self._mask_key in space.spaces
+            if (fault := faulty_wrapper(self._without_mask(one), self._wrappers)) is not None:
+                raise ValueError(fault)
+            env = wrapped(self._without_mask(one), self._wrappers)
+            given = MASK in _reset(self.id, env)
+            gives = given or self._mask_key is not None or mask_method(env) is not None
+            self.has_masks = gives and bool(branch_sizes(env.action_space))  # other actions are refused later
+            env = self._prepared(env)
             self.observation_space, self.action_space = env.observation_space, env.action_space
-            fault = env.reset(seed=0)[1].get(FAULT) if self.has_masks else _hidden_mask(env)
+            fault = _reset(self.id, env).get(FAULT) if self.has_masks else _hidden_mask(env)
         finally:
             one.close()
         if fault is not None:
             raise ValueError(f"{self.id}: {fault}")
+        limit = None if env.spec is None else env.spec.max_episode_steps
+        self.protocol: dict[str, Any] = {"env": self.id, "max_episode_steps": limit}
+        if self._kwargs.keys() - {"max_episode_steps"}:
+            self.protocol["kwargs"] = {key: self._kwargs[key] for key in self._kwargs if key != "max_episode_steps"}
+        if self._wrappers:
+            self.protocol["wrappers"] = [name_of(wrapper) for wrapper in self._wrappers]
+
+    def _check_native(self) -> None:
+        if self._spec.vector_entry_point is None:
+            raise ValueError(
+                f"expected an environment with a vector implementation of its own for native, got {self.id}"
+            )
+        for name, given in (("mask_key", self._mask_key), ("wrappers", self.protocol.get("wrappers"))):
+            if given:
+                raise ValueError(f"expected no {name} for native vectorization, got {given!r}; use vectorization=sync")
 
     def _make_one(self, max_episode_steps: int | None = None, *, renders: bool = False) -> gym.Env[Any, Any]:
-        env = self._wrapped(self._make_registered(**({"render_mode": "rgb_array"} if renders else {})))
+        env = self._prepared(wrapped(self._without_mask(self._made(renders=renders)), self._wrappers))
+        if self.vectorization == "async":
+            env = ObservationFaults(env)
         return env if max_episode_steps is None else gym.wrappers.TimeLimit(env, max_episode_steps)
 
-    def _wrapped(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    def _made(self, *, renders: bool = False) -> gym.Env[Any, Any]:
+        shown = {"render_mode": "rgb_array"} if renders else {}
+        return made(self.id, self._spec, self._kwargs | shown)
+
+    def _without_mask(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+        """Wrappers are not shown a mask that the environment's own observation holds."""
+        return ActionMasks(env, self._mask_key) if self._wrappers and self._mask_is_inside else env
+
+    def _prepared(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
         if self.has_masks:
-            env = ActionMasks(env, self._mask_key)
+            env = ActionMasks(env, None if self._wrappers and self._mask_is_inside else self._mask_key)
         return _rescaled(self.id, env) if self._rescales else env
 
-    def _make_registered(self, **shown: str) -> gym.Env[Any, Any]:
-        try:
-            return gym.make(self.id, disable_env_checker=True, **{**self._kwargs, **shown})
-        except gym.error.DependencyNotInstalled as missing:
-            raise ValueError(_missing_extra(self.id, missing)) from missing
-        except (gym.error.UnregisteredEnv, gym.error.Error, ModuleNotFoundError) as unknown:
-            raise ValueError(_unknown_id(self.id, unknown)) from unknown
-        except (TypeError, AssertionError, LookupError, OSError) as refused:
-            reason = f"{type(refused).__name__}: {refused}"
-            raise ValueError(f"expected kwargs that {self.id} takes, got {self._kwargs}: {reason}") from refused
+
+def _reset(id: str, env: gym.Env[Any, Any]) -> dict[str, Any]:
+    """The infos of a reset.
+
+    Raises:
+        ValueError: something else came.
+    """
+    start: Any = env.reset(seed=0)
+    if (fault := fault_of_start(start)) is not None:
+        raise ValueError(f"{id}: {fault}; mend the environment")
+    return start[1]
 
 
 def _rescaled(id: str, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
@@ -139,13 +170,3 @@ def _hidden_mask(env: gym.Env[Any, Any]) -> str | None:
     if MASK not in entries:
         return None
     return f"expected env.mask_key to say that the observation's {MASK!r} is one, got null; set env.mask_key={MASK}"
-
-
-def _missing_extra(id: str, missing: Exception) -> str:
-    extra = next((extra for word, extra in _EXTRAS.items() if word in str(missing)), None)
-    remedy = f'pip install "qframe[{extra}]"' if extra else str(missing)
-    return f"expected the packages of environment {id}, which are not installed; {remedy}"
-
-
-def _unknown_id(id: str, unknown: Exception) -> str:
-    return f"expected the id of a registered environment, got {id!r}{nearest(id, gym.registry) or f': {unknown}'}"

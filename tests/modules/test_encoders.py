@@ -156,3 +156,28 @@ def test_an_observation_with_no_numbers_cannot_be_normalised():
 
 def test_flat_numbers_of_any_type_become_floats():
     assert FlatEncoder((2,))(torch.ones(3, 2, dtype=torch.uint8)).dtype == torch.float32
+
+
+def test_bytes_are_scaled_and_booleans_are_not():
+    images = torch.randint(0, 256, (3, 2, 8, 8), dtype=torch.uint8)
+    trunk = ConvTrunk((2, 8, 8), channels=[4], kernels=[3], strides=[1], num_features=5)
+    torch.testing.assert_close(trunk(images), trunk(images / 255))
+    bits = images > 128
+    torch.testing.assert_close(trunk(bits), trunk(bits.float()))
+    mlp = MLPTrunk((2, 8, 8), num_cells=[6], observation_dtype=torch.uint8)
+    torch.testing.assert_close(mlp(images), mlp(images / 255))
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (spaces.Box(0, 1, (0,)), "of at least one number, got .*; leave an empty entry out"),
+        (spaces.Dict({"a": spaces.Box(0, 1, (2, 0))}), "of at least one number"),
+        (spaces.Box(0, 1, (2,)), "of real numbers, got .*complex64.; give real and imaginary parts"),
+    ],
+)
+def test_a_box_without_real_numbers_is_refused(space, message):
+    if "real" in message:
+        space.dtype = np.dtype(np.complex64)
+    with pytest.raises(ValueError, match=message):
+        make_encoder(space)

@@ -21,6 +21,7 @@ REFUSED_OBSERVATIONS: dict[str, str] = {
     "Sequence": "pad it to a fixed length",
     "Graph": "give its features as arrays of a fixed shape",
     "OneOf": "give all of its spaces as entries of a Dict",
+    "MissionSpace": "use env=minigrid, which shows the grid alone",
 }
 """Gymnasium observation spaces that are not encoded, and what to do."""
 
@@ -163,8 +164,22 @@ def make_encoder(space: Space[Any]) -> Encoder:
     )
 
 
+def check_box(space: spaces.Box) -> None:
+    """A Box holds real numbers, at least one.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if np.dtype(space.dtype).kind not in "biuf":
+        remedy = "give real and imaginary parts as two numbers"
+        raise ValueError(f"expected observations of real numbers, got {space}; {remedy}")
+    if 0 in space.shape:
+        raise ValueError(f"expected observations of at least one number, got {space}; leave an empty entry out")
+
+
 @make_encoder.register
 def _(space: spaces.Box) -> Encoder:
+    check_box(space)
     is_image = space.dtype == np.uint8 and len(space.shape) == 3
     return ImageEncoder(space.shape) if is_image else FlatEncoder(space.shape)
 

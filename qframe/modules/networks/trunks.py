@@ -139,10 +139,10 @@ def _larger_than(shape: Sequence[int]) -> str:
 
 
 def scaled(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """Images of bytes in [0, 1]; floats and booleans keep their values.
+    """Images of bytes in [0, 1]; other numbers and booleans keep their values.
 
     >>> scaled(torch.tensor([255, 51], dtype=torch.uint8), torch.float32), scaled(torch.tensor([True]), torch.float32)
     (tensor([1.0000, 0.2000]), tensor([1.]))
     """
     numbers = images.to(dtype)
-    return numbers if images.is_floating_point() or images.dtype is torch.bool else numbers / 255
+    return numbers / 255 if images.dtype is torch.uint8 else numbers

@@ -1,0 +1,118 @@
+"""Gymnasium environments by their id or class: found where their package registers them, and made."""
+
+import inspect
+from collections.abc import Mapping
+from importlib import import_module
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
+
+from qframe.envs.names import missing, nearest
+
+
+class _Package(NamedTuple):
+    prefix: str  # of its ids
+    module: str  # whose import registers them
+    package: str
+    extra: str
+
+
+_PACKAGES = (
+    _Package("MinAtar/", "minatar.gym", "minatar", "minatar"),
+    _Package("MiniGrid-", "minigrid", "minigrid", "minigrid"),
+    _Package("BabyAI-", "minigrid", "minigrid", "minigrid"),
+    _Package("ALE/", "ale_py", "ale-py", "atari"),
+)
+_EXTRAS = {"box2d": "box2d", "Box2D": "box2d", "swig": "box2d", "pygame": "box2d"}
+
+
+def split_id(id: str) -> tuple[str | None, str]:
+    """The module that an id names, and the id or class in it.
+
+    >>> split_id("CartPole-v1"), split_id("mylab:Odd-v0"), split_id("mylab.envs.Odd")
+    ((None, 'CartPole-v1'), ('mylab', 'Odd-v0'), ('mylab.envs', 'Odd'))
+    """
+    module, colon, name = id.partition(":")
+    if colon:
+        return module, name
+    path, dot, last = id.rpartition(".")
+    is_dotted = bool(dot) and all(part.isidentifier() for part in id.split(".")) and id not in gym.registry
+    return (path, last) if is_dotted else (None, id)
+
+
+def find(id: str) -> EnvSpec:
+    """What Gymnasium makes the environment by.
+
+    Raises:
+        ValueError: there is none, its module cannot be imported, or an extra is missing.
+    """
+    module_name, name = split_id(id)
+    module = None if module_name is None else _imported(module_name, id)
+    _register_family(name)
+    written = getattr(module, name, None)
+    if _is_env(written, module_name):
+        return EnvSpec(id=name, entry_point=written)
+    try:
+        return gym.spec(name)
+    except gym.error.Error as unknown:
+        ours = [key for key, value in vars(module).items() if _is_env(value, module_name)] if module else []
+        near = nearest(name, [*gym.registry, *ours]) or f": {next(iter(str(unknown).splitlines()))}"
+        raise ValueError(f"expected the id of a registered environment, got {id!r}{near}") from unknown
+
+
+def made(id: str, spec: EnvSpec, kwargs: Mapping[str, Any]) -> gym.Env[Any, Any]:
+    """The environment.
+
+    Raises:
+        ValueError: a package is missing, or its constructor refuses the arguments.
+    """
+    try:
+        return gym.make(spec, disable_env_checker=True, **kwargs)
+    except gym.error.DependencyNotInstalled as absent:
+        raise ValueError(_missing_extra(id, absent)) from absent
+    except ModuleNotFoundError as absent:
+        what = f"expected the packages of environment {id}, of which {absent.name} is not installed"
+        raise ValueError(f"{what}; pip install {absent.name}") from absent
+    except (gym.error.Error, TypeError, AssertionError, LookupError, OSError) as refused:
+        reason = f"{type(refused).__name__}: {refused}"
+        raise ValueError(f"expected kwargs that {id} takes, got {dict(kwargs)}: {reason}") from refused
+
+
+def _register_family(name: str) -> None:
+    """Import the package that registers ids of this kind."""
+    for family in _PACKAGES:
+        if name.startswith(family.prefix) and not any(id.startswith(family.prefix) for id in gym.registry):
+            try:
+                module = import_module(family.module)
+            except ImportError as absent:
+                raise ValueError(missing(family.package, f"environment {name}", family.extra)) from absent
+            getattr(module, "register_envs", lambda: None)()
+
+
+def _imported(module: str, id: str) -> ModuleType:
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as absent:
+        if absent.name is None or not (module == absent.name or module.startswith(f"{absent.name}.")):
+            message = f"importing {module!r} for {id!r} needs the package {absent.name!r}, which is not installed"
+            raise ValueError(message) from absent
+        remedy = "is it installed, and is its folder the current one or on PYTHONPATH?"
+        raise ValueError(f"expected a module {module!r} for {id!r}, found none; {remedy}") from absent
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"importing {module!r} for {id!r} failed: {reason}") from error
+
+
+def _is_env(value: Any, module: str | None) -> bool:
+    """Whether it is an environment's class of the module's own package."""
+    if module is None or not (inspect.isclass(value) and issubclass(value, gym.Env)):
+        return False
+    return value.__module__.partition(".")[0] == module.partition(".")[0]
+
+
+def _missing_extra(id: str, absent: Exception) -> str:
+    extra = next((extra for word, extra in _EXTRAS.items() if word in str(absent)), None)
+    remedy = f'pip install "qframe[{extra}]"' if extra else str(absent)
+    return f"expected the packages of environment {id}, which are not installed; {remedy}"

@@ -1,0 +1,118 @@
+"""Wrappers around environments: put on one after another, each checked to leave an environment behind."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from qframe.envs.interface import fault_of
+
+Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
+"""Environment → environment: a wrapper's class, or one with its further arguments given."""
+
+_KEEPS_STATISTICS = {
+    "NormalizeObservation": "network.normalize_observation=true",
+    "NormalizeReward": "reward.normalize=true",
+}
+_GRID_SIZES = (11, 6, 4)  # kinds of objects, colours, and states or directions, in MiniGrid's order
+
+
+class ChannelsFirst(gym.ObservationWrapper[Any, Any, Any]):
+    """Images ``[H, W, C]`` as ``[C, H, W]``, as convolutions take them.
+
+    Args:
+        env: with Box observations of three dimensions.
+
+    Raises:
+        ValueError: it has others.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        space = env.observation_space
+        if not isinstance(space, spaces.Box) or len(space.shape) != 3:
+            raise ValueError(f"expected images of shape (H, W, C), got {space}")
+        low, high = (np.moveaxis(bound, -1, 0) for bound in (space.low, space.high))
+        self.observation_space = spaces.Box(low, high, dtype=space.dtype.type)
+
+    def observation(self, observation: NDArray[Any]) -> NDArray[Any]:
+        """The image with its channels first."""
+        return np.moveaxis(observation, -1, 0)
+
+
+class SymbolicGrid(gym.ObservationWrapper[Any, Any, Any]):
+    """MiniGrid's image alone, without its mission and direction, as ``[21, H, W]`` booleans: one-hot, channels first.
+
+    A cell of the image is an object (of 11), its colour (of 6) and its state or direction (of 4), numbers without an
+    order. See "Minigrid & Miniworld", Chevalier-Boisvert et al., 2023, section 2.
+
+    Args:
+        env: with an ``image`` of such cells in its Dict observation, or alone.
+
+    Raises:
+        ValueError: it has none.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        space = env.observation_space
+        image = space.spaces.get("image") if isinstance(space, spaces.Dict) else space
+        if not isinstance(image, spaces.Box) or len(image.shape) != 3 or image.shape[2] != 3:
+            raise ValueError(f"expected a grid (H, W, 3) of objects, colours and states, got {space}")
+        height, width, _ = image.shape
+        shape = (sum(_GRID_SIZES), height, width)
+        self.observation_space = spaces.Box(0, 1, shape, np.bool_)  # pyright: ignore
+        self._codes = [np.eye(size, dtype=np.bool_) for size in _GRID_SIZES]
+
+    def observation(self, observation: Any) -> NDArray[np.bool_]:
+        """The image, one-hot."""
+        image = observation["image"] if isinstance(observation, Mapping) else observation
+        parts = [codes[image[..., number]] for number, codes in enumerate(self._codes)]
+        return np.moveaxis(np.concatenate(parts, -1), -1, 0)
+
+
+def wrapped(env: gym.Env[Any, Any], wrappers: Sequence[Wrapper]) -> gym.Env[Any, Any]:
+    """The environment inside its wrappers, the last of which is the outermost.
+
+    Raises:
+        ValueError: one that refuses the environment or is not for training, by its name.
+    """
+    for wrapper in wrappers:
+        name = name_of(wrapper)
+        if name in _KEEPS_STATISTICS:
+            raise ValueError(
+                f"expected wrappers without statistics of their own, which evaluation would not have, got {name}; "
+                f"set {_KEEPS_STATISTICS[name]}"
+            )
+        try:
+            env = wrapper(env)
+        except Exception as refused:
+            reason = f"{type(refused).__name__}: {refused}"
+            raise ValueError(f"expected an environment that wrapper {name} takes, got {env}: {reason}") from refused
+        if not isinstance(env, gym.Env):
+            raise ValueError(f"expected wrapper {name} to return an environment, got {type(env).__name__}")
+    return env
+
+
+def faulty_wrapper(env: gym.Env[Any, Any], wrappers: Sequence[Wrapper]) -> str | None:
+    """Which wrapper breaks Gymnasium's interface, and how; None where none does, or the environment itself fails.
+
+    Args:
+        env: without wrappers.
+        wrappers: put on one by one, and each time reset and stepped once.
+    """
+    if fault_of(env) is not None:
+        return None
+    for wrapper in wrappers:
+        env = wrapped(env, [wrapper])
+        if (fault := fault_of(env)) is not None:
+            return f"wrapper {name_of(wrapper)}: {fault}"
+    return None
+
+
+def name_of(wrapper: Wrapper) -> str:
+    """The name of its class or function."""
+    return getattr(getattr(wrapper, "func", wrapper), "__name__", type(wrapper).__name__)
