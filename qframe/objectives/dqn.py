@@ -76,7 +76,6 @@ class DQNLoss(TransitionLoss):
     >>> from qframe.objectives import DQNLoss
     >>> from qframe.data import OneHotDiscreteTensorSpec
     >>> from torch import nn
-from torch.nn.parameter import is_lazy
     >>> import torch
     >>> n_obs = 3
     >>> n_action = 4

@@ -98,7 +98,7 @@ def test_conv_and_mlp_trunks_say_what_they_need():
 
     with pytest.raises(ValueError, match=r"images of shape \(C, H, W\), got \(4,\)"):
         ConvTrunk((4,))
-    with pytest.raises(ValueError, match="images larger than"):
+    with pytest.raises(ValueError, match=r"images \(C, H, W\) larger than"):
         ConvTrunk((4, 8, 8))
     with pytest.raises(ValueError, match="as many kernels and strides"):
         ConvTrunk((4, 84, 84), kernels=[8])
