@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from gymnasium import Space
 
 from qframe.config.parts import Parts
@@ -43,12 +44,15 @@ def _needed(parts: Parts) -> int:
 
 
 def _place(parts: Parts) -> str:
-    return getattr(parts.replay, "storage", "memory")
+    device = getattr(parts.replay, "device", torch.device("cpu"))
+    return getattr(parts.replay, "storage", "memory") if device.type == "cpu" else f"memory of {device}"
 
 
 def _room(place: str) -> int | None:
     """Bytes of memory, or free ones on the disk for temporary files."""
     try:
+        if " of " in place:
+            return torch.cuda.mem_get_info(place.rpartition(" ")[2])[1]
         if place == "disk":
             return shutil.disk_usage(tempfile.gettempdir()).free
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

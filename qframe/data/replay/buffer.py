@@ -5,7 +5,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from qframe.data.replay.n_step import NStepFold
-from qframe.data.replay.storage import REWARD, Rows, RowSchema, TensorStorage, take_span
+from qframe.data.replay.storage import REWARD, Rows, RowSchema, TensorStorage, take_span, usable_device
 
 
 class ReplayBuffer:
@@ -71,7 +71,7 @@ class ReplayBuffer:
             raise ValueError(f"expected n_step of at most capacity = {capacity}, got {n_step}; raise the capacity")
         self.capacity, self.batch_size = capacity, batch_size
         self.gamma, self.n_step, self.num_envs = gamma, n_step, num_envs
-        self.device = torch.device(device)
+        self.device = usable_device(device)
         self._schema = RowSchema(num_envs, device)
         self._fold = NStepFold(n_step, gamma, num_envs=num_envs, device=device)
         self._storage = TensorStorage(capacity, device)

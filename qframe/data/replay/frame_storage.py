@@ -13,6 +13,12 @@ from torch import Tensor
 Place = Literal["memory", "disk"]
 
 
+class NoRoom(ValueError):
+    """The disk has no room for the replay; the run's last checkpoint stays as it is."""
+
+    exit_status = 2
+
+
 class FrameStorage:
     """Frames by row number; the first write allocates them, in its shape and dtype.
 
@@ -65,7 +71,7 @@ def _reserve(file: int, size: int) -> None:
     try:
         os.posix_fallocate(file, 0, size)
     except OSError as error:
-        raise ValueError(
+        raise NoRoom(
             f"expected {size / 1e9:.1f} GB of room on disk for the replay's frames, got {error.strerror}; lower "
-            "replay.capacity, or name another folder by replay.folder"
+            "replay.capacity, or let TMPDIR name another folder"
         ) from error

@@ -9,7 +9,7 @@ from qframe.data.replay.buffer import check_settings, check_sizes
 from qframe.data.replay.frame_storage import FrameStorage, Place
 from qframe.data.replay.frame_streams import FrameStreams
 from qframe.data.replay.n_step import check_gamma, distinct_runs
-from qframe.data.replay.storage import ENV, Rows, RowSchema, check_num_envs, chosen_streams, take_span
+from qframe.data.replay.storage import ENV, Rows, RowSchema, check_num_envs, chosen_streams, take_span, usable_device
 
 
 class FrameReplayBuffer:
@@ -62,7 +62,7 @@ class FrameReplayBuffer:
         self.capacity, self.batch_size = capacity, batch_size
         self.gamma, self.n_step, self.stack, self.num_envs = gamma, n_step, stack, num_envs
         self.storage = storage
-        self.device = torch.device(device)
+        self.device = usable_device(device)
         length = capacity // num_envs
         self._schema = RowSchema(num_envs, device)
         self._streams = FrameStreams(

@@ -21,6 +21,7 @@ from qframe.data.replay.storage import (
     check_num_envs,
     chosen_streams,
     take_span,
+    usable_device,
 )
 
 TIME_LAST = cast("Sequence[str]", (None, "time"))  # annotated without None by tensordict, which takes it
@@ -79,7 +80,7 @@ class SliceReplayBuffer:
         _check_slices(capacity, batch_size, slice_length, num_envs)
         self.capacity, self.batch_size, self.slice_length = capacity, batch_size, slice_length
         self.gamma, self.num_envs, self.across_episodes = gamma, num_envs, across_episodes
-        self.device = torch.device(device)
+        self.device = usable_device(device)
         self._length = capacity // num_envs  # rows per environment: those of e start at e · length
         self._schema = RowSchema(num_envs, device)
         self._storage = TensorStorage(self._length * num_envs, device)

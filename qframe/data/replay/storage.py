@@ -131,6 +131,21 @@ class RowSchema:
                 _raise_unlike(key, f"[{', '.join(['k', *map(str, shape)])}] of {dtype}, as in the first rows", leaf)
 
 
+def usable_device(device: torch.device | str) -> torch.device:
+    """The device of a name, one that is there.
+
+    Raises:
+        ValueError: no such device.
+    """
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"expected a device such as cpu or cuda, got '{device}'") from error
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"expected a device that this machine has, got '{device}'; use cpu")
+    return found
+
+
 def take_span(rows: Rows, start: int, stop: int) -> Rows:
     """Views of rows ``start … stop − 1``; all of them cost nothing."""
     if start == 0 and stop == len(rows[REWARD]):
