@@ -6,6 +6,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from qframe.objectives.flat import FlatVector
+
 
 class DelayedLoss(Protocol):
     """A loss with a target network of its own (``delay_value=True``)."""
@@ -17,7 +19,8 @@ class DelayedLoss(Protocol):
 class TargetUpdate:
     """What both ways share: pairs of (target, online) tensors, buffers included.
 
-    Buffers are looked up at every copy: a module may bind a new tensor to one, and ``.to(device)`` does.
+    All parameters that learn are one pair of vectors. Whether they still are is looked up at every call, and buffers
+    are: a module may bind a new tensor to one, and ``.to(device)`` does.
 
     Args:
         loss: a loss built with ``delay_value=True``.
@@ -33,14 +36,23 @@ class TargetUpdate:
                 "build it with delay_value=True"
             )
         networks = loss.target_value_network, loss.value_network
-        self._parameters = list(zip(*(network.parameters() for network in networks), strict=True))
+        self._pairs = list(zip(*(network.parameters() for network in networks), strict=True))
+        self._first = next((pair for pair in self._pairs if pair[1].requires_grad), ())
+        self._tensors = _flattened(self._pairs)
         self._buffers = list(zip(*map(_buffer_slots, networks), strict=True))
         self._calls = 0
 
     @torch.no_grad()
     def _copy(self) -> None:
-        for target, online in (*self._parameters, *self._buffer_pairs()):
+        for target, online in (*zip(*self._parameters(), strict=True), *self._buffer_pairs()):
             target.copy_(online)
+
+    def _parameters(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The target's and the online network's, as few tensors as they are."""
+        sides = zip(self._first, self._tensors, strict=False)
+        if any(first.data_ptr() != tensors[0].data_ptr() for first, tensors in sides):
+            self._tensors = _flattened(self._pairs)
+        return self._tensors
 
     def _buffer_pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
         for (target, name), (online, _) in self._buffers:
@@ -106,14 +118,13 @@ class SoftUpdate(TargetUpdate):
         if not 0 < self.tau <= 1:
             raise ValueError(f"expected tau in (0, 1], got {self.tau}")
         super().__init__(loss)
-        self._mixed = [t for t, _ in self._parameters], [o for _, o in self._parameters]
 
     @torch.no_grad()
     def step(self) -> None:
         """Move the target network by one update."""
         self._calls += 1
-        if self._parameters:
-            torch._foreach_lerp_(*self._mixed, self.tau)  # pyright: ignore[reportPrivateImportUsage]
+        if self._pairs:
+            torch._foreach_lerp_(*self._parameters(), self.tau)  # pyright: ignore[reportPrivateImportUsage]
         for target, online in self._buffer_pairs():
             target.lerp_(online, self.tau) if target.is_floating_point() else target.copy_(online)
 
@@ -144,6 +155,16 @@ class NoUpdate:
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Nothing to take over."""
+
+
+def _flattened(pairs: list[tuple[nn.Parameter, nn.Parameter]]) -> tuple[list[Tensor], list[Tensor]]:
+    """Targets and online parameters, those that learn as one vector each where they are alike."""
+    learning, others = ([pair for pair in pairs if pair[1].requires_grad is learns] for learns in (True, False))
+    sides = [[pair[side] for pair in learning] for side in (0, 1)]
+    target, online = sides
+    if all(map(FlatVector.fits, sides)):
+        target, online = ([FlatVector(side).vector] for side in sides)
+    return [*target, *(t for t, _ in others)], [*online, *(o for _, o in others)]
 
 
 def _buffer_slots(network: nn.Module) -> Iterator[tuple[nn.Module, str]]:

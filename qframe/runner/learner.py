@@ -6,12 +6,18 @@ from typing import Any, Literal, Protocol
 
 import torch
 from tensordict import TensorDict
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 
 from qframe.data.action_space import ActionSpace
 from qframe.data.replay import ReplayBuffer
 from qframe.objectives import DQNLoss
+from qframe.objectives.flat import FlatVector
+from qframe.runner.optimizer_state import of_all, of_each
 
+_ELEMENTWISE = (
+    optim.Adam, optim.AdamW, optim.RMSprop, optim.SGD, optim.NAdam, optim.RAdam, optim.Adagrad, optim.Adamax,
+    optim.Adadelta,
+)  # fmt: skip
 _SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda fraction: 1.0,
     "linear": lambda fraction: 1.0 - fraction,
@@ -22,8 +28,11 @@ _SCHEDULES: dict[str, Callable[[float], float]] = {
 class Optimizer:
     """One gradient step: backward, clip by global norm, step.
 
+    Parameters become views of one vector, and so do their gradients, where the algorithm treats every entry by itself:
+    the step is then one operation, whatever their number.
+
     Args:
-        parameters: what to optimize; those that need no gradient are left out.
+        parameters: what to optimize, where it is to stay; those that need no gradient are left out.
         algorithm: builds the torch optimizer from ``(parameters, lr=…)``.
         lr: learning rate at the start.
         lr_schedule: ``constant``, ``linear`` (to 0 at the run's end) or ``cosine`` (to 0).
@@ -48,11 +57,19 @@ class Optimizer:
             raise ValueError(f"expected lr_schedule to be one of {', '.join(_SCHEDULES)}, got {lr_schedule!r}")
         if max_grad_norm is not None and not max_grad_norm > 0:
             raise ValueError(f"expected max_grad_norm above 0 or null, got {max_grad_norm}")
-        self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
-        self._optimizer = algorithm(self._parameters, lr=lr)
+        self._learning = [parameter for parameter in parameters if parameter.requires_grad]
+        self._optimizer = algorithm(self._learning, lr=lr)
+        self.flat: FlatVector | None = None
+        self._parameters, self._gradients = self._learning, []
+        if type(self._optimizer) in _ELEMENTWISE and FlatVector.fits(self._learning):
+            self.flat = FlatVector(self._learning)
+            self._parameters = [nn.Parameter(self.flat.vector)]
+            self._parameters[0].grad = torch.zeros_like(self.flat.vector)
+            self._gradients = self.flat.views(self._parameters[0].grad)
+            self._optimizer = algorithm(self._parameters, lr=lr)
         self._initial_lr = lr
         self._factor = _SCHEDULES[lr_schedule]
-        self._max_grad_norm = max_grad_norm
+        self.max_grad_norm = max_grad_norm
 
     @property
     def lr(self) -> float:
@@ -71,21 +88,25 @@ class Optimizer:
         Returns:
             The global norm of the gradient before clipping, ``[]``, or None without a clip.
         """
-        self._optimizer.zero_grad()
+        self._optimizer.zero_grad(set_to_none=not self._gradients)
+        if self._gradients and self._learning[0].grad is not self._gradients[0]:
+            for parameter, gradient in zip(self._learning, self._gradients, strict=True):
+                parameter.grad = gradient
         loss.backward()
         norm = None
-        if self._max_grad_norm is not None:
-            norm = nn.utils.clip_grad_norm_(self._parameters, self._max_grad_norm)
+        if self.max_grad_norm is not None:
+            norm = nn.utils.clip_grad_norm_(self._parameters, self.max_grad_norm)
         self._optimizer.step()
         return norm
 
     def state_dict(self) -> dict[str, Any]:
-        """The torch optimizer's state."""
-        return self._optimizer.state_dict()
+        """The torch optimizer's state, of every parameter on its own."""
+        state = self._optimizer.state_dict()
+        return state if self.flat is None else of_each(state, self.flat)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from ``state``."""
-        self._optimizer.load_state_dict(state)
+        self._optimizer.load_state_dict(state if self.flat is None else of_all(state, self.flat))
 
 
 class Diverged(ValueError):

@@ -1,0 +1,67 @@
+"""Many tensors as one vector: what is done to all parameters alike is then done once."""
+
+from collections.abc import Sequence
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+_ALIGNMENT = 16
+"""Entries to whose multiple each tensor is padded, with zeros: kernels read aligned memory faster."""
+
+
+class FlatVector:
+    """Parameters as views of one vector, in their order; between them are zeros, which stay zeros.
+
+    The parameters given are bound to the vector: writing to it changes them. Those that are views of one vector in
+    this order already keep it, so that it does not matter who asks first.
+
+    Args:
+        parameters: of one dtype, on one device.
+
+    >>> layer = nn.Linear(2, 1)
+    >>> flat = FlatVector(list(layer.parameters()))
+    >>> flat.vector.fill_(3.0).shape, layer.bias
+    (torch.Size([32]), Parameter containing:
+    tensor([3.], requires_grad=True))
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        self._shapes = [parameter.shape for parameter in parameters]
+        self._sizes = [-(-shape.numel() // _ALIGNMENT) * _ALIGNMENT for shape in self._shapes]
+        shared = _shared(parameters, self._sizes)
+        self.vector = self.join([parameter.detach() for parameter in parameters]) if shared is None else shared
+        if shared is None:
+            for parameter, view in zip(parameters, self.views(self.vector), strict=True):
+                parameter.data = view
+
+    @staticmethod
+    def fits(parameters: Sequence[nn.Parameter]) -> bool:
+        """Whether there are parameters, all floating point, of one dtype and on one device."""
+        kinds = {(parameter.dtype, parameter.device) for parameter in parameters}
+        return len(kinds) == 1 and parameters[0].is_floating_point()
+
+    def views(self, vector: Tensor) -> list[Tensor]:
+        """A vector like this one, as the tensors that it stands for."""
+        parts = zip(vector.split(self._sizes), self._shapes, strict=True)
+        return [part[: prod(shape)].view(shape) for part, shape in parts]
+
+    def join(self, tensors: Sequence[Tensor]) -> Tensor:
+        """A new vector like this one, of tensors like its views."""
+        vector = tensors[0].new_zeros(sum(self._sizes))
+        for view, tensor in zip(self.views(vector), tensors, strict=True):
+            view.copy_(tensor)
+        return vector
+
+
+def _shared(parameters: Sequence[nn.Parameter], sizes: Sequence[int]) -> Tensor | None:
+    """The vector that parameters are views of already, laid out in these sizes; None where they are not."""
+    storage, offset = parameters[0].untyped_storage(), 0
+    if storage.nbytes() != sum(sizes) * parameters[0].element_size():
+        return None
+    for parameter, size in zip(parameters, sizes, strict=True):
+        is_next = parameter.untyped_storage().data_ptr() == storage.data_ptr() and parameter.storage_offset() == offset
+        if not (is_next and parameter.is_contiguous()):
+            return None
+        offset += size
+    return torch.as_strided(parameters[0].detach(), (sum(sizes),), (1,), 0)

@@ -1,0 +1,40 @@
+"""The state of an optimizer of one vector, written as that of its parameters: a checkpoint does not tell them apart."""
+
+from copy import deepcopy
+from typing import Any
+
+from torch import Tensor
+
+from qframe.objectives.flat import FlatVector
+
+
+def of_each(state: dict[str, Any], flat: FlatVector) -> dict[str, Any]:
+    """The state of a torch optimizer of one vector, as that of an optimizer of the parameters in it."""
+    number, (group,) = len(flat.views(flat.vector)), state["param_groups"]
+    whole = state["state"].get(0, {})
+    parts = {name: flat.views(x) if is_like(x, flat) else [deepcopy(x)] * number for name, x in whole.items()}
+    each = {i: {name: values[i] for name, values in parts.items()} for i in range(number)} if whole else {}
+    return {"state": each, "param_groups": [group | {"params": list(range(number))}]}
+
+
+def of_all(state: dict[str, Any], flat: FlatVector) -> dict[str, Any]:
+    """The inverse of ``of_each``.
+
+    Raises:
+        ValueError: the state is not one of these parameters.
+    """
+    each, (group, *others) = state["state"], state["param_groups"]
+    shapes = [view.shape for view in flat.views(flat.vector)]
+    if others or len(group["params"]) != len(shapes):
+        raise ValueError(f"expected an optimizer's state of {len(shapes)} parameters, got {len(group['params'])}")
+    whole = {}
+    for name, first in each.get(0, {}).items():
+        entries = [each[i][name] for i in range(len(shapes))]
+        is_of_entries = isinstance(first, Tensor) and first.shape == shapes[0] and name != "step"
+        whole[name] = flat.join(entries) if is_of_entries else first
+    return {"state": {0: whole} if whole else {}, "param_groups": [group | {"params": [0]}]}
+
+
+def is_like(x: Any, flat: FlatVector) -> bool:
+    """Whether something has an entry for each of the vector's."""
+    return isinstance(x, Tensor) and x.shape == flat.vector.shape
