@@ -1,6 +1,6 @@
 """Building the parts of a config one after another: which part is given what, and every fault on the way."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
+from qframe.config.auto import resolved
 from qframe.config.combinations import refused
 from qframe.config.errors import ConfigError, Fault
 from qframe.config.parts import Parts
@@ -18,6 +19,8 @@ from qframe.envs import Envs, GymnasiumEnvs, derive_seed
 from qframe.modules import EncodedTrunk, Trunk, make_encoder
 from qframe.modules.networks.encoders import check_box
 from qframe.objectives import DQNLoss
+from qframe.runner.compiled import autocast_type
+from qframe.runner.optimizer_steps import pure_step
 from qframe.runner.runner import check_numbers
 
 PROVIDED: dict[str, frozenset[str]] = {
@@ -59,7 +62,7 @@ class Assembly:
     """
 
     def __init__(self, config: Mapping[str, Any], broken: AbstractSet[str] = frozenset()) -> None:
-        self.config = {**config, **{key: STAND_INS[key] for key in STAND_INS.keys() & broken}}
+        self.config = resolved({**config, **{key: STAND_INS[key] for key in STAND_INS.keys() & broken}})[0]
         self.faults: list[Fault] = []
         self.device = pick_device(self.config["device"])
         self._broken = broken
@@ -109,6 +112,7 @@ class Assembly:
             logger=self.part("logger"),
         )
         self._check_runner()
+        self._check_update(parts.optimizer)
         if not self.faults and not self._broken:
             self.faults += refused(parts, config)
         return parts
@@ -123,6 +127,19 @@ class Assembly:
             check_numbers(self.config["total_frames"], **numbers)
         except ValueError as error:
             self.faults.append(Fault("runner", str(error)))
+
+    def _check_update(self, optimizer: Any) -> None:
+        """The learner is built last as well: whether it can compile, and compute in bfloat16."""
+        if self.config.get("compile") and optimizer is not None:
+            self._try("compile", lambda: pure_step(optimizer.wrapped))
+        if self.config.get("autocast") and "autocast" not in self._broken:
+            self._try("autocast", lambda: autocast_type(self.device))
+
+    def _try(self, where: str, act: Callable[[], Any]) -> None:
+        try:
+            act()
+        except ValueError as error:
+            self.faults.append(Fault(where, str(error)))
 
     def _loss(self, envs: Envs | None, action_space: ActionSpace | None) -> DQNLoss | None:
         """The network, seeded on its own, inside its loss."""

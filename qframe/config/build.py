@@ -8,6 +8,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from qframe.config.assemble import PROVIDED, Assembly, pick_device
+from qframe.config.auto import resolved
 from qframe.config.errors import ConfigError, Fault
 from qframe.config.memory import memory_line
 from qframe.config.parts import Parts
@@ -92,7 +93,7 @@ def build(
     Raises:
         ConfigError: every reason why this config cannot run; then there is no folder.
     """
-    plain = _plain(config)
+    plain, picked = resolved(_plain(config))
     built, report = parts(plain), report or console_report()
     seed, device = plain["seed"], pick_device(plain["device"])
     within = built.loss.head.expressible
@@ -115,6 +116,8 @@ def build(
         target_update=built.target_update,
         action_space=built.action_space,
         device=device,
+        compiled=plain["compile"],
+        autocast=plain["autocast"],
     )
     folder = RunFolder(run_dir)
     runner = instantiate(
@@ -136,9 +139,12 @@ def build(
     if state is not None:
         _take_over(runner, state)
     report.say(f"the replay takes {memory_line(built)}")
+    for key, (value, reason) in picked.items():
+        report.say(f"auto: {key}={str(value).lower()} ({reason})")
     run_dir.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.create(plain), folder.config)
-    folder.write_manifest({"device": str(device), "action_space": built.action_space.spec.action_space})
+    picks = {key: value for key, (value, _) in picked.items()}
+    folder.write_manifest({"device": str(device), "action_space": built.action_space.spec.action_space} | picks)
     return cast(Runner, runner)
 
 

@@ -3,9 +3,11 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import torch
+
+from qframe.runner.compiled import missing_compiler
 
 Rule = Callable[[Any], str | None]  # says what is wrong with a value, or None
 
@@ -42,6 +44,13 @@ def available_device(value: str) -> str | None:
     return f"{expected}, got '{value}'; this machine has: {', '.join(there)}"
 
 
+def compilable(value: bool | str) -> str | None:
+    """True or false, or ``auto``; true only where there is what torch compiles with."""
+    if value is True and (missing := missing_compiler()) is not None:
+        return missing
+    return None
+
+
 def _is_ruled(annotation: Any) -> bool:
     return get_origin(annotation) is Annotated
 
@@ -55,6 +64,8 @@ class Schema:
     device: Annotated[str, available_device]
     gamma: Annotated[float, fraction]
     total_frames: Annotated[int, at_least(1)]
+    compile: Annotated[bool | Literal["auto"], compilable]
+    autocast: Annotated[bool, lambda value: None]
     env: Mapping[str, Any]
     action_space: Mapping[str, Any]
     network: Mapping[str, Any]

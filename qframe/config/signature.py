@@ -14,6 +14,8 @@ from qframe.config.numbers import integer
 from qframe.config.parameters import alternatives, parameters, takes_callable, takes_class
 from qframe.config.targets import resolve
 
+AUTO = ("runner.threads",)
+"""Numbers that may be ``auto``: they are picked before anything is built."""
 SCALARS: dict[Any, str] = {
     bool: "true or false",
     int: "an integer (as 1000, 1e6, 50k or 1M)",
@@ -71,6 +73,8 @@ class Checker:
 
     def value(self, annotation: Any, value: Any, where: str) -> Any:
         """The value as its type wants it: 1M as 1000000 for an integer, 1 as 1.0 for a number."""
+        if value == "auto" and where in AUTO:
+            return value
         options = alternatives(annotation)
         attempts = [self._attempt(option, value, where) for option in options]
         fitting = [result for result, faults in attempts if not faults]

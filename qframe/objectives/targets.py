@@ -29,6 +29,8 @@ class TargetUpdate:
         ValueError: the loss has no target network.
     """
 
+    tau: float | None = None
+
     def __init__(self, loss: DelayedLoss) -> None:
         if loss.target_value_network is loss.value_network:
             raise ValueError(
@@ -89,7 +91,7 @@ class HardUpdate(TargetUpdate):
         super().__init__(loss)
         self.value_network_update_interval = value_network_update_interval
 
-    def step(self) -> None:
+    def step(self, *, is_mixed: bool = False) -> None:
         """Count one update, and copy when N have passed."""
         self._calls += 1
         if self._calls % self.value_network_update_interval == 0:
@@ -114,19 +116,24 @@ class SoftUpdate(TargetUpdate):
     def __init__(self, loss: DelayedLoss, *, tau: float | None = None, eps: float | None = None) -> None:
         if (tau is None) == (eps is None):
             raise ValueError(f"expected one of tau and eps = 1 - tau, got tau={tau} and eps={eps}")
-        self.tau = 1.0 - eps if eps is not None else tau or 0.0
-        if not 0 < self.tau <= 1:
-            raise ValueError(f"expected tau in (0, 1], got {self.tau}")
+        share = 1.0 - eps if eps is not None else tau or 0.0
+        if not 0 < share <= 1:
+            raise ValueError(f"expected tau in (0, 1], got {share}")
         super().__init__(loss)
+        self.tau = self._share = share
 
     @torch.no_grad()
-    def step(self) -> None:
-        """Move the target network by one update."""
+    def step(self, *, is_mixed: bool = False) -> None:
+        """Move the target network by one update.
+
+        Args:
+            is_mixed: the parameters that learn have moved already; the rest follows.
+        """
         self._calls += 1
-        if self._pairs:
-            torch._foreach_lerp_(*self._parameters(), self.tau)  # pyright: ignore[reportPrivateImportUsage]
+        if self._pairs and not is_mixed:
+            torch._foreach_lerp_(*self._parameters(), self._share)  # pyright: ignore[reportPrivateImportUsage]
         for target, online in self._buffer_pairs():
-            target.lerp_(online, self.tau) if target.is_floating_point() else target.copy_(online)
+            target.lerp_(online, self._share) if target.is_floating_point() else target.copy_(online)
 
 
 class NoUpdate:
@@ -139,6 +146,8 @@ class NoUpdate:
         ValueError: the loss has a target network, which would never move.
     """
 
+    tau: float | None = None
+
     def __init__(self, loss: DelayedLoss) -> None:
         if loss.target_value_network is not loss.value_network:
             raise ValueError(
@@ -146,7 +155,7 @@ class NoUpdate:
                 "choose target=hard or target=soft, or build the loss with delay_value=False"
             )
 
-    def step(self) -> None:
+    def step(self, *, is_mixed: bool = False) -> None:
         """Do nothing."""
 
     def state_dict(self) -> dict[str, int]:

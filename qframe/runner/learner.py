@@ -12,7 +12,9 @@ from qframe.data.action_space import ActionSpace
 from qframe.data.replay import ReplayBuffer
 from qframe.objectives import DQNLoss
 from qframe.objectives.flat import FlatVector
+from qframe.runner.compiled import CompiledUpdate, autocast_type
 from qframe.runner.optimizer_state import of_all, of_each
+from qframe.runner.optimizer_steps import first_state
 
 _ELEMENTWISE = (
     optim.Adam, optim.AdamW, optim.RMSprop, optim.SGD, optim.NAdam, optim.RAdam, optim.Adagrad, optim.Adamax,
@@ -58,15 +60,15 @@ class Optimizer:
         if max_grad_norm is not None and not max_grad_norm > 0:
             raise ValueError(f"expected max_grad_norm above 0 or null, got {max_grad_norm}")
         self._learning = [parameter for parameter in parameters if parameter.requires_grad]
-        self._optimizer = algorithm(self._learning, lr=lr)
+        self.wrapped = algorithm(self._learning, lr=lr)
         self.flat: FlatVector | None = None
         self._parameters, self._gradients = self._learning, []
-        if type(self._optimizer) in _ELEMENTWISE and FlatVector.fits(self._learning):
+        if type(self.wrapped) in _ELEMENTWISE and FlatVector.fits(self._learning):
             self.flat = FlatVector(self._learning)
             self._parameters = [nn.Parameter(self.flat.vector)]
             self._parameters[0].grad = torch.zeros_like(self.flat.vector)
             self._gradients = self.flat.views(self._parameters[0].grad)
-            self._optimizer = algorithm(self._parameters, lr=lr)
+            self.wrapped = algorithm(self._parameters, lr=lr)
         self._initial_lr = lr
         self._factor = _SCHEDULES[lr_schedule]
         self.max_grad_norm = max_grad_norm
@@ -74,12 +76,12 @@ class Optimizer:
     @property
     def lr(self) -> float:
         """The present learning rate."""
-        return self._optimizer.param_groups[0]["lr"]
+        return self.wrapped.param_groups[0]["lr"]
 
     def anneal(self, fraction: float) -> None:
         """Set the learning rate for this fraction of the run, in closed form."""
         lr = self._initial_lr * self._factor(min(1.0, fraction))
-        for group in self._optimizer.param_groups:
+        for group in self.wrapped.param_groups:
             group["lr"] = lr
 
     def minimize(self, loss: Tensor) -> Tensor | None:
@@ -88,7 +90,7 @@ class Optimizer:
         Returns:
             The global norm of the gradient before clipping, ``[]``, or None without a clip.
         """
-        self._optimizer.zero_grad(set_to_none=not self._gradients)
+        self.wrapped.zero_grad(set_to_none=not self._gradients)
         if self._gradients and self._learning[0].grad is not self._gradients[0]:
             for parameter, gradient in zip(self._learning, self._gradients, strict=True):
                 parameter.grad = gradient
@@ -96,17 +98,24 @@ class Optimizer:
         norm = None
         if self.max_grad_norm is not None:
             norm = nn.utils.clip_grad_norm_(self._parameters, self.max_grad_norm)
-        self._optimizer.step()
+        self.wrapped.step()
         return norm
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state of the vector of all parameters, to be changed in place."""
+        (parameter,) = self._parameters
+        if not self.wrapped.state.get(parameter):
+            self.wrapped.state[parameter] = first_state(self.wrapped, parameter.detach())
+        return self.wrapped.state[parameter]
 
     def state_dict(self) -> dict[str, Any]:
         """The torch optimizer's state, of every parameter on its own."""
-        state = self._optimizer.state_dict()
+        state = self.wrapped.state_dict()
         return state if self.flat is None else of_each(state, self.flat)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from ``state``."""
-        self._optimizer.load_state_dict(state if self.flat is None else of_all(state, self.flat))
+        self.wrapped.load_state_dict(state if self.flat is None else of_all(state, self.flat))
 
 
 class Diverged(ValueError):
@@ -118,7 +127,12 @@ class Diverged(ValueError):
 class TargetUpdater(Protocol):
     """A hard or soft target update."""
 
-    def step(self) -> None: ...
+    tau: float | None
+    """The share of the online network in every update; None where it is not a share in every update."""
+
+    def step(self, *, is_mixed: bool = False) -> None:
+        """Count an update; ``is_mixed``: the parameters have moved by τ already."""
+        ...
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -135,6 +149,11 @@ class Learner:
         target_update: moves the target network.
         action_space: turns stored indices into the layout that the loss documents.
         device: where the network is.
+        compiled: whether an update is one compiled graph; it is compiled while the environments warm up.
+        autocast: whether matrix products and convolutions are computed in bfloat16.
+
+    Raises:
+        ValueError: an optimizer or a device that cannot do so.
     """
 
     def __init__(
@@ -146,23 +165,42 @@ class Learner:
         target_update: TargetUpdater,
         action_space: ActionSpace,
         device: torch.device,
+        compiled: bool = False,
+        autocast: bool = False,
     ) -> None:
         self.loss, self.replay, self.optimizer = loss, replay, optimizer
+        self._autocast = autocast_type(device) if autocast else None
+        self._compiled = CompiledUpdate(loss, optimizer, target_update, autocast=self._autocast) if compiled else None
         self._target_update, self._action_space, self._device = target_update, action_space, device
         self.updates = 0
         self.batch_shape: torch.Size | None = None
         self._sums: dict[str, Tensor] = {}
         self._summed = 0
 
+    def prepare(self) -> None:
+        """Start compiling as soon as the replay shows what a batch looks like; nothing else changes."""
+        if self._compiled is None or self._compiled.has_begun:
+            return
+        generators = self.replay.generator, self.loss.generator
+        states = [generator.get_state() for generator in generators]
+        try:
+            batch = self._sample()
+        except RuntimeError:  # nothing to sample yet
+            return
+        self._compiled.begin(batch)
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
+
     def update(self) -> None:
         """One gradient step. Metrics stay tensors: nothing here waits for the device."""
-        batch = self.replay.sample()
-        if self._device.type != "cpu":
-            batch = batch.to(self._device, non_blocking=True)
-        batch.set("action", self._action_space.decode(batch.get("action")))
-        metrics = self.loss(batch)
-        norm = self.optimizer.minimize(metrics.get("loss"))
-        self._target_update.step()
+        batch = self._sample()
+        if self._compiled is None:
+            metrics = self._evaluate(batch)
+            norm = self.optimizer.minimize(metrics["loss"])
+            self._target_update.step()
+        else:
+            self.prepare()
+            metrics, norm = self._compiled(batch)
         try:
             self.replay.update_priority(batch.get("index"), batch.get(self.loss.priority_key))
         except ValueError as error:
@@ -171,17 +209,30 @@ class Learner:
         self.batch_shape = batch.batch_size
         self._add(metrics, norm)
 
-    def _add(self, metrics: TensorDict, grad_norm: Tensor | None) -> None:
+    def _evaluate(self, batch: TensorDict) -> dict[str, Tensor]:
+        """The loss ``[]`` and what else is logged of it."""
+        if self._autocast is None:
+            return dict(self.loss(batch).items())
+        with torch.autocast(self._device.type, self._autocast):
+            return dict(self.loss(batch).items())
+
+    def _sample(self) -> TensorDict:
+        batch = self.replay.sample()
+        if self._device.type != "cpu":
+            batch = batch.to(self._device, non_blocking=True)
+        return batch.set("action", self._action_space.decode(batch.get("action")))
+
+    def _add(self, metrics: dict[str, Tensor], grad_norm: Tensor | None) -> None:
         if grad_norm is not None:
-            metrics.set("grad_norm", grad_norm)
+            metrics["grad_norm"] = grad_norm
         for name, value in metrics.items():
-            assert isinstance(value, Tensor)
             value = value.detach()
             self._sums[name] = self._sums[name] + value if self._summed else value
         self._summed += 1
 
     def anneal(self, fraction: float) -> None:
-        """Set what changes over the run: the learning rate and the importance exponent."""
+        """Set what changes over the run, the learning rate and the importance exponent; called after every step."""
+        self.prepare()
         self.optimizer.anneal(fraction)
         self.replay.anneal(fraction)
 

@@ -75,7 +75,7 @@ class ReplayBuffer:
         self._schema = RowSchema(num_envs, device)
         self._fold = NStepFold(n_step, gamma, num_envs=num_envs, device=device)
         self._storage = TensorStorage(capacity, device)
-        self._generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(seed)
         self._cursor = 0  # the row that is written next
         self._size = 0
 
@@ -135,7 +135,7 @@ class ReplayBuffer:
             "rows": self._storage.read(torch.arange(self._size, device=self.device)),
             "cursor": self._cursor,
             "size": self._size,
-            "generator": self._generator.get_state(),
+            "generator": self.generator.get_state(),
         }
 
     def load_state_dict(self, state: dict) -> None:
@@ -149,7 +149,7 @@ class ReplayBuffer:
         self._fold.load_state_dict(state["fold"])
         self._cursor, self._size = state["cursor"], state["size"]
         self._storage.restore(torch.arange(self._size, device=self.device), state["rows"])
-        self._generator.set_state(state["generator"].cpu())
+        self.generator.set_state(state["generator"].cpu())
 
     def _settings(self) -> dict[str, float]:
         """What must be equal for a state to be taken over."""
@@ -157,7 +157,7 @@ class ReplayBuffer:
 
     def _draw(self, batch_size: int) -> tuple[Tensor, Rows]:
         """Row numbers ``[B]`` on the host, and what a sample says of them."""
-        return torch.randint(self._size, (batch_size,), generator=self._generator), {}
+        return torch.randint(self._size, (batch_size,), generator=self.generator), {}
 
     def _store(self, rows: Rows) -> None:
         """Write rows ``[m]`` from the cursor on, cut where they reach the buffer's end."""

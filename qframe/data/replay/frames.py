@@ -69,7 +69,7 @@ class FrameReplayBuffer:
             length, stack=stack, n_step=n_step, gamma=gamma, num_envs=num_envs, device=device,
             frames=FrameStorage(length * num_envs, storage, device),
         )
-        self._generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(seed)
 
     def __len__(self) -> int:
         """Transitions that can be sampled."""
@@ -120,7 +120,7 @@ class FrameReplayBuffer:
             "settings": self._settings(),
             "schema": self._schema.state_dict(),
             "streams": self._streams.state_dict() if self._streams.num_filled else None,
-            "generator": self._generator.get_state(),
+            "generator": self.generator.get_state(),
         }
 
     def load_state_dict(self, state: dict) -> None:
@@ -133,7 +133,7 @@ class FrameReplayBuffer:
         self._schema.load_state_dict(state["schema"])
         if state["streams"] is not None:
             self._streams.load_state_dict(state["streams"])
-        self._generator.set_state(state["generator"].cpu())
+        self.generator.set_state(state["generator"].cpu())
 
     def _settings(self) -> dict[str, float]:
         names = ("capacity", "gamma", "n_step", "stack", "num_envs")
@@ -149,7 +149,7 @@ class FrameReplayBuffer:
         return drawn, {}
 
     def _integers(self, high: int, count: int) -> np.ndarray:
-        return torch.randint(high, (count,), generator=self._generator).numpy()
+        return torch.randint(high, (count,), generator=self.generator).numpy()
 
     def _changed(self, rows: np.ndarray) -> None:
         """Take note of rows that have become complete, or no longer are."""

@@ -92,7 +92,7 @@ class PrioritizedReplayBuffer(DrawsByPriority, ReplayBuffer):
         return super()._settings() | self._priorities.settings()
 
     def _draw(self, batch_size: int) -> tuple[Tensor, Rows]:
-        index, weight = self._priorities.draw(batch_size, self._generator)
+        index, weight = self._priorities.draw(batch_size, self.generator)
         return torch.from_numpy(index), {"priority_weight": weight.unsqueeze(-1).to(self.device)}
 
     def _write(self, start: int, stop: int, rows: Rows) -> None:

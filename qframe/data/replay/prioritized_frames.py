@@ -86,7 +86,7 @@ class PrioritizedFrameReplayBuffer(DrawsByPriority, FrameReplayBuffer):
         return super()._settings() | self._priorities.settings()
 
     def _draw(self, batch_size: int) -> tuple[np.ndarray, Rows]:
-        index, weight = self._priorities.draw(batch_size, self._generator)
+        index, weight = self._priorities.draw(batch_size, self.generator)
         return index, {"priority_weight": weight.unsqueeze(-1).to(self.device)}
 
     def _changed(self, rows: np.ndarray) -> None:

@@ -112,7 +112,7 @@ class PrioritizedSliceReplayBuffer(DrawsByPriority, SliceReplayBuffer):
         self._fitting()
         if not self._priorities.total and not self._holds_slice(self._filled()).any():
             raise self._only_shorter_episodes()
-        start, weight = self._priorities.draw(count, self._generator)
+        start, weight = self._priorities.draw(count, self.generator)
         rows = self._following(start)
         weight = weight.to(self.device)[:, None, None].expand(*rows.shape, 1)
         return rows, {"priority_weight": weight}

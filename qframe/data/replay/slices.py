@@ -84,7 +84,7 @@ class SliceReplayBuffer:
         self._length = capacity // num_envs  # rows per environment: those of e start at e · length
         self._schema = RowSchema(num_envs, device)
         self._storage = TensorStorage(self._length * num_envs, device)
-        self._generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(seed)
         self._cursor = np.zeros(num_envs, np.int64)  # the row of each environment that is written next
         self._size = np.zeros(num_envs, np.int64)
         self._open = np.zeros(num_envs, np.int64)  # steps so far of the episode under way
@@ -162,7 +162,7 @@ class SliceReplayBuffer:
             "cursor": torch.tensor(self._cursor),
             "size": torch.tensor(self._size),
             "open": torch.tensor(self._open),
-            "generator": self._generator.get_state(),
+            "generator": self.generator.get_state(),
         }
 
     def load_state_dict(self, state: dict) -> None:
@@ -179,7 +179,7 @@ class SliceReplayBuffer:
         filled = self._filled()
         self._age[filled] = state["age"].numpy(force=True)
         self._storage.restore(torch.from_numpy(filled).to(self.device), state["rows"])
-        self._generator.set_state(state["generator"].cpu())
+        self.generator.set_state(state["generator"].cpu())
 
     def _settings(self) -> dict[str, float]:
         return {"capacity": self.capacity, "gamma": self.gamma, "num_envs": self.num_envs}
@@ -247,7 +247,7 @@ class SliceReplayBuffer:
         return self._age[last] >= self.slice_length
 
     def _integers(self, high: int, count: int) -> np.ndarray:
-        return torch.randint(high, (count,), generator=self._generator).numpy()
+        return torch.randint(high, (count,), generator=self.generator).numpy()
 
     def _filled(self) -> np.ndarray:
         """Numbers of the rows that are filled, environment by environment: each fills from its first row on."""

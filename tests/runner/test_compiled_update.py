@@ -1,0 +1,173 @@
+"""The update as one pure function: the same step as the eager one, for every head, and compiled."""
+
+from functools import partial
+
+import pytest
+import torch
+from gymnasium.spaces import Discrete
+from tensordict import TensorDict
+from torch import optim
+
+from qframe.data import PrioritizedReplayBuffer, ReplayBuffer, SliceReplayBuffer, make_action_space
+from qframe.modules import (
+    CategoricalHead,
+    FullyParameterizedQuantileHead,
+    HLGaussHead,
+    ImplicitQuantileHead,
+    MLPTrunk,
+    QNet,
+    QuantileHead,
+    ScalarHead,
+    SharedTrunk,
+)
+from qframe.objectives import DQNLoss, HardUpdate, NoUpdate, SoftUpdate
+from qframe.runner import Learner, Optimizer
+from qframe.runner.compiled import NotCompiled
+
+CPU = torch.device("cpu")
+HEADS = {
+    "scalar": ScalarHead,
+    "categorical": partial(CategoricalHead, num_atoms=11),
+    "hl_gauss": partial(HLGaussHead, num_atoms=11),
+    "quantile": partial(QuantileHead, num_quantiles=5),
+    "implicit": partial(ImplicitQuantileHead, num_quantiles=4, num_target_quantiles=3, num_fixed_quantiles=6),
+    "fqf": partial(FullyParameterizedQuantileHead, num_quantiles=4),
+}
+
+
+def filled(replay):
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(30):
+        draw = partial(torch.rand, generator=generator)
+        following = {
+            "observation": draw(4, 3), "reward": draw(4, 1), "terminated": draw(4, 1) < 0.1,
+            "truncated": torch.zeros(4, 1, dtype=torch.bool), "done": torch.zeros(4, 1, dtype=torch.bool),
+        }  # fmt: skip
+        following["done"] = following["terminated"]
+        action = torch.randint(0, 2, (4,), generator=generator)
+        rows = {"observation": draw(4, 3), "action": action, "env": torch.arange(4), "next": TensorDict(following, [4])}
+        replay.extend(TensorDict(rows, [4]))
+    return replay
+
+
+def learner(
+    *, compiled, head=ScalarHead, network=QNet, noisy=False, algorithm=optim.Adam, max_grad_norm=1.0, target="soft",
+    replay=ReplayBuffer, estimator="TD0", autocast=False, double=False,
+):  # fmt: skip
+    torch.manual_seed(0)
+    space = make_action_space(Discrete(2), encoding="auto")
+    net = network(MLPTrunk((3,), num_cells=[16]), head, spec=space.spec, noisy=noisy)
+    loss = DQNLoss(net, delay_value=target != "none", double_dqn=double)
+    loss.make_value_estimator(estimator)
+    updates = {
+        "soft": partial(SoftUpdate, tau=0.1), "hard": partial(HardUpdate, value_network_update_interval=3),
+        "none": NoUpdate,
+    }  # fmt: skip
+    return Learner(
+        loss, filled(replay(100, 16, gamma=0.9, num_envs=4)),
+        optimizer=Optimizer(net.parameters(), algorithm, lr=1e-2, max_grad_norm=max_grad_norm),
+        target_update=updates[target](loss), action_space=space, device=CPU, compiled=compiled, autocast=autocast,
+    )  # fmt: skip
+
+
+def check_equal(steps=4, rtol=1e-4, atol=1e-5, **choices):
+    eager, pure = learner(compiled=False, **choices), learner(compiled=True, **choices)
+    pure.prepare()
+    for _ in range(steps):
+        eager.update()
+        pure.update()
+    for (name, a), b in zip(eager.loss.named_parameters(), pure.loss.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=rtol, atol=atol, msg=lambda text, name=name: f"{name}: {text}")
+    assert pure.take_metrics() == pytest.approx(eager.take_metrics(), rel=1e-3)
+    return eager, pure
+
+
+@pytest.fixture
+def uncompiled(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
+
+
+@pytest.mark.usefixtures("uncompiled")
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("network", [QNet, SharedTrunk])
+def test_the_pure_update_is_the_eager_one_for_every_head(head, network):
+    check_equal(head=HEADS[head], network=network)
+
+
+@pytest.mark.usefixtures("uncompiled")
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"target": "hard"},
+        {"target": "none"},
+        {"max_grad_norm": None},
+        {"noisy": True},
+        {"double": True},
+        {"algorithm": partial(optim.Adam, fused=True, weight_decay=0.1)},
+        {"algorithm": partial(optim.AdamW, weight_decay=0.1)},
+        {"algorithm": partial(optim.RMSprop, alpha=0.9, centered=True, momentum=0.5, weight_decay=0.1)},
+        {"algorithm": partial(optim.SGD, momentum=0.9, nesterov=True, weight_decay=0.1)},
+        {"algorithm": optim.SGD},
+        {"estimator": "Munchausen"},
+        {"replay": partial(SliceReplayBuffer, slice_length=4), "estimator": "TDLambda"},
+    ],
+    ids=str,
+)
+def test_the_pure_update_is_the_eager_one(choices):
+    check_equal(**choices)
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_priorities_are_those_of_the_eager_update():
+    eager, pure = check_equal(replay=PrioritizedReplayBuffer)
+    one, other = eager.replay.sample(), pure.replay.sample()
+    assert torch.equal(one["index"], other["index"])
+    torch.testing.assert_close(one["priority_weight"], other["priority_weight"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_a_state_goes_from_an_eager_learner_to_a_compiled_one_and_back():
+    eager, pure = check_equal()
+    other = learner(compiled=False)
+    other.load_state_dict(pure.state_dict())
+    for part in (eager, other):
+        part.replay.generator.manual_seed(5)
+        part.update()
+    for a, b in zip(eager.loss.parameters(), other.loss.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore") # the compiler's own
+def test_the_compiled_update_is_the_eager_one_and_preparing_changes_nothing():
+    eager, compiled = check_equal(head=HEADS["quantile"])
+    assert torch.equal(eager.replay.sample()["index"], compiled.replay.sample()["index"])
+
+
+def test_what_cannot_be_compiled_is_told(monkeypatch):
+    def fails(*arguments):
+        raise RuntimeError("the compiler broke\nmore")
+
+    monkeypatch.setattr(torch, "compile", lambda function, **options: fails)
+    with pytest.raises(NotCompiled, match=r"^expected an update that compiles, got: the compiler broke more; set com"):
+        learner(compiled=True).update()
+    assert NotCompiled.exit_status == 2
+    with pytest.raises(ValueError, match="expected Adam, AdamW, RMSprop, SGD in its plain form .* got NAdam; set"):
+        learner(compiled=True, algorithm=optim.NAdam)
+    with pytest.raises(ValueError, match="got Adam with amsgrad; set compile=false"):
+        learner(compiled=True, algorithm=partial(optim.Adam, amsgrad=True))
+
+
+def test_autocast_computes_in_bfloat16_and_leaves_parameters_in_32_bits(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    plain, cast = learner(compiled=False), learner(compiled=False, autocast=True)
+    plain.update(), cast.update()
+    losses = [part.take_metrics()["loss/loss"] for part in (plain, cast)]
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+    assert {parameter.dtype for parameter in cast.loss.parameters()} == {torch.float32}
+
+
+def test_autocast_without_the_processor_for_it_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    with pytest.raises(ValueError, match="expected a processor with bfloat16 for autocast=true, got AVX2; set auto"):
+        learner(compiled=False, autocast=True)
