@@ -152,7 +152,7 @@ def _take_over(runner: Runner, state: dict[str, Any]) -> None:
     try:
         runner.load_state_dict(state)
     except Exception:
-        runner.collector.envs.close()
+        runner.collector.close()
         raise
 
 

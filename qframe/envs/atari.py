@@ -120,6 +120,9 @@ class AtariEpisodes(SeededEpisodes):
         tells_lives: whether steps say where a life was lost.
     """
 
+    has_threads = True
+    """The emulator's vector environment has threads of its own, which a forked process would not have."""
+
     def __init__(self, envs: VectorEnv[Any, Any, Any], seed_of: SeedOf, *, tells_lives: bool) -> None:
         super().__init__(envs, seed_of)
         self._tells_lives = tells_lives

@@ -5,12 +5,13 @@ from qframe.runner.collector import Collector
 from qframe.runner.evaluation import Evaluation, EvaluationResult
 from qframe.runner.learner import Learner, Optimizer
 from qframe.runner.logger import Logger
+from qframe.runner.pipelined import AsyncCollector, PipelinedCollector
 from qframe.runner.reward import RewardTransform
 from qframe.runner.run_folder import RunFolder
 from qframe.runner.runner import Runner
 from qframe.runner.signals import Stopped
 
 __all__ = [
-    "Checkpoints", "Collector", "Evaluation", "EvaluationResult", "Learner", "Logger", "Optimizer", "RewardTransform",
-    "RunFolder", "Runner", "Stopped", "load_checkpoint",
+    "AsyncCollector", "Checkpoints", "Collector", "Evaluation", "EvaluationResult", "Learner", "Logger", "Optimizer",
+    "PipelinedCollector", "RewardTransform", "RunFolder", "Runner", "Stopped", "load_checkpoint",
 ]

@@ -168,6 +168,10 @@ class Collector:
         self.exploration.step(len(transitions), torch.from_numpy(done))
         return transitions
 
+    def close(self) -> None:
+        """Close the environments."""
+        self.envs.close()
+
     def state_dict(self) -> dict[str, Any]:
         """Exploration, each environment's episode number, where noise is drawn from, and what rewards are scaled by."""
         state = {

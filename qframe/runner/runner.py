@@ -118,7 +118,7 @@ class Runner:
         finally:
             self.report.stop()
             self.logger.close()
-            self.collector.envs.close()
+            self.collector.close()
 
     def _advance(self) -> None:
         """One step of every environment, and all that is due after it."""
