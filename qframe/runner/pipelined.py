@@ -2,7 +2,7 @@
 
 from collections import deque
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 import torch
 from tensordict import TensorDict
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from qframe.data.action_space import ActionSpace
 from qframe.envs import Episodes
 from qframe.modules import Exploration
-from qframe.modules.networks.adapters import TrainedNetwork
+from qframe.modules.networks.adapters import Network
 from qframe.modules.networks.normalization import NormalizedTrunk
 from qframe.runner.collector import Collector
 from qframe.runner.return_range import ReturnRange
@@ -47,7 +47,7 @@ class PipelinedCollector:
     def __init__(
         self,
         envs: Episodes,
-        network: TrainedNetwork,
+        network: Network,
         *,
         exploration: Exploration,
         action_space: ActionSpace,
@@ -56,13 +56,13 @@ class PipelinedCollector:
         device: torch.device,
         stores_probability: bool = False,
     ) -> None:
-        acting = deepcopy(network).cpu().requires_grad_(False)
+        acting = deepcopy(cast(nn.Module, network)).cpu().requires_grad_(False)
         self._inner = Collector(
-            envs, acting, exploration=exploration, action_space=action_space, reward=reward, returns=returns,
-            device=torch.device("cpu"), stores_probability=stores_probability,
+            envs, cast(Network, acting), exploration=exploration, action_space=action_space, reward=reward,
+            returns=returns, device=torch.device("cpu"), stores_probability=stores_probability,
         )  # fmt: skip
         self.envs, self.device = envs, device
-        self._seen, self._own = _tensors(network)
+        self._seen, self._own = _tensors(cast(nn.Module, network))
         self._acting_seen, self._acting_own = _tensors(acting)
         for tensor in (*self._acting_seen, *self._acting_own):
             tensor.share_memory_()
