@@ -1,16 +1,27 @@
 """``qframe check``: all faults of a config at once, or a summary of what it would train."""
 
 import argparse
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
 
 from qframe.cli.arguments import add_config_arguments, apply_trust
 from qframe.config import build
-from qframe.config.compose import composed
+from qframe.config.compose import Composition, composed
 from qframe.config.errors import ConfigError
 from qframe.config.hydra_app import hydra_app
+from qframe.config.provenance import sources
+from qframe.records.run import flat
+
+COMMENT = 56  # the column of comments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Overrides, ``--config-dir`` and ``--trust``."""
+    """Overrides, ``--print``, ``--config-dir`` and ``--trust``."""
+    text = "also show the resolved config, with the file that each value comes from"
+    parser.add_argument("--print", action="store_true", dest="prints", help=text)
     add_config_arguments(parser)
 
 
@@ -23,6 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     apply_trust(arguments.trust)
     with hydra_app(arguments.config_dir) as app:
         composition = composed(app.config_loader, arguments.overrides, build.PROVIDED)
+        if arguments.prints:
+            print("\n".join(_explained(composition, app.config_loader)))
     faults = build.check(composition.config, composition.faults)
     if faults:
         raise ConfigError(faults)
@@ -32,3 +45,28 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{name:<{width}}  {text}")
     print("no faults found")
     return 0
+
+
+def _explained(composition: Composition, loader: ConfigLoader) -> Iterator[str]:
+    """The config as YAML, with where each value comes from as a comment."""
+    origin = sources(flat(composition.config), loader, composition.files, composition.keys)
+    yield from _lines(composition.config, "", origin)
+    yield ""
+
+
+def _lines(config: Mapping[str, Any], prefix: str, origin: Mapping[str, str]) -> Iterator[str]:
+    indent = "  " * prefix.count(".")
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield f"{indent}{key}:"
+            yield from _lines(value, f"{prefix}{key}.", origin)
+        else:
+            text = value if _is_plain(value) else json.dumps(value, default=str)
+            yield f"{indent}{key}: {text}".ljust(COMMENT) + f"  # {origin[f'{prefix}{key}']}"
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a text reads as itself in YAML without quotes."""
+    words = ("true", "false", "null", "yes", "no", "on", "off")
+    is_word = isinstance(value, str) and value.replace(".", "").replace("_", "").replace("-", "").isalnum()
+    return is_word and value[0].isalpha() and value.lower() not in words

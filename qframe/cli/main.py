@@ -31,6 +31,7 @@ COMMANDS = {
     "compare": "runs grouped by what differs: scores with intervals, curves; table, CSV, PNG, HTML",
     "runs": "the runs and sweeps there are: status, frames, score, age",
     "diff": "in what two runs were configured differently",
+    "completion": "what your shell needs to complete commands, groups, options and keys",
     "rerun": "the same run once more, and whether it came out the same",
 }
 DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)

@@ -29,12 +29,16 @@ class Composition:
         hydra: Hydra's own part: run folder, sweeper, launcher.
         overrides: the command line in the form that composes without a ``+``.
         faults: all that is wrong.
+        files: what it is composed of, as (``group/option``, package), first to last.
+        keys: the places that the command line sets.
     """
 
     config: dict[str, Any]
     hydra: DictConfig
     overrides: list[str]
     faults: list[Fault]
+    files: list[tuple[str, str]]
+    keys: set[str]
 
 
 def compose(
@@ -94,7 +98,7 @@ def composed(
     files = [(d.config_path, d.package or "") for d in defaults.defaults if d.config_path]
     found = located(_to_the_point(found, overrides), loader, files, overrides.keys)
     accepted = overrides.hydra + [f"~{key}" for key in overrides.deleted]
-    return Composition(config, hydra, accepted, overrides.faults + found)
+    return Composition(config, hydra, accepted, overrides.faults + found, files, overrides.keys)
 
 
 def plain(config: DictConfig) -> tuple[dict[str, Any], list[Fault]]:

@@ -1,7 +1,7 @@
 """Where in the YAML files a value stands, so that a fault can name the file."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +28,21 @@ def located(
         return []
     contents = [(file_name(loader, path), _content(loader, path, package)) for path, package in files]
     return [fault if fault.source else replace(fault, source=_source(fault.where, contents, keys)) for fault in faults]
+
+
+def sources(
+    places: Iterable[str], loader: ConfigLoader, files: Collection[tuple[str, str]], keys: Collection[str]
+) -> dict[str, str]:
+    """Where the value at each place of the config was set: the command line, or a file.
+
+    Args:
+        places: as ``env.num_envs``.
+        loader: finds the files.
+        files: composed files as (``group/option``, package), first to last.
+        keys: the places that the command line sets.
+    """
+    contents = [(file_name(loader, path), _content(loader, path, package)) for path, package in files]
+    return {place: _source(place, contents, keys) for place in places}
 
 
 def _source(where: str, contents: list[tuple[str, Mapping[str, Any]]], keys: Collection[str]) -> str:

@@ -1,0 +1,85 @@
+"""``qframe completion SHELL``: what a shell needs to complete commands, groups, options and keys at a tab."""
+
+import argparse
+import importlib
+
+from hydra.plugins.completion_plugin import DefaultCompletionPlugin
+
+from qframe.cli.arguments import Parser
+from qframe.config.errors import UserError, hint
+from qframe.config.hydra_app import CONFIG_NAME, groups, hydra_app, options
+from qframe.config.overrides import read
+
+BASH = """_qframe() {
+    local line="${COMP_LINE:0:$COMP_POINT}"
+    local word="${line##* }"
+    COMPREPLY=($(compgen -W "$(qframe completion query "$line" 2>/dev/null)" -- "$word"))
+    case "$COMP_WORDBREAKS" in *=*) COMPREPLY=("${COMPREPLY[@]#"${word%"${word##*=}"}"}") ;; esac
+    case "${COMPREPLY[0]}" in *=|*.|*/) ;; *) [ ${#COMPREPLY[@]} -eq 1 ] && COMPREPLY=("${COMPREPLY[0]} ") ;; esac
+}
+complete -o nospace -o default -F _qframe qframe"""
+SCRIPTS = {"bash": BASH, "zsh": f"autoload -U +X bashcompinit && bashcompinit\n{BASH}"}
+TAKES_OVERRIDES = ("train", "check")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The shell; ``query`` and a line are for the script itself."""
+    text = 'bash or zsh: eval "$(qframe completion bash)" in your shell, or in its start-up file'
+    parser.add_argument("shell", metavar="SHELL", help=text)
+    parser.add_argument("line", nargs="?", default="", help=argparse.SUPPRESS)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the script, or what may stand at the end of a line.
+
+    Raises:
+        UserError: another shell.
+    """
+    if arguments.shell == "query":
+        print("\n".join(candidates(arguments.line)))
+        return 0
+    if arguments.shell not in SCRIPTS:
+        raise UserError(f"expected a shell, got '{arguments.shell}'; {hint(arguments.shell, SCRIPTS)}")
+    print(SCRIPTS[arguments.shell])
+    return 0
+
+
+def candidates(line: str) -> list[str]:
+    """What may stand in place of the last word of a line.
+
+    >>> candidates("qframe tra")
+    ['train']
+    """
+    commands: dict[str, str] = importlib.import_module("qframe.cli.main").COMMANDS
+    _, *words, last = [*line.split(" ")[:-1], line.rpartition(" ")[2]]
+    words = [word for word in words if word]
+    if not words:
+        found = list(commands)
+    elif words[0] not in commands:
+        return []
+    elif last.startswith("-"):
+        found = _options(words[0])
+    else:
+        found = _arguments(words[0], words[1:], last)
+    return [name for name in found if name.startswith(last)]
+
+
+def _options(command: str) -> list[str]:
+    parser = Parser(prog=f"qframe {command}", allow_abbrev=False)
+    importlib.import_module(f"qframe.cli.{command}").add_arguments(parser)
+    return sorted(parser._option_string_actions)
+
+
+def _arguments(command: str, words: list[str], last: str) -> list[str]:
+    """Overrides by Hydra's own completion; groups and presets; the shell completes folders of runs by itself."""
+    with hydra_app() as app:
+        loader = app.config_loader
+        if command in TAKES_OVERRIDES:
+            typed = [word for word in words if "=" in word and not word.startswith("-")]
+            line = " ".join([*read(typed, loader).hydra, last])
+            return DefaultCompletionPlugin(loader)._query(CONFIG_NAME, line)
+        if command == "list":
+            return [group for group in groups(loader) if options(loader, group)]
+        if command == "bench":
+            return options(loader, "experiment")
+    return list(SCRIPTS) if command == "completion" else []
