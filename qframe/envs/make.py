@@ -6,13 +6,14 @@ from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from qframe.envs.episodes import Episodes, SeededEpisodes, SeedOf, derive_seed
 from qframe.envs.interface import ObservationFaults, fault_of_start
 from qframe.envs.masks import FAULT, MASK, ActionMasks, branch_sizes, mask_method
 from qframe.envs.registry import find, made
 from qframe.envs.self_resetting import SelfResettingEpisodes
+from qframe.envs.supervised import SupervisedEnvs
 from qframe.envs.wrappers import Wrapper, faulty_wrapper, name_of, wrapped
 
 Vectorization = Literal["sync", "async", "native"]
@@ -34,6 +35,9 @@ class GymnasiumEnvs:
         rescale_observation: whether Box observations with finite bounds are scaled to [−1, 1].
         mask_key: the key of the action mask in a Dict observation, as in PettingZoo. Masks in ``info["action_mask"]``
             or of a method ``action_masks()`` are found without it.
+        timeout: seconds that a step may take; a process (``async``) that takes longer, or dies, is started again, and
+            its episode is truncated. None: as long as it likes.
+        max_restarts: how often in a run, all environments together.
 
     Raises:
         ValueError: an unknown id, a missing extra, arguments the environment refuses, a wrapper that breaks it, no
@@ -51,11 +55,18 @@ class GymnasiumEnvs:
         max_episode_steps: int | None = None,
         rescale_observation: bool = False,
         mask_key: str | None = None,
+        timeout: float | None = None,
+        max_restarts: int = 10,
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"expected num_envs of at least 1, got {num_envs}")
         if vectorization not in _MODES:
             raise ValueError(f"expected vectorization to be one of {', '.join(_MODES)}, got {vectorization!r}")
+        if timeout is not None and (timeout <= 0 or vectorization != "async"):
+            raise ValueError(f"expected a timeout above 0, of vectorization=async, got {timeout} with {vectorization}")
+        if max_restarts < 0:
+            raise ValueError(f"expected max_restarts of at least 0, got {max_restarts}")
+        self._timeout, self._max_restarts = timeout, max_restarts
         self.id, self.num_envs, self.vectorization = id, num_envs, vectorization
         self._spec, self._kwargs, self._wrappers = find(id), dict(kwargs or {}), tuple(wrappers)
         if max_episode_steps is not None:
@@ -70,8 +81,11 @@ class GymnasiumEnvs:
         if self.vectorization == "native":
             envs = gym.make_vec(self._spec, self.num_envs, vectorization_mode="vector_entry_point", **self._kwargs)
             return SelfResettingEpisodes(envs, partial(derive_seed, seed, "native"), has_masks=self.has_masks)
-        make = AsyncVectorEnv if self.vectorization == "async" else SyncVectorEnv
-        envs = make([self._make_one] * self.num_envs, autoreset_mode=AutoresetMode.DISABLED)
+        makers = [self._make_one] * self.num_envs
+        if self.vectorization == "async":
+            envs = SupervisedEnvs(makers, timeout=self._timeout, max_restarts=self._max_restarts)
+        else:
+            envs = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
         return SeededEpisodes(envs, partial(derive_seed, seed), has_masks=self.has_masks)
 
     def make_seeded(
