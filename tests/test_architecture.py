@@ -21,7 +21,7 @@ ALLOWED = {
     "config": ("qframe",),
     "cli": ("qframe",),
 }
-OPTIONAL = ("ale_py",)  # of extras
+OPTIONAL = ("ale_py", "imageio", "av", "envpool")  # of extras
 BORDER_ONLY = ("hydra", "omegaconf")
 
 

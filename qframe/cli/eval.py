@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -10,6 +11,10 @@ from qframe.cli.arguments import apply_trust, whole_number
 from qframe.cli.run_folder import checkpoint, fitting, open_run, saved_config
 from qframe.config import build
 from qframe.config.errors import UserError
+from qframe.modules.networks.adapters import TrainedNetwork
+from qframe.runner import Evaluation
+from qframe.runner.evaluation import note_of_cut, told
+from qframe.runner.video import film
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "episodes to play (default 100)"
     parser.add_argument("--episodes", type=whole_number, default=100, metavar="N", help=text)
     parser.add_argument("--seed", type=whole_number, default=0, metavar="S", help="another number plays other episodes")
+    text = "film the first episodes into the run's folder videos/ (default 1; needs the extra video)"
+    parser.add_argument("--video", type=whole_number, nargs="?", const=1, default=0, metavar="N", help=text)
     parser.add_argument("--last", action="store_true", help="the last network instead of the best one")
     text = "a package that _target_ may name besides qframe, torch.nn and torch.optim; may be repeated"
     parser.add_argument("--trust", action="append", default=[], metavar="PREFIX", help=text)
@@ -29,7 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: no run, no checkpoint, or a number out of range.
     """
-    for name, value, least in (("--episodes", arguments.episodes, 1), ("--seed", arguments.seed, 0)):
+    numbers = (("--episodes", arguments.episodes, 1), ("--seed", arguments.seed, 0), ("--video", arguments.video, 0))
+    for name, value, least in numbers:
         if value < least:
             raise UserError(f"{name}: expected an integer of at least {least}, got {value}")
     apply_trust(arguments.trust)
@@ -47,9 +55,27 @@ def run(arguments: argparse.Namespace) -> int:
         state = checkpoint(folder.last_checkpoint)
         with fitting():
             parts.loss.load_state_dict(state["learner"]["loss"])
-    result = parts.evaluation.play(network, episodes=arguments.episodes, stream=("eval", arguments.seed))
+    evaluation, stream = parts.evaluation, ("eval", arguments.seed)
+    if arguments.video:
+        _check_video(evaluation)
+    result = evaluation.play(network, episodes=arguments.episodes, stream=stream)
     low, high = np.min(result.returns), np.max(result.returns)
     print(f"{'best' if use_best else 'last'} network of {folder.path}, trained for {state['frames']:,} frames")
-    print(f"episode_return {result.mean:.1f} ± {result.std:.1f} over {len(result.returns)} greedy episodes")
+    print(f"episode_return {result.mean:.1f} ± {result.std:.1f} over {len(result.returns)} episodes")
     print(f"lowest {low:.1f}, median {np.median(result.returns):.1f}, highest {high:.1f}")
+    print(f"protocol {told(evaluation.protocol(arguments.episodes))}")
+    if result.cut:
+        print(note_of_cut(result, evaluation.max_episode_steps))
+    if arguments.video:
+        path = folder.path / "videos" / f"eval-{'best' if use_best else 'last'}-seed{arguments.seed}.mp4"
+        player = cast(TrainedNetwork, network)
+        made = film(evaluation, player, path, episodes=arguments.video, stream=stream)
+        print(f"video {made.path}: episodes that returned {', '.join(f'{value:.1f}' for value in made.result.returns)}")
     return 0
+
+
+def _check_video(evaluation: Evaluation) -> None:
+    try:
+        evaluation.check_video()
+    except ValueError as error:
+        raise UserError(f"--video: {error}") from error

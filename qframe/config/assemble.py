@@ -13,6 +13,7 @@ from qframe.config.auto import resolved
 from qframe.config.combinations import refused
 from qframe.config.errors import ConfigError, Fault
 from qframe.config.parts import Parts
+from qframe.config.signature import Checker
 from qframe.config.targets import instantiate
 from qframe.data import ActionSpace, make_action_space
 from qframe.envs import Envs, GymnasiumEnvs, derive_seed
@@ -107,7 +108,7 @@ class Assembly:
             ),
             reward=self.part("reward", gamma=config["gamma"], num_envs=any_envs.num_envs),
             optimizer=self.part("optimizer", any_loss and list(any_loss.value_network.parameters())),
-            evaluation=self.part("evaluation", any_envs, any_space, seed=seed),
+            evaluation=self.part("evaluation", self._evaluated(envs) or any_envs, any_space, seed=seed),
             checkpoints=self.part("checkpoint"),
             logger=self.part("logger"),
         )
@@ -179,6 +180,23 @@ class Assembly:
         delay_value = bool(self.config["loss"].get("delay_value"))
         return DQNLoss(nn.Linear(1, 2), action_space="categorical", delay_value=delay_value, gamma=0.5)
 
+    def _evaluated(self, envs: Envs | None) -> Envs | None:
+        """The environments as evaluation changes them."""
+        changes = {} if "evaluation" in self._broken else self.config["evaluation"].get("env") or {}
+        if not changes or envs is None:
+            return envs
+        checker = Checker(PROVIDED)
+        node = checker.node({**self.config["env"], **changes}, "evaluation.env")
+        if checker.faults:
+            self.faults += [fault for fault in checker.faults if fault not in self.faults]
+            return None
+        changed = self.part("evaluation.env", node=node)
+        if changed is None or _spaces(changed) == _spaces(envs):
+            return changed
+        message = f"expected environments of the same spaces as in training, got {_spaces(changed)}"
+        self.faults.append(Fault("evaluation.env", message))
+        return None
+
     def _make_head(self, features: int, num_actions: int) -> Any:
         return instantiate(self.config["head"], features, num_actions, where="head")
 
@@ -196,6 +214,10 @@ class Assembly:
         shape = (encoder.num_features,)
         trunk = self.part("network.trunk", shape, node=node, observation_dtype=torch.float32)
         return None if trunk is None else EncodedTrunk(encoder, trunk)
+
+
+def _spaces(envs: Envs) -> str:
+    return f"{envs.observation_space} and {envs.action_space}"
 
 
 def _dtype(space: spaces.Box) -> torch.dtype:

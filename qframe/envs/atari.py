@@ -74,6 +74,7 @@ class AtariEnvs:
         if backend == "gymnasium" and not max_pool:
             raise ValueError("expected max_pool=true with backend=gymnasium, whose wrapper always does, got false")
         self.id, self.num_envs, self.vectorization = _known(game), num_envs, backend
+        self.pictures_per_second = 60 / frame_skip
         self._terminal_on_life_loss = terminal_on_life_loss
         self._options: dict[str, Any] = {
             "num_threads": num_threads, "frame_skip": frame_skip, "max_pool": max_pool, "stack": stack, "size": size,

@@ -67,6 +67,8 @@ class Episodes(Protocol):
 
     def step(self, action: NDArray[Any]) -> Step: ...
 
+    def picture(self) -> NDArray[np.uint8]: ...
+
     def close(self) -> None: ...
 
 
@@ -136,6 +138,11 @@ class SeededEpisodes:
             index = int(np.flatnonzero(info["_action_mask_fault"])[0])
             raise FaultyEnvironment(f"environment {index}: {info['action_mask_fault'][index]}")
         return info["action_mask"]
+
+    def picture(self) -> NDArray[np.uint8]:
+        """What the first environment shows, ``[H, W, 3]``; made with ``renders=True``."""
+        pictures: Any = self._envs.render()
+        return np.asarray(pictures[0], dtype=np.uint8)
 
     def close(self) -> None:
         """Close the environments."""

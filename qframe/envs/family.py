@@ -17,6 +17,8 @@ class Envs(Protocol):
     action_space: spaces.Space[Any]
     has_masks: bool
     """Whether the environments give action masks."""
+    pictures_per_second: float | None
+    """How fast pictures of what happens are to be shown; None: they draw none."""
     protocol: dict[str, Any]
     """The settings that a score depends on, to be written beside it."""
 

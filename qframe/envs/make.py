@@ -123,6 +123,8 @@ class GymnasiumEnvs:
             one.close()
         if fault is not None:
             raise ValueError(f"{self.id}: {fault}")
+        can_render = "rgb_array" in one.metadata.get("render_modes", ())
+        self.pictures_per_second = float(one.metadata.get("render_fps", 30)) if can_render else None
         limit = None if env.spec is None else env.spec.max_episode_steps
         self.protocol: dict[str, Any] = {"env": self.id, "max_episode_steps": limit}
         if self._kwargs.keys() - {"max_episode_steps"}:

@@ -41,7 +41,7 @@ class MinAtarEnvs:
         ValueError: an unknown game, a missing extra, or a number out of range.
     """
 
-    has_masks = False
+    has_masks, pictures_per_second = False, 15.0
     vectorization = "sync"
 
     def __init__(

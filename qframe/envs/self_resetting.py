@@ -106,6 +106,14 @@ class SelfResettingEpisodes:
         final = self._mask({MASK: [None] * self.num_envs, **info.get("final_info", {})}, np.ones_like(done))
         return np.where(done[:, None], final, mask)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
+    def picture(self) -> NDArray[np.uint8]:
+        """Nothing: episodes are shown where each has a seed.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("expected environments made by make_seeded for pictures, got those that reset themselves")
+
     def close(self) -> None:
         """Close the environments."""
         self._envs.close()

@@ -1,0 +1,41 @@
+"""``qframe eval``: statistics, the protocol beside them, and a film."""
+
+import pytest
+
+from qframe.cli.main import main
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    words = ["env=gymnasium", "env.id=CliffWalking-v1", "total_frames=200", "runner.learning_starts=100"]
+    sizes = ["evaluation.final_episodes=2", "evaluation.max_episode_steps=30", "logger.tensorboard=false"]
+    assert main(["train", *words, *sizes, f"hydra.run.dir={folder}"]) == 0
+    return folder
+
+
+def test_the_protocol_and_cut_episodes_are_told(run, capsys):
+    assert main(["eval", str(run), "--episodes", "3"]) == 0
+    shown = capsys.readouterr().out
+    assert "episode_return" in shown
+    assert "protocol 3 episodes, epsilon 0, env CliffWalking-v1, max_episode_steps 30" in shown
+    assert "evaluated episodes were cut after 30 steps, as the environment has no limit" in shown
+
+
+def test_video_films_the_first_episodes_into_the_runs_folder(run, capsys):
+    assert main(["eval", str(run), "--episodes", "2", "--video", "--seed", "4"]) == 0
+    (video,) = (run / "videos").iterdir()
+    assert video.name.endswith("-seed4.mp4")
+    assert f"video {video}: episodes that returned " in capsys.readouterr().out
+    assert main(["eval", str(run), "--video", "-1"]) == 2
+    assert "--video" in capsys.readouterr().err
+
+
+def test_what_cannot_be_filmed_is_told(tmp_path, capsys):
+    words = ["env=gymnasium", "env.id=qframe-test/Terminating-v0", "total_frames=200", "runner.learning_starts=100"]
+    sizes = ["evaluation.final_episodes=2", "logger.tensorboard=false", f"hydra.run.dir={tmp_path}"]
+    assert main(["train", *words, *sizes]) == 0
+    assert main(["eval", str(tmp_path), "--video", "2"]) == 2
+    assert "--video: expected an environment with the render mode rgb_array for video" in capsys.readouterr().err
+    assert main(["check", *words, "evaluation.video=1"]) == 2
+    assert "evaluation: expected an environment with the render mode rgb_array" in capsys.readouterr().err

@@ -1,0 +1,44 @@
+"""Videos: every step a picture, in an MP4 file and a small animation."""
+
+import gymnasium as gym
+import imageio.v3 as iio
+import numpy as np
+import pytest
+
+from qframe.runner.video import MOST_THUMBNAILS, Camera, film
+from tests.runner.test_evaluation import evaluation_of
+
+
+def test_a_film_has_a_picture_of_every_step(tmp_path):
+    evaluation, network = evaluation_of("CartPole-v1")
+    made = film(evaluation, network, tmp_path / "videos" / "final.mp4", episodes=2, stream=("final",))
+    pictures = iio.imread(made.path, plugin="pyav")
+    assert pictures.shape == (sum(made.result.lengths), 400, 600, 3)
+    assert iio.immeta(made.path, plugin="pyav")["fps"] == gym.make("CartPole-v1").metadata["render_fps"]
+    assert made.result.returns == evaluation.final(network).returns[:2]
+    assert [path.name for path in made.path.parent.iterdir()] == ["final.mp4"]
+    assert made.animation.startswith(b"GIF89a")
+    assert iio.imread(made.animation, extension=".gif").shape[1:] == (80, 120, 3)
+
+
+def test_odd_sides_are_padded_and_long_episodes_thinned(tmp_path):
+    """Of 401 pictures every fourth is kept: 0, 4, …, 400, the picture's brightness its number over two."""
+    count = 2 * MOST_THUMBNAILS + 1
+    with Camera(tmp_path / "x.mp4", 30.0) as camera:
+        for number in range(count):
+            camera(np.full((33, 21, 3), number // 2, np.uint8))
+    assert iio.imread(tmp_path / "x.mp4", plugin="pyav").shape == (count, 34, 22, 3)
+    kept = [int(picture[0, 0, 0]) for picture in camera._thumbnails]
+    assert kept == [number // 2 for number in range(0, count, 4)]
+
+
+def test_a_film_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    evaluation, network = evaluation_of("CartPole-v1")
+
+    def broken(*arguments, **options):
+        raise RuntimeError("lost")
+
+    monkeypatch.setattr(evaluation, "play", broken)
+    with pytest.raises(RuntimeError, match="lost"):
+        film(evaluation, network, tmp_path / "x.mp4", episodes=1, stream=("final",))
+    assert list(tmp_path.iterdir()) == []
