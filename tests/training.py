@@ -84,7 +84,7 @@ def make_runner(
         evaluation=Evaluation(
             envs, space, seed=seed, every=evaluate_every, episodes=4, final_episodes=6, num_envs=3
         ),
-        checkpoints=Checkpoints(every=500),
+        checkpoints=Checkpoints(every=500, keep=2),
         logger=Logger(every=500, tensorboard=False),
         folder=RunFolder(folder),
         total_frames=total_frames,

@@ -61,7 +61,7 @@ class SeedRun:
 
     def start(self) -> subprocess.Popen[bytes]:
         """Train, or go on from the last checkpoint where there is one."""
-        if RunFolder(self.folder).last_checkpoint.exists():
+        if RunFolder(self.folder).has_checkpoint:
             trust = [word for pair in _pairs(self.options) if pair[0] == "--trust" for word in pair]
             words = ["resume", str(self.folder), *trust]
         else:

@@ -46,21 +46,20 @@ def run(arguments: argparse.Namespace) -> int:
     torch.set_num_threads(config.runner.threads)
     parts = build.parts(config)
     network = parts.loss.value_network
-    use_best = folder.best_checkpoint.is_file() and not arguments.last
-    if use_best:
-        state = checkpoint(folder.best_checkpoint)
-        with fitting():
-            network.load_state_dict(state["network"])
-    else:
-        state = checkpoint(folder.last_checkpoint)
-        with fitting():
+    state = checkpoint(folder, ("run", "best", "learner"))
+    use_best = "network" in state["best"] and not arguments.last
+    with fitting():
+        if use_best:
+            network.load_state_dict(state["best"]["network"])
+        else:
             parts.loss.load_state_dict(state["learner"]["loss"])
+    frames = state["best" if use_best else "run"]["frames"]
     evaluation, stream = parts.evaluation, ("eval", arguments.seed)
     if arguments.video:
         _check_video(evaluation)
     result = evaluation.play(network, episodes=arguments.episodes, stream=stream)
     low, high = np.min(result.returns), np.max(result.returns)
-    print(f"{'best' if use_best else 'last'} network of {folder.path}, trained for {state['frames']:,} frames")
+    print(f"{'best' if use_best else 'last'} network of {folder.path}, trained for {frames:,} frames")
     print(f"episode_return {result.mean:.1f} ± {result.std:.1f} over {len(result.returns)} episodes")
     print(f"lowest {low:.1f}, median {np.median(result.returns):.1f}, highest {high:.1f}")
     print(f"protocol {told(evaluation.protocol(arguments.episodes))}")

@@ -115,13 +115,13 @@ def execute(job: JobSpec) -> dict[str, Any]:
 def _runner(job: JobSpec, started: float) -> Runner:
     """The job's runner at its last checkpoint, or a new one."""
     files = RunFolder(job.folder)
-    if not (files.config.is_file() and files.last_checkpoint.is_file()):
+    if not (files.config.is_file() and files.has_checkpoint):
         _clear(job.folder)
         return _new_runner(job.config, job.folder, started)
     saved = OmegaConf.load(files.config)
     assert isinstance(saved, DictConfig)
     with fitting():
-        state = checkpoint(files.last_checkpoint)
+        state = checkpoint(files)
         return build.build(recheck(saved, build.PROVIDED), job.folder, state=state, started=started)
 
 

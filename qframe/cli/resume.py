@@ -31,12 +31,12 @@ def run(arguments: argparse.Namespace) -> int:
     apply_trust(arguments.trust)
     folder = open_run(arguments.run)
     config = saved_config(folder, arguments.overrides)
-    state = checkpoint(folder.last_checkpoint)
-    if state["frames"] >= config.total_frames:
-        status = read_json(folder.summary).get("status", "unknown")
+    state = checkpoint(folder)
+    frames, status = state["run"]["frames"], read_json(folder.summary).get("status", "unknown")
+    if frames >= config.total_frames and status == "finished":
         raise UserError(
-            f"expected a run with frames left, got {arguments.run} at {state['frames']:,} of {config.total_frames:,} "
-            f"(status {status}); to train on, add total_frames={2 * state['frames']}"
+            f"expected a run with frames left, got {arguments.run} at {frames:,} of {config.total_frames:,} "
+            f"(status {status}); to train on, add total_frames={2 * frames}"
         )
     with fitting():
         runner = build.build(config, folder.path, state=state, started=arguments.started)

@@ -1,6 +1,6 @@
 """Opening a run folder that a command names: its config, its parts and its checkpoints."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -59,19 +59,16 @@ def _reason(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's content.
+def checkpoint(folder: RunFolder, parts: Collection[str] | None = None) -> dict[str, Any]:
+    """The newest whole checkpoint of a run, or some parts of it.
 
     Raises:
-        UserError: it is missing, damaged or of another format.
+        UserError: there is none, or only ones that are damaged or of another format.
     """
     try:
-        state = load_checkpoint(path)
+        return load_checkpoint(folder.checkpoints, parts)
     except ValueError as error:
         raise UserError(str(error)) from error
-    if "frames" not in state:
-        raise UserError(f"expected a checkpoint of a run at {path}, got one without a number of frames")
-    return state
 
 
 @contextmanager

@@ -129,18 +129,19 @@ class AtariEpisodes(SeededEpisodes):
         self._tells_lives = tells_lives
         self._lives = np.zeros(envs.num_envs, dtype=np.int64)
 
-    def reset(self) -> Start:
-        start = super().reset()
-        self._lives = self.reset_info["lives"].copy()
-        return start
-
     def step(self, action: NDArray[Any]) -> Step:
+        before = self._lives
         step = super().step(action)
         done = step.terminated | step.truncated
         lives = self.step_info["lives"]
-        is_lost = (lives < self._lives) & ~done
-        self._lives = np.where(done, self.reset_info["lives"], lives) if done.any() else lives.copy()
+        is_lost = (lives < before) & ~done
+        self._lives = np.where(done, self._lives, lives) if done.any() else lives.copy()
         return step._replace(life_lost=is_lost) if self._tells_lives else step
+
+    def _restart(self, done: NDArray[np.bool_], mask: NDArray[np.bool_] | None) -> Start:
+        start = super()._restart(done, mask)
+        self._lives = np.where(done, self.reset_info["lives"], self._lives)
+        return start
 
 
 class _SeedsWhereReset(gym.vector.VectorWrapper):

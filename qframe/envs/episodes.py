@@ -6,10 +6,10 @@ ended an episode is kept.
 """
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from traceback import walk_tb
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -17,62 +17,16 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from qframe.envs.interface import OBSERVATION_FAULT
+from qframe.envs.replaying import LONGEST_REPLAY, ReplayedEpisodes
+from qframe.envs.streams import Episodes, FaultyEnvironment, Observation, SeedOf, Start, Step
 
-Observation: TypeAlias = "NDArray[Any] | dict[str, Observation]"
-"""Of E environments: an array ``[E, …]``, or one by key where the space is a Dict, or by "0", "1", … for a Tuple."""
-
-SeedOf = Callable[[int, int], int]
-"""(environment's index, episode's number) → seed."""
-
-
-class FaultyEnvironment(ValueError):
-    """An environment gave something that cannot be trained on; the run's last checkpoint stays as it is."""
-
-    exit_status = 2
+__all__ = [
+    "LATE_MASK", "Episodes", "FaultyEnvironment", "Observation", "SeedOf", "SeededEpisodes", "Start", "Step",
+    "check_observation", "derive_seed", "own_copy", "stepped", "was_reset",
+]
 
 
-class Start(NamedTuple):
-    """What E environments begin with."""
-
-    observation: Observation  # [E, …]
-    mask: NDArray[np.bool_] | None = None  # [E, A], legal actions, the branches' side by side; None: all, always
-
-
-class Step(NamedTuple):
-    """One step of E environments."""
-
-    next_observation: Observation  # [E, …], after the step; an episode's last observation where it ended
-    reward: NDArray[np.float32]  # [E]
-    terminated: NDArray[np.bool_]  # [E]
-    truncated: NDArray[np.bool_]  # [E]
-    valid: NDArray[np.bool_] | None  # [E], False where the environment only reset itself; None: all stepped
-    observation: Observation  # [E, …], to act on next: the new episode's first where one ended
-    next_mask: NDArray[np.bool_] | None = None  # [E, A], legal actions after the step; None: all, always
-    mask: NDArray[np.bool_] | None = None  # [E, A], legal actions to choose from next
-    life_lost: NDArray[np.bool_] | None = None  # [E], where learning is to see an end and the game goes on
-
-
-class Episodes(Protocol):
-    """What the collector and the evaluation ask of environments."""
-
-    num_envs: int
-    has_episode_seeds: bool
-    """Whether every episode has a seed of its own, so that it can be replayed alone."""
-    episode: NDArray[np.int64]
-    """The number of each environment's running episode, ``[E]``."""
-
-    def start_at(self, episode: Sequence[int]) -> None: ...
-
-    def reset(self) -> Start: ...
-
-    def step(self, action: NDArray[Any]) -> Step: ...
-
-    def picture(self) -> NDArray[np.uint8]: ...
-
-    def close(self) -> None: ...
-
-
-class SeededEpisodes:
+class SeededEpisodes(ReplayedEpisodes):
     """Environments that reset when they are told (``AutoresetMode.DISABLED``): every episode has its own seed.
 
     Args:
@@ -80,6 +34,7 @@ class SeededEpisodes:
             where they have masks.
         seed_of: gives the seed of each episode.
         has_masks: whether they have.
+        is_deterministic: whether an episode's seed and actions determine it.
 
     Raises:
         FaultyEnvironment: by ``reset`` and ``step``, what an environment gave cannot be trained on.
@@ -87,23 +42,20 @@ class SeededEpisodes:
 
     has_episode_seeds = True
 
-    def __init__(self, envs: VectorEnv[Any, Any, Any], seed_of: SeedOf, *, has_masks: bool = False) -> None:
-        self._envs, self._seed_of, self._has_masks = envs, seed_of, has_masks
-        self.num_envs = envs.num_envs
-        self.episode = np.zeros(envs.num_envs, dtype=np.int64)
-        """The number of each environment's running episode, ``[E]``."""
+    def __init__(
+        self,
+        envs: VectorEnv[Any, Any, Any],
+        seed_of: SeedOf,
+        *,
+        has_masks: bool = False,
+        is_deterministic: bool = True,
+    ) -> None:
+        super().__init__(envs.num_envs, seed_of, is_deterministic=is_deterministic)
+        self._envs, self._has_masks = envs, has_masks
         self.step_info: Mapping[str, Any] = {}
         """What the environments told with their last step."""
         self.reset_info: Mapping[str, Any] = {}
         """What they told with the last reset, where there was one."""
-
-    def start_at(self, episode: Sequence[int]) -> None:
-        """Let the next ``reset`` start these episodes, one per environment."""
-        self.episode[:] = episode
-
-    def reset(self) -> Start:
-        """Start an episode in every environment."""
-        return self._restart(np.ones(self.num_envs, dtype=np.bool_), None)
 
     def step(self, action: NDArray[Any]) -> Step:
         """Step every environment, and start a new episode where one ended."""
@@ -113,11 +65,16 @@ class SeededEpisodes:
         check_observation(next_observation, self._envs.single_observation_space, terminated)
         done = terminated | truncated
         self.episode += done
+        if self._remembers:
+            self._actions.append(action)
+            if len(self._actions) > 2 * LONGEST_REPLAY:
+                self._forget()
         start = self._restart(done, next_mask) if done.any() else Start(next_observation, next_mask)
         return Step(next_observation, reward, terminated, truncated, None, start.observation, next_mask, start.mask)
 
     def _restart(self, done: NDArray[np.bool_], mask: NDArray[np.bool_] | None) -> Start:
         """Start a new episode, with its own seed, where ``done``; ``mask`` stays that of the others."""
+        self._began[done] = len(self._actions)
         seeds: Any = [self._seed_of(i, int(self.episode[i])) if ended else None for i, ended in enumerate(done)]
         result, self.reset_info = was_reset(self._envs, seed=seeds, options={"reset_mask": done})
         check_layout(self.reset_info)

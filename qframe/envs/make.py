@@ -86,7 +86,9 @@ class GymnasiumEnvs:
             envs = SupervisedEnvs(makers, timeout=self._timeout, max_restarts=self._max_restarts)
         else:
             envs = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
-        return SeededEpisodes(envs, partial(derive_seed, seed), has_masks=self.has_masks)
+        return SeededEpisodes(
+            envs, partial(derive_seed, seed), has_masks=self.has_masks, is_deterministic=self._is_deterministic
+        )
 
     def make_seeded(
         self, num_envs: int, seed_of: SeedOf, *, max_episode_steps: int | None = None, renders: bool = False
@@ -126,6 +128,7 @@ class GymnasiumEnvs:
         can_render = "rgb_array" in one.metadata.get("render_modes", ())
         self.pictures_per_second = float(one.metadata.get("render_fps", 30)) if can_render else None
         limit = None if env.spec is None else env.spec.max_episode_steps
+        self._is_deterministic = env.spec is None or not env.spec.nondeterministic
         self.protocol: dict[str, Any] = {"env": self.id, "max_episode_steps": limit}
         if self._kwargs.keys() - {"max_episode_steps"}:
             self.protocol["kwargs"] = {key: self._kwargs[key] for key in self._kwargs if key != "max_episode_steps"}

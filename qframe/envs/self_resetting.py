@@ -54,6 +54,18 @@ class SelfResettingEpisodes:
         self._resets_next = np.zeros(envs.num_envs, dtype=np.bool_)
         self.episode = np.zeros(envs.num_envs, dtype=np.int64)
 
+    @property
+    def can_replay(self) -> bool:
+        """No: where an episode began, its environment's generator was amid those of all the others."""
+        return False
+
+    def played(self) -> dict[str, Any]:
+        """The number of each environment's running episode."""
+        return {"episode": self.episode.tolist()}
+
+    def replay(self, played: Mapping[str, Any]) -> None:
+        """There is none."""
+
     def start_at(self, episode: Sequence[int]) -> None:
         """Go on counting from these episodes; the seed of the first reset follows their number."""
         self.episode[:] = episode

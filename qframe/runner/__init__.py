@@ -1,6 +1,7 @@
 """Training: acting, learning, evaluating, logging and saving, in one loop."""
 
-from qframe.runner.checkpoint import Checkpoints, load_checkpoint
+from qframe.runner.checkpoint import Checkpoints
+from qframe.runner.checkpoint_loading import load_checkpoint
 from qframe.runner.collector import Collector
 from qframe.runner.evaluation import Evaluation, EvaluationResult
 from qframe.runner.learner import Learner, Optimizer

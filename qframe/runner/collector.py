@@ -33,19 +33,20 @@ class EpisodeStatistics:
     """
 
     def __init__(self, num_envs: int) -> None:
-        self._running_return = np.zeros(num_envs)
+        self.running_return = np.zeros(num_envs)
+        """Of each environment's running episode, ``[E]``."""
         self._running_length = np.zeros(num_envs, dtype=np.int64)
         self.returns: list[float] = []
         self.lengths: list[int] = []
 
     def add(self, reward: NDArray[np.float32], done: NDArray[np.bool_], valid: NDArray[np.bool_] | None) -> None:
         """Count one step of every environment, ``[E]`` each."""
-        self._running_return += reward if valid is None else reward * valid
+        self.running_return += reward if valid is None else reward * valid
         self._running_length += 1 if valid is None else valid
         if done.any():
-            self.returns += self._running_return[done].tolist()
+            self.returns += self.running_return[done].tolist()
             self.lengths += self._running_length[done].tolist()
-            self._running_return[done] = 0
+            self.running_return[done] = 0
             self._running_length[done] = 0
 
     def take(self) -> tuple[list[float], list[int]]:
@@ -53,6 +54,20 @@ class EpisodeStatistics:
         finished = self.returns, self.lengths
         self.returns, self.lengths = [], []
         return finished
+
+    def abandon(self) -> None:
+        """Forget the running episodes."""
+        self.running_return[:], self._running_length[:] = 0, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is counted and not yet taken."""
+        running = {"return": self.running_return.tolist(), "length": self._running_length.tolist()}
+        return {"running": running, "returns": self.returns, "lengths": self.lengths}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
+        self.running_return[:], self._running_length[:] = state["running"]["return"], state["running"]["length"]
+        self.returns, self.lengths = list(state["returns"]), list(state["lengths"])
 
 
 class Collector:
@@ -172,22 +187,89 @@ class Collector:
         """Close the environments."""
         self.envs.close()
 
+    def can_resume(self) -> bool:
+        """Whether the running episodes can go on in another process."""
+        return self.envs.can_replay
+
+    def abandon_episodes(self) -> None:
+        """Leave the running episodes as they are; the next step begins new ones."""
+        if self._observation is None:
+            return
+        self.exploration.step(0, torch.ones(self.envs.num_envs, dtype=torch.bool))
+        self.statistics.abandon()
+        for part in (self._reward, self.returns):
+            if part is not None:
+                part.abandon()
+        self.envs.start_at([episode + 1 for episode in self.envs.episode.tolist()])
+        self._observation = None
+
     def state_dict(self) -> dict[str, Any]:
-        """Exploration, each environment's episode number, where noise is drawn from, and what rewards are scaled by."""
-        state = {
+        """Exploration, the running episodes, what is counted of them, and where noise is drawn from."""
+        return {
             "exploration": self.exploration.state_dict(),
             "episode": self.envs.episode.tolist(),
+            "running": None if self._observation is None else self._running(self._observation),
             "noise": [layer.stream.generator.get_state() for layer in self._noisy],
+            "statistics": self.statistics.state_dict(),
+            "reward": None if self._reward is None else self._reward.state_dict(),
+            "returns": None if self.returns is None else self.returns.state_dict(),
         }
-        return state if self._reward is None else state | {"reward": self._reward.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from ``state`` with new episodes in place of those that were running."""
+        """Go on from ``state``, but for the running episodes: see ``resume_episodes``."""
         self.exploration.load_state_dict(state["exploration"])
-        self.exploration.step(0, torch.ones(self.envs.num_envs, dtype=torch.bool))
         for layer, noise in zip(self._noisy, state["noise"], strict=True):
             layer.stream.generator.set_state(noise.cpu())
-        if self._reward is not None:
-            self._reward.load_state_dict(state["reward"])
-        self.envs.start_at([episode + 1 for episode in state["episode"]])
+        self.statistics.load_state_dict(state["statistics"])
+        for part, its in ((self._reward, state["reward"]), (self.returns, state["returns"])):
+            if part is not None and its is not None:
+                part.load_state_dict(its)
+        self.envs.start_at(state["episode"])
         self._observation = None
+
+    def resume_episodes(self, running: dict[str, Any] | None) -> bool:
+        """Play the running episodes of a state again; where they turn out otherwise, they are abandoned.
+
+        Returns:
+            Whether they are the same, bit for bit: observations, legal actions and returns so far.
+        """
+        if running is None:
+            return True
+        played = {**running["played"], "actions": running["played"]["actions"].numpy()}
+        found = self.envs.replay(played)
+        if found is not None:
+            start, returns = found
+            self._observation = start.observation
+            self._mask = None if start.mask is None else torch.from_numpy(self._action_space.legal(start.mask))
+            if self._looks_like(running) and np.array_equal(returns, self.statistics.running_return):
+                return True
+        self.envs.start_at(played["episode"])
+        self._observation = {}
+        self.abandon_episodes()
+        return False
+
+    def _running(self, observation: Observation) -> dict[str, Any]:
+        played = self.envs.played()
+        return {
+            "played": {**played, "actions": torch.from_numpy(played["actions"])},
+            "observation": _entries(observation),
+            "mask": self._mask,
+        }
+
+    def _looks_like(self, running: dict[str, Any]) -> bool:
+        assert self._observation is not None
+        own, saved = _entries(self._observation), running["observation"]
+        masks = [mask if mask is not None else torch.empty(0) for mask in (self._mask, running["mask"])]
+        is_same = own.keys() == saved.keys() and all(_same_bits(own[key], saved[key]) for key in own)
+        return is_same and torch.equal(*masks)
+
+
+def _entries(observation: Observation, name: str = "") -> dict[str, Tensor]:
+    """The entries of an observation by their path."""
+    if isinstance(observation, np.ndarray):
+        return {name: torch.from_numpy(observation)}
+    return {path: leaf for key, entry in observation.items() for path, leaf in _entries(entry, f"{name}/{key}").items()}
+
+
+def _same_bits(own: Tensor, saved: Tensor) -> bool:
+    return own.dtype == saved.dtype and own.shape == saved.shape and own.numpy().tobytes() == saved.numpy().tobytes()

@@ -250,13 +250,15 @@ class Learner:
         return means
 
     def state_dict(self) -> dict[str, Any]:
-        """Networks, optimizer, target counter, update counter, and the generator that draws quantile levels."""
+        """Networks, optimizer, counters, the generator that draws quantile levels, and the sums of metrics."""
         return {
             "loss": self.loss.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "target_update": self._target_update.state_dict(),
             "updates": self.updates,
             "generator": self.loss.generator.get_state(),
+            "sums": dict(self._sums),
+            "summed": self._summed,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -266,3 +268,5 @@ class Learner:
         self._target_update.load_state_dict(state["target_update"])
         self.updates = state["updates"]
         self.loss.generator.set_state(state["generator"].cpu())
+        self._sums = {name: total.to(self._device) for name, total in state["sums"].items()}
+        self._summed = state["summed"]

@@ -1,6 +1,7 @@
 """Records of a run: one JSON object per log in ``metrics.jsonl``, and TensorBoard scalars and hyperparameters."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,34 @@ class Logger:
         self._writer: SummaryWriter | None = None
         self._metrics: Path | None = None
 
-    def open(self, metrics: Path, *, resume_at: int | None = None) -> None:
-        """Start writing in the folder of ``metrics``; at a resume, what was logged past that frame is dropped."""
+    def open(self, metrics: Path, *, resume: dict[str, Any] | None = None, frames: int = 0) -> None:
+        """Start writing in the folder of ``metrics``.
+
+        Args:
+            metrics: the file.
+            resume: what ``state_dict`` gave when a run that goes on was saved: what was logged since then is dropped.
+            frames: where it goes on.
+        """
         metrics.parent.mkdir(parents=True, exist_ok=True)
         self._metrics = metrics
-        if resume_at is not None:
-            _drop_past(metrics, resume_at)
+        if resume is not None and metrics.is_file() and metrics.stat().st_size > resume["bytes"]:
+            os.truncate(metrics, resume["bytes"])
         if self.tensorboard:
-            purge = None if resume_at is None else resume_at + 1
-            self._writer = SummaryWriter(str(metrics.parent), purge_step=purge)
+            self._writer = SummaryWriter(str(metrics.parent), purge_step=None if resume is None else frames + 1)
+
+    def flush(self) -> None:
+        """Wait until the disk has all that was logged, so that a checkpoint finds it there."""
+        assert self._metrics is not None, "open() comes before flush()"
+        if self._metrics.is_file():
+            with self._metrics.open("a") as file:
+                os.fsync(file.fileno())
+        if self._writer is not None:
+            self._writer.flush()
+
+    def state_dict(self) -> dict[str, Any]:
+        """How long ``metrics.jsonl`` is."""
+        there = self._metrics is not None and self._metrics.is_file()
+        return {"bytes": self._metrics.stat().st_size if there and self._metrics else 0}
 
     def log(self, frames: int, values: dict[str, float]) -> None:
         """Write one object of metrics at this frame."""
@@ -62,17 +82,3 @@ class Logger:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-
-
-def _drop_past(metrics: Path, frames: int) -> None:
-    if not metrics.is_file():
-        return
-    lines = [line for line in metrics.read_text().splitlines() if _frames_of(line) <= frames]
-    metrics.write_text("".join(line + "\n" for line in lines))
-
-
-def _frames_of(line: str) -> float:
-    try:
-        return json.loads(line)["frames"]
-    except (json.JSONDecodeError, KeyError):
-        return float("inf")  # a line cut off when the run was stopped

@@ -68,6 +68,7 @@ class PipelinedCollector:
             tensor.share_memory_()
         self._worker: Worker | None = None
         self._asked = 0
+        self._begins_with: list[Tensor] | None = None  # what acting counted of observations, of a loaded state
         self._arrived: deque[Rows] = deque()
 
     def collect(self) -> TensorDict:
@@ -103,7 +104,8 @@ class PipelinedCollector:
     def state_dict(self) -> dict[str, Any]:
         """The collector's state after the steps that were asked for, and those of them not handed over."""
         state = self._inner.state_dict() if self._worker is None else self._call("state_dict")
-        return state | {"arrived": [dict(rows) for rows in self._arrived]}
+        own = [tensor.clone() for tensor in (self._own if self._worker is None else self._acting_own)]
+        return state | {"arrived": [dict(rows) for rows in self._arrived], "acting": own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from ``state``; before the first step.
@@ -114,7 +116,29 @@ class PipelinedCollector:
         if self._worker is not None:
             raise RuntimeError("expected a state before the first step, got one later; build the collector anew")
         self._arrived = deque(state.get("arrived", []))
+        self._begins_with = state.get("acting")
         self._inner.load_state_dict(state)
+
+    def abandon_episodes(self) -> None:
+        """Leave the running episodes: the steps that were not handed over are their last ones."""
+        if self._worker is None:
+            self._inner.abandon_episodes()
+        else:
+            self._call("abandon_episodes")
+        self._cut_off()
+
+    def resume_episodes(self, running: dict[str, Any] | None) -> bool:
+        """Play the running episodes again; before the first step. See ``Collector.resume_episodes``."""
+        is_same = self._inner.resume_episodes(running)
+        if not is_same:
+            self._cut_off()
+        return is_same
+
+    def _cut_off(self) -> None:
+        """The last steps that arrived are truncated."""
+        for rows in list(self._arrived)[-1:]:
+            rows["next", "truncated"] = ~rows["next", "terminated"]
+            rows["next", "done"] = torch.ones_like(rows["next", "done"])
 
     def __getattr__(self, name: str) -> Any:
         """What else a collector does, as the collector itself before the first step, and then in the worker."""
@@ -134,7 +158,7 @@ class PipelinedCollector:
     def _begin(self) -> None:
         """Start the worker, with the network as it is."""
         with torch.no_grad():
-            _copy(self._acting_own, self._own)
+            _copy(self._acting_own, self._own if self._begins_with is None else self._begins_with)
         self._publish(begins=True)
         self._worker = Worker(self._inner)
         while self._asked + len(self._arrived) < self.steps_ahead:

@@ -1,5 +1,7 @@
 """The range of returns that a run sees, and whether the head can hold it."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,6 +48,19 @@ class ReturnRange:
             f"returns from {self.low:.1f} to {self.high:.1f} are seen, and the head's support holds {lowest:.1f} to "
             f"{highest:.1f}: set head.v_min and head.v_max wider"
         )
+
+    def abandon(self) -> None:
+        """Forget the running episodes."""
+        self._rewards = [[] for _ in self._rewards]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The range so far, and the rewards of the running episodes."""
+        return {"low": self.low, "high": self.high, "warned": self._warned, "rewards": self._rewards}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
+        self.low, self.high, self._warned = state["low"], state["high"], state["warned"]
+        self._rewards = [list(rewards) for rewards in state["rewards"]]
 
     def _close(self, env: int) -> None:
         following = 0.0

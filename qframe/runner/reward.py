@@ -84,10 +84,15 @@ class RewardTransform:
         self._returns[done] = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """The statistics; a run that goes on begins new episodes, and so new returns."""
-        return {"count": self._count, "mean": self._mean, "variance": self._variance}
+        """The statistics, and the discounted returns of the running episodes."""
+        returns = self._returns.tolist()
+        return {"count": self._count, "mean": self._mean, "variance": self._variance, "returns": returns}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from ``state``."""
         self._count, self._mean, self._variance = state["count"], state["mean"], state["variance"]
+        self._returns[:] = state["returns"]
+
+    def abandon(self) -> None:
+        """Forget the returns of the running episodes."""
         self._returns[:] = 0.0

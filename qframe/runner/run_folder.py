@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qframe.records.process import this_process
+from qframe.runner.checkpoint import checkpoints_in
 
 _PACKAGES = ("qframe", "torch", "tensordict", "hydra-core", "omegaconf", "gymnasium", "numpy", "tensorboard")
 
@@ -27,8 +28,12 @@ class RunFolder:
         self.manifest = path / "manifest.json"
         self.metrics = path / "metrics.jsonl"
         self.summary = path / "summary.json"
-        self.last_checkpoint = path / "checkpoints" / "last.pt"
-        self.best_checkpoint = path / "checkpoints" / "best.pt"
+        self.checkpoints = path / "checkpoints"
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is one, whole or damaged."""
+        return bool(checkpoints_in(self.checkpoints))
 
     def write_manifest(self, picked: dict[str, Any]) -> None:
         """Versions, machine, command, revision and process, and what ``auto`` picked."""

@@ -2,9 +2,7 @@
 
 import os
 import time
-from collections import deque
-from copy import deepcopy
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -12,14 +10,16 @@ import torch
 
 from qframe.data.replay import ReplayBuffer
 from qframe.modules.networks.adapters import TrainedNetwork
-from qframe.runner.checkpoint import Checkpoints, load_checkpoint
+from qframe.runner.checkpoint import Checkpoints
 from qframe.runner.collector import Collector
-from qframe.runner.evaluation import Evaluation, EvaluationResult
+from qframe.runner.evaluation import Evaluation
+from qframe.runner.finish import final_scores, shown, tell
 from qframe.runner.learner import Learner
 from qframe.runner.logger import Logger
 from qframe.runner.progress import Report, SilentReport
 from qframe.runner.run_folder import RunFolder
-from qframe.runner.signals import Stopped, StopSignals
+from qframe.runner.signals import Interrupted, Stopped, StopSignals
+from qframe.runner.standing import Standing
 
 
 class Runner:
@@ -74,13 +74,12 @@ class Runner:
         self.every, self.updates, self.threads = every, updates, threads
         self.report = report or SilentReport()
         self.frames = 0
-        self._seed, self._hyperparameters = seed, hyperparameters or {}
-        self._started = time.monotonic() if started is None else started
-        self._resumed_at: int | None = None
-        self._recent_returns: deque[float] = deque(maxlen=100)
-        self._best: dict[str, Any] = {"frames": 0, "eval_return": float("-inf")}
-        self._earlier_seconds = 0.0
-        self._mark = (time.monotonic(), 0)
+        self.standing = Standing(seed, time.monotonic() if started is None else started)
+        self.signals = StopSignals()
+        self._hyperparameters = hyperparameters or {}
+        self._resumed: dict[str, Any] | None = None
+        self._owed = 0  # updates that are due
+        self._due: list[str] = []  # what is due at this frame, in order
 
     @property
     def network(self) -> TrainedNetwork:
@@ -96,63 +95,81 @@ class Runner:
         Raises:
             Stopped: a signal came; a checkpoint is written.
         """
-        torch.set_num_threads(self.threads)
-        self.folder.write_summary({"status": "running", "seed": self._seed})
-        self.logger.open(self.folder.metrics, resume_at=self._resumed_at)
-        self.report.start(self.frames, self.total_frames)
-        if not self.collector.envs.has_episode_seeds:
-            self.report.say("these environments reset themselves: one seed for all, none for an episode of its own")
-        self._mark = (time.monotonic(), self.frames)
         try:
-            with StopSignals() as signals:
-                while self.frames < self.total_frames and signals.received is None:
-                    self._advance()
-            if signals.received is not None:
-                self._stop(signals.received)
-            return self._finish()
+            with self.signals:
+                self._start()
+                self._train()
+                return self._finish()
         except Stopped:
             raise
-        except Exception as error:
-            self.folder.write_summary({"status": "failed", "error": repr(error), **self._progress()})
+        except BaseException as error:
+            status = "failed" if isinstance(error, Exception) else "stopped"
+            self.folder.write_summary({"status": status, "error": repr(error), **self._progress()})
             raise
         finally:
             self.report.stop()
             self.logger.close()
             self.collector.close()
 
+    def _start(self) -> None:
+        torch.set_num_threads(self.threads)
+        self.folder.write_summary({"status": "running", "seed": self.standing.seed})
+        self.logger.open(self.folder.metrics, resume=self._resumed, frames=self.frames)
+        self.report.start(self.frames, self.total_frames)
+        if not self.collector.envs.has_episode_seeds:
+            self.report.say("these environments reset themselves: one seed for all, none for an episode of its own")
+        if not self.collector.can_resume():
+            self.report.say("these environments cannot resume an episode: every checkpoint cuts the running ones off")
+        self.standing.start(self.frames)
+
+    def _train(self) -> None:
+        """Advance to the last frame, or to a signal."""
+        while self.frames < self.total_frames or self._owed or self._due:
+            if self.signals.received is None:
+                try:
+                    self._advance()
+                except Interrupted:
+                    self._stop()
+            if self.signals.received is not None:
+                self._stop()
+
     def _advance(self) -> None:
         """One step of every environment, and all that is due after it."""
+        if not (self._owed or self._due):  # a resumed run may have stopped amid what was due
+            self._step()
+        is_first = not self.learner.updates
+        while self._owed and self.signals.received is None:
+            self.learner.update()
+            self._owed -= 1
+        if is_first and self.learner.batch_shape is not None:
+            self.report.say(f"{self.frames:>10,} frames  learning starts, batches {_layout(self.learner.batch_shape)}")
+        while self._due and not self._owed and self.signals.received is None:
+            _ACTS[self._due[0]](self)
+            self._due = self._due[1:]
+
+    def _step(self) -> None:
+        """One step of every environment; what is due from it is noted."""
         before = self.frames
+        self.signals.is_stepping = True
         transitions = self.collector.collect()
+        self.signals.is_stepping = False
         self.replay.extend(transitions)
         self.frames += len(transitions)
         self.learner.anneal(self.frames / self.total_frames)
-        is_first = not self.learner.updates
-        for _ in range(self._rounds(self.frames) * self.updates - self._rounds(before) * self.updates):
-            self.learner.update()
-        if is_first and self.learner.batch_shape is not None:
-            self.report.say(f"{self.frames:>10,} frames  learning starts, batches {_layout(self.learner.batch_shape)}")
-        for cadence, act in (
-            (self.logger.every, self._log),
-            (self.evaluation.every, self._evaluate),
-            (self.checkpoints.every, self._save),
-        ):
-            if self.frames // cadence > before // cadence:
-                act()
+        self._owed = (self._rounds(self.frames) - self._rounds(before)) * self.updates
+        cadences = (("log", self.logger), ("evaluate", self.evaluation), ("save", self.checkpoints))
+        self._due = [name for name, part in cadences if self.frames // part.every > before // part.every]
 
     def _rounds(self, frames: int) -> int:
         """How many rounds of updates are due by this frame."""
         return max(0, frames - self.learning_starts) // self.every
 
     def _log(self) -> None:
-        now, (then, frames_then) = time.monotonic(), self._mark
-        frames_per_second = (self.frames - frames_then) / max(now - then, 1e-9)
-        self._mark = (now, self.frames)
         returns, lengths = self.collector.statistics.take()
-        self._recent_returns.extend(returns)
+        frames_per_second = self.standing.log(self.frames, returns)
         values = {
             "time/frames_per_second": frames_per_second,
-            "time/wall_seconds": self._wall_seconds(),
+            "time/wall_seconds": self.standing.wall_seconds,
             "time/updates": self.learner.updates,
             "replay/size": len(self.replay),
             "train/learning_rate": self.learner.optimizer.lr,
@@ -161,108 +178,100 @@ class Runner:
         if returns:
             values |= {"train/episode_return": float(np.mean(returns)), "train/episode_length": float(np.mean(lengths))}
         self.logger.log(self.frames, values)
-        if (returns := self.collector.returns) is not None and (warning := returns.warning()) is not None:
+        if (seen := self.collector.returns) is not None and (warning := seen.warning()) is not None:
             self.report.say(f"{self.frames:>10,} frames  {warning}")
-        self.report.update(self.frames, frames_per_second=frames_per_second, episode_return=self._train_return())
+        train_return = self.standing.train_return
+        self.report.update(self.frames, frames_per_second=frames_per_second, episode_return=train_return)
 
     def _evaluate(self) -> None:
-        result = self.evaluation.periodic(self.network, frames=self.frames)
+        with self.signals.leaving_at_once():
+            result = self.evaluation.periodic(self.network, frames=self.frames)
         values = {"eval/episode_return": result.mean, "eval/episode_length": float(np.mean(result.lengths))}
-        self.logger.log(self.frames, values | {"time/wall_seconds": self._wall_seconds()})
-        is_best = result.mean >= self._best["eval_return"]
-        if is_best:
-            self._best = {"frames": self.frames, "eval_return": result.mean}
-            self.checkpoints.save(self.folder.best_checkpoint, {"network": self.network.state_dict(), **self._best})
+        self.logger.log(self.frames, values | {"time/wall_seconds": self.standing.wall_seconds})
+        is_best = self.standing.judge(self.frames, result, self.network.state_dict())
         self.report.say(
             f"{self.frames:>10,} frames  evaluation {result.mean:.1f} ± {result.std:.1f} "
             f"over {len(result.returns)} episodes{'  (best so far)' if is_best else ''}"
         )
 
-    def _save(self) -> None:
-        self.checkpoints.save(self.folder.last_checkpoint, self.state_dict())
+    def _save(self, due: Sequence[str] = ()) -> None:
+        """Write a checkpoint of a run in which ``due`` is still to be done."""
+        if not self.collector.can_resume():
+            self.collector.abandon_episodes()
+            self.replay.flush()
+        self.logger.flush()
+        saved = self.checkpoints.save(self.folder.checkpoints, self.frames, self.state_dict(due))
+        self.report.say(f"{self.frames:>10,} frames  checkpoint, {saved}")
 
-    def _stop(self, signal: int) -> None:
+    def _stop(self) -> None:
         """A signal came: save, say how to go on, and leave."""
-        self._save()
+        assert self.signals.received is not None
+        go_on = f"go on with: qframe resume {shown(self.folder.path)}"
+        if self.signals.is_stepping:
+            kept = "the environments did not come back in time; the run is as at its last checkpoint, if there is one"
+        else:
+            self._save(self._due)
+            kept = f"stopped at {self.frames:,} frames with a checkpoint"
         self.folder.write_summary({"status": "stopped", **self._progress()})
-        go_on = f"qframe resume {_shown(self.folder.path)}"
-        raise Stopped(signal, f"stopped at {self.frames:,} frames with a checkpoint; go on with: {go_on}")
+        raise Stopped(self.signals.received, f"{kept}; {go_on}")
 
     def _finish(self) -> dict[str, Any]:
         """Save, evaluate the best and the last network on the same fresh seeds, and sum up."""
         progress = self._progress()
-        if self._mark[1] < self.frames:
+        if self.standing.logged < self.frames:
             self._log()
         self._save()
-        best = last = self.evaluation.final(self.network)
-        if not self._best["frames"]:  # the run ended before its first evaluation
-            self._best["frames"] = self.frames
-        else:
-            network = deepcopy(self.network)
-            network.load_state_dict(load_checkpoint(self.folder.best_checkpoint)["network"])
-            best = self.evaluation.final(network)
-        summary = {"status": "finished", **progress, **_outcome(best, last), "best_frames": self._best["frames"]}
+        best = self.standing.best
+        try:
+            with self.signals.leaving_at_once():
+                scores = final_scores(self.evaluation, self.network, best.get("network"))
+        except Interrupted:
+            self._stop()
+            raise
+        summary = {"status": "finished", **progress, **scores, "best_frames": best["frames"] or self.frames}
         self.logger.log_hyperparameters(self._hyperparameters, summary)
         self.folder.write_summary(summary)
-        self._tell(summary)
+        tell(self.report, summary, self.folder.path, tensorboard=self.logger.tensorboard)
         return summary
 
-    def _tell(self, summary: dict[str, Any]) -> None:
-        """The result, where it is, and how to look at it."""
-        self.report.stop()
-        self.report.say(
-            f"eval_return_mean {summary['eval_return_mean']:.1f} ± {summary['eval_return_std']:.1f} over "
-            f"{summary['eval_episodes']} greedy episodes on fresh seeds "
-            f"(best network, of {summary['best_frames']:,} frames; last network {summary['eval_return_last']:.1f})"
-        )
-        self.report.say(
-            f"{summary['frames']:,} frames and {summary['updates']:,} updates in {summary['wall_seconds']:.1f} s"
-        )
-        self.report.say(f"run folder   {_shown(self.folder.path)}")
-        if self.logger.tensorboard:
-            self.report.say(f"TensorBoard  tensorboard --logdir {_shown(self.folder.path)}")
-
     def _progress(self) -> dict[str, Any]:
-        """What the summary knows before the final evaluation."""
-        seconds = self._wall_seconds()
+        return self.standing.progress(self.frames, self.learner.updates)
+
+    def state_dict(self, due: Sequence[str] = ()) -> dict[str, Any]:
+        """All that a resumed run goes on from.
+
+        Args:
+            due: what is still to be done at this frame.
+        """
         return {
-            "seed": self._seed,
-            "frames": self.frames,
-            "updates": self.learner.updates,
-            "wall_seconds": seconds,
-            "frames_per_second": round(self.frames / seconds, 1),
-            "train_return_mean": self._train_return(),
-        }
-
-    def _wall_seconds(self) -> float:
-        return round(self._earlier_seconds + time.monotonic() - self._started, 3)
-
-    def _train_return(self) -> float | None:
-        """The mean return of the last 100 training episodes."""
-        return float(np.mean(self._recent_returns)) if self._recent_returns else None
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run goes on from."""
-        return {
-            "frames": self.frames,
-            "seconds": self._progress()["wall_seconds"],
-            "recent_returns": list(self._recent_returns),
-            "best": self._best,
+            "run": {
+                "frames": self.frames,
+                "owed": self._owed,
+                "due": list(due),
+                "logger": self.logger.state_dict(),
+                **self.standing.state_dict(),
+            },
+            "best": self.standing.best,
             "collector": self.collector.state_dict(),
             "learner": self.learner.state_dict(),
-            "replay": self.replay.state_dict(),
+            "replay": self.replay.state_dict(live=True),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``: the running episodes are abandoned, and new ones start."""
-        self.frames = self._resumed_at = state["frames"]
-        self._earlier_seconds = state["seconds"]
-        self._recent_returns.extend(state["recent_returns"])
-        self._best = state["best"]
+        """Go on from ``state``; running episodes are played again, or abandoned where that shows something else."""
+        run = state["run"]
+        self.checkpoints.go_on_from(state["name"])
+        self.frames, self._owed, self._due, self._resumed = run["frames"], run["owed"], list(run["due"]), run["logger"]
+        self.standing.load_state_dict(run, state["best"])
         self.collector.load_state_dict(state["collector"])
         self.learner.load_state_dict(state["learner"])
         self.replay.load_state_dict(state["replay"])
-        self.replay.flush()
+        if not self.collector.resume_episodes(state["collector"]["running"]):
+            self.replay.flush()
+            self.report.say("the running episodes, played again, were not the same: new ones start in their place")
+
+
+_ACTS: dict[str, Callable[[Runner], None]] = {"log": Runner._log, "evaluate": Runner._evaluate, "save": Runner._save}
 
 
 def check_numbers(
@@ -284,17 +293,3 @@ def check_numbers(
 def _layout(shape: torch.Size) -> str:
     """The shape of a batch with its dimensions' names."""
     return f"{'[B, T]' if len(shape) == 2 else '[B]'} = {list(shape)}"
-
-
-def _shown(path: Path) -> Path:
-    """A path as a user in the current folder would type it."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def _outcome(best: EvaluationResult, last: EvaluationResult) -> dict[str, Any]:
-    return {
-        "eval_return_mean": best.mean,
-        "eval_return_std": best.std,
-        "eval_return_last": last.mean,
-        "eval_episodes": len(best.returns),
-    }

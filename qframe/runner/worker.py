@@ -15,6 +15,7 @@ from torch import Tensor
 
 from qframe.data.keys import NestedKey
 from qframe.runner.collector import Collector
+from qframe.runner.signals import ASKING
 
 GONE = "expected an answer of the process that steps the environments, which is gone: was it killed?"
 Rows = dict[NestedKey, Tensor]
@@ -151,7 +152,7 @@ def _in_process(server: _Server) -> tuple[Any, Any]:
 def _serve_alone(server: _Server, connection: Connection, other: Connection) -> None:
     """In the new process: signals are the first one's business, and its end is the end of this one."""
     other.close()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ASKING:
         signal.signal(number, signal.SIG_IGN)
     server.serve(_Pipe(connection))
 

@@ -45,15 +45,21 @@ def test_a_damaged_config(run, content, message, capsys):
 
 
 def test_a_damaged_checkpoint(run, capsys):
-    path = run / "checkpoints" / "last.pt"
+    (only,) = (run / "checkpoints").iterdir()
+    path = only / "learner.pt"
     path.write_bytes(path.read_bytes()[:500])
-    assert "got a damaged one" in told(capsys, "resume", run, "total_frames=300")
-    torch.save([1, 2], path)
-    assert "got format list" in told(capsys, "eval", run, "--last")
-    shutil.copy(run / "checkpoints" / "best.pt", path)
-    assert "KeyError: 'learner'" in told(capsys, "eval", run, "--last")
+    assert "got damaged ones: 000000000200 (learner.pt: expected" in told(capsys, "resume", run, "total_frames=300")
+    assert "got damaged ones" in told(capsys, "eval", run, "--last")
     shutil.rmtree(run / "checkpoints")
     assert "found none" in told(capsys, "eval", run)
+
+
+def test_a_checkpoint_of_an_older_format(run, capsys):
+    shutil.rmtree(run / "checkpoints")
+    (run / "checkpoints").mkdir()
+    torch.save({"format": 1, "frames": 200}, run / "checkpoints" / "last.pt")
+    assert "expected a checkpoint of format 2" in told(capsys, "eval", run)
+    assert "got last.pt of format 1" in told(capsys, "resume", run, "total_frames=300")
 
 
 @pytest.mark.parametrize("change", ["network.trunk.num_cells=[16]", "replay.n_step=1", "env.num_envs=3", "gamma=0.5"])
@@ -69,5 +75,6 @@ def test_an_override_that_is_none_is_not_blamed_on_the_file(run, capsys):
 
 def test_a_damaged_summary_is_no_hindrance(run, capsys):
     (run / "summary.json").write_text("{")
-    assert "status unknown" in told(capsys, "resume", run)
+    assert main(["resume", str(run)]) == 0  # nothing says that it was evaluated at the end
+    assert "expected a run with frames left" in told(capsys, "resume", run)
     assert main(["resume", str(run), "total_frames=208"]) == 0

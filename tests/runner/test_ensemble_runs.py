@@ -82,7 +82,7 @@ def test_trunk_and_prior_read_observations_on_the_same_scale(tmp_path):
     assert trunk.mean.item() == prior.mean.item() == pytest.approx(0.25, abs=0.01)
 
 
-def test_a_resumed_run_draws_members_for_its_new_episodes_and_goes_on_alike(tmp_path):
+def test_a_resumed_run_keeps_its_members_and_draws_new_ones_for_abandoned_episodes(tmp_path):
     make = partial(make_runner, env="qframe-test/TwoStep-v0", network=partial(EnsembleQNet, num_members=10))
     first = exploring_by_members(make(tmp_path / "first", total_frames=400))
     first.run()
@@ -91,6 +91,9 @@ def test_a_resumed_run_draws_members_for_its_new_episodes_and_goes_on_alike(tmp_
     for name in ("second", "third"):
         collector = exploring_by_members(make(tmp_path / name), seed=5).collector
         collector.load_state_dict(state)
+        assert torch.equal(collector.exploration.member, first.collector.exploration.member)
+        assert collector.resume_episodes(state["running"])
+        collector.abandon_episodes()
         assert not torch.equal(collector.exploration.member, first.collector.exploration.member)
         collected.append(torch.stack([collector.collect()["bootstrap_mask"] for _ in range(5)]))
     assert torch.equal(*collected)

@@ -98,8 +98,8 @@ def test_a_faulty_mask_leaves_the_last_checkpoint_good(tmp_path):
     with pytest.raises(FaultyEnvironment, match="environment 0: expected a legal action"):
         runner.run()
     assert json.loads((tmp_path / "summary.json").read_text())["status"] == "failed"
-    state = load_checkpoint(tmp_path / "checkpoints" / "last.pt")
-    assert state["frames"] == 500
+    state = load_checkpoint(tmp_path / "checkpoints")
+    assert state["run"]["frames"] == 500
     resumed = make_runner(tmp_path, LEGAL, total_frames=700)
     resumed.load_state_dict(state)
     assert resumed.run()["frames"] == 700

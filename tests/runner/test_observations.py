@@ -118,7 +118,7 @@ def test_statistics_are_those_of_collected_observations_only(tmp_path):
     torch.testing.assert_close(norm.variance, rows.var(0, correction=0), rtol=1e-9, atol=0)
     target = runner.learner.loss.target_value_network.trunk.norms[0]
     assert 0 < target.mean[0] < 2 * norm.mean[0]
-    state = load_checkpoint(tmp_path / "checkpoints" / "last.pt")
+    state = load_checkpoint(tmp_path / "checkpoints")
     resumed = make_runner(tmp_path / "b", "qframe-test/Counter-v0", normalize_observation=True)
     resumed.load_state_dict(state)
     assert torch.equal(resumed.network.trunk.norms[0].mean, norm.mean)

@@ -88,7 +88,7 @@ def test_statistics_of_rewards_go_on_after_a_stop(tmp_path):
 
     runner = make(400)
     runner.run()
-    state = load_checkpoint(tmp_path / "checkpoints" / "last.pt")
+    state = load_checkpoint(tmp_path / "checkpoints")
     resumed = make(600)
     resumed.load_state_dict(state)
     saved = state["collector"]["reward"]
@@ -102,7 +102,7 @@ def test_rewards_are_chosen_on_the_command_line(tmp_path, monkeypatch, capsys):
     assert "reward: expected clip to be two increasing numbers" in capsys.readouterr().err
     words = ["reward.clip=[-1,1]", "reward.scale=0.1", "reward.normalize=true", "evaluation.final_episodes=2"]
     assert main(["train", *words, "total_frames=600", "runner.learning_starts=200", "hydra.run.dir=run"]) == 0
-    state = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")
+    state = load_checkpoint(tmp_path / "run" / "checkpoints")
     assert state["collector"]["reward"]["count"] == pytest.approx(600, abs=1)
 
 
@@ -163,8 +163,8 @@ def test_a_number_that_is_none_stops_the_run_and_its_last_checkpoint_stays_good(
     said = capfd.readouterr().err
     assert f"qframe: {message}" in said
     assert "Traceback" not in said
-    state = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")
-    assert state["frames"] == 100
+    state = load_checkpoint(tmp_path / "run" / "checkpoints")
+    assert state["run"]["frames"] == 100
     weights = state["learner"]["loss"].values()
     assert all(bool(torch.as_tensor(value).isfinite().all()) for value in weights)
 

@@ -68,7 +68,7 @@ class SweepFolder:
             return "new"
         if status in DONE:
             return f"{status}: skipped"
-        does = "goes on" if files.last_checkpoint.exists() else "starts anew"
+        does = "goes on" if files.has_checkpoint else "starts anew"
         return f"{'unfinished' if status in ('running', 'stopped') else status}: {does}"
 
     @contextmanager

@@ -74,7 +74,7 @@ class ReplayBuffer:
         self.device = usable_device(device)
         self._schema = RowSchema(num_envs, device)
         self._fold = NStepFold(n_step, gamma, num_envs=num_envs, device=device)
-        self._storage = TensorStorage(capacity, device)
+        self._storage = TensorStorage(capacity, device, is_paged=True)
         self.generator = torch.Generator().manual_seed(seed)
         self._cursor = 0  # the row that is written next
         self._size = 0
@@ -126,13 +126,18 @@ class ReplayBuffer:
     def anneal(self, fraction: float) -> None:
         """Nothing: no hyperparameter changes during a run. It is here so that a learner need not ask."""
 
-    def state_dict(self) -> dict:
-        """A copy of the rows and all else that makes what comes next, as tensors and plain values."""
+    def state_dict(self, *, live: bool = False) -> dict:
+        """The rows and all else that makes what comes next, as tensors and plain values.
+
+        Args:
+            live: rows come as pages that are read when they are written to a checkpoint, and are not copied here.
+        """
+        index = torch.arange(self._size, device=self.device)
         return {
             "settings": self._settings(),
             "schema": self._schema.state_dict(),
             "fold": self._fold.state_dict(),
-            "rows": self._storage.read(torch.arange(self._size, device=self.device)),
+            "rows": self._storage.pages() if live else self._storage.read(index),
             "cursor": self._cursor,
             "size": self._size,
             "generator": self.generator.get_state(),

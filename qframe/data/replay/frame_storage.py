@@ -10,7 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qframe.data.replay.pages import Pages
+from qframe.data.replay.storage import PageMarks, live_pages, take_over, zeros
+
 Place = Literal["memory", "disk"]
+_FRAMES = "frames"
 
 
 class NoRoom(ValueError):
@@ -43,11 +47,13 @@ class FrameStorage:
             raise ValueError(f"expected storage=memory for a replay on {device}, got disk; a file is read on the CPU")
         self._folder = folder
         self._frames: Tensor | None = None
+        self._marks = PageMarks(0, 1)
 
     def write(self, index: Tensor, frames: Tensor) -> None:
         """Put ``frames`` ``[k, …]`` at row numbers ``index``, int64 ``[k]``, none twice."""
         if self._frames is None:
             self._frames = self._allocate(frames.shape[1:], frames.dtype)
+        self._marks.rows(index.numpy())
         self._frames.index_copy_(0, index.to(self.device), frames.to(self.device))
 
     def read(self, index: Tensor) -> Tensor:
@@ -56,9 +62,24 @@ class FrameStorage:
             raise RuntimeError("expected frames to read, got none; write some first")
         return self._frames.index_select(0, index.to(self.device))
 
+    def pages(self) -> Pages:
+        """All frames page by page, as they are when a page is read."""
+        return live_pages(self._marks, {} if self._frames is None else {_FRAMES: self._frames})
+
+    def restore(self, index: Tensor, frames: Tensor | Pages) -> None:
+        """Take over the frames of row numbers ``index``, or an equal storage's pages."""
+        if isinstance(frames, Tensor):
+            self.write(index, frames)
+        elif numbers := frames.numbers():
+            first = frames.read(numbers[0])[_FRAMES]
+            if self._frames is None:
+                self._frames = self._allocate(first.shape[1:], first.dtype)
+            take_over(frames, self._marks, {_FRAMES: self._frames})
+
     def _allocate(self, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        self._marks = PageMarks(self.capacity, math.prod(shape) * dtype.itemsize)
         if self.place == "memory":
-            return torch.empty((self.capacity, *shape), dtype=dtype, device=self.device)
+            return zeros((self.capacity, *shape), dtype, self.device)
         size = self.capacity * math.prod(shape) * dtype.itemsize
         with tempfile.TemporaryFile(dir=self._folder) as file:
             _reserve(file.fileno(), size)

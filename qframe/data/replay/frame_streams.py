@@ -70,7 +70,7 @@ class FrameStreams:
                 f"{num_envs * length}; raise it"
             )
         self.length, self.stack, self.n_step, self.gamma, self.num_envs = length, stack, n_step, gamma, num_envs
-        self._frames, self._steps = frames, TensorStorage(num_envs * length, device)
+        self._frames, self._steps = frames, TensorStorage(num_envs * length, device, is_paged=True)
         self._cursor = np.zeros(num_envs, np.int64)  # the row of each ring that is written next
         self._written = np.zeros(num_envs, np.int64)  # rows of each ring that hold something
         self._taken = np.zeros(num_envs, np.int64)  # steps so far of the episode under way
@@ -149,12 +149,12 @@ class FrameStreams:
         """How many rows hold something."""
         return int(self._written.sum())
 
-    def state_dict(self) -> dict:
-        """A copy of everything, as tensors."""
+    def state_dict(self, *, live: bool) -> dict:
+        """Everything, as tensors; frames and steps as pages where ``live``."""
         filled = self.filled()
         return {
-            "frames": self._frames.read(torch.from_numpy(filled)),
-            "steps": self._steps.read(self._index(filled)),
+            "frames": self._frames.pages() if live else self._frames.read(torch.from_numpy(filled)),
+            "steps": self._steps.pages() if live else self._steps.read(self._index(filled)),
             "complete": torch.from_numpy(self.complete[filled]),
             "cut": torch.from_numpy(self._cut[filled]),
             "cursor": torch.tensor(self._cursor),
@@ -172,9 +172,8 @@ class FrameStreams:
         self._cut[filled] = state["cut"].numpy(force=True)
         self.complete[filled] = state["complete"].numpy(force=True)
         self.num_complete = int(self.complete.sum())
-        if len(filled):
-            self._frames.write(torch.from_numpy(filled), state["frames"])
-            self._steps.restore(self._index(filled), state["steps"])
+        self._frames.restore(torch.from_numpy(filled), state["frames"])
+        self._steps.restore(self._index(filled), state["steps"])
 
     def _begin(self, env: np.ndarray, observation: Tensor) -> np.ndarray:
         """Rows for the frames of an episode's first observation; the cursor comes to stand on the newest."""

@@ -114,12 +114,16 @@ class FrameReplayBuffer:
     def anneal(self, fraction: float) -> None:
         """Nothing: no hyperparameter changes during a run. It is here so that a learner need not ask."""
 
-    def state_dict(self) -> dict:
-        """A copy of the rows and all else that makes what comes next, as tensors and plain values."""
+    def state_dict(self, *, live: bool = False) -> dict:
+        """The rows and all else that makes what comes next, as tensors and plain values.
+
+        Args:
+            live: rows come as pages that are read when they are written to a checkpoint, and are not copied here.
+        """
         return {
             "settings": self._settings(),
             "schema": self._schema.state_dict(),
-            "streams": self._streams.state_dict() if self._streams.num_filled else None,
+            "streams": self._streams.state_dict(live=live) if self._streams.num_filled else None,
             "generator": self.generator.get_state(),
         }
 

@@ -75,9 +75,9 @@ class PrioritizedReplayBuffer(DrawsByPriority, ReplayBuffer):
             )
         self._priorities.update(rows, error)
 
-    def state_dict(self) -> dict:
-        """A copy of the rows, their priorities and all else that makes what comes next."""
-        return super().state_dict() | self._priorities.state_dict(np.arange(self._size))
+    def state_dict(self, *, live: bool = False) -> dict:
+        """The rows, their priorities and all else that makes what comes next."""
+        return super().state_dict(live=live) | self._priorities.state_dict(np.arange(self._size))
 
     def load_state_dict(self, state: dict) -> None:
         """Take over what ``state_dict`` gave.

@@ -69,9 +69,9 @@ class PrioritizedFrameReplayBuffer(DrawsByPriority, FrameReplayBuffer):
         there = self._streams.complete[rows]
         self._priorities.update(rows[there], error[there])
 
-    def state_dict(self) -> dict:
-        """A copy of the rows, their priorities and all else that makes what comes next."""
-        return super().state_dict() | self._priorities.state_dict(self._streams.filled())
+    def state_dict(self, *, live: bool = False) -> dict:
+        """The rows, their priorities and all else that makes what comes next."""
+        return super().state_dict(live=live) | self._priorities.state_dict(self._streams.filled())
 
     def load_state_dict(self, state: dict) -> None:
         """Take over what ``state_dict`` gave.

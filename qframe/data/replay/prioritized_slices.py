@@ -91,9 +91,9 @@ class PrioritizedSliceReplayBuffer(DrawsByPriority, SliceReplayBuffer):
         priority = MAX_SHARE * error.max(-1, initial=0.0) + (1 - MAX_SHARE) * error.mean(-1)
         self._priorities.update(start[whole], priority[whole])
 
-    def state_dict(self) -> dict:
-        """A copy of the rows, the slices' priorities and all else that makes what comes next."""
-        return super().state_dict() | self._priorities.state_dict(self._filled())
+    def state_dict(self, *, live: bool = False) -> dict:
+        """The rows, the slices' priorities and all else that makes what comes next."""
+        return super().state_dict(live=live) | self._priorities.state_dict(self._filled())
 
     def load_state_dict(self, state: dict) -> None:
         """Take over what ``state_dict`` gave.

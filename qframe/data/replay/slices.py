@@ -83,7 +83,7 @@ class SliceReplayBuffer:
         self.device = usable_device(device)
         self._length = capacity // num_envs  # rows per environment: those of e start at e · length
         self._schema = RowSchema(num_envs, device)
-        self._storage = TensorStorage(self._length * num_envs, device)
+        self._storage = TensorStorage(self._length * num_envs, device, is_paged=True)
         self.generator = torch.Generator().manual_seed(seed)
         self._cursor = np.zeros(num_envs, np.int64)  # the row of each environment that is written next
         self._size = np.zeros(num_envs, np.int64)
@@ -151,13 +151,18 @@ class SliceReplayBuffer:
     def anneal(self, fraction: float) -> None:
         """Nothing: no hyperparameter changes during a run. It is here so that a learner need not ask."""
 
-    def state_dict(self) -> dict:
-        """A copy of the rows and all else that makes what comes next, as tensors and plain values."""
+    def state_dict(self, *, live: bool = False) -> dict:
+        """The rows and all else that makes what comes next, as tensors and plain values.
+
+        Args:
+            live: rows come as pages that are read when they are written to a checkpoint, and are not copied here.
+        """
         filled = self._filled()
+        index = torch.from_numpy(filled).to(self.device)
         return {
             "settings": self._settings(),
             "schema": self._schema.state_dict(),
-            "rows": self._storage.read(torch.from_numpy(filled).to(self.device)),
+            "rows": self._storage.pages() if live else self._storage.read(index),
             "age": torch.from_numpy(self._age[filled]),
             "cursor": torch.tensor(self._cursor),
             "size": torch.tensor(self._size),

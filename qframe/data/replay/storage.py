@@ -5,6 +5,7 @@ the one it returns.
 """
 
 import math
+import mmap
 from collections.abc import Iterable
 from typing import cast
 
@@ -14,6 +15,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from qframe.data.keys import NestedKey
+from qframe.data.replay.pages import Pages
 
 Rows = dict[NestedKey, Tensor]
 
@@ -26,28 +28,61 @@ DONE = ("next", "done")
 DISCOUNT = ("next", "discount")
 
 
+PAGE_BYTES = 4 * 2**20
+
+
+class PageMarks:
+    """Which write changed each page of rows last, so that a checkpoint can tell what has changed.
+
+    Args:
+        capacity: number of rows.
+        row_bytes: of a row; a page has about 4 MiB.
+    """
+
+    def __init__(self, capacity: int, row_bytes: int) -> None:
+        self.rows_per_page = max(1, PAGE_BYTES // max(1, row_bytes))
+        self.written = np.zeros(-(-capacity // self.rows_per_page), np.int64)
+        self.clock = 0
+
+    def span(self, start: int, stop: int) -> None:
+        """Rows ``start … stop − 1`` are written."""
+        self.clock += 1
+        self.written[start // self.rows_per_page : (stop - 1) // self.rows_per_page + 1] = self.clock
+
+    def rows(self, index: np.ndarray) -> None:
+        """These rows are written."""
+        self.clock += 1
+        self.written[index // self.rows_per_page] = self.clock
+
+
 class TensorStorage:
     """Rows in preallocated tensors, one per key; the first write allocates them, in the dtype that it brings.
 
     Args:
         capacity: number of rows.
         device: where the tensors live.
+        is_paged: whether ``pages`` will be asked for.
     """
 
-    def __init__(self, capacity: int, device: torch.device | str = "cpu") -> None:
+    def __init__(self, capacity: int, device: torch.device | str = "cpu", *, is_paged: bool = False) -> None:
         self.capacity = capacity
         self.device = torch.device(device)
         self._leaves: Rows = {}
+        self._is_paged = is_paged
+        self._marks = PageMarks(0, 1)
 
     def write(self, index: Tensor, rows: Rows) -> None:
         """Put ``rows`` at row numbers ``index``, int64 ``[k]``, none twice; keys left out keep what they hold."""
         self._allocate(rows)
+        if self._is_paged:
+            self._marks.rows(index.numpy(force=True))
         for key, leaf in rows.items():
             self._leaves[key].index_copy_(0, index, leaf)
 
     def write_span(self, start: int, stop: int, rows: Rows) -> None:
         """Put ``rows`` at row numbers ``start … stop − 1``."""
         self._allocate(rows)
+        self._marks.span(start, stop)
         for key, leaf in rows.items():
             self._leaves[key][start:stop] = leaf
 
@@ -59,22 +94,26 @@ class TensorStorage:
         """What rows ``index`` of any shape hold under one key, ``[number of them, …]``."""
         return self._leaves[key].index_select(0, index.reshape(-1))
 
-    def restore(self, index: Tensor, rows: Rows) -> None:
-        """Forget everything, then ``write`` rows that may be on another device."""
+    def restore(self, index: Tensor, rows: Rows | Pages) -> None:
+        """Forget everything, then take over rows ``index`` from any device, or the pages of an equal storage."""
         self._leaves = {}
-        self.write(index, {key: leaf.to(self.device) for key, leaf in rows.items()})
+        if isinstance(rows, dict):
+            self.write(index, {key: leaf.to(self.device) for key, leaf in rows.items()})
+        elif numbers := rows.numbers():
+            self._allocate(rows.read(numbers[0]))
+            take_over(rows, self._marks, self._leaves)
+
+    def pages(self) -> Pages:
+        """All rows page by page, as they are when a page is read."""
+        return live_pages(self._marks, self._leaves)
 
     def _allocate(self, rows: Rows) -> None:
         if not self._leaves:
-            self._leaves = {key: _empty(self.capacity, leaf) for key, leaf in rows.items()}
-
-
-def _empty(capacity: int, like: Tensor) -> Tensor:
-    """Room for ``capacity`` rows; on the CPU by NumPy, whose large pages make random reads faster."""
-    shape = (capacity, *like.shape[1:])
-    if like.device.type != "cpu":
-        return like.new_empty(shape)
-    return torch.from_numpy(np.empty(math.prod(shape) * like.itemsize, np.uint8)).view(like.dtype).view(shape)
+            self._leaves = {
+                key: zeros((self.capacity, *leaf.shape[1:]), leaf.dtype, self.device) for key, leaf in rows.items()
+            }
+            row_bytes = sum(leaf.nbytes // max(1, len(leaf)) for leaf in self._leaves.values())
+            self._marks = PageMarks(self.capacity, row_bytes)
 
 
 class RowSchema:
@@ -144,6 +183,34 @@ def usable_device(device: torch.device | str) -> torch.device:
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"expected a device that this machine has, got '{device}'; use cpu")
     return found
+
+
+def live_pages(marks: PageMarks, leaves: Rows) -> Pages:
+    """The pages of tensors ``[capacity, …]``; reading one reads what it holds then."""
+    size = marks.rows_per_page
+
+    def read(page: int) -> Rows:
+        return {key: leaf[page * size : (page + 1) * size].cpu().clone() for key, leaf in leaves.items()}
+
+    return Pages(size, torch.tensor(marks.written), marks.clock, read)
+
+
+def take_over(pages: Pages, marks: PageMarks, leaves: Rows) -> None:
+    """Put every page into tensors ``[capacity, …]`` where it was."""
+    marks.rows_per_page, marks.written, marks.clock = pages.rows_per_page, pages.written.numpy().copy(), pages.clock
+    for page in pages.numbers():
+        first = page * pages.rows_per_page
+        for key, rows in pages.read(page).items():
+            leaves[key][first : first + len(rows)] = rows.to(leaves[key].device)
+
+
+def zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros; on the CPU in memory that is taken where something is written, in large pages: random reads are faster."""
+    if device.type != "cpu" or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return torch.zeros(shape, dtype=dtype, device=device)
+    room = mmap.mmap(-1, max(1, math.prod(shape) * dtype.itemsize), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    room.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(room, dtype=dtype, count=math.prod(shape)).view(shape)
 
 
 def take_span(rows: Rows, start: int, stop: int) -> Rows:

@@ -1,0 +1,90 @@
+"""The files of a checkpoint: a manifest of sizes and checksums, and what makes a file last through a crash."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+FORMAT = 2
+"""The version of a checkpoint's layout; another one is refused with its number. 1 was a single file, ``last.pt``."""
+MANIFEST = "manifest.json"
+
+
+class Damaged(ValueError):
+    """A checkpoint that is not as it was written."""
+
+
+def checksum(content: bytes) -> str:
+    """128 bits of BLAKE2b: any flipped bit shows."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def write_durably(path: Path, content: bytes) -> dict[str, Any]:
+    """Write a file and wait until the disk has it; what the manifest says of it."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return {"bytes": len(content), "checksum": checksum(content)}
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the disk has the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_manifest(folder: Path, frames: int, files: Mapping[str, dict[str, Any]]) -> None:
+    """Write the manifest: the last file of a checkpoint."""
+    write_durably(folder / MANIFEST, _rendered({"format": FORMAT, "frames": frames, "files": dict(files)}))
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a checkpoint.
+
+    Raises:
+        Damaged: it is missing, or not as it was written.
+        ValueError: it is of another format.
+    """
+    try:
+        text = (folder / MANIFEST).read_bytes()
+        manifest = json.loads(text)
+        content = {key: manifest[key] for key in ("format", "frames", "files")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{MANIFEST}: {type(error).__name__}") from error
+    if _rendered(content) != text:
+        raise Damaged(f"{MANIFEST}: its checksum is another")
+    if any(Path(name).name != name for name in content["files"]):
+        raise Damaged(f"{MANIFEST}: a file outside")
+    if content["format"] != FORMAT:
+        raise ValueError(f"expected a checkpoint of format {FORMAT} at {folder}, got format {content['format']}")
+    return content
+
+
+def read_checked(folder: Path, name: str, files: Mapping[str, dict[str, Any]]) -> bytes:
+    """The content of a file that the manifest names.
+
+    Raises:
+        Damaged: it is missing, or not as it was written.
+    """
+    try:
+        content = (folder / name).read_bytes()
+    except OSError as error:
+        raise Damaged(f"{name}: {error.strerror}") from error
+    expected = files[name]
+    if len(content) != expected["bytes"]:
+        raise Damaged(f"{name}: expected {expected['bytes']:,} bytes, got {len(content):,}")
+    if checksum(content) != expected["checksum"]:
+        raise Damaged(f"{name}: its checksum is another")
+    return content
+
+
+def _rendered(content: dict[str, Any]) -> bytes:
+    """The manifest's bytes: read and rendered again they are the same, or something has changed them."""
+    plain = json.dumps(content, indent=1).encode()
+    return json.dumps({**content, "checksum": checksum(plain)}, indent=1).encode()

@@ -1,0 +1,156 @@
+"""A run that goes on from any of its checkpoints is, bit for bit, the run that was never stopped."""
+
+import json
+import shutil
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from qframe.data import PrioritizedReplayBuffer, ReplayBuffer, SliceReplayBuffer
+from qframe.modules import CategoricalHead, QuantileHead
+from qframe.runner import load_checkpoint
+from qframe.runner.checkpoint import checkpoints_in
+from qframe.runner.fingerprint import fingerprint
+from qframe.runner.progress import LineReport
+from tests.training import make_runner
+
+CARTPOLE = "CartPole-v1"
+CASES = {
+    "scalar": {},
+    "categorical-prioritized": {"head": CategoricalHead, "replay": PrioritizedReplayBuffer},
+    "quantile-3-steps": {"head": QuantileHead, "replay_options": {"n_step": 3}},
+    "slices": {"replay": SliceReplayBuffer, "replay_options": {"slice_length": 8}, "estimator": "TDLambda"},
+    "normalised": {"normalize_observation": True, "reward": {"normalize": True}},
+    "native": {"vectorization": "native", "replay_options": {"n_step": 3}},
+}
+
+
+def make(folder, *, keep=9, **options):
+    chosen = {"env": CARTPOLE, "total_frames": 700, "evaluate_every": 250, "num_envs": 3} | options
+    runner = make_runner(folder, **chosen)
+    runner.checkpoints.every, runner.checkpoints.keep, runner.logger.every = 150, keep, 120
+    return runner
+
+
+def resumed(whole, folder, number, **options):
+    """A copy of a run that has lost all but its first checkpoints, resumed."""
+    shutil.copytree(whole, folder)
+    for path in checkpoints_in(folder / "checkpoints")[number:]:
+        shutil.rmtree(path)
+    runner = make(folder, **options)
+    runner.load_state_dict(load_checkpoint(folder / "checkpoints"))
+    return runner
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_resumed_run_is_the_one_that_never_stopped(tmp_path, case):
+    options = CASES[case]
+    make(tmp_path / "whole", **options).run()
+    expected = fingerprint(tmp_path / "whole")
+    for number in (1, 3):
+        runner = resumed(tmp_path / "whole", tmp_path / str(number), number, **options)
+        assert 0 < runner.frames < 700
+        runner.run()
+        assert fingerprint(tmp_path / str(number)) == expected
+
+
+def test_a_fingerprint_tells_runs_apart(tmp_path):
+    make(tmp_path / "a").run()
+    make(tmp_path / "b", seed=1).run()
+    a, b = fingerprint(tmp_path / "a"), fingerprint(tmp_path / "b")
+    assert {part for part in a if a[part] != b[part]} == {"run", "best", "collector", "learner", "replay", "metrics"}
+
+
+def test_saving_changes_nothing_of_what_follows(tmp_path):
+    for name, every in (("often", 30), ("never", 10_000)):
+        runner = make(tmp_path / name)
+        runner.checkpoints.every = every
+        runner.run()
+    assert fingerprint(tmp_path / "often") == fingerprint(tmp_path / "never")
+
+
+def test_logging_and_evaluation_change_nothing_of_the_training(tmp_path):
+    for name, often in (("often", 60), ("never", 10_000)):
+        runner = make(tmp_path / name, evaluate_every=often)
+        runner.logger.every = often
+        runner.run()
+    often, never = fingerprint(tmp_path / "often"), fingerprint(tmp_path / "never")
+    assert {part for part in often if often[part] != never[part]} <= {"run", "best", "learner", "collector", "metrics"}
+    learners = [load_checkpoint(tmp_path / name / "checkpoints")["learner"] for name in ("often", "never")]
+    for weight, other in zip(*(learner["loss"].values() for learner in learners), strict=True):
+        assert torch.equal(weight, other)
+    assert often["replay"] == never["replay"]
+
+
+def test_sync_and_async_environments_make_the_same_run(tmp_path):
+    for name in ("sync", "async"):
+        make(tmp_path / name, vectorization=name, total_frames=300).run()
+    assert fingerprint(tmp_path / "sync") == fingerprint(tmp_path / "async")
+
+
+class Moody(gym.Env):
+    """An environment that is not determined by its seed: it counts the episodes of its process."""
+
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+    episodes = 0
+
+    def reset(self, *, seed=None, options=None):
+        Moody.episodes += 1
+        self.steps = 0
+        return np.array([Moody.episodes], np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        return np.array([Moody.episodes], np.float32), 1.0, self.steps == 25, False, {}
+
+
+@pytest.fixture
+def moody():
+    gym.register("qframe-test/Moody-v0", Moody)
+    yield "qframe-test/Moody-v0"
+    del gym.registry["qframe-test/Moody-v0"]
+
+
+def test_episodes_that_come_out_otherwise_are_told_and_abandoned(tmp_path, moody, capsys):
+    make(tmp_path / "whole", env=moody, total_frames=300).run()
+    runner = resumed(tmp_path / "whole", tmp_path / "again", 1, env=moody, report=LineReport())
+    assert "played again, were not the same: new ones start in their place" in capsys.readouterr().out
+    assert runner.collector.envs.episode.tolist() == [3, 3, 3]  # of 25 steps each: the third was under way
+    assert runner.run()["frames"] == 702
+
+
+def test_environments_that_cannot_resume_are_cut_off_by_a_checkpoint_and_it_is_said(tmp_path, capsys):
+    runner = make(tmp_path, vectorization="native", total_frames=180, replay_options={"n_step": 3}, report=LineReport())
+    runner.run()
+    assert "cannot resume an episode: every checkpoint cuts the running ones off" in capsys.readouterr().out
+    rows = runner.replay._storage.read(torch.arange(len(runner.replay)))
+    steps = rows["steps_to_next_obs"][:150]
+    assert len(runner.replay) == 180
+    assert int((steps[-9:] < 3).sum()) >= 6
+
+
+def test_metrics_past_the_checkpoint_are_dropped_once(tmp_path):
+    make(tmp_path / "whole", total_frames=700).run()
+    lines = (tmp_path / "whole" / "metrics.jsonl").read_text()
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    for path in checkpoints_in(tmp_path / "cut" / "checkpoints")[2:]:
+        shutil.rmtree(path)
+    with (tmp_path / "cut" / "metrics.jsonl").open("a") as file:
+        file.write('{"frames": 70')  # as a kill amid a line leaves it
+    runner = make(tmp_path / "cut")
+    runner.load_state_dict(load_checkpoint(tmp_path / "cut" / "checkpoints"))
+    runner.run()
+    frames = [json.loads(line)["frames"] for line in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()]
+    assert frames == [json.loads(line)["frames"] for line in lines.splitlines()] == sorted(frames)
+
+
+def test_a_buffer_of_pages_is_the_buffer(tmp_path):
+    make(tmp_path, total_frames=300).run()
+    state = load_checkpoint(tmp_path / "checkpoints")
+    buffers = [ReplayBuffer(2000, 32, gamma=0.9, num_envs=3) for _ in range(2)]
+    buffers[0].load_state_dict(state["replay"])
+    buffers[1].load_state_dict(buffers[0].state_dict())  # rows as plain tensors
+    assert torch.equal(buffers[0].sample()["observation"], buffers[1].sample()["observation"])
