@@ -118,6 +118,7 @@ def build(
         device=device,
         compiled=plain["compile"],
         autocast=plain["autocast"],
+        updates=plain["runner"]["updates"],
     )
     folder = RunFolder(run_dir)
     runner = instantiate(
