@@ -18,6 +18,7 @@ from qframe.config import build
 from qframe.config.compose import Composition, composed
 from qframe.config.errors import ConfigError, Fault, UserError
 from qframe.config.hydra_app import CONFIG_NAME, hydra_app
+from qframe.config.hydra_safety import checked_record, inside
 from qframe.config.overrides import pinned_folder
 from qframe.runner.run_folder import read_json
 
@@ -68,7 +69,7 @@ def relaunch(arguments: argparse.Namespace) -> int:
     kept = [text for text in overrides if text.partition("=")[0] not in given]
     arguments.overrides = [*kept, *arguments.overrides, pinned_folder("sweep", arguments.run.absolute())]
     arguments.config_dir = Path(record["config_dir"]) if record.get("config_dir") else None
-    arguments.trust = [*record.get("trust", []), *arguments.trust]
+    checked_record(kept, record.get("trust", []), arguments.trust)
     arguments.multirun, arguments.dry_run = True, False
     return run(arguments)
 
@@ -107,6 +108,7 @@ def _folder(composition: Composition, kind: str) -> tuple[Path, bool]:
         folder = Path(str(whole.hydra[kind].dir)).absolute()
     except OmegaConfBaseException as error:
         raise ConfigError([Fault(f"hydra.{kind}.dir", str(error).splitlines()[0])]) from error
+    inside(folder, f"hydra.{kind}.dir", composition.keys)
     raw = OmegaConf.to_container(composition.hydra[kind], resolve=False)
     is_stamped = isinstance(raw, dict) and "${now:" in str(raw["dir"])
     if is_stamped:

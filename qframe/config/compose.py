@@ -13,7 +13,8 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from qframe.config.errors import ConfigError, Fault, hint
 from qframe.config.hydra_app import CONFIG_NAME, groups, hydra_app
-from qframe.config.hydra_faults import composition_fault, first_line, foreign_targets, ignored_options
+from qframe.config.hydra_faults import composition_fault, first_line, ignored_options, traversals
+from qframe.config.hydra_safety import foreign
 from qframe.config.overrides import SOURCE, Overrides, read
 from qframe.config.provenance import located
 from qframe.config.schema import GROUPS
@@ -93,7 +94,8 @@ def composed(
     deletion_faults = _delete(whole, overrides.deleted)
     values, faults = plain(whole)
     config, more = validate(values, provided, also=[group for group in groups(loader) if "/" not in group])
-    of_hydra = [*ignored_options(defaults.defaults_tree, loader), *foreign_targets(hydra)]
+    of_hydra = [*ignored_options(defaults.defaults_tree, loader), *foreign(hydra, overrides.keys)]
+    of_hydra += traversals((default.config_path for default in defaults.defaults), loader)
     found = [*of_hydra, *deletion_faults, *_merged(faults, more)]
     files = [(d.config_path, d.package or "") for d in defaults.defaults if d.config_path]
     found = located(_to_the_point(found, overrides), loader, files, overrides.keys)

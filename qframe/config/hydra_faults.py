@@ -1,23 +1,19 @@
 """What Hydra says, as faults: a broken file, an option that a file names wrongly, and what it would pass over."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.default_element import DefaultsTreeNode, InputDefault
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
 from qframe.config.errors import Fault, hint
-from qframe.config.hydra_app import options, short, yaml_files
+from qframe.config.hydra_app import groups, options, short, yaml_files
 from qframe.config.provenance import file_name
-from qframe.config.targets import trusted
-
-PLUGINS = ("hydra.", "hydra_plugins.", "logging.", "colorlog.")
 
 
 def ignored_options(tree: DefaultsTreeNode | InputDefault, loader: ConfigLoader) -> list[Fault]:
@@ -55,6 +51,18 @@ def _chooses(file: Path, group: str, name: str) -> bool:
     return False
 
 
+def traversals(paths: Iterable[str | None], loader: ConfigLoader) -> list[Fault]:
+    """Options whose name leads out of the folders of configuration."""
+    led_out = [path for path in paths if path and (".." in path.split("/") or path.startswith(("/", "~")))]
+    faults = []
+    for path in led_out:
+        group = path.split("/")[0]
+        known = options(loader, group) if group in groups(loader) else ()
+        message = f"expected an option of the group, got a path '{path}'; {hint(path.rpartition('/')[2], known)}"
+        faults.append(Fault(group, message, unknown=True))
+    return faults
+
+
 def composition_fault(error: Exception, loader: ConfigLoader) -> Fault:
     """Why Hydra could not compose, in one line with the file."""
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
@@ -77,23 +85,3 @@ def first_line(error: BaseException) -> str:
     noise = ("To append", "full_key", "object_type", "reference_type", "See http")
     kept = [line.rstrip(".") for line in lines if not line.startswith(noise)]
     return "; ".join(dict.fromkeys(kept[:3])) or type(error).__name__
-
-
-def foreign_targets(hydra: DictConfig) -> list[Fault]:
-    """A ``_target_`` in Hydra's own part must be a plugin: a config runs no arbitrary code there either."""
-    allowed = (*PLUGINS, *(f"{prefix}." for prefix in trusted()))
-    faults: list[Fault] = []
-
-    def walk(node: Any, where: str) -> None:
-        if isinstance(node, Mapping):
-            for key, value in node.items():
-                walk(value, f"{where}.{key}")
-                if key in ("_target_", "()", "class") and isinstance(value, str) and not value.startswith(allowed):
-                    message = f"expected a plugin of Hydra, got '{value}'; trust your own by --trust PREFIX"
-                    faults.append(Fault(f"{where}.{key}", message, unknown=True))
-        elif isinstance(node, list):
-            for index, value in enumerate(node):
-                walk(value, f"{where}[{index}]")
-
-    walk(OmegaConf.to_container(hydra, resolve=False), "hydra")
-    return faults

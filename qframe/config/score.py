@@ -41,9 +41,9 @@ def preset_score(loader: ConfigLoader, preset: str) -> Score:
     Raises:
         ConfigError: there is no such preset, or it states no score that can be read.
     """
-    file = config_file(loader, f"experiment/{preset}")
+    known = options(loader, "experiment")
+    file = config_file(loader, f"experiment/{preset}") if preset in known else None
     if file is None:
-        known = options(loader, "experiment")
         raise ConfigError([Fault("experiment", f"unknown option '{preset}'; {hint(preset, known)}", unknown=True)])
     try:
         return stated(file.read_text(encoding="utf-8"))

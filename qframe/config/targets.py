@@ -21,7 +21,9 @@ from qframe.config.parameters import alternatives, parameters, takes_callable, t
 from qframe.envs.registry import split_id
 
 PARTS = "qframe"
-BORDER = ("qframe.config", "qframe.cli", "qframe.runner.run_folder")  # not parts: no config may name what is there
+BORDER = ("qframe.config", "qframe.cli", "qframe.records", "qframe.runner.run_folder")  # no config may name these
+ONLY_CLASSES = ("qframe.runner", "qframe.envs")  # their functions write files, or import what an id names
+WRITES_FILES = ("RecordVideo",)  # wrappers; a config may come from somebody else
 TORCH = ("torch.nn", "torch.optim")  # what may be imported of torch
 WRAPPERS = ("gymnasium.wrappers", "minigrid.wrappers")  # of environments
 TORCH_CLASSES = ("torch.nn.modules", "torch.optim")  # where the class that is found must have been written
@@ -118,6 +120,8 @@ def instantiate(node: Mapping[str, Any] | DictConfig, /, *args: Any, where: str 
 
 def _described(node: Mapping[str, Any], where: str) -> tuple[Callable[..., Any], dict[str, Any]]:
     target = resolve(node["_target_"], _join(where, "_target_"))
+    if (foreign := refused_import(node.get("id", ""))) is not None and _under(target.__module__, "qframe.envs"):
+        raise _fault(_join(where, "id"), foreign)
     annotation = parameters(target).annotation
     arguments = {key: value for key, value in node.items() if key != "_target_"}
     given = {key: _value(value, annotation.get(key, Any), _join(where, key)) for key, value in arguments.items()}
@@ -167,6 +171,10 @@ def _is_allowed(found: object) -> bool:
     if not (inspect.isclass(found) or inspect.isfunction(found) or is_alternative_constructor):
         return False
     home = found.__module__ or ""
+    if getattr(found, "__name__", "") in WRITES_FILES and any(_under(home, prefix) for prefix in WRAPPERS):
+        return False
+    if inspect.isfunction(found) and any(_under(home, prefix) for prefix in ONLY_CLASSES):
+        return False
     if inspect.isclass(found) and any(_under(home, prefix) for prefix in (*TORCH_CLASSES, *WRAPPERS)):
         return True
     ours = _under(home, PARTS) and not any(_under(home, prefix) for prefix in BORDER)
