@@ -4,12 +4,10 @@ import argparse
 from pathlib import Path
 
 from qframe.cli.arguments import apply_trust
+from qframe.cli.go_on import go_on
 from qframe.cli.jobs.folder import SweepFolder
-from qframe.cli.run_folder import checkpoint, fitting, open_run, saved_config
+from qframe.cli.run_folder import open_run
 from qframe.cli.train import relaunch
-from qframe.config import build
-from qframe.config.errors import UserError
-from qframe.runner.run_folder import read_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,16 +27,4 @@ def run(arguments: argparse.Namespace) -> int:
     if SweepFolder(arguments.run).record.is_file():
         return relaunch(arguments)
     apply_trust(arguments.trust)
-    folder = open_run(arguments.run)
-    config = saved_config(folder, arguments.overrides)
-    state = checkpoint(folder)
-    frames, status = state["run"]["frames"], read_json(folder.summary).get("status", "unknown")
-    if frames >= config.total_frames and status == "finished":
-        raise UserError(
-            f"expected a run with frames left, got {arguments.run} at {frames:,} of {config.total_frames:,} "
-            f"(status {status}); to train on, add total_frames={2 * frames}"
-        )
-    with fitting():
-        runner = build.build(config, folder.path, state=state, started=arguments.started)
-    runner.run()
-    return 0
+    return go_on(open_run(arguments.run), arguments.overrides, started=arguments.started)

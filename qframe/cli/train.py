@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from qframe.cli.arguments import add_config_arguments, apply_trust
+from qframe.cli.go_on import begun_before, go_on, without_resume
 from qframe.cli.job import Job
 from qframe.cli.jobs.folder import SweepFolder
 from qframe.cli.run_folder import new_folder
@@ -33,12 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train one run or a sweep.
+    """Train one run or a sweep; with ``resume=auto`` go on with the run that the same command has begun, if any.
 
     Raises:
         UserError: the config has faults; nothing was written.
     """
     apply_trust(arguments.trust)
+    arguments.overrides, goes_on = without_resume(arguments.overrides)
     with hydra_app(arguments.config_dir) as app:
         mode = RunMode.MULTIRUN if arguments.multirun else RunMode.RUN
         composition = composed(app.config_loader, arguments.overrides, build.PROVIDED, mode=mode)
@@ -47,6 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
             mode = RunMode.MULTIRUN
         trust = tuple(arguments.trust)
         if mode is RunMode.MULTIRUN:
+            if goes_on:
+                raise UserError("resume=auto: expected a single run, got a sweep, which goes on by qframe resume SWEEP")
             folder, is_stamped = _folder(composition, "sweep")
             if arguments.dry_run:
                 return planned(app, composition, arguments.overrides, folder)
@@ -54,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
             return sweep(app, composition, _record(arguments), job, folder, is_stamped=is_stamped)
         if arguments.dry_run:
             raise UserError("--dry-run: expected a sweep (-m), got a single run; use qframe check")
-        return _single(app, composition, Job(trust, started=arguments.started))
+        return _single(app, composition, Job(trust, started=arguments.started), goes_on=goes_on)
 
 
 def relaunch(arguments: argparse.Namespace) -> int:
@@ -80,7 +84,7 @@ def _record(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"overrides": list(arguments.overrides), "config_dir": own, "trust": list(arguments.trust)}
 
 
-def _single(app: Hydra, composition: Composition, job: Job) -> int:
+def _single(app: Hydra, composition: Composition, job: Job, *, goes_on: bool) -> int:
     swept = composition.hydra.sweeper.get("params")
     unasked = [Fault("hydra.sweeper.params", f"this config sweeps over {', '.join(swept)}; add -m")] if swept else []
     if unasked:
@@ -88,7 +92,13 @@ def _single(app: Hydra, composition: Composition, job: Job) -> int:
     faults = build.check(composition.config, composition.faults)
     if faults:
         raise ConfigError(faults)
-    path, is_stamped = _folder(composition, "run")
+    before = begun_before(composition) if goes_on else None
+    if before is not None and read_json(before.summary).get("status") == "finished":
+        print(f"finished already: {before.path}; without resume=auto another run starts")
+        return 0
+    if before is not None and before.has_checkpoint:
+        return go_on(before, started=job.started)
+    path, is_stamped = (before.path, False) if before is not None else _folder(composition, "run")
     folder = new_folder(path, is_stamped=is_stamped)
     app.run(CONFIG_NAME, job, [*composition.overrides, pinned_folder("run", folder), "hydra.mode=RUN"])
     if job.error is not None:

@@ -142,11 +142,21 @@ def build(
     report.say(f"the replay takes {memory_line(built)}")
     for key, (value, reason) in picked.items():
         report.say(f"auto: {key}={str(value).lower()} ({reason})")
-    run_dir.mkdir(parents=True, exist_ok=True)
+    _lock(runner)
     OmegaConf.save(OmegaConf.create(plain), folder.config)
     picks = {key: value for key, (value, _) in picked.items()}
-    folder.write_manifest({"device": str(device), "action_space": built.action_space.spec.action_space} | picks)
+    about = {"device": str(device), "action_space": built.action_space.spec.action_space} | picks
+    folder.write_manifest(about, resumed_at=None if state is None else runner.frames)
     return cast(Runner, runner)
+
+
+def _lock(runner: Runner) -> None:
+    """Keep other processes out of the run's folder, which is made now."""
+    try:
+        runner.folder.lock.acquire()
+    except Exception:
+        runner.collector.close()
+        raise
 
 
 def _take_over(runner: Runner, state: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from qframe.envs.masks import FAULT, MASK, ActionMasks, branch_sizes, mask_metho
 from qframe.envs.registry import find, made
 from qframe.envs.self_resetting import SelfResettingEpisodes
 from qframe.envs.supervised import SupervisedEnvs
+from qframe.envs.worker_process import in_worker
 from qframe.envs.wrappers import Wrapper, faulty_wrapper, name_of, wrapped
 
 Vectorization = Literal["sync", "async", "native"]
@@ -83,7 +84,7 @@ class GymnasiumEnvs:
             return SelfResettingEpisodes(envs, partial(derive_seed, seed, "native"), has_masks=self.has_masks)
         makers = [self._make_one] * self.num_envs
         if self.vectorization == "async":
-            envs = SupervisedEnvs(makers, timeout=self._timeout, max_restarts=self._max_restarts)
+            envs = SupervisedEnvs(list(map(in_worker, makers)), timeout=self._timeout, max_restarts=self._max_restarts)
         else:
             envs = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
         return SeededEpisodes(

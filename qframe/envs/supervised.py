@@ -1,10 +1,12 @@
 """Environments in a process each: one that dies or hangs is started again, and its episode ends as truncated."""
 
+import atexit
 import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from copy import deepcopy
+from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -41,6 +43,8 @@ class SupervisedEnvs(AsyncVectorEnv):
         self._timeout, self._max_restarts = timeout, max_restarts
         # A process that is killed while it writes would leave shared memory half written, so none is shared then.
         super().__init__(make, shared_memory=timeout is None, autoreset_mode=AutoresetMode.DISABLED)
+        self._at_exit = partial(_kill, self.processes)  # before Python waits for them: they take no notice of SIGTERM
+        atexit.register(self._at_exit)
 
     def step_async(self, actions: Any) -> None:
         """Tell every process its action; one that is gone is found when its answer is waited for."""
@@ -88,6 +92,10 @@ class SupervisedEnvs(AsyncVectorEnv):
     def close_extras(self, timeout: float | None = None, terminate: bool = False) -> None:
         """Close; where a process has ended, or did not answer, none is waited for."""
         is_whole = all(process.is_alive() for process in self.processes) and not self._has_failed
+        if terminate or not is_whole:
+            _kill(self.processes)
+            self._state = AsyncState.DEFAULT
+        atexit.unregister(self._at_exit)
         super().close_extras(timeout, terminate or not is_whole)
 
     def _send(self, index: int, message: tuple[str, Any]) -> None:
@@ -137,3 +145,8 @@ class SupervisedEnvs(AsyncVectorEnv):
     def _put_together(self, observations: Sequence[NDArray[Any]]) -> None:
         if not self.shared_memory:
             self.observations = concatenate(self.single_observation_space, observations, self.observations)
+
+
+def _kill(processes: Sequence[multiprocessing.Process]) -> None:
+    for process in processes:
+        process.kill()

@@ -34,14 +34,18 @@ class Logger:
         Args:
             metrics: the file.
             resume: what ``state_dict`` gave when a run that goes on was saved: what was logged since then is dropped.
+                None: a run that begins; what another one has left is dropped.
             frames: where it goes on.
         """
         metrics.parent.mkdir(parents=True, exist_ok=True)
         self._metrics = metrics
-        if resume is not None and metrics.is_file() and metrics.stat().st_size > resume["bytes"]:
-            os.truncate(metrics, resume["bytes"])
+        kept = 0 if resume is None else resume["bytes"]
+        is_begun = metrics.is_file() and metrics.stat().st_size > kept
+        if is_begun:
+            os.truncate(metrics, kept)
         if self.tensorboard:
-            self._writer = SummaryWriter(str(metrics.parent), purge_step=None if resume is None else frames + 1)
+            purged = (0 if is_begun else None) if resume is None else frames + 1
+            self._writer = SummaryWriter(str(metrics.parent), purge_step=purged)
 
     def flush(self) -> None:
         """Wait until the disk has all that was logged, so that a checkpoint finds it there."""

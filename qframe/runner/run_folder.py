@@ -11,6 +11,7 @@ from typing import Any
 
 from qframe.records.process import this_process
 from qframe.runner.checkpoint import checkpoints_in
+from qframe.runner.run_lock import RunLock
 
 _PACKAGES = ("qframe", "torch", "tensordict", "hydra-core", "omegaconf", "gymnasium", "numpy", "tensorboard")
 
@@ -29,25 +30,33 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.summary = path / "summary.json"
         self.checkpoints = path / "checkpoints"
+        self.lock = RunLock(path)
 
     @property
     def has_checkpoint(self) -> bool:
         """Whether there is one, whole or damaged."""
         return bool(checkpoints_in(self.checkpoints))
 
-    def write_manifest(self, picked: dict[str, Any]) -> None:
-        """Versions, machine, command, revision and process, and what ``auto`` picked."""
-        write_json(
-            self.manifest,
-            {
-                "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-                "picked": picked,
-                "versions": {"python": platform.python_version()} | _versions(),
-                "machine": {"platform": platform.platform(), "processor_count": os.cpu_count()},
-                "git": _git_revision(),
-                "process": this_process(),
-            },
-        )
+    def write_manifest(self, picked: dict[str, Any], *, resumed_at: int | None = None) -> None:
+        """Versions, machine, command, revision and process, and what ``auto`` picked.
+
+        Args:
+            picked: by ``auto``.
+            resumed_at: the frame where a run goes on; what stood there before is kept under ``earlier``.
+        """
+        manifest = {
+            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+            "picked": picked,
+            "versions": {"python": platform.python_version()} | _versions(),
+            "machine": {"platform": platform.platform(), "processor_count": os.cpu_count()},
+            "git": _git_revision(),
+            "process": this_process(),
+        }
+        if resumed_at is not None:
+            before = read_json(self.manifest)
+            earlier = before.pop("earlier", [])
+            manifest |= {"resumed_at": resumed_at, "earlier": [*earlier, before]}
+        write_json(self.manifest, manifest)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """The outcome; ``status`` says whether the run is finished."""

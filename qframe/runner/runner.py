@@ -18,7 +18,7 @@ from qframe.runner.learner import Learner
 from qframe.runner.logger import Logger
 from qframe.runner.progress import Report, SilentReport
 from qframe.runner.run_folder import RunFolder
-from qframe.runner.signals import Interrupted, Stopped, StopSignals
+from qframe.runner.signals import Interrupted, Stopped, StopSignals, kill_children
 from qframe.runner.standing import Standing
 
 
@@ -95,6 +95,7 @@ class Runner:
         Raises:
             Stopped: a signal came; a checkpoint is written.
         """
+        self.folder.lock.acquire()
         try:
             with self.signals:
                 self._start()
@@ -109,7 +110,11 @@ class Runner:
         finally:
             self.report.stop()
             self.logger.close()
-            self.collector.close()
+            if self.signals.is_lost:
+                kill_children()
+            else:
+                self.collector.close()
+            self.folder.lock.release()
 
     def _start(self) -> None:
         torch.set_num_threads(self.threads)
@@ -206,7 +211,7 @@ class Runner:
         """A signal came: save, say how to go on, and leave."""
         assert self.signals.received is not None
         go_on = f"go on with: qframe resume {shown(self.folder.path)}"
-        if self.signals.is_stepping:
+        if self.signals.is_lost:
             kept = "the environments did not come back in time; the run is as at its last checkpoint, if there is one"
         else:
             self._save(self._due)

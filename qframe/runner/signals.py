@@ -1,5 +1,6 @@
 """Stopping at a safe point: the first signal asks, a second Ctrl-C insists."""
 
+import multiprocessing
 import signal
 import threading
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ class StopSignals:
         self.received: int | None = None
         self.is_stepping = False
         """Whether the environments are stepping: set by who lets them."""
+        self.is_lost = False
+        """Whether they did not come back from it in time."""
         self._patience, self._is_free = patience, False
         self._earlier: dict[int, Any] = {}
 
@@ -70,6 +73,7 @@ class StopSignals:
 
     def _lose_patience(self, number: int, frame: FrameType | None) -> None:
         if self.is_stepping:
+            self.is_lost = True
             raise Interrupted
         signal.setitimer(signal.ITIMER_REAL, 1.0)  # a checkpoint is being written, or an update runs
 
@@ -78,6 +82,13 @@ class StopSignals:
             signal.setitimer(signal.ITIMER_REAL, 0.0)
         for number, handler in self._earlier.items():
             signal.signal(number, handler)
+
+
+def kill_children() -> None:
+    """End the processes that environments run in, and that do not answer: Python would wait for them."""
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
 
 
 class Stopped(Exception):

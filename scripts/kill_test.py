@@ -1,0 +1,215 @@
+"""Kill runs at random moments, resume them, and compare with the run that was never killed: ``--help`` tells more.
+
+kills     SIGKILL at moments drawn over a run's whole wall time, saves included, for every head, replay, n-step and
+          collector in turn; the same command with ``resume=auto`` goes on to the end. Fingerprints must be equal.
+saves     SIGKILL in a loop of saves; afterwards there must be a whole checkpoint.
+damage    one byte flipped, or a file cut, at random places of the newest checkpoint; the older one must be used.
+syscalls  SIGKILL at every system call of a save, by strace; the old or the new checkpoint must be whole.
+repeat    the same run again and again, with and without logging and evaluation, sync and async; one result.
+"""
+
+import argparse
+import itertools
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+from qframe.cli.main import main as qframe
+from qframe.runner import Checkpoints, load_checkpoint
+from qframe.runner.checkpoint import checkpoints_in
+from qframe.runner.fingerprint import fingerprint
+
+SMALL = (  # noqa: SIM905 (words as on the command line)
+    """
+total_frames=800 runner.learning_starts=200 runner.every=16 runner.updates=4 network.trunk.num_cells=[32]
+replay.batch_size=32 replay.capacity=1000 checkpoint.every=150 evaluation.every=300 evaluation.episodes=2
+evaluation.final_episodes=2 logger.every=100
+"""
+).split()
+CHOICES = (
+    ("head=scalar", "head=categorical", "head=quantile"),
+    ("replay=uniform", "replay=prioritized"),
+    ("replay.n_step=1", "replay.n_step=3"),
+    ("collector=sync", "collector=pipelined"),
+)
+
+
+def forked(work: Callable[[], object]) -> int:
+    """Do some work in a process group of its own, silently; its number."""
+    child = os.fork()
+    if child:
+        return child
+    os.setpgid(0, 0)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    try:
+        os._exit(int(bool(work())))
+    except BaseException:
+        os._exit(70)
+
+
+def train(folder: Path, words: tuple[str, ...]) -> int:
+    """Begin a run or go on with it, in a process of its own; its number."""
+    return forked(lambda: qframe(["train", *SMALL, *words, "resume=auto", f"hydra.run.dir={folder}"]))
+
+
+def ended(child: int) -> int:
+    """Wait for a process; its exit status."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def kills(base: Path, count: int, rng: random.Random) -> Iterator[bool]:
+    """Whether each killed and resumed run equals the one that was never killed."""
+    references: dict[tuple[str, ...], tuple[dict[str, str], float]] = {}
+    for number, words in enumerate(itertools.islice(itertools.cycle(itertools.product(*CHOICES)), count)):
+        if words not in references:
+            started, folder = time.monotonic(), base / f"whole-{len(references)}"
+            assert ended(train(folder, words)) == 0, words
+            references[words] = (fingerprint(folder), time.monotonic() - started)
+        expected, seconds = references[words]
+        folder, times = base / f"killed-{number}", 0
+        while True:
+            child = train(folder, words)
+            time.sleep(rng.uniform(0, seconds) if times < 3 else 3600 * (times > 9))
+            over, status = os.waitpid(child, os.WNOHANG if times < 3 else 0)
+            if over:
+                status = os.waitstatus_to_exitcode(status)
+                break
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            times += 1
+        found = fingerprint(folder) if status == 0 else {}
+        differing = [part for part in expected if found.get(part) != expected[part]]
+        print(f"{number + 1:4} {' '.join(words)}: {times} kills, {differing or 'equal'}", flush=True)
+        shutil.rmtree(folder)
+        yield not differing
+
+
+def some_state(number: int) -> dict[str, dict[str, object]]:
+    """The state of a run, as far as saving goes."""
+    numbers = {str(i): torch.full((20_000,), float(number + i)) for i in range(20)}
+    return {"run": {"frames": number}, "learner": dict(numbers), "replay": dict(numbers)}
+
+
+def save_on(folder: Path, first: int) -> None:
+    """Save for ever."""
+    checkpoints = Checkpoints(every=1, keep=2)
+    if first:
+        checkpoints.go_on_from(checkpoints_in(folder)[-1].name)
+    for number in itertools.count(first):
+        checkpoints.save(folder, number, some_state(number))
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the newest whole checkpoint holds what was saved in it; damaged ones beside it do not matter."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        state = load_checkpoint(folder)
+    number = state["run"]["frames"]
+    return all(torch.equal(state["replay"][key], leaf) for key, leaf in some_state(number)["replay"].items())  # pyright: ignore
+
+
+def saves(base: Path, count: int, rng: random.Random) -> Iterator[bool]:
+    """Whether there is a whole checkpoint after each kill."""
+    for number in range(count):
+        folder = base / f"saves-{number}"
+        child = forked(lambda folder=folder: save_on(folder, 0))
+        while not checkpoints_in(folder):
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.5))
+        os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        yield is_whole(folder)
+
+
+def damage(base: Path, count: int, rng: random.Random) -> Iterator[bool]:
+    """Whether each damage is recognised and the older checkpoint used."""
+    folder = base / "damage"
+    assert ended(train(folder, ())) == 0
+    older, newest = checkpoints_in(folder / "checkpoints")
+    files = sorted(newest.iterdir())
+    for number in range(count):
+        file = files[number % len(files)] if number < 4 * len(files) else rng.choices(
+            files, [path.stat().st_size for path in files])[0]  # fmt: skip
+        content, place = file.read_bytes(), rng.randrange(file.stat().st_size)
+        flipped = content[:place] + bytes([content[place] ^ 1 << rng.randrange(8)]) + content[place + 1 :]
+        file.write_bytes(content[:place] if number % 2 else flipped)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            used = load_checkpoint(folder / "checkpoints")["name"]
+        file.write_bytes(content)
+        yield used == older.name and "passed over damaged checkpoints" in str(told[0].message)
+
+
+def syscalls(base: Path, count: int, rng: random.Random) -> Iterator[bool]:
+    """Whether there is a whole checkpoint after a kill at each call of a kind that changes files, in one save."""
+    names = "openat,write,fsync,rename,mkdir,unlinkat,unlink,rmdir,link"
+    script = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import kill_test; kill_test.save_one()"
+    for number in range(1, count + 1):
+        folder = base / f"calls-{number}"
+        for first in (0, 1):
+            Checkpoints(every=1, keep=2).save(folder, first, some_state(first)) if not first else _follow(folder, first)
+        words = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={names}", "-P", str(folder)]
+        inject = ["-e", f"inject={names}:signal=SIGKILL:when={number}"]
+        done = subprocess.run(
+            [*words, *inject, sys.executable, "-c", script, str(folder)], capture_output=True, check=False
+        )
+        yield is_whole(folder)
+        shutil.rmtree(folder)
+        if done.returncode == 0:
+            return
+
+
+def _follow(folder: Path, number: int) -> None:
+    checkpoints = Checkpoints(every=1, keep=2)
+    checkpoints.go_on_from(checkpoints_in(folder)[-1].name)
+    checkpoints.save(folder, number, some_state(number))
+
+
+def save_one() -> None:
+    """One save into the folder that the command names."""
+    _follow(Path(sys.argv[1]), 2)
+
+
+def repeat(base: Path, count: int, rng: random.Random) -> Iterator[bool]:
+    """Whether every repetition has the same networks and replay."""
+    often, never = ("logger.every=70", "evaluation.every=90"), ("logger.every=100000", "evaluation.every=100000")
+    variants = ((), ("env.vectorization=async",), often, never)
+    expected: dict[str, str] = {}
+    for number in range(count):
+        folder = base / f"repeat-{number}"
+        assert ended(train(folder, variants[number % len(variants)])) == 0
+        state = load_checkpoint(folder / "checkpoints")
+        weights = torch.cat([leaf.flatten().double() for leaf in state["learner"]["loss"].values()])
+        found = {"replay": fingerprint(folder)["replay"], "weights": str(weights.numpy().tobytes())}
+        expected = expected or found
+        yield found == expected
+
+
+def main() -> int:
+    """Run one of the tests and count."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("test", choices=["kills", "saves", "damage", "syscalls", "repeat"])
+    parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, default=Path("outputs/kill_test"))
+    arguments = parser.parse_args()
+    shutil.rmtree(arguments.folder, ignore_errors=True)
+    test, rng = globals()[arguments.test], random.Random(arguments.seed)
+    results = list(test(arguments.folder.absolute(), arguments.count, rng))
+    print(f"{arguments.test}: {sum(results)} of {len(results)}")
+    return int(not all(results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""Signals: a checkpoint wherever they come, an end in seconds, and a status that tells."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from qframe.runner import Stopped, load_checkpoint
+from qframe.runner.fingerprint import fingerprint
+from qframe.runner.run_lock import RunLocked
+from qframe.runner.signals import StopSignals
+from tests.resume.test_exact_resume import make
+
+
+def status(folder):
+    return json.loads((folder / "summary.json").read_text())["status"]
+
+
+def interrupt_after(runner, part, name, calls, number=signal.SIGTERM):
+    """Raise a signal within the n-th call of a method."""
+    method, seen = getattr(part, name), []
+
+    def called(*arguments, **options):
+        seen.append(1)
+        if len(seen) == calls:
+            signal.raise_signal(number)
+        return method(*arguments, **options)
+
+    setattr(part, name, called)
+
+
+def gone_on(folder):
+    runner = make(folder)
+    runner.load_state_dict(load_checkpoint(folder / "checkpoints"))
+    runner.run()
+
+
+PLACES = {
+    "a step": (lambda runner: (runner.collector, "collect", 77)),
+    "an update": (lambda runner: (runner.learner, "update", 123)),
+    "a log": (lambda runner: (runner.learner, "take_metrics", 3)),
+    "an evaluation": (lambda runner: (runner.evaluation, "play", 2)),
+    "the final evaluation": (lambda runner: (runner.evaluation, "play", 3)),
+    "a checkpoint": (lambda runner: (runner.checkpoints, "save", 3)),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_run_that_was_stopped_anywhere_goes_on_to_be_the_one_that_never_was(tmp_path, place):
+    make(tmp_path / "whole").run()
+    runner = make(tmp_path / "stopped")
+    interrupt_after(runner, *PLACES[place](runner))
+    with pytest.raises(Stopped, match="with a checkpoint; go on with: qframe resume") as stopped:
+        runner.run()
+    assert stopped.value.exit_status == 143
+    assert status(tmp_path / "stopped") == "stopped"
+    gone_on(tmp_path / "stopped")
+    assert fingerprint(tmp_path / "stopped") == fingerprint(tmp_path / "whole")
+    assert status(tmp_path / "stopped") == "finished"
+
+
+STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
+
+
+@pytest.mark.parametrize(("number", "exit_status"), STATUS.items())
+def test_each_signal_has_its_exit_status(tmp_path, number, exit_status):
+    runner = make(tmp_path)
+    interrupt_after(runner, runner.collector, "collect", 3, number)
+    with pytest.raises(Stopped) as stopped:
+        runner.run()
+    assert stopped.value.exit_status == exit_status
+
+
+def test_a_second_ctrl_c_stops_at_once_and_the_status_is_not_running(tmp_path):
+    runner = make(tmp_path)
+    interrupt_after(runner, runner.checkpoints, "save", 2, signal.SIGINT)
+    interrupt_after(runner, runner.collector, "collect", 60, signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run()
+    assert status(tmp_path) == "stopped"
+    gone_on(tmp_path)
+
+
+class Stuck(gym.Env):
+    """An environment that does not come back from its 50th step."""
+
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        if self.steps == 80:
+            time.sleep(60)
+        return np.zeros(1, np.float32), 1.0, False, False, {}
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_environments_that_do_not_come_back_are_given_up_and_the_last_checkpoint_stays(tmp_path, vectorization):
+    gym.register("qframe-test/Stuck-v0", Stuck)
+    try:
+        runner = make(tmp_path, env="qframe-test/Stuck-v0", vectorization=vectorization, evaluate_every=10_000)
+    finally:
+        del gym.registry["qframe-test/Stuck-v0"]
+    runner.signals = StopSignals(patience=0.3)
+    interrupt_after(runner, runner.collector, "collect", 80)
+    started = time.monotonic()
+    with pytest.raises(Stopped, match="the environments did not come back in time"):
+        runner.run()
+    assert time.monotonic() - started < 10
+    assert status(tmp_path) == "stopped"
+    assert load_checkpoint(tmp_path / "checkpoints")["run"]["frames"] == 150
+
+
+def test_a_second_process_is_refused_while_the_first_trains(tmp_path):
+    runner = make(tmp_path)
+    runner.folder.lock.acquire()
+    imports = "from pathlib import Path; from qframe.runner.run_lock import RunLock"
+    code = f"{imports}; RunLock(Path({str(tmp_path)!r})).acquire()"
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "RunLocked: expected a run that no other process trains" in other.stderr
+    assert "which process" in other.stderr
+    runner.folder.lock.release()
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert RunLocked.exit_status == 2
+    runner.collector.close()
