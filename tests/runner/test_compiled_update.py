@@ -154,7 +154,6 @@ def test_a_state_goes_from_an_eager_learner_to_a_compiled_one_and_back():
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore") # the compiler's own
 def test_the_compiled_update_is_the_eager_one_and_preparing_changes_nothing():
     eager, compiled = check_equal(head=HEADS["quantile"])
     assert torch.equal(eager.replay.sample()["index"], compiled.replay.sample()["index"])
