@@ -28,7 +28,10 @@ def commands():
     return [line for line in lines if line]
 
 
-@pytest.mark.parametrize("code", blocks("python"), ids=["library", "loss_only"])
+OWN = [code for code in blocks("python") if "policy." not in code]  # those are in tests/cli/test_export.py
+
+
+@pytest.mark.parametrize("code", OWN, ids=["library", "loss_only"])
 def test_the_python_runs(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})

@@ -2,16 +2,13 @@
 
 import argparse
 from pathlib import Path
-from typing import cast
 
 import numpy as np
-import torch
 
 from qframe.cli.arguments import apply_trust, whole_number
-from qframe.cli.run_folder import checkpoint, fitting, open_run, saved_config
-from qframe.config import build
+from qframe.cli.run_folder import open_run
+from qframe.cli.trained import trained
 from qframe.config.errors import UserError
-from qframe.modules.networks.adapters import TrainedNetwork
 from qframe.runner import Evaluation
 from qframe.runner.evaluation import note_of_cut, told
 from qframe.runner.video import film
@@ -42,33 +39,21 @@ def run(arguments: argparse.Namespace) -> int:
             raise UserError(f"{name}: expected an integer of at least {least}, got {value}")
     apply_trust(arguments.trust)
     folder = open_run(arguments.run)
-    config = saved_config(folder)
-    torch.set_num_threads(config.runner.threads)
-    parts = build.parts(config)
-    network = parts.loss.value_network
-    state = checkpoint(folder, ("run", "best", "learner"))
-    use_best = "network" in state["best"] and not arguments.last
-    with fitting():
-        if use_best:
-            network.load_state_dict(state["best"]["network"])
-        else:
-            parts.loss.load_state_dict(state["learner"]["loss"])
-    frames = state["best" if use_best else "run"]["frames"]
-    evaluation, stream = parts.evaluation, ("eval", arguments.seed)
+    found = trained(folder, last=arguments.last)
+    evaluation, stream = found.parts.evaluation, ("eval", arguments.seed)
     if arguments.video:
         _check_video(evaluation)
-    result = evaluation.play(network, episodes=arguments.episodes, stream=stream)
+    result = evaluation.play(found.network, episodes=arguments.episodes, stream=stream)
     low, high = np.min(result.returns), np.max(result.returns)
-    print(f"{'best' if use_best else 'last'} network of {folder.path}, trained for {frames:,} frames")
+    print(f"{found.name} network of {folder.path}, trained for {found.frames:,} frames")
     print(f"episode_return {result.mean:.1f} ± {result.std:.1f} over {len(result.returns)} episodes")
     print(f"lowest {low:.1f}, median {np.median(result.returns):.1f}, highest {high:.1f}")
     print(f"protocol {told(evaluation.protocol(arguments.episodes))}")
     if result.cut:
         print(note_of_cut(result, evaluation.max_episode_steps))
     if arguments.video:
-        path = folder.path / "videos" / f"eval-{'best' if use_best else 'last'}-seed{arguments.seed}.mp4"
-        player = cast(TrainedNetwork, network)
-        made = film(evaluation, player, path, episodes=arguments.video, stream=stream)
+        path = folder.path / "videos" / f"eval-{found.name}-seed{arguments.seed}.mp4"
+        made = film(evaluation, found.network, path, episodes=arguments.video, stream=stream)
         print(f"video {made.path}: episodes that returned {', '.join(f'{value:.1f}' for value in made.result.returns)}")
     return 0
 

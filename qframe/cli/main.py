@@ -31,8 +31,9 @@ COMMANDS = {
     "compare": "runs grouped by what differs: scores with intervals, curves; table, CSV, PNG, HTML",
     "runs": "the runs and sweeps there are: status, frames, score, age",
     "diff": "in what two runs were configured differently",
-    "completion": "what your shell needs to complete commands, groups, options and keys",
     "rerun": "the same run once more, and whether it came out the same",
+    "export": "the trained policy as one ONNX or torch.export file, checked against the network",
+    "completion": "what your shell needs to complete commands, groups, options and keys",
 }
 DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 PACKAGE = Path(qframe.__file__).parent

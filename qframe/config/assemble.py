@@ -42,7 +42,7 @@ PROVIDED: dict[str, frozenset[str]] = {
     "runner": frozenset(
         {
             "collector", "learner", "replay", "evaluation", "checkpoints", "logger", "folder", "total_frames", "seed",
-            "report", "hyperparameters", "started",
+            "report", "started",
         }
     ),
     "evaluation": frozenset({"envs", "action_space", "seed"}),

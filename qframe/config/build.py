@@ -15,7 +15,6 @@ from qframe.config.parts import Parts
 from qframe.config.schema import GROUPS, SETTINGS
 from qframe.config.targets import instantiate
 from qframe.envs import derive_seed
-from qframe.records.run import flat
 from qframe.runner import Learner, Runner
 from qframe.runner.progress import Report, console_report
 from qframe.runner.return_range import ReturnRange
@@ -118,9 +117,9 @@ def build(
         device=device,
         compiled=plain["compile"],
         autocast=plain["autocast"],
-        updates=plain["runner"]["updates"],
     )
     folder = RunFolder(run_dir)
+    built.logger.describe(plain, built.envs, built.action_space)
     runner = instantiate(
         plain["runner"],
         where="runner",
@@ -134,7 +133,6 @@ def build(
         total_frames=plain["total_frames"],
         seed=seed,
         report=report,
-        hyperparameters={key: str(v) if isinstance(v, list) else v for key, v in flat(plain).items()},
         started=started,
     )
     if state is not None:

@@ -116,8 +116,7 @@ def greedy(value: Tensor, mask: Tensor | None = None) -> Tensor:
     best = mask_values(value, mask).amax(-1, keepdim=True)
     is_best = ((value == best) | (value != value)) & mask  # [*B, A]
     # A legal value can equal or undercut the number that marks the illegal ones: any legal action then wins.
-    candidate = torch.where(is_best.any(-1, keepdim=True), is_best, mask.expand_as(is_best))
-    return candidate.to(torch.int8).argmax(-1)  # [*B]
+    return (is_best.to(torch.int8) + mask.to(torch.int8)).argmax(-1)  # [*B]
 
 
 def soft(value: Tensor, temperature: float, mask: Tensor | None = None) -> SoftPolicy:

@@ -6,13 +6,16 @@ from qframe.runner.collector import Collector
 from qframe.runner.evaluation import Evaluation, EvaluationResult
 from qframe.runner.learner import Learner, Optimizer
 from qframe.runner.logger import Logger
+from qframe.runner.mlflow_record import MlflowRecord
 from qframe.runner.pipelined import AsyncCollector, PipelinedCollector
 from qframe.runner.reward import RewardTransform
 from qframe.runner.run_folder import RunFolder
 from qframe.runner.runner import Runner
 from qframe.runner.signals import Stopped
+from qframe.runner.wandb_record import WandbRecord
 
 __all__ = [
-    "AsyncCollector", "Checkpoints", "Collector", "Evaluation", "EvaluationResult", "Learner", "Logger", "Optimizer",
-    "PipelinedCollector", "RewardTransform", "RunFolder", "Runner", "Stopped", "load_checkpoint",
+    "AsyncCollector", "Checkpoints", "Collector", "Evaluation", "EvaluationResult", "Learner", "Logger", "MlflowRecord",
+    "Optimizer", "PipelinedCollector", "RewardTransform", "RunFolder", "Runner", "Stopped", "WandbRecord",
+    "load_checkpoint",
 ]

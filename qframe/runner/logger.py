@@ -1,12 +1,18 @@
-"""Records of a run: one JSON object per log in ``metrics.jsonl``, and TensorBoard scalars and hyperparameters."""
+"""Records of a run: one JSON object per log in ``metrics.jsonl``, TensorBoard, and what else is asked for."""
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
+from qframe.data.action_space import ActionSpace
+from qframe.envs import Envs
+from qframe.modules.networks.adapters import TrainedNetwork
+from qframe.records.masking import masked
+from qframe.runner.record import Opening, Record
+from qframe.runner.states import FixedStates
+from qframe.runner.tensorboard import TensorBoard
 
 
 class Logger:
@@ -15,18 +21,39 @@ class Logger:
     Args:
         every: frames between logs.
         tensorboard: whether to write TensorBoard event files beside ``metrics.jsonl``.
+        pictures: whether they show what the network makes of a few fixed states.
+        histograms: whether they show parameters and gradients.
+        also: further records, by name.
 
     Raises:
-        ValueError: ``every`` below 1.
+        ValueError: ``every`` below 1, or pictures or histograms without TensorBoard to show them.
     """
 
-    def __init__(self, *, every: int, tensorboard: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        every: int,
+        tensorboard: bool = True,
+        pictures: bool = True,
+        histograms: bool = False,
+        also: Mapping[str, Record] | None = None,
+    ) -> None:
         if every < 1:
             raise ValueError(f"expected every of at least 1 frame, got {every}")
-        self.every = every
-        self.tensorboard = tensorboard
-        self._writer: SummaryWriter | None = None
+        if histograms and not tensorboard:
+            raise ValueError("expected tensorboard=true for histograms, got false")
+        self.every, self.tensorboard, self._pictures = every, tensorboard, pictures
+        self._board = TensorBoard(histograms=histograms) if tensorboard else None
+        own: list[Record] = [self._board] if self._board is not None else []
+        self._records = [*own, *(also or {}).values()]
         self._metrics: Path | None = None
+        self._config: Mapping[str, Any] = {}
+
+    def describe(self, config: Mapping[str, Any], envs: Envs, action_space: ActionSpace) -> None:
+        """What the run is: its resolved config, recorded with secrets masked, and where its states come from."""
+        self._config = masked(config)
+        if self._board is not None and self._pictures:
+            self._board.states = FixedStates(envs, action_space)
 
     def open(self, metrics: Path, *, resume: dict[str, Any] | None = None, frames: int = 0) -> None:
         """Start writing in the folder of ``metrics``.
@@ -43,9 +70,9 @@ class Logger:
         is_begun = metrics.is_file() and metrics.stat().st_size > kept
         if is_begun:
             os.truncate(metrics, kept)
-        if self.tensorboard:
-            purged = (0 if is_begun else None) if resume is None else frames + 1
-            self._writer = SummaryWriter(str(metrics.parent), purge_step=purged)
+        void_from = (0 if is_begun else None) if resume is None else frames + 1
+        for record in self._records:
+            record.open(Opening(metrics.parent, self._config, void_from))
 
     def flush(self) -> None:
         """Wait until the disk has all that was logged, so that a checkpoint finds it there."""
@@ -53,8 +80,8 @@ class Logger:
         if self._metrics.is_file():
             with self._metrics.open("a") as file:
                 os.fsync(file.fileno())
-        if self._writer is not None:
-            self._writer.flush()
+        for record in self._records:
+            record.flush()
 
     def state_dict(self) -> dict[str, Any]:
         """How long ``metrics.jsonl`` is."""
@@ -66,23 +93,20 @@ class Logger:
         assert self._metrics is not None, "open() comes before log()"
         with self._metrics.open("a") as file:
             file.write(json.dumps({"frames": frames, **values}) + "\n")
-        if self._writer is not None:
-            for name, value in values.items():
-                self._writer.add_scalar(name, value, frames)
+        for record in self._records:
+            record.log(frames, values)
 
-    def log_hyperparameters(self, config: dict[str, Any], summary: dict[str, Any]) -> None:
-        """The HParams tab's row of this run, in the run's own event file, with the scores of its summary."""
-        if self._writer is None:
-            return
-        metrics = {name: summary[name] for name in ("eval_return_mean", "eval_return_last", "frames_per_second")}
-        plain = {name: value for name, value in config.items() if type(value) in (bool, str, float, int)}
-        for event in hparams(plain, metrics):
-            self._writer.file_writer.add_summary(event)  # pyright: ignore[reportOptionalMemberAccess]
-        for name, value in metrics.items():
-            self._writer.add_scalar(name, value, 0)
+    def look(self, frames: int, network: TrainedNetwork) -> None:
+        """Record what there is to see in the network at an evaluation."""
+        for record in self._records:
+            record.look(frames, network)
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Record the outcome."""
+        for record in self._records:
+            record.finish(summary)
 
     def close(self) -> None:
         """Flush and close."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        for record in self._records:
+            record.close()

@@ -40,7 +40,6 @@ class Runner:
         every: frames between rounds of updates.
         updates: updates in a round.
         threads: torch's threads on the CPU; small networks are fastest with one.
-        hyperparameters: what the HParams tab shows of the config.
         started: when the process or job started, on ``time.monotonic``'s clock.
 
     Raises:
@@ -64,7 +63,6 @@ class Runner:
         threads: int = 1,
         seed: int = 0,
         report: Report | None = None,
-        hyperparameters: dict[str, Any] | None = None,
         started: float | None = None,
     ) -> None:
         check_numbers(total_frames, learning_starts=learning_starts, every=every, updates=updates, threads=threads)
@@ -76,7 +74,6 @@ class Runner:
         self.frames = 0
         self.standing = Standing(seed, time.monotonic() if started is None else started)
         self.signals = StopSignals()
-        self._hyperparameters = hyperparameters or {}
         self._resumed: dict[str, Any] | None = None
         self._owed = 0  # updates that are due
         self._due: list[str] = []  # what is due at this frame, in order
@@ -144,7 +141,8 @@ class Runner:
             self._step()
         is_first = not self.learner.updates
         while self._owed and self.signals.received is None:
-            self._owed -= self.learner.learn(self._owed)
+            self.learner.update()
+            self._owed -= 1
         if is_first and self.learner.batch_shape is not None:
             self.report.say(f"{self.frames:>10,} frames  learning starts, batches {_layout(self.learner.batch_shape)}")
         while self._due and not self._owed and self.signals.received is None:
@@ -192,6 +190,7 @@ class Runner:
             result = self.evaluation.periodic(self.network, frames=self.frames)
         values = {"eval/episode_return": result.mean, "eval/episode_length": float(np.mean(result.lengths))}
         self.logger.log(self.frames, values | {"time/wall_seconds": self.standing.wall_seconds})
+        self.logger.look(self.frames, self.network)
         is_best = self.standing.judge(self.frames, result, self.network.state_dict())
         self.report.say(
             f"{self.frames:>10,} frames  evaluation {result.mean:.1f} ± {result.std:.1f} "
@@ -233,7 +232,7 @@ class Runner:
             self._stop()
             raise
         summary = {"status": "finished", **progress, **scores, "best_frames": best["frames"] or self.frames}
-        self.logger.log_hyperparameters(self._hyperparameters, summary)
+        self.logger.finish(summary)
         self.folder.write_summary(summary)
         tell(self.report, summary, self.folder.path, tensorboard=self.logger.tensorboard)
         return summary

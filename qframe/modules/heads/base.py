@@ -124,7 +124,7 @@ class Head(nn.Module, ABC, Generic[TargetT]):
 
     def value(self, prediction: Prediction) -> Tensor:
         """The action values: the mean return of each law, ``[*B, A, N]`` → ``[*B, A]``."""
-        return self._returns(prediction).mean
+        return self.returns(prediction).mean
 
     def target(self, bootstrap: Prediction, backup: Backup) -> TargetT:
         """The target ``Σ_k weight_k · law(reward_k + discount_k · z_k)``, transformed where returns are.
@@ -133,7 +133,7 @@ class Head(nn.Module, ABC, Generic[TargetT]):
             bootstrap: the target network's prediction, ``[*B, N]`` for one bootstrap, ``[*B, K, N]`` for K.
             backup: what to do with it, ``[*B]`` or ``[*B, K]``.
         """
-        return self._project_returns(apply(backup, self._returns(bootstrap)))
+        return self._project_returns(apply(backup, self.returns(bootstrap)))
 
     def lambda_target(self, bootstrap: Prediction, backup: LambdaBackup) -> TargetT:
         """The λ-target as an explicit mixture over horizons, exact for every law.
@@ -146,14 +146,14 @@ class Head(nn.Module, ABC, Generic[TargetT]):
             backup: rewards, discounts and traces ``[*B, T]``; for K bootstraps their weights ``[*B, T, K]``.
         """
         *horizons, weight = backup
-        law = self._returns(bootstrap)
+        law = self.returns(bootstrap)
         if weight is not None:
             law = mix(weight, law)  # [*B, T, K·N]
         steps = law.location.shape[-2]
         every_horizon = Law(*(x.unsqueeze(-3).expand(*x.shape[:-1], steps, x.shape[-1]) for x in law))  # [*B, T, T, N]
         return self._project_returns(apply(lambda_horizons(*horizons), every_horizon))
 
-    def _returns(self, prediction: Prediction) -> Law:
+    def returns(self, prediction: Prediction) -> Law:
         """The law of returns of a prediction, ``h⁻¹(z)`` where the outputs are transformed ones."""
         law = self.law(prediction)
         return law if self.transform is None else law._replace(location=self.transform.inverse(law.location))

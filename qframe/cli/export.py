@@ -1,0 +1,113 @@
+"""``qframe export RUN``: the trained policy as one file that runs without qframe, checked against the network."""
+
+import argparse
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+
+from qframe.cli.arguments import apply_trust
+from qframe.cli.exporting import FORMATS
+from qframe.cli.run_folder import open_run
+from qframe.cli.tables import shown_path
+from qframe.cli.trained import Trained, trained
+from qframe.config.errors import UserError, hint
+from qframe.modules.behaviour import ActionIndices
+from qframe.runner.policy import GreedyPolicy
+from qframe.runner.states import FixedStates
+
+CHECKED = 1_000  # observations
+TOLERANCE = 1e-4  # of action values, relative to their largest
+
+
+class Example(NamedTuple):
+    """Observations of the environment as the policy takes them: entries ``[B, …]``, then masks ``[B, A]``."""
+
+    names: list[str]
+    paths: list[tuple[str, ...]]
+    inputs: tuple[Tensor, ...]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The run, the format, the file, and which network."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument("--format", default="onnx", metavar="F", help="onnx (default) or torch (torch.export)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default policy.onnx or .pt2 in the run's folder")
+    parser.add_argument("--last", action="store_true", help="the last network instead of the best one")
+    text = "a package that _target_ may name besides qframe, torch.nn and torch.optim; may be repeated"
+    parser.add_argument("--trust", action="append", default=[], metavar="PREFIX", help=text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export, run both on the same observations, and say how they agree.
+
+    Raises:
+        UserError: no run, no such format, a missing package.
+    """
+    if arguments.format not in FORMATS:
+        raise UserError(f"--format: unknown format '{arguments.format}'; {hint(arguments.format, FORMATS)}")
+    form = FORMATS[arguments.format]
+    missing = [package for package in form.packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise UserError(f'--format: {arguments.format} needs {", ".join(missing)}; pip install "qframe[onnx]"')
+    apply_trust(arguments.trust)
+    folder = open_run(arguments.run)
+    found = trained(folder, last=arguments.last)
+    path = arguments.out or folder.path / f"policy{form.suffix}"
+    if not path.parent.is_dir():
+        raise UserError(f"--out: expected a file in a folder that is there, got '{path}'")
+    example = _example(found)
+    policy = GreedyPolicy(found.network.cpu(), found.parts.action_space, example.paths)
+    form.write(policy, example.inputs, example.names, path)
+    print(f"{found.name} network of {folder.path}, trained for {found.frames:,} frames")
+    for name, entry in zip(example.names, example.inputs, strict=True):
+        print(f"  input   {name:<20} {str(entry.dtype).removeprefix('torch.'):<8} {['B', *entry.shape[1:]]}")
+    with torch.no_grad():
+        action, value = policy(*example.inputs)
+    for name, entry in (("action", action), ("action_value", value)):
+        print(f"  output  {name:<20} {str(entry.dtype).removeprefix('torch.'):<8} {['B', *entry.shape[1:]]}")
+    print(_agreement((action, value), form.load(path), example))
+    print(f"written to   {shown_path(path)}")
+    return 0
+
+
+def _example(found: Trained) -> Example:
+    """Observations along random episodes, with random masks that leave at least one action."""
+    states = FixedStates(found.parts.envs, found.parts.action_space, number=CHECKED, distance=1)
+    entries = _entries(states.observation)
+    names = [".".join(("observation", *path)) for path in entries]
+    generator = torch.Generator().manual_seed(0)
+    probe = GreedyPolicy(found.network, found.parts.action_space, [()])
+    sizes = getattr(found.parts.action_space, "sizes", ()) or ActionIndices(found.parts.action_space.spec).sizes
+    branches = [torch.rand(CHECKED, size, generator=generator) for size in sizes]
+    masks = [(branch < 0.7) | (branch == branch.amin(-1, keepdim=True)) for branch in branches]
+    mask = torch.cat(masks, -1)
+    assert mask.shape[-1] == probe.num_mask
+    return Example([*names, "action_mask"], list(entries), (*entries.values(), mask))
+
+
+def _entries(observation: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Tensor]:
+    """The tensors of an observation by path; ``()`` for a plain one."""
+    if not isinstance(observation, TensorDictBase):
+        return {path: observation}
+    return {p: entry for key, value in observation.items() for p, entry in _entries(value, (*path, key)).items()}
+
+
+def _agreement(expected: tuple[Tensor, Tensor], loaded: Callable[..., Any], example: Example) -> str:
+    """How the exported policy agrees with the network.
+
+    Raises:
+        RuntimeError: it does not.
+    """
+    action, value = (torch.as_tensor(output) for output in loaded(*example.inputs))
+    difference = float((value - expected[1]).abs().max())
+    same = (action == expected[0]).reshape(CHECKED, -1).all(-1)
+    allowed = TOLERANCE * max(1.0, float(expected[1].abs().max()))
+    told = f"action values within {difference:.1e}, actions equal on {int(same.sum()):,} of {CHECKED:,} observations"
+    if not difference <= allowed or int(same.sum()) < 0.99 * CHECKED:  # equal values may fall either way
+        raise RuntimeError(f"the exported policy is not the network's: {told}")
+    return f"checked: {told}"

@@ -1,0 +1,106 @@
+"""Pictures of action values and of laws of returns, drawn with what TensorBoard brings along."""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+Picture = NDArray[np.uint8]  # [H, W, 3]
+INK, GREY, PAPER = (28, 28, 28), (150, 150, 150), (255, 255, 255)
+BAR, MEAN = (31, 119, 180), (214, 39, 40)
+BINS = 40  # of laws that stand anywhere; those on common atoms have a bar for each
+
+
+def draw_values(values: NDArray[np.float64], greedy: NDArray[np.bool_], title: str) -> Picture:
+    """A table of action values ``[S, A]``: darker is higher, a frame stands around what is ``greedy`` there."""
+    states, actions = values.shape
+    cell, left, top = (64, 26), 70, 44
+    image, draw, font = _canvas(left + cell[0] * actions + 12, top + cell[1] * states + 12, title)
+    low, high = float(values.min()), float(values.max())
+    for action in range(actions):
+        draw.text((left + cell[0] * (action + 0.5), top - 10), f"a{action}", fill=GREY, font=font, anchor="mm")
+    for state in range(states):
+        draw.text((8, top + cell[1] * (state + 0.5)), f"state {state}", fill=GREY, font=font, anchor="lm")
+        for action in range(actions):
+            x, y = left + cell[0] * action, top + cell[1] * state
+            share = (values[state, action] - low) / max(high - low, 1e-12)
+            colour = tuple(round(255 - share * (255 - channel)) for channel in BAR)
+            frame = INK if greedy[state, action] else PAPER
+            draw.rectangle((x + 1, y + 1, x + cell[0] - 2, y + cell[1] - 2), fill=colour, outline=frame, width=2)
+            text = PAPER if share > 0.6 else INK
+            number = _number(values[state, action])
+            draw.text((x + cell[0] / 2, y + cell[1] / 2), number, fill=text, font=font, anchor="mm")
+    return np.asarray(image)
+
+
+def draw_laws(locations: NDArray[np.float64], masses: NDArray[np.float64], title: str) -> Picture:
+    """Laws of returns ``[S, A, N]``: a panel per state, a histogram per action, its mean in red, one scale for all."""
+    states, actions, _ = locations.shape
+    columns = min(2, states)
+    rows = -(-states // columns)
+    row = max(18, min(40, 240 // actions))
+    width, height, top = 270, row * actions + 44, 30
+    image, draw, font = _canvas(columns * width, top + rows * height, title)
+    low, high = _span(locations, masses)
+    edges = _edges(locations, low, high)
+    for state in range(states):
+        x, y = (state % columns) * width + 30, top + (state // columns) * height
+        draw.text((x, y + 8), f"state {state}", fill=INK, font=font, anchor="lm")
+        for action in range(actions):
+            base = y + 18 + row * (action + 1)
+            draw.text((x - 6, base - row / 2), f"a{action}", fill=GREY, font=font, anchor="rm")
+            law = locations[state, action], masses[state, action]
+            _histogram(draw, law, edges, (x, base, width - 46, row - 3))
+        base = y + 18 + row * actions
+        for place, value, anchor in ((0.0, low, "la"), (1.0, high, "ra")):
+            draw.text((x + place * (width - 46), base + 3), _number(value), fill=GREY, font=font, anchor=anchor)
+    return np.asarray(image)
+
+
+def _histogram(
+    draw: ImageDraw.ImageDraw,
+    law: tuple[NDArray[np.float64], NDArray[np.float64]],
+    edges: NDArray[np.float64],
+    box: tuple[float, float, float, float],
+) -> None:
+    """One law in a box ``(x, base, width, height)``: as high as its fullest bin."""
+    (location, mass), (x, base, width, height) = law, box
+    low, high = edges[0], edges[-1]
+    counts, _ = np.histogram(np.clip(location, low, high), bins=edges, weights=mass)
+    places = x + (edges - low) / (high - low) * width
+    for left, right, count in zip(places, places[1:], counts / max(counts.max(), 1e-12), strict=False):
+        if count > 0.005:
+            draw.rectangle((left, base - count * height, max(left, right - 1), base), fill=BAR)
+    draw.line((x, base, x + width, base), fill=GREY)
+    mean = x + (np.clip((location * mass).sum(), low, high) - low) / (high - low) * width
+    draw.line((mean, base - height, mean, base), fill=MEAN, width=2)
+
+
+def _edges(locations: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+    """The bins between two returns: around every atom where all laws share them, else of one width."""
+    atoms = locations[0, 0]
+    if not (locations == atoms).all():
+        return np.linspace(low, high, BINS + 1)
+    between = (atoms[1:] + atoms[:-1]) / 2
+    return np.array([low, *between[(between > low) & (between < high)], high])
+
+
+def _span(locations: NDArray[np.float64], masses: NDArray[np.float64]) -> tuple[float, float]:
+    """The returns that hold all but a thousandth of the mass, a little wider."""
+    order = np.argsort(locations, axis=None)
+    location, cumulated = locations.ravel()[order], masses.ravel()[order].cumsum()
+    share = cumulated / cumulated[-1]
+    low, high = location[np.searchsorted(share, 0.0005)], location[min(np.searchsorted(share, 0.9995), len(share) - 1)]
+    margin = 0.03 * max(float(high - low), 1e-3)
+    return float(low) - margin, float(high) + margin
+
+
+def _canvas(width: int, height: int, title: str) -> tuple[Image.Image, ImageDraw.ImageDraw, ImageFont.FreeTypeFont]:
+    image = Image.new("RGB", (max(width, 300), height), PAPER)
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(12)
+    assert isinstance(font, ImageFont.FreeTypeFont)
+    draw.text((8, 12), title, fill=INK, font=ImageFont.load_default(13), anchor="lm")
+    return image, draw, font
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 1e4 else f"{value:.1e}"

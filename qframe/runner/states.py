@@ -1,0 +1,83 @@
+"""The same few states over a whole run: what the network makes of them shows what it has learnt."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tensordict import TensorDict
+from torch import Tensor
+
+from qframe.data.action_space import ActionSpace
+from qframe.envs import Envs, derive_seed
+from qframe.modules.behaviour import ActionIndices
+from qframe.modules.networks.adapters import TrainedNetwork
+from qframe.runner.collector import as_tensors
+
+Array = NDArray[np.float64]
+
+
+class Seen(NamedTuple):
+    """What a network makes of S states."""
+
+    values: Array  # [S, ΣA], of all branches side by side
+    is_greedy: NDArray[np.bool_]  # [S, ΣA]
+    locations: Array  # [S, A, N], of the first branch or member where there are several
+    masses: Array  # [S, A, N]
+
+
+class FixedStates:
+    """States along an episode of random legal actions, the same for every run in an environment.
+
+    Args:
+        envs: makes the environment.
+        action_space: of the environment.
+        number: S, how many states.
+        distance: steps between them.
+    """
+
+    def __init__(self, envs: Envs, action_space: ActionSpace, *, number: int = 6, distance: int = 8) -> None:
+        self._indices = ActionIndices(action_space.spec)
+        generator = torch.Generator().manual_seed(0)
+        kept: list[tuple[Tensor | TensorDict, Tensor | None]] = []
+        env = envs.make_seeded(1, lambda index, episode: derive_seed(0, "states", episode))
+        try:
+            observation, mask = env.reset()
+            while len(kept) < number:
+                legal = None if mask is None else torch.from_numpy(action_space.legal(mask))
+                kept.append((as_tensors(observation).clone(), legal))
+                for _ in range(distance):
+                    score = torch.rand(1, self._indices.width, generator=generator)
+                    legal = None if mask is None else torch.from_numpy(action_space.legal(mask))
+                    step = env.step(np.asarray(action_space.to_env(self._indices.best(score, legal))))
+                    observation, mask = step.observation, step.mask
+        finally:
+            env.close()
+        observations = [observation for observation, _ in kept]
+        self.observation = torch.cat(observations)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        masks = [legal for _, legal in kept if legal is not None]
+        self.mask = torch.cat(masks) if masks else None
+
+    @torch.no_grad()
+    def see(self, network: TrainedNetwork) -> Seen:
+        """The action values and laws of returns of every state."""
+        training = network.training
+        network.eval()
+        device = next(iter(network.head.parameters())).device
+        prediction = network.predict(self.observation.to(device))
+        values = network.branches.join(network.head.value(prediction)).float().cpu()  # [S, ΣA]
+        law = network.head.returns(prediction)
+        network.train(training)
+        best = self._indices.best(values, self.mask)
+        location, mass = (x.float().cpu() for x in torch.broadcast_tensors(*law))
+        while location.ndim > 3:  # branches or members in front
+            location, mass = location[0], mass[0]
+        return Seen(
+            values.double().numpy(), self._flags(best).numpy(), location.double().numpy(), mass.double().numpy()
+        )
+
+    def _flags(self, best: Tensor) -> Tensor:
+        """Indices ``[S]`` or ``[S, D]`` as flags of all actions side by side, ``[S, ΣA]``."""
+        columns = best.unsqueeze(-1) if best.ndim == 1 else best
+        offsets = torch.tensor([0, *self._indices.sizes[:-1]]).cumsum(0)
+        return torch.zeros(len(best), self._indices.width, dtype=torch.bool).scatter(1, columns + offsets, True)
