@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 CONFORMANCE := .venv-conformance
+PEERS := .venv-peers
 BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint types conformance refusals results clean
+.PHONY: help setup train test lint types conformance refusals results peers benchmark clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -35,8 +36,13 @@ refusals: $(VENV)/.dev ## write the README's table of refusals
 results: $(VENV)/.dev ## write the README's table of results from results/*.json
 	$(BIN)/python scripts/results.py
 
+peers: $(foreach peer,sb3 torchrl tianshou,$(PEERS)/$(peer)/.ready) ## environments with the libraries that the benchmark compares with
+
+benchmark: $(VENV)/.dev ## measure qframe beside its peers: make benchmark ARGS="w1 w4 --repeats 5"
+	PYTHONPATH=scripts/benchmark $(BIN)/python scripts/benchmark $(ARGS)
+
 clean: ## remove .venv, caches and builds; runs in outputs/ stay
-	rm -rf $(VENV) $(CONFORMANCE) dist build .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(CONFORMANCE) $(PEERS) dist build .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -55,4 +61,12 @@ $(CONFORMANCE)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(CONFORMANCE)
 	$(CONFORMANCE)/bin/python -m pip install --quiet -c constraints.txt -e . 'hoptorch>=0.1.4'
 	$(CONFORMANCE)/bin/python -m pip install --quiet --no-deps torchrl==0.14.1
+	@touch $@
+
+$(PEERS)/sb3/.ready: PACKAGES := stable-baselines3==2.9.2 sb3-contrib==2.9.2 ale-py opencv-python-headless
+$(PEERS)/torchrl/.ready: PACKAGES := torchrl==0.14.1 gymnasium[classic-control]
+$(PEERS)/tianshou/.ready: PACKAGES := tianshou==2.0.1
+$(PEERS)/%/.ready:
+	$(PYTHON) -m venv $(PEERS)/$*
+	$(PEERS)/$*/bin/python -m pip install --quiet torch==2.13.0 $(PACKAGES)
 	@touch $@

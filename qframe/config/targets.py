@@ -13,12 +13,10 @@ from functools import partial
 from types import ModuleType
 from typing import Any, get_args, get_origin
 
-import gymnasium.wrappers
 from omegaconf import DictConfig, OmegaConf
 
 from qframe.config.errors import ConfigError, Fault, UserError, hint, nearest
 from qframe.config.parameters import alternatives, parameters, takes_callable, takes_class
-from qframe.envs.registry import split_id
 
 PARTS = "qframe"
 BORDER = ("qframe.config", "qframe.cli", "qframe.records", "qframe.runner.run_folder")  # no config may name these
@@ -55,6 +53,8 @@ def refused_import(env_id: Any) -> str | None:
     >>> refused_import("CartPole-v1"), refused_import("os.path:CartPole-v1")
     (None, "expected an id without a module, or of a trusted one, got 'os.path:CartPole-v1'; add --trust os.path")
     """
+    from qframe.envs.registry import split_id  # here and not above: Gymnasium takes longer than all of `qframe list`
+
     module, _ = split_id(str(env_id))
     if module is None or any(_under(module, prefix) for prefix in _trusted):
         return None
@@ -75,6 +75,8 @@ def resolve(target: str, where: str = "") -> Callable[..., Any]:
     >>> resolve("torch.nn.Tanh")
     <class 'torch.nn.modules.activation.Tanh'>
     """
+    import gymnasium.wrappers
+
     if target in gymnasium.wrappers.__all__:
         target = f"{WRAPPERS[0]}.{target}"
     path, _, name = target.rpartition(".")

@@ -1,0 +1,38 @@
+"""W4 with qframe, eagerly or compiled."""
+
+import sys
+
+import torch
+from tensordict import TensorDict
+from timing import report
+
+from qframe.data import Categorical
+from qframe.modules import MLPTrunk, QNet, ScalarHead
+from qframe.objectives import DQNLoss
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+
+
+def head(features: int, num_actions: int) -> ScalarHead:
+    return ScalarHead(features, num_actions, loss_function="smooth_l1")
+
+
+network = QNet(MLPTrunk((4,), num_cells=[120, 84]), head, spec=Categorical(2))
+loss = DQNLoss(network, delay_value=True, gamma=0.99)
+batch = TensorDict({
+    "observation": torch.randn(128, 4), "action": torch.randint(0, 2, (128,)),
+    "next": {
+        "observation": torch.randn(128, 4), "reward": torch.randn(128, 1),
+        "terminated": torch.rand(128, 1) < 0.1, "done": torch.rand(128, 1) < 0.1,
+    },
+}, [128])  # fmt: skip
+evaluate = torch.compile(loss, fullgraph=True) if "--compile" in sys.argv else loss
+
+
+def call() -> None:
+    evaluate(batch)["loss"].backward()
+    loss.zero_grad()
+
+
+report(call)

@@ -1,0 +1,42 @@
+"""The README's table of speed, from ``results/benchmark.json``."""
+
+from typing import Any
+
+from measure import ROOT
+
+BEGIN, END = "<!-- speed: make benchmark -->", "<!-- end of speed -->"
+
+
+def write(saved: dict[str, Any]) -> int:
+    """Put the table between the README's markers."""
+    readme = ROOT / "README.md"
+    before, _, rest = readme.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    readme.write_text(f"{before}{BEGIN}\n{lines(saved)}\n{END}{after}")
+    return 0
+
+
+def lines(saved: dict[str, Any]) -> str:
+    """A row for every ratio."""
+    rows = ["| | workload | qframe | beside it | ratio (lowest to highest) | to reach |", "|---|---|---|---|---|---|"]
+    for name, measured in saved["workloads"].items():
+        for found in measured["ratios"]:
+            own, peer = (_side(measured, found[side], found["number"]) for side in ("own", "peer"))
+            spread = f"{found['ratio']:.2f} ({found['lowest']:.2f} to {found['highest']:.2f})"
+            rows.append(f"| {name.upper()} | {measured['title']} | {own} | {peer} | {spread} | {_bar(found)} |")
+        if measured["notes"]:
+            rows.append(f"| {name.upper()} | {measured['notes']} | | | | |")
+    return "\n".join(rows)
+
+
+def _side(measured: dict[str, Any], name: str, number: str) -> str:
+    """A contestant, its number, and what tells that it did the same work."""
+    row = measured["medians"][name]
+    shown = f"{name}: {row[number]:,.4g} {number}"
+    if "train_return" in row:
+        shown += f", {row['frames']:,.0f} frames, {row['updates']:,.0f} updates, return {row['train_return']:.0f}"
+    return shown
+
+
+def _bar(found: dict[str, Any]) -> str:
+    return f"{found['at_least']:.2f}{'' if found['reached'] else ': not reached'}"

@@ -1,0 +1,19 @@
+"""W1: DQN on CartPole-v1 by CleanRL's settings, one update of 128 per 10 frames, 500k frames, one thread each."""
+
+from measure import Bar, Contestant, Workload
+
+WORKLOAD = Workload(
+    "CartPole-v1, 500k frames, an update of 128 per 10 frames, MLP 120-84, buffer 10k; whole process, one thread",
+    [
+        Contestant("qframe", None, "qframe_train.py", ("experiment=benchmark_w1",)),
+        Contestant("SB3", "sb3", "sb3_train.py"),
+        Contestant("SB3, 10 environments", "sb3", "sb3_train.py", ("--num-envs", "10")),
+        Contestant("TorchRL", "torchrl", "torchrl_train.py", every=5),
+    ],
+    [
+        Bar("qframe", "SB3", "seconds", 8.0),
+        Bar("qframe", "SB3, 10 environments", "seconds", 8.0),
+        Bar("qframe", "TorchRL", "seconds", 25.0),
+    ],
+    same=("frames", "updates"),
+)

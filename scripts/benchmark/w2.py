@@ -1,0 +1,22 @@
+"""W2: W1 with 101 quantiles against sb3-contrib's QR-DQN, and with 101 atoms against Tianshou's C51."""
+
+from measure import Bar, Contestant, Workload
+
+QUANTILE = ("experiment=benchmark_w1", "head=quantile", "head.num_quantiles=101", "total_frames=50_000")
+ATOMS = ("experiment=benchmark_w1", "head=categorical", "head.num_atoms=101", "head.v_min=-100", "head.v_max=100")
+ANNEALED = ("exploration.annealing_num_steps=25_000",)
+
+WORKLOAD = Workload(
+    "W1 with the quantile head (101) and C51 (101 atoms), 50k frames; one thread",
+    [
+        Contestant("qframe, quantiles", None, "qframe_train.py", QUANTILE + ANNEALED),
+        Contestant("sb3-contrib QR-DQN", "sb3", "sb3_train.py", ("--quantiles", "101", "--frames", "50000")),
+        Contestant("qframe, C51", None, "qframe_train.py", (*ATOMS, "total_frames=50_000", *ANNEALED)),
+        Contestant("Tianshou C51", "tianshou", "tianshou_train.py", ("--frames", "50000")),
+    ],
+    [
+        Bar("qframe, quantiles", "sb3-contrib QR-DQN", "seconds", 12.0),
+        Bar("qframe, C51", "Tianshou C51", "seconds", 5.0),
+    ],
+    same=("frames", "updates"),
+)

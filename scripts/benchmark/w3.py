@@ -1,0 +1,24 @@
+"""W3: Atari Pong, Nature CNN, batches of 32, an update per 4 steps, 20k steps after warm-up; two threads."""
+
+from measure import Bar, Contestant, Workload
+
+OURS = (
+    "experiment=pong_dqn", "loss=dqn", "replay.n_step=1", "replay.capacity=25_000", "total_frames=21_000",
+    "runner.learning_starts=1_000", "collector=pipelined", "compile=true", "evaluation.every=10_000_000",
+    "evaluation.final_episodes=1", "evaluation.num_envs=1", "checkpoint.every=10_000_000", "logger.every=1_000",
+    "env.max_episode_frames=4_000",
+)  # fmt: skip
+
+WORKLOAD = Workload(
+    "Atari Pong, Nature CNN, batch 32, an update per 4 steps, 20k steps after warm-up; two threads",
+    [
+        Contestant("qframe", None, "qframe_train.py", OURS, threads=2),
+        Contestant("qframe, bfloat16", None, "qframe_train.py", (*OURS, "autocast=true"), threads=2),
+        Contestant("SB3", "sb3", "sb3_atari.py", threads=2),
+    ],
+    [
+        Bar("qframe", "SB3", "learning_frames_per_second", 6.0, inverse=False),
+        Bar("qframe, bfloat16", "SB3", "learning_frames_per_second", 6.0, inverse=False),
+    ],
+    same=("updates",),
+)
