@@ -67,12 +67,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:
         status = getattr(error, "exit_status", None)
-        if isinstance(status, int):  # a run that a signal stopped after saving
-            print(f"qframe: {error}", file=sys.stderr)
+        if isinstance(status, int):  # a run that a signal stopped after saving, or that met a fault
+            print("\n  ".join([f"qframe: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
             return status
         if isinstance(error, OSError) and error.errno in DISK:
             place = f" '{error.filename}'" if error.filename else ""
-            print(f"qframe: cannot write or read{place}: {error.strerror}", file=sys.stderr)
+            told = f"qframe: cannot write or read{place}: {error.strerror}"
+            print("\n  ".join([told, *getattr(error, "__notes__", [])]), file=sys.stderr)
             return 2
         traceback.print_exc()
         print(f"qframe: {_blamed(error)}", file=sys.stderr)

@@ -20,9 +20,9 @@ from qframe.envs import Envs, GymnasiumEnvs, derive_seed
 from qframe.modules import EncodedTrunk, Trunk, make_encoder
 from qframe.modules.networks.encoders import check_box
 from qframe.objectives import DQNLoss
+from qframe.runner.cadences import check_numbers
 from qframe.runner.compiled import autocast_type
 from qframe.runner.optimizer_steps import pure_step
-from qframe.runner.runner import check_numbers
 
 PROVIDED: dict[str, frozenset[str]] = {
     "action_space": frozenset({"space"}),

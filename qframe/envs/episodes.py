@@ -16,6 +16,7 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from qframe.envs.finite import SKIPPED
 from qframe.envs.interface import OBSERVATION_FAULT
 from qframe.envs.replaying import LONGEST_REPLAY, ReplayedEpisodes
 from qframe.envs.streams import Episodes, FaultyEnvironment, Observation, SeedOf, Start, Step
@@ -51,7 +52,7 @@ class SeededEpisodes(ReplayedEpisodes):
         is_deterministic: bool = True,
     ) -> None:
         super().__init__(envs.num_envs, seed_of, is_deterministic=is_deterministic)
-        self._envs, self._has_masks = envs, has_masks
+        self._envs, self._has_masks, self._skipped = envs, has_masks, 0
         self.step_info: Mapping[str, Any] = {}
         """What the environments told with their last step."""
         self.reset_info: Mapping[str, Any] = {}
@@ -61,6 +62,8 @@ class SeededEpisodes(ReplayedEpisodes):
         """Step every environment, and start a new episode where one ended."""
         result, reward, terminated, truncated, self.step_info = stepped(self._envs, action)
         check_layout(self.step_info)
+        if SKIPPED in self.step_info:
+            self._skipped += int(self.step_info[SKIPPED].sum())
         next_observation, next_mask = own_copy(result), self._mask(self.step_info)
         check_observation(next_observation, self._envs.single_observation_space, terminated)
         done = terminated | truncated
@@ -95,6 +98,10 @@ class SeededEpisodes(ReplayedEpisodes):
             index = int(np.flatnonzero(info["_action_mask_fault"])[0])
             raise FaultyEnvironment(f"environment {index}: {info['action_mask_fault'][index]}")
         return info["action_mask"]
+
+    def faults(self) -> dict[str, int]:
+        """How often processes were started again, and episodes cut for a number that is not finite."""
+        return {"restarts": getattr(self._envs, "restarts", 0), SKIPPED: self._skipped}
 
     def picture(self) -> NDArray[np.uint8]:
         """What the first environment shows, ``[H, W, 3]``; made with ``renders=True``."""

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from qframe.envs.episodes import Episodes, SeededEpisodes, SeedOf, derive_seed
+from qframe.envs.finite import EndsWhereNotFinite
 from qframe.envs.interface import ObservationFaults, fault_of_start
 from qframe.envs.masks import FAULT, MASK, ActionMasks, branch_sizes, mask_method
 from qframe.envs.registry import find, made
@@ -39,6 +40,8 @@ class GymnasiumEnvs:
         timeout: seconds that a step may take; a process (``async``) that takes longer, or dies, is started again, and
             its episode is truncated. None: as long as it likes.
         max_restarts: how often in a run, all environments together.
+        nonfinite: what becomes of an observation or a reward that is not finite: the run stops (``stop``), or the
+            episode is truncated before it and counted (``skip``).
 
     Raises:
         ValueError: an unknown id, a missing extra, arguments the environment refuses, a wrapper that breaks it, no
@@ -58,6 +61,7 @@ class GymnasiumEnvs:
         mask_key: str | None = None,
         timeout: float | None = None,
         max_restarts: int = 10,
+        nonfinite: Literal["stop", "skip"] = "stop",
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"expected num_envs of at least 1, got {num_envs}")
@@ -67,7 +71,9 @@ class GymnasiumEnvs:
             raise ValueError(f"expected a timeout above 0, of vectorization=async, got {timeout} with {vectorization}")
         if max_restarts < 0:
             raise ValueError(f"expected max_restarts of at least 0, got {max_restarts}")
-        self._timeout, self._max_restarts = timeout, max_restarts
+        if nonfinite not in ("stop", "skip") or (nonfinite == "skip" and vectorization == "native"):
+            raise ValueError(f"expected nonfinite stop, or skip without native vectorization, got {nonfinite!r}")
+        self._timeout, self._max_restarts, self._skips = timeout, max_restarts, nonfinite == "skip"
         self.id, self.num_envs, self.vectorization = id, num_envs, vectorization
         self._spec, self._kwargs, self._wrappers = find(id), dict(kwargs or {}), tuple(wrappers)
         if max_episode_steps is not None:
@@ -147,6 +153,7 @@ class GymnasiumEnvs:
 
     def _make_one(self, max_episode_steps: int | None = None, *, renders: bool = False) -> gym.Env[Any, Any]:
         env = self._prepared(wrapped(self._without_mask(self._made(renders=renders)), self._wrappers))
+        env = EndsWhereNotFinite(env) if self._skips else env
         if self.vectorization == "async":
             env = ObservationFaults(env)
         return env if max_episode_steps is None else gym.wrappers.TimeLimit(env, max_episode_steps)

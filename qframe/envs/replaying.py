@@ -42,6 +42,10 @@ class ReplayedEpisodes:
         """Start a new episode, with its own seed, where ``done``; ``mask`` stays that of the others."""
         raise NotImplementedError
 
+    def faults(self) -> dict[str, int]:
+        """None: where there are some, they are errors."""
+        return {}
+
     def start_at(self, episode: Sequence[int]) -> None:
         """Let the next ``reset`` start these episodes, one per environment."""
         self.episode[:] = episode

@@ -66,6 +66,10 @@ class SelfResettingEpisodes:
     def replay(self, played: Mapping[str, Any]) -> None:
         """There is none."""
 
+    def faults(self) -> dict[str, int]:
+        """None: where there are some, they are errors."""
+        return {}
+
     def start_at(self, episode: Sequence[int]) -> None:
         """Go on counting from these episodes; the seed of the first reset follows their number."""
         self.episode[:] = episode

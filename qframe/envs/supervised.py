@@ -17,7 +17,8 @@ from gymnasium.vector.async_vector_env import AsyncState, _async_worker
 from gymnasium.vector.utils import CloudpickleWrapper, concatenate, iterate
 from numpy.typing import NDArray
 
-from qframe.envs.episodes import FaultyEnvironment
+from qframe.envs.masks import MASK
+from qframe.envs.streams import FaultyEnvironment
 
 
 class SupervisedEnvs(AsyncVectorEnv):
@@ -40,6 +41,7 @@ class SupervisedEnvs(AsyncVectorEnv):
         self, make: Sequence[Callable[[], gym.Env[Any, Any]]], *, timeout: float | None, max_restarts: int
     ) -> None:
         self.restarts, self._has_failed = 0, False
+        self._masks: list[dict[str, Any]] = [{} for _ in make]
         self._timeout, self._max_restarts = timeout, max_restarts
         # A process that is killed while it writes would leave shared memory half written, so none is shared then.
         super().__init__(make, shared_memory=timeout is None, autoreset_mode=AutoresetMode.DISABLED)
@@ -56,11 +58,11 @@ class SupervisedEnvs(AsyncVectorEnv):
         """The step of every environment."""
         kept = list(iterate(self.observation_space, deepcopy(self.observations)))
         answers = self._answers(range(self.num_envs))
-        cut = {index: (kept[index], 0.0, False, True, {}) for index in answers if answers[index] is None}
+        cut = {i: (kept[i], 0.0, False, True, self._masks[i]) for i in answers if answers[i] is None}
         steps = [cut.get(index) or answers[index] for index in range(self.num_envs)]
         infos: dict[str, Any] = {}
         for index, step in enumerate(steps):
-            infos = self._add_info(infos, step[4], index)
+            infos = self._noted(infos, step[4], index)
         self._put_together([step[0] for step in steps])
         reward, terminated, truncated = (np.array([step[place] for step in steps]) for place in (1, 2, 3))
         return deepcopy(self.observations), np.asarray(reward, np.float64), terminated, truncated, infos
@@ -85,7 +87,7 @@ class SupervisedEnvs(AsyncVectorEnv):
             answers |= self._answers(replaced)
         infos: dict[str, Any] = {}
         for index, (_, info) in answers.items():
-            infos = self._add_info(infos, info, index)
+            infos = self._noted(infos, info, index)
         self._put_together([answers[i][0] if i in answers else kept[i] for i in range(self.num_envs)])
         return deepcopy(self.observations), infos
 
@@ -97,6 +99,11 @@ class SupervisedEnvs(AsyncVectorEnv):
             self._state = AsyncState.DEFAULT
         atexit.unregister(self._at_exit)
         super().close_extras(timeout, terminate or not is_whole)
+
+    def _noted(self, infos: dict[str, Any], info: dict[str, Any], index: int) -> dict[str, Any]:
+        """The infos with one more; its action mask stays that of a process that is replaced."""
+        self._masks[index] = {MASK: info[MASK]} if MASK in info else {}
+        return self._add_info(infos, info, index)
 
     def _send(self, index: int, message: tuple[str, Any]) -> None:
         with suppress(OSError):

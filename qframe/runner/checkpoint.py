@@ -52,6 +52,12 @@ class Checkpoints:
         """The run goes on from this checkpoint: what is newer is damaged, and is removed by the next one."""
         self._newest = name
 
+    def standing(self, folder: Path) -> str:
+        """What a run that ends now has, in words."""
+        if self._newest is None:
+            return "there is no checkpoint yet"
+        return f"the last checkpoint, {folder / self._newest}, is whole"
+
     def save(self, folder: Path, frames: int, state: dict[str, Any]) -> str:
         """Write a checkpoint; until it is whole, the earlier ones stay as they are.
 

@@ -187,6 +187,10 @@ class Collector:
         """Close the environments."""
         self.envs.close()
 
+    def faults(self) -> dict[str, int]:
+        """How often environments were started again or an episode was cut for a fault; only what happened."""
+        return {name: count for name, count in self.envs.faults().items() if count}
+
     def can_resume(self) -> bool:
         """Whether the running episodes can go on in another process."""
         return self.envs.can_replay

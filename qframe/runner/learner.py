@@ -13,6 +13,7 @@ from qframe.data.replay import ReplayBuffer
 from qframe.objectives import DQNLoss
 from qframe.objectives.flat import FlatVector
 from qframe.runner.compiled import CompiledUpdate, autocast_type
+from qframe.runner.divergence import Diverged, diverged
 from qframe.runner.optimizer_state import of_all, of_each
 from qframe.runner.optimizer_steps import first_state
 
@@ -116,12 +117,6 @@ class Optimizer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from ``state``."""
         self.wrapped.load_state_dict(state if self.flat is None else of_all(state, self.flat))
-
-
-class Diverged(ValueError):
-    """Training led to numbers that are not finite: the settings are at fault, mostly the learning rate."""
-
-    exit_status = 2
 
 
 class TargetUpdater(Protocol):
@@ -240,13 +235,13 @@ class Learner:
         """The means of the updates' metrics since they were last asked for, under ``loss/``.
 
         Raises:
-            Diverged: the loss is not finite.
+            Diverged: the loss or the gradient is not finite.
         """
         means = {f"loss/{name}": float(total) / self._summed for name, total in self._sums.items() if self._summed}
         self._sums, self._summed = {}, 0
-        if not math.isfinite(means.get("loss/loss", 0.0)):
-            found = f"expected a finite loss, got {means['loss/loss']}"
-            raise Diverged(f"training diverged within {self.updates:,} updates: {found}; lower optimizer.lr")
+        for name, what in (("loss/loss", "loss"), ("loss/grad_norm", "gradient")):
+            if not math.isfinite(means.get(name, 0.0)):
+                raise diverged(self.updates, f"expected a finite {what}, got {means[name]}")
         return means
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The training loop: collect, learn, and at every multiple of a cadence log, evaluate and save."""
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -10,8 +9,10 @@ import torch
 
 from qframe.data.replay import ReplayBuffer
 from qframe.modules.networks.adapters import TrainedNetwork
+from qframe.runner.cadences import check_numbers
 from qframe.runner.checkpoint import Checkpoints
 from qframe.runner.collector import Collector
+from qframe.runner.divergence import check_finite
 from qframe.runner.evaluation import Evaluation
 from qframe.runner.finish import final_scores, shown, tell
 from qframe.runner.learner import Learner
@@ -20,6 +21,7 @@ from qframe.runner.progress import Report, SilentReport
 from qframe.runner.run_folder import RunFolder
 from qframe.runner.signals import Interrupted, Stopped, StopSignals, kill_children
 from qframe.runner.standing import Standing
+from qframe.runner.unfailing import Unfailing
 
 
 class Runner:
@@ -67,10 +69,11 @@ class Runner:
     ) -> None:
         check_numbers(total_frames, learning_starts=learning_starts, every=every, updates=updates, threads=threads)
         self.collector, self.learner, self.replay = collector, learner, replay
-        self.evaluation, self.checkpoints, self.logger, self.folder = evaluation, checkpoints, logger, folder
+        self.evaluation, self.checkpoints, self.folder = evaluation, checkpoints, folder
         self.total_frames, self.learning_starts = total_frames, learning_starts
         self.every, self.updates, self.threads = every, updates, threads
         self.report = report or SilentReport()
+        self.logger = cast(Logger, Unfailing(logger, self.report))
         self.frames = 0
         self.standing = Standing(seed, time.monotonic() if started is None else started)
         self.signals = StopSignals()
@@ -102,6 +105,7 @@ class Runner:
             raise
         except BaseException as error:
             status = "failed" if isinstance(error, Exception) else "stopped"
+            error.add_note(f"at {self.frames:,} frames; {self.checkpoints.standing(self.folder.checkpoints)}")
             self.folder.write_summary({"status": status, "error": repr(error), **self._progress()})
             raise
         finally:
@@ -176,6 +180,7 @@ class Runner:
             "replay/size": len(self.replay),
             "train/learning_rate": self.learner.optimizer.lr,
         } | self.learner.take_metrics()
+        values |= {f"env/{name}": count for name, count in self.collector.faults().items()}
         values |= {f"exploration/{name}": value for name, value in self.collector.exploration.metrics.items()}
         if returns:
             values |= {"train/episode_return": float(np.mean(returns)), "train/episode_length": float(np.mean(lengths))}
@@ -199,6 +204,7 @@ class Runner:
 
     def _save(self, due: Sequence[str] = ()) -> None:
         """Write a checkpoint of a run in which ``due`` is still to be done."""
+        check_finite(self.learner.loss, self.learner.updates)
         if not self.collector.can_resume():
             self.collector.abandon_episodes()
             self.replay.flush()
@@ -275,22 +281,6 @@ class Runner:
 
 
 _ACTS: dict[str, Callable[[Runner], None]] = {"log": Runner._log, "evaluate": Runner._evaluate, "save": Runner._save}
-
-
-def check_numbers(
-    total_frames: int, *, learning_starts: int = 0, every: int = 1, updates: int = 1, threads: int = 1
-) -> None:
-    """What a runner is told is in range.
-
-    Raises:
-        ValueError: a number out of range.
-    """
-    given = {"total_frames": total_frames, "every": every, "updates": updates, "threads": threads}
-    for name, number, least in (*((n, v, 1) for n, v in given.items()), ("learning_starts", learning_starts, 0)):
-        if number < least:
-            raise ValueError(f"expected {name} of at least {least}, got {number}")
-    if threads > (most := max(64, os.cpu_count() or 1)):  # thousands crash the process
-        raise ValueError(f"expected threads of at most {most}, got {threads}")
 
 
 def _layout(shape: torch.Size) -> str:
