@@ -117,6 +117,7 @@ def build(
         device=device,
         compiled=plain["compile"],
         autocast=plain["autocast"],
+        updates=plain["runner"]["updates"],
     )
     folder = RunFolder(run_dir)
     built.logger.describe(plain, built.envs, built.action_space)

@@ -29,8 +29,6 @@ class TargetUpdate:
         ValueError: the loss has no target network.
     """
 
-    tau: float | None = None
-
     def __init__(self, loss: DelayedLoss) -> None:
         if loss.target_value_network is loss.value_network:
             raise ValueError(
@@ -42,7 +40,7 @@ class TargetUpdate:
         self._first = next((pair for pair in self._pairs if pair[1].requires_grad), ())
         self._tensors = _flattened(self._pairs)
         self._buffers = list(zip(*map(_buffer_slots, networks), strict=True))
-        self._calls = 0
+        self.calls = 0
 
     @torch.no_grad()
     def _copy(self) -> None:
@@ -51,8 +49,8 @@ class TargetUpdate:
 
     def _parameters(self) -> tuple[list[Tensor], list[Tensor]]:
         """The target's and the online network's, as few tensors as they are."""
-        sides = zip(self._first, self._tensors, strict=False)
-        if any(first.data_ptr() != tensors[0].data_ptr() for first, tensors in sides):
+        vectors, firsts = self._tensors, self._first
+        if firsts and [x.data_ptr() for x in firsts] != [x[0].data_ptr() for x in vectors]:
             self._tensors = _flattened(self._pairs)
         return self._tensors
 
@@ -62,11 +60,11 @@ class TargetUpdate:
 
     def state_dict(self) -> dict[str, int]:
         """How often ``step`` was called."""
-        return {"calls": self._calls}
+        return {"calls": self.calls}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on counting where ``state`` was taken."""
-        self._calls = state["calls"]
+        self.calls = state["calls"]
 
 
 class HardUpdate(TargetUpdate):
@@ -91,11 +89,23 @@ class HardUpdate(TargetUpdate):
         super().__init__(loss)
         self.value_network_update_interval = value_network_update_interval
 
-    def step(self, *, is_mixed: bool = False) -> None:
+    def step(self) -> None:
         """Count one update, and copy when N have passed."""
-        self._calls += 1
-        if self._calls % self.value_network_update_interval == 0:
+        self.calls += 1
+        if self.calls % self.value_network_update_interval == 0:
             self._copy()
+
+    def mix(self, target: Tensor, online: Tensor, calls: Tensor) -> Tensor:
+        """What becomes of a target tensor by the call of this number ``[]``, as a pure function."""
+        return torch.where(calls % self.value_network_update_interval == 0, online, target)
+
+    @torch.no_grad()
+    def count(self, updates: int) -> None:
+        """Count updates that have moved the parameters already; the buffers follow."""
+        rounds = [calls // self.value_network_update_interval for calls in (self.calls, self.calls + updates)]
+        self.calls += updates
+        for target, online in self._buffer_pairs() if rounds[0] < rounds[1] else ():
+            target.copy_(online)
 
 
 class SoftUpdate(TargetUpdate):
@@ -116,24 +126,33 @@ class SoftUpdate(TargetUpdate):
     def __init__(self, loss: DelayedLoss, *, tau: float | None = None, eps: float | None = None) -> None:
         if (tau is None) == (eps is None):
             raise ValueError(f"expected one of tau and eps = 1 - tau, got tau={tau} and eps={eps}")
-        share = 1.0 - eps if eps is not None else tau or 0.0
-        if not 0 < share <= 1:
-            raise ValueError(f"expected tau in (0, 1], got {share}")
+        self.tau = 1.0 - eps if eps is not None else tau or 0.0
+        if not 0 < self.tau <= 1:
+            raise ValueError(f"expected tau in (0, 1], got {self.tau}")
         super().__init__(loss)
-        self.tau = self._share = share
 
     @torch.no_grad()
-    def step(self, *, is_mixed: bool = False) -> None:
-        """Move the target network by one update.
+    def step(self) -> None:
+        """Move the target network by one update."""
+        self.calls += 1
+        if self._pairs:
+            torch._foreach_lerp_(*self._parameters(), self.tau)  # pyright: ignore[reportPrivateImportUsage]
+        self._mix_buffers()
 
-        Args:
-            is_mixed: the parameters that learn have moved already; the rest follows.
-        """
-        self._calls += 1
-        if self._pairs and not is_mixed:
-            torch._foreach_lerp_(*self._parameters(), self._share)  # pyright: ignore[reportPrivateImportUsage]
+    def mix(self, target: Tensor, online: Tensor, calls: Tensor) -> Tensor:
+        """What becomes of a target tensor by one call, as a pure function."""
+        return target.lerp(online, self.tau)
+
+    @torch.no_grad()
+    def count(self, updates: int) -> None:
+        """Count updates that have moved the parameters already; the buffers follow."""
+        self.calls += updates
+        for _ in range(updates):
+            self._mix_buffers()
+
+    def _mix_buffers(self) -> None:
         for target, online in self._buffer_pairs():
-            target.lerp_(online, self._share) if target.is_floating_point() else target.copy_(online)
+            target.lerp_(online, self.tau) if target.is_floating_point() else target.copy_(online)
 
 
 class NoUpdate:
@@ -146,7 +165,7 @@ class NoUpdate:
         ValueError: the loss has a target network, which would never move.
     """
 
-    tau: float | None = None
+    calls = 0
 
     def __init__(self, loss: DelayedLoss) -> None:
         if loss.target_value_network is not loss.value_network:
@@ -155,7 +174,14 @@ class NoUpdate:
                 "choose target=hard or target=soft, or build the loss with delay_value=False"
             )
 
-    def step(self, *, is_mixed: bool = False) -> None:
+    def step(self) -> None:
+        """Do nothing."""
+
+    def mix(self, target: Tensor, online: Tensor, calls: Tensor) -> Tensor:
+        """The target as it is."""
+        return target
+
+    def count(self, updates: int) -> None:
         """Do nothing."""
 
     def state_dict(self) -> dict[str, int]:

@@ -28,7 +28,7 @@ class NotCompiled(ValueError):
 
 
 class Trained(Protocol):
-    """What a compiled update asks of an optimizer."""
+    """What compiled updates ask of an optimizer."""
 
     wrapped: optim.Optimizer
     flat: FlatVector | None
@@ -41,15 +41,17 @@ class Trained(Protocol):
 
 
 class Mixing(Protocol):
-    """What it asks of a target update."""
+    """What they ask of a target update."""
 
-    tau: float | None
+    calls: int
 
-    def step(self, *, is_mixed: bool = False) -> None: ...
+    def mix(self, target: Tensor, online: Tensor, calls: Tensor) -> Tensor: ...
+
+    def count(self, updates: int) -> None: ...
 
 
 class PureUpdate:
-    """One update as a function that draws nothing and changes only the tensors it is given.
+    """Updates as a function that draws nothing and changes only the tensors it is given.
 
     Args:
         loss: whose networks' parameters are in ``params`` and ``target``.
@@ -57,7 +59,7 @@ class PureUpdate:
         target: those of the target network that follow them; None where there is no target network.
         step: of the optimizer, ``(param, grad, state, lr) → (param, state)``.
         max_grad_norm: gradients are scaled down to this global L2 norm; None leaves them.
-        tau: τ of a soft target update; None leaves the target to others.
+        mix: of the target update, ``(target, online, calls) → target``.
         autocast: the type that matrix products and convolutions are computed in; None leaves them.
     """
 
@@ -69,65 +71,72 @@ class PureUpdate:
         *,
         step: Callable[[Tensor, Tensor, State, Tensor], tuple[Tensor, State]],
         max_grad_norm: float | None,
-        tau: float | None,
+        mix: Callable[[Tensor, Tensor, Tensor], Tensor],
         autocast: torch.dtype | None = None,
     ) -> None:
         self._loss, self._params, self._target = loss, params, target
-        self._step, self._max_grad_norm, self._tau, self._autocast = step, max_grad_norm, tau, autocast
+        self._step, self._max_grad_norm, self._mix, self._autocast = step, max_grad_norm, mix, autocast
         self._names = _names(loss, params, target)
 
     def __call__(
-        self, params: Tensor, target: Tensor, state: State, lr: Tensor, rows: Rows, names: Any, noise: Noise
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Take one step in place.
+        self, params: Tensor, target: Tensor, state: State, lr: Tensor, calls: Tensor, rows: Rows, names: Any,
+        noises: tuple[Noise, ...],
+    ) -> tuple[dict[str, Tensor], Tensor]:  # fmt: skip
+        """Take K steps in place, one after another.
 
         Args:
             params: the vector of the parameters that learn.
             target: that of the target network's.
             state: of the optimizer.
             lr: the learning rate ``[]``.
-            rows: the batch, entries by key.
-            names: of the batch's dimensions.
-            noise: what is random in the passes.
+            calls: of the target update so far ``[]``.
+            rows: K batches, entries ``[K, *B, …]`` by key.
+            names: of a batch's dimensions.
+            noises: what is random in the passes, K.
 
         Returns:
-            The loss ``[]``, the mean td_error ``[]``, the priorities, and the norm of the gradient ``[]``.
+            Sums over the steps of what is logged, ``[]`` each, and the priorities of the last batch.
         """
         with torch.no_grad():
-            objective = torch.func.grad(self._objective, has_aux=True)
-            gradient, (loss, td_error_mean, priority) = objective(params, target, rows, names, noise)
-            norm = None
-            if self._max_grad_norm is not None:
-                norm = torch.linalg.vector_norm(gradient)
-                gradient = gradient * (self._max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
-            new, new_state = self._step(params, gradient, state, lr)
+            new, new_target, new_state = params, target, state
+            sums: dict[str, Tensor] = {}
+            priority = params
+            for k, noise in enumerate(noises):
+                batch = {key: leaf[k] for key, leaf in rows.items()}
+                objective = torch.func.grad(self._objective, has_aux=True)
+                gradient, (metrics, priority) = objective(new, new_target, batch, names, noise)
+                if self._max_grad_norm is not None:
+                    norm = metrics["grad_norm"] = torch.linalg.vector_norm(gradient)
+                    gradient = gradient * (self._max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
+                new, new_state = self._step(new, gradient, new_state, lr)
+                if self._target is not None:
+                    new_target = self._mix(new_target, new, calls + (k + 1))
+                sums = {name: sums[name] + value if k else value for name, value in metrics.items()}
             params.copy_(new)
+            target.copy_(new_target)
             for name, value in new_state.items():
                 state[name].copy_(value)
-            if self._tau is not None:
-                target.copy_(target.lerp(new, self._tau))
-        return loss, td_error_mean, priority, norm
+        return sums, priority
 
     def _objective(
         self, params: Tensor, target: Tensor, rows: Rows, names: Any, noise: Noise
-    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+    ) -> tuple[Tensor, tuple[dict[str, Tensor], Tensor]]:
         views = self._params.views(params) + ([] if self._target is None else self._target.views(target))
         batch = TensorDict(rows, batch_size=rows["index"].shape, names=names)
         with torch.autocast(params.device.type, self._autocast, enabled=self._autocast is not None):
             metrics: Any = torch.func.functional_call(
                 self._loss, dict(zip(self._names, views, strict=True)), (batch,), {"noise": noise}
             )
-        loss = metrics["loss"]
-        return loss, (loss, metrics["td_error_mean"], batch[self._loss.priority_key])
+        return metrics["loss"], (dict(metrics.items()), batch[self._loss.priority_key])
 
 
 class CompiledUpdate:
-    """Updates as one compiled graph each, compiled on a thread of its own from ``begin`` to the first call.
+    """A round of updates as one compiled graph, compiled on a thread of its own from ``begin`` to the first call.
 
     Args:
         loss: the loss, networks inside.
         optimizer: whose parameters and state the graph changes.
-        target_update: moves the target network; a soft one does so within the graph.
+        target_update: moves the target network.
         autocast: the type that matrix products and convolutions are computed in; None leaves them.
 
     Raises:
@@ -147,11 +156,12 @@ class CompiledUpdate:
             pairs = zip(*(network.parameters() for network in networks), strict=True)
             target = FlatVector([target for target, online in pairs if online.requires_grad])
         self._loss, self._optimizer, self._target_update = loss, optimizer, target_update
-        self._vectors = optimizer.flat.vector, torch.zeros(0) if target is None else target.vector
-        self._lr = torch.zeros((), dtype=optimizer.flat.vector.dtype, device=optimizer.flat.vector.device)
+        vector = optimizer.flat.vector
+        self._vectors = vector, vector.new_zeros(0) if target is None else target.vector
+        self._lr, self._calls = vector.new_zeros(()), torch.zeros((), dtype=torch.int64, device=vector.device)
         self._function: Callable[..., Any] = torch.compile(
             PureUpdate(
-                loss, optimizer.flat, target, step=step, max_grad_norm=optimizer.max_grad_norm, tau=target_update.tau,
+                loss, optimizer.flat, target, step=step, max_grad_norm=optimizer.max_grad_norm, mix=target_update.mix,
                 autocast=autocast,
             ).__call__,
             fullgraph=True, dynamic=False, options={"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe},
@@ -164,18 +174,22 @@ class CompiledUpdate:
         """Whether it is compiled, or is being."""
         return self._thread is not None
 
-    def begin(self, batch: TensorDict) -> None:
-        """Start compiling for batches like this one; what the run goes on with stays untouched."""
-        arguments = self._arguments(batch)
+    def begin(self, batches: TensorDict, updates: int) -> None:
+        """Start compiling for batches like these; what the run goes on with stays untouched."""
+        arguments = self._arguments(batches, updates)
         params, target, state = (pytree.tree_map(Tensor.clone, x) for x in arguments[:3])
         self._thread = threading.Thread(target=self._compile, args=(params, target, state, *arguments[3:]), daemon=True)
         self._thread.start()
 
-    def __call__(self, batch: TensorDict) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Take one step; what feeds priorities is written into the batch.
+    def __call__(self, batches: TensorDict, updates: int) -> tuple[dict[str, Tensor], Tensor]:
+        """Take a round of steps.
+
+        Args:
+            batches: one after another.
+            updates: how many.
 
         Returns:
-            What is logged, and the norm of the gradient ``[]``.
+            The sums of what is logged, and the priorities of the last batch.
         """
         if self._thread is not None and self._thread.is_alive():
             self._thread.join()
@@ -184,15 +198,18 @@ class CompiledUpdate:
             reason = " ".join(said[:2]) or type(self._failure).__name__
             raise NotCompiled(f"expected an update that compiles, got: {reason}; set compile=false") from self._failure
         with torch.no_grad():
-            loss, td_error_mean, priority, norm = self._function(*self._arguments(batch))
-        self._target_update.step(is_mixed=self._target_update.tau is not None)
-        batch.set(self._loss.priority_key, priority)
-        return {"loss": loss, "td_error_mean": td_error_mean}, norm
+            result = self._function(*self._arguments(batches, updates))
+        self._target_update.count(updates)
+        return result
 
-    def _arguments(self, batch: TensorDict) -> tuple[Any, ...]:
+    def _arguments(self, batches: TensorDict, updates: int) -> tuple[Any, ...]:
         self._lr.fill_(self._optimizer.lr)
-        rows, names = dict(batch.items(True, True)), batch.names if batch.batch_dims > 1 else None
-        return *self._vectors, self._optimizer.tensors(), self._lr, rows, names, self._loss.draw_noise(batch.batch_size)
+        self._calls.fill_(self._target_update.calls)
+        rows = {key: leaf.unflatten(0, (updates, -1)) for key, leaf in batches.items(True, True)}  # pyright: ignore
+        shape = torch.Size((len(batches) // updates, *batches.batch_size[1:]))
+        noises = tuple(self._loss.draw_noise(shape) for _ in range(updates))
+        names = batches.names if batches.batch_dims > 1 else None
+        return *self._vectors, self._optimizer.tensors(), self._lr, self._calls, rows, names, noises
 
     def _compile(self, *arguments: Any) -> None:
         try:

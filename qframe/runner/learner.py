@@ -122,12 +122,13 @@ class Optimizer:
 class TargetUpdater(Protocol):
     """A hard or soft target update."""
 
-    tau: float | None
-    """The share of the online network in every update; None where it is not a share in every update."""
+    calls: int
 
-    def step(self, *, is_mixed: bool = False) -> None:
-        """Count an update; ``is_mixed``: the parameters have moved by τ already."""
-        ...
+    def step(self) -> None: ...
+
+    def mix(self, target: Tensor, online: Tensor, calls: Tensor) -> Tensor: ...
+
+    def count(self, updates: int) -> None: ...
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -146,6 +147,7 @@ class Learner:
         device: where the network is.
         compiled: whether an update is one compiled graph; it is compiled while the environments warm up.
         autocast: whether matrix products and convolutions are computed in bfloat16.
+        updates: in a round; one compiled graph holds them all where the replay draws all transitions alike.
 
     Raises:
         ValueError: an optimizer or a device that cannot do so.
@@ -162,10 +164,12 @@ class Learner:
         device: torch.device,
         compiled: bool = False,
         autocast: bool = False,
+        updates: int = 1,
     ) -> None:
         self.loss, self.replay, self.optimizer = loss, replay, optimizer
         self._autocast = autocast_type(device) if autocast else None
         self._compiled = CompiledUpdate(loss, optimizer, target_update, autocast=self._autocast) if compiled else None
+        self._round = updates if replay.draws_alike else 1
         self._target_update, self._action_space, self._device = target_update, action_space, device
         self.updates = 0
         self.batch_shape: torch.Size | None = None
@@ -179,12 +183,27 @@ class Learner:
         generators = self.replay.generator, self.loss.generator
         states = [generator.get_state() for generator in generators]
         try:
-            batch = self._sample()
+            batches = self._sample(self._round)
         except RuntimeError:  # nothing to sample yet
             return
-        self._compiled.begin(batch)
+        self._compiled.begin(batches, self._round)
         for generator, state in zip(generators, states, strict=True):
             generator.set_state(state)
+
+    def learn(self, owed: int) -> int:
+        """Take one update, or a round of them at once where one graph holds it and so many are owed.
+
+        Returns:
+            How many were taken.
+        """
+        if self._compiled is None or not owed >= self._round > 1:
+            self.update()
+            return 1
+        self.prepare()
+        batches = self._sample(self._round)
+        self._add(self._compiled(batches, self._round)[0], self._round)
+        self.batch_shape = torch.Size((len(batches) // self._round, *batches.batch_size[1:]))
+        return self._round
 
     def update(self) -> None:
         """One gradient step. Metrics stay tensors: nothing here waits for the device."""
@@ -193,16 +212,17 @@ class Learner:
             metrics = self._evaluate(batch)
             norm = self.optimizer.minimize(metrics["loss"])
             self._target_update.step()
+            metrics |= {} if norm is None else {"grad_norm": norm}
+            priority = batch.get(self.loss.priority_key)
         else:
             self.prepare()
-            metrics, norm = self._compiled(batch)
+            metrics, priority = self._compiled(batch, 1)
+        self._add(metrics, 1)
         try:
-            self.replay.update_priority(batch.get("index"), batch.get(self.loss.priority_key))
+            self.replay.update_priority(batch.get("index"), priority)
         except ValueError as error:
             raise Diverged(f"training diverged after {self.updates:,} updates: {error}; lower optimizer.lr") from error
-        self.updates += 1
         self.batch_shape = batch.batch_size
-        self._add(metrics, norm)
 
     def _evaluate(self, batch: TensorDict) -> dict[str, Tensor]:
         """The loss ``[]`` and what else is logged of it."""
@@ -211,19 +231,20 @@ class Learner:
         with torch.autocast(self._device.type, self._autocast):
             return dict(self.loss(batch).items())
 
-    def _sample(self) -> TensorDict:
-        batch = self.replay.sample()
+    def _sample(self, batches: int = 1) -> TensorDict:
+        """Batches one after another, actions in the layout that the loss documents."""
+        batch = self.replay.sample(batches * self.replay.batch_size)
         if self._device.type != "cpu":
             batch = batch.to(self._device, non_blocking=True)
         return batch.set("action", self._action_space.decode(batch.get("action")))
 
-    def _add(self, metrics: dict[str, Tensor], grad_norm: Tensor | None) -> None:
-        if grad_norm is not None:
-            metrics["grad_norm"] = grad_norm
-        for name, value in metrics.items():
+    def _add(self, sums: dict[str, Tensor], updates: int) -> None:
+        """Count updates, and what is logged of them."""
+        for name, value in sums.items():
             value = value.detach()
             self._sums[name] = self._sums[name] + value if self._summed else value
-        self._summed += 1
+        self._summed += updates
+        self.updates += updates
 
     def anneal(self, fraction: float) -> None:
         """Set what changes over the run, the learning rate and the importance exponent; called after every step."""

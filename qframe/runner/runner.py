@@ -145,8 +145,7 @@ class Runner:
             self._step()
         is_first = not self.learner.updates
         while self._owed and self.signals.received is None:
-            self.learner.update()
-            self._owed -= 1
+            self._owed -= self.learner.learn(self._owed)
         if is_first and self.learner.batch_shape is not None:
             self.report.say(f"{self.frames:>10,} frames  learning starts, batches {_layout(self.learner.batch_shape)}")
         while self._due and not self._owed and self.signals.received is None:

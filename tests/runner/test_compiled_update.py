@@ -52,30 +52,33 @@ def filled(replay):
 
 def learner(
     *, compiled, head=ScalarHead, network=QNet, noisy=False, algorithm=optim.Adam, max_grad_norm=1.0, target="soft",
-    replay=ReplayBuffer, estimator="TD0", autocast=False, double=False,
+    replay=ReplayBuffer, estimator="TD0", autocast=False, double=False, updates=1,
 ):  # fmt: skip
     torch.manual_seed(0)
     space = make_action_space(Discrete(2), encoding="auto")
     net = network(MLPTrunk((3,), num_cells=[16]), head, spec=space.spec, noisy=noisy)
     loss = DQNLoss(net, delay_value=target != "none", double_dqn=double)
     loss.make_value_estimator(estimator)
-    updates = {
+    targets = {
         "soft": partial(SoftUpdate, tau=0.1), "hard": partial(HardUpdate, value_network_update_interval=3),
         "none": NoUpdate,
     }  # fmt: skip
     return Learner(
         loss, filled(replay(100, 16, gamma=0.9, num_envs=4)),
         optimizer=Optimizer(net.parameters(), algorithm, lr=1e-2, max_grad_norm=max_grad_norm),
-        target_update=updates[target](loss), action_space=space, device=CPU, compiled=compiled, autocast=autocast,
+        target_update=targets[target](loss), action_space=space, device=CPU, compiled=compiled, autocast=autocast,
+        updates=updates,
     )  # fmt: skip
 
 
 def check_equal(steps=4, rtol=1e-4, atol=1e-5, **choices):
     eager, pure = learner(compiled=False, **choices), learner(compiled=True, **choices)
     pure.prepare()
-    for _ in range(steps):
-        eager.update()
-        pure.update()
+    for part in (eager, pure):
+        while part.updates < steps:
+            part.learn(steps - part.updates)
+    assert eager.updates == pure.updates == steps
+    assert eager.batch_shape == pure.batch_shape
     for (name, a), b in zip(eager.loss.named_parameters(), pure.loss.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=rtol, atol=atol, msg=lambda text, name=name: f"{name}: {text}")
     assert pure.take_metrics() == pytest.approx(eager.take_metrics(), rel=1e-3)
@@ -115,6 +118,20 @@ def test_the_pure_update_is_the_eager_one_for_every_head(head, network):
 )
 def test_the_pure_update_is_the_eager_one(choices):
     check_equal(**choices)
+
+
+@pytest.mark.usefixtures("uncompiled")
+@pytest.mark.parametrize("target", ["soft", "hard"])
+def test_a_round_of_updates_at_once_is_the_same_as_one_after_another(target):
+    eager, pure = check_equal(steps=7, updates=3, target=target)
+    assert eager.state_dict()["target_update"] == pure.state_dict()["target_update"] == {"calls": 7}
+    assert torch.equal(eager.replay.sample()["index"], pure.replay.sample()["index"])
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_with_priorities_every_update_draws_by_those_of_the_one_before():
+    eager, pure = check_equal(steps=6, updates=3, replay=PrioritizedReplayBuffer)
+    assert torch.equal(eager.replay.sample()["index"], pure.replay.sample()["index"])
 
 
 @pytest.mark.usefixtures("uncompiled")

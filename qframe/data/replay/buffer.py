@@ -52,6 +52,8 @@ class ReplayBuffer:
             [0.9000]])
     """
 
+    draws_alike = True
+    """Whether a draw does not depend on what was learnt from earlier ones, so that several may be made at once."""
     observations_per_row = 2
     """How many observations a row keeps whole: a step's own and the next."""
 

@@ -38,6 +38,7 @@ class FrameReplayBuffer:
         ValueError: an argument is out of its range.
     """
 
+    draws_alike = True
     observations_per_row = 1
     """How many observations a row keeps whole: its own, of which a stack shares frames."""
 

@@ -109,6 +109,7 @@ class Priorities:
 class DrawsByPriority:
     """What every prioritized buffer says of β; it comes before the buffer among the base classes."""
 
+    draws_alike = False
     _priorities: Priorities
 
     @property

@@ -60,6 +60,7 @@ class SliceReplayBuffer:
         ValueError: an argument is out of its range.
     """
 
+    draws_alike = True
     observations_per_row = 2
     """How many observations a row keeps whole: a step's own and the next."""
 
