@@ -15,7 +15,20 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 
-class GridSweeper(Sweeper):
+class JobSweeper(Sweeper):
+    """A sweeper whose jobs are runs of qframe."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take what Hydra gives."""
+        self.hydra_context, self.config = hydra_context, config
+        self.folder, self.loader = Path(config.hydra.sweep.dir), hydra_context.config_loader
+        self.trust: tuple[str, ...] = getattr(task_function, "trust", ())
+        self.job_launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+
+class GridSweeper(JobSweeper):
     """Every combination of the values given; launched again, it goes on where it was.
 
     Args:
@@ -26,36 +39,55 @@ class GridSweeper(Sweeper):
     """
 
     def __init__(
-        self,
-        *,
-        params: Mapping[str, Any] | None = None,
-        zip: Sequence[Any] = (),
-        retries: int = 0,
-        objective: str = "best",
+        self, *, params: Mapping[str, Any] | None, zip: Sequence[Any], retries: int, objective: str
     ) -> None:
         self.params, self.zip, self.retries, self.objective = params, zip, retries, objective
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what Hydra gives."""
-        self.hydra_context, self.config, self.task_function = hydra_context, config, task_function
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the jobs that are left."""
         from qframe.cli.jobs.folder import SweepFolder
         from qframe.cli.jobs.grid import launch, parameters, zipped
+        from qframe.cli.jobs.spec import SpecMaker
         from qframe.config.grid import grid
 
-        assert self.hydra_context is not None
         assert self.config is not None
-        assert self.launcher is not None
-        loader, folder = self.hydra_context.config_loader, SweepFolder(Path(self.config.hydra.sweep.dir))
-        numbered = folder.numbered(grid(arguments, parameters(self.config), zipped(self.config), loader))
+        folder = SweepFolder(self.folder)
+        jobs = grid(arguments, parameters(self.config), zipped(self.config), self.loader)
+        numbered = folder.numbered(jobs)
         folder.write_jobs(numbered)
-        trust = getattr(self.task_function, "trust", ())
-        launch(numbered, folder, launcher=self.launcher, loader=loader, trust=trust, retries=self.retries)
+        spec = SpecMaker(folder, self.loader, self.trust)
+        launch(numbered, folder, launcher=self.job_launcher, spec=spec, retries=self.retries)
+
+
+class OptunaSweeper(JobSweeper):
+    """Trials that Optuna proposes, pruned on evaluations; launched again, it goes on to the same total.
+
+    Args:
+        params: the space, in Hydra's grammar.
+        mean_over: keys whose values are all run in every trial.
+        options: ``trials`` in all, ``objective``, ``sampler`` and its ``seed``, ``pruner`` and its ``startup_trials``,
+            ``retries`` of a failed job, ``storage``, ``study`` and ``heartbeat`` in seconds.
+    """
+
+    def __init__(self, *, params: Mapping[str, Any] | None, mean_over: Sequence[str], **options: Any) -> None:
+        self.params, self.mean_over, self.options = params, mean_over, options
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run trials until there are as many as asked for."""
+        from qframe.cli.jobs.folder import SweepFolder
+        from qframe.cli.jobs.grid import parameters
+        from qframe.cli.jobs.optional import imported
+        from qframe.cli.jobs.spec import SpecMaker
+
+        assert self.config is not None
+        imported("optuna", extra="optuna")
+        from qframe.cli.jobs.optuna_sweep import search
+        from qframe.cli.jobs.space import space
+
+        folder = SweepFolder(self.folder)
+        found = space(arguments, parameters(self.config), list(self.mean_over), self.loader)
+        spec = SpecMaker(folder, self.loader, self.trust)
+        search(found, folder, launcher=self.job_launcher, spec=spec, options=self.options)
 
 
 class JobLauncher(Launcher):

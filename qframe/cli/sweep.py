@@ -10,8 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 from qframe.cli.job import OBJECTIVE, Job
 from qframe.cli.jobs.board import results, screen, varied_among
 from qframe.cli.jobs.folder import SweepFolder
-from qframe.cli.jobs.grid import MOST_CHECKED, composition, parameters, zipped
+from qframe.cli.jobs.grid import parameters, zipped
 from qframe.cli.jobs.objective import check_objective, objective
+from qframe.cli.jobs.spec import MOST_CHECKED, composition
 from qframe.cli.run_folder import new_folder
 from qframe.config.compose import Composition
 from qframe.config.errors import ConfigError, Fault, UserError

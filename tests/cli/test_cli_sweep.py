@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from qframe.cli.jobs.optional import imported
 from qframe.cli.main import main
+from qframe.config.errors import UserError
 from tests.config import toy as toys
 
 FOLDER = Path("here")
@@ -113,3 +115,33 @@ def test_sweeps_that_start_in_the_same_second_have_folders_of_their_own(toy):
     words = ["train", "-m", "seed=1", "hydra/launcher=basic", "hydra.sweep.dir=sweeps/${now:%Y}-${name}"]
     assert main(words) == main(words) == 0
     assert len(list(Path("sweeps").iterdir())) == 2
+
+
+def test_a_search_needs_a_launcher_that_can_prune(toy, capsys):
+    assert sweep("hydra/sweeper=optuna", "gamma=interval(0.9,1)") == 2
+    assert "expected one of qframe's, which can prune trials; use local, ray or submitit" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["seed=1,2"], "expected something to search, as"),
+        (["gamma=interval(0.9,1)", "hydra.sweeper.trials=0"], "hydra.sweeper.trials: expected at least 1, got 0"),
+        (["gamma=interval(0.9,1)", "hydra.sweeper.sampler=tpo"], "expected one of tpe, gp, random, got 'tpo'"),
+        (["gamma=interval(0.9,1)", "hydra.sweeper.pruner=men"], "expected median, halving or null, got 'men'"),
+        (["gamma=interval(0.9,1)", "hydra.sweeper.storage=nowhere"], "expected a database that can be opened, got"),
+        (["gamma=interval(0.9,1)", "hydra.sweeper.trails=3"], "hydra.sweeper"),
+        (["gamma=interval(0.9,1)", "env.num_env=3"], "nearest is 'env.num_envs'"),
+    ],
+)
+def test_what_a_search_cannot_do_is_told(toy, words, message, capsys):
+    assert main(["train", "-m", "hydra/sweeper=optuna", *words, f"hydra.sweep.dir={FOLDER}"]) == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert "Traceback" not in printed
+
+
+def test_a_package_that_is_missing_is_told_with_the_command_that_installs_it():
+    told = r"'no_such_package', which is not installed .*; pip install 'qframe\[optuna\]'"
+    with pytest.raises(UserError, match=told):
+        imported("no_such_package", extra="optuna")

@@ -26,13 +26,13 @@ class SweepBoard:
     """Tells which jobs run, how far they are, and what became of the others.
 
     Args:
-        total: jobs to run in this launch.
+        total: jobs to run in this launch; None where that is not known.
         varied: the overrides in which a job differs from the others.
         console: where it is shown.
     """
 
     def __init__(
-        self, total: int, varied: Callable[[Sequence[str]], Sequence[str]], console: Console | None = None
+        self, total: int | None, varied: Callable[[Sequence[str]], Sequence[str]], console: Console | None = None
     ) -> None:
         self._console = console or screen()
         self._total, self._varied = total, varied
@@ -63,7 +63,8 @@ class SweepBoard:
         words = " ".join(self._varied(job.overrides))
         score, reason = summary.get("eval_return_mean"), summary.get("reason")
         told = f"eval_return_mean {score:.2f}" if score is not None else str(reason or "")
-        done = f"{sum(self._statuses.values())}/{self._total}"
+        ended = sum(self._statuses.values())
+        done = f"{ended}/{self._total}" if self._total else str(ended)
         self.say(f"{done:>7}  job {job.number}  {words}  {summary.get('status')} in {seconds:.0f} s  {told}".rstrip())
 
     def say(self, text: str) -> None:
@@ -77,7 +78,8 @@ class SweepBoard:
 
     def _table(self, running: Iterable[JobSpec]) -> Table:
         counts = ", ".join(f"{number} {status}" for status, number in sorted(self._statuses.items()))
-        title = f"{sum(self._statuses.values())} of {self._total} jobs ended" + (f": {counts}" if counts else "")
+        ended = f"{sum(self._statuses.values())}" + (f" of {self._total}" if self._total else "")
+        title = f"{ended} jobs ended" + (f": {counts}" if counts else "")
         columns = ("job", "overrides", "frames", "frames/s", "return", "evaluation")
         table = Table(*columns, title=title, title_justify="left")
         for job in running:

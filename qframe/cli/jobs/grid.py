@@ -1,9 +1,7 @@
 """The resumable grid: done jobs are skipped, unfinished ones go on in their folders, failed ones are tried again."""
 
-import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache, partial
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -14,19 +12,8 @@ from qframe.cli.job import JobSpec
 from qframe.cli.jobs.board import SweepBoard, varied_among
 from qframe.cli.jobs.folder import Overrides, SweepFolder
 from qframe.cli.jobs.loop import Needs, run_jobs
-from qframe.config import build
-from qframe.config.compose import Composition, composed
-from qframe.config.errors import ConfigError
+from qframe.cli.jobs.spec import MOST_CHECKED, SpecMaker, composition
 from qframe.config.numbers import integer
-from qframe.runner.run_folder import RunFolder, read_json, write_json
-
-MOST_CHECKED = 100  # a larger sweep is checked value by value, not combination by combination
-
-
-@lru_cache(maxsize=4 * MOST_CHECKED)  # checked first, and what was checked is what runs, even when a file is edited
-def composition(loader: ConfigLoader, overrides: Overrides) -> Composition:
-    """The composed config of one job."""
-    return composed(loader, overrides, build.PROVIDED)
 
 
 class Queue:
@@ -62,52 +49,25 @@ class Queue:
         return {}
 
 
-def job_spec(
-    number: int,
-    *,
-    numbered: Mapping[int, Overrides],
-    folder: SweepFolder,
-    loader: ConfigLoader,
-    trust: tuple[str, ...] = (),
-) -> JobSpec | None:
-    """A job with its config; None for one whose config has faults, which is told and written down."""
-    overrides = numbered[number]
-    try:
-        found = composition(loader, overrides)
-        faults = found.faults
-    except ConfigError as error:
-        faults = error.faults
-    else:
-        if not faults:
-            return JobSpec(number, folder.job(number), overrides, found.config, trust)
-    reason = str(ConfigError(faults))
-    print(f"qframe: job {number} ({' '.join(overrides)}) refused: {reason}", file=sys.stderr)
-    file = RunFolder(folder.job(number)).summary
-    write_json(file, read_json(file) | {"status": "refused", "reason": reason, "overrides": list(overrides)})
-    return None
-
-
 def launch(
     numbered: dict[int, Overrides],
     folder: SweepFolder,
     *,
     launcher: Launcher,
-    loader: ConfigLoader,
-    trust: tuple[str, ...],
+    spec: SpecMaker,
     retries: int,
 ) -> None:
     """Run what is left of a grid: by qframe's own loop, or, with another launcher of Hydra's, in one batch a try."""
     left = [number for number in numbered if not folder.is_done(number)]
     if not left:
         return
-    spec = partial(job_spec, numbered=numbered, folder=folder, loader=loader, trust=trust)
-    jobs = Queue(left, spec, retries=retries)
+    jobs = Queue(left, lambda number: spec(number, numbered[number]), retries=retries)
     engine_for = getattr(launcher, "engine", None)
     if engine_for is None:
-        _launch_batches(jobs, folder, launcher, loader)
+        _launch_batches(jobs, folder, launcher, spec.loader)
         return
     board = SweepBoard(len(left), varied_among(numbered.values()))
-    first = [composition(loader, numbered[number]).config for number in left[:MOST_CHECKED]]
+    first = [composition(spec.loader, numbered[number]).config for number in left[:MOST_CHECKED]]
     run_jobs(jobs, engine_for(needs=needs_of(first), say=board.say), board)
 
 
