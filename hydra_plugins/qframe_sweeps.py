@@ -128,3 +128,49 @@ class LocalLauncher(JobLauncher):
         from qframe.cli.jobs.local import local_engine
 
         return local_engine(self.jobs, needs=needs, say=say)
+
+
+class RayLauncher(JobLauncher):
+    """Jobs as tasks of a Ray cluster.
+
+    Args:
+        address: of the cluster; None starts one on this machine.
+        jobs: at once; None for as many as there are cores for.
+        gpus: of a job; a fraction shares one.
+    """
+
+    def __init__(self, *, address: str | None, jobs: int | None, gpus: float) -> None:
+        self.address, self.jobs, self.gpus = address, jobs, gpus
+
+    def engine(self, *, needs: Any, say: Callable[[str], None]) -> Any:
+        """A connection to the cluster."""
+        from qframe.cli.jobs.optional import imported
+
+        imported("ray", extra="ray")
+        from qframe.cli.jobs.ray_engine import RayEngine
+
+        return RayEngine(self.address, self.jobs, needs=needs, gpus=self.gpus, say=say)
+
+
+class SubmititLauncher(JobLauncher):
+    """Jobs of a queue, by submitit.
+
+    Args:
+        cluster: ``slurm`` or ``local``.
+        jobs: in the queue at once; None for as many as this machine has cores for.
+        parameters: of the queue, in submitit's words.
+    """
+
+    def __init__(self, *, cluster: str, jobs: int | None, parameters: Mapping[str, Any]) -> None:
+        self.cluster, self.jobs, self.parameters = cluster, jobs, parameters
+
+    def engine(self, *, needs: Any, say: Callable[[str], None]) -> Any:
+        """The queue."""
+        from qframe.cli.jobs.optional import imported
+
+        imported("submitit", extra="submitit")
+        from qframe.cli.jobs.submitit_engine import SubmititEngine
+
+        folder = Path(self.config.hydra.sweep.dir) / "submitit"
+        given = {str(key): value for key, value in self.parameters.items() if value is not None}
+        return SubmititEngine(self.cluster, self.jobs, folder=folder, needs=needs, parameters=given, say=say)

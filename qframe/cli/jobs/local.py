@@ -1,11 +1,9 @@
 """Jobs as processes of this machine: forked from a server that has imported everything once."""
 
-import faulthandler
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from multiprocessing import connection, forkserver, get_context, parent_process
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
@@ -13,10 +11,9 @@ from multiprocessing.process import BaseProcess
 import torch
 
 from qframe.cli.job import JobSpec, execute
+from qframe.cli.jobs.child import output_to_log, threads_of_children
 from qframe.cli.jobs.loop import Needs
 from qframe.config.errors import ConfigError, Fault
-
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 class LocalEngine:
@@ -40,7 +37,7 @@ class LocalEngine:
         slot = next(slot for slot in range(self.slots) if slot not in self.running.values())
         gpu = self._gpus[slot] if self._gpus else None
         process = self._context.Process(target=_run, args=(job, gpu), name=f"job {job.number}")
-        with _environment(dict.fromkeys(THREADS, str(self._threads))):
+        with threads_of_children(self._threads):
             _start_server(self._context)
         process.start()
         self.running[process] = slot
@@ -78,13 +75,19 @@ def local_engine(asked: int | None, *, needs: Needs, say: Callable[[str], None])
     if asked is not None and asked < 1:
         raise ConfigError([Fault("hydra.launcher.jobs", f"expected at least 1, got {asked}; null for as many as fit")])
     gpus = _gpus() if needs.gpu else []
-    fit = max(1, cores() // needs.threads)
-    slots = min(fit, asked or len(gpus) or fit)
+    fit = slots_for(None, threads=needs.threads)
+    slots = slots_for(asked or len(gpus) or None, threads=needs.threads)
     threads = max(needs.threads, cores() // slots)
     refused = f" ({asked} asked for, {cores()} cores, runner.threads={needs.threads})" if asked and asked > fit else ""
     of_gpus = f", {len(gpus)} GPUs" if gpus else ""
     say(f"{slots} {'job' if slots == 1 else 'jobs'} at once, each with {threads} of {cores()} cores{of_gpus}{refused}")
     return LocalEngine(slots, threads=threads, gpus=gpus)
+
+
+def slots_for(asked: int | None, *, threads: int) -> int:
+    """How many jobs of so many threads run at once on this machine: what is asked for, or what its cores allow."""
+    fit = max(1, cores() // threads)
+    return fit if asked is None else min(asked, fit)
 
 
 def shares(gpus: Sequence[str], slots: int) -> list[str]:
@@ -109,13 +112,9 @@ def _run(job: JobSpec, gpu: str | None) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C reaches all: the sweep alone passes it on
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    job.folder.mkdir(parents=True, exist_ok=True)
-    log = os.open(job.folder / "output.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    faulthandler.enable(2)
     threading.Thread(target=_stop_with_parent, daemon=True).start()
-    execute(job)
+    with output_to_log(job):
+        execute(job)
 
 
 def _stop_with_parent() -> None:
@@ -128,21 +127,6 @@ def _stop_with_parent() -> None:
 def _start_server(of: ForkServerContext) -> None:
     of.set_forkserver_preload(["qframe.cli.job"])
     forkserver.ensure_running()
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Environment variables for what starts meanwhile."""
-    earlier = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in earlier.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _gpus() -> list[str]:

@@ -62,6 +62,7 @@ class TrialJobs:
         self._looked = self._beaten = 0.0
         for trial in study.get_trials(states=[TrialState.RUNNING]):
             if trial.user_attrs.get(OWNER) == str(folder.path):
+                self._reported[trial.number] = max(trial.intermediate_values, default=0)
                 self._enter(trial.number, trial.params)
         self._settle()
         self._beat()

@@ -4,18 +4,13 @@ import os
 import signal
 
 import pytest
-from omegaconf import OmegaConf
 
-from qframe.cli.job import JobSpec
 from qframe.cli.jobs.grid import Queue
 from qframe.cli.jobs.local import LocalEngine, local_engine
 from qframe.cli.jobs.loop import Needs, run_jobs
-from qframe.config import build
-from qframe.config.compose import compose
 from qframe.config.errors import ConfigError
 from qframe.runner.run_folder import read_json
-
-SHORT = ["total_frames=300", "runner.learning_starts=200", "evaluation.final_episodes=1", "logger.tensorboard=false"]
+from tests.cli.jobs.short import spec
 
 
 class Killer:
@@ -42,11 +37,6 @@ class Killer:
 
     def close(self):
         pass
-
-
-def spec(number, folder, *overrides):
-    config = OmegaConf.to_container(compose([*SHORT, *overrides], provided=build.PROVIDED))
-    return JobSpec(number, folder / str(number), overrides, config)
 
 
 def test_a_killed_process_is_told_with_its_signal_and_the_other_job_finishes(tmp_path):
