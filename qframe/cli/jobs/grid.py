@@ -15,6 +15,8 @@ from qframe.cli.jobs.loop import Needs, run_jobs
 from qframe.cli.jobs.spec import MOST_CHECKED, SpecMaker, composition
 from qframe.config.numbers import integer
 
+SYNC = "qframe.runner.Collector"
+
 
 class Queue:
     """Jobs that wait for a slot.
@@ -72,12 +74,14 @@ def launch(
 
 
 def needs_of(configs: Iterable[Mapping[str, Any]]) -> Needs:
-    """What the most demanding of these jobs needs."""
+    """What the most demanding of these jobs needs; ``runner.threads=auto`` takes what there is, and needs one."""
     needs = Needs()
     for config in configs:
-        runner = config.get("runner")
-        threads = integer(runner.get("threads")) if isinstance(runner, Mapping) else None
-        needs = Needs(max(needs.threads, threads or 1), needs.gpu or config.get("device") != "cpu")
+        runner, collector = (config.get(group) or {} for group in ("runner", "collector"))
+        threads = integer(runner.get("threads")) or 1
+        if collector.get("_target_") not in (None, SYNC):  # environments and learner run side by side
+            threads += 1
+        needs = Needs(max(needs.threads, threads), needs.gpu or config.get("device") != "cpu")
     return needs
 
 

@@ -26,8 +26,7 @@ class LocalEngine:
     """
 
     def __init__(self, slots: int, *, threads: int, gpus: Sequence[str] = ()) -> None:
-        self.slots = slots
-        self._threads = threads
+        self.slots, self.threads = slots, threads
         self._gpus = shares(gpus, slots)
         self._context = get_context("forkserver")
         self.running: dict[BaseProcess, int] = {}
@@ -37,7 +36,7 @@ class LocalEngine:
         slot = next(slot for slot in range(self.slots) if slot not in self.running.values())
         gpu = self._gpus[slot] if self._gpus else None
         process = self._context.Process(target=_run, args=(job, gpu), name=f"job {job.number}")
-        with threads_of_children(self._threads):
+        with threads_of_children(self.threads):
             _start_server(self._context)
         process.start()
         self.running[process] = slot

@@ -1,10 +1,12 @@
 """Running the jobs of a sweep, so many at once as there are slots; a job that is killed hurts no other."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 from qframe.cli.job import JobSpec
+from qframe.config.auto import resolved
 from qframe.runner.run_folder import RunFolder, read_json, write_json
 from qframe.runner.signals import Stopped, StopSignals
 
@@ -39,6 +41,8 @@ class Engine(Protocol):
     """Where jobs run: processes of this machine, a Ray cluster, a queue."""
 
     slots: int
+    threads: int
+    """That a job may use."""
 
     def start(self, job: JobSpec) -> Any:
         """Start a job; what is returned stands for it below."""
@@ -84,6 +88,7 @@ def run_jobs(jobs: Jobs, engine: Engine, board: Board) -> None:
         try:
             while True:
                 while signals.received is None and len(running) < engine.slots and (job := jobs.next()) is not None:
+                    job = sharing(job, engine.threads)
                     board.started(job)
                     running[job.number] = (job, engine.start(job))
                 if not running:
@@ -110,6 +115,15 @@ def run_jobs(jobs: Jobs, engine: Engine, board: Board) -> None:
             engine.close()
     if signals.received is not None:
         raise Stopped(signals.received, "stopped; every job keeps its last checkpoint")
+
+
+def sharing(job: JobSpec, threads: int) -> JobSpec:
+    """The job with no more threads than its share of the machine where its config leaves them to ``auto``."""
+    runner = job.config.get("runner")
+    if not isinstance(runner, Mapping) or runner.get("threads") != "auto":
+        return job
+    picked = resolved(job.config)[0]["runner"]["threads"]
+    return replace(job, config={**job.config, "runner": {**runner, "threads": min(picked, threads)}})
 
 
 def outcome(job: JobSpec, broke: str, pruned: str | None) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class RayEngine:
             if not fit:
                 raise UserError(f"hydra.launcher.gpus: expected GPUs in the Ray cluster, got none for {gpus} a job")
         self.slots = min(fit, slots or fit)
+        self.threads = needs.threads
         self._task: Any = ray.remote(num_cpus=needs.threads, num_gpus=gpus, max_retries=0)(run_logged)
         say(f"{self.slots} jobs at once on Ray, each with {needs.threads} of {cores} cores")
 

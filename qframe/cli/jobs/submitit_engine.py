@@ -59,7 +59,7 @@ class SubmititEngine:
         logging.getLogger("submitit").setLevel(logging.ERROR)
         if slots is None or cluster == "local":
             slots = slots_for(slots, threads=needs.threads)
-        self.slots, self._threads = slots, needs.threads
+        self.slots, self.threads = slots, needs.threads
         self._running: list[submitit.Job[Any]] = []
         try:
             of_executor = {key: value for key, value in parameters.items() if key.endswith("_max_num_timeout")}
@@ -74,7 +74,7 @@ class SubmititEngine:
 
     def start(self, job: JobSpec) -> submitit.Job[Any]:
         """Submit a job."""
-        with threads_of_children(self._threads):
+        with threads_of_children(self.threads):
             handle = self._executor.submit(Resumable(), job)
         self._running.append(handle)
         return handle

@@ -3,12 +3,13 @@
 import os
 import signal
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
 from qframe.cli.job import JobSpec
-from qframe.cli.jobs.grid import Queue
-from qframe.cli.jobs.loop import run_jobs
+from qframe.cli.jobs.grid import SYNC, Queue, needs_of
+from qframe.cli.jobs.loop import Needs, run_jobs, sharing
 from qframe.runner.run_folder import read_json, write_json
 from qframe.runner.signals import Stopped
 
@@ -17,7 +18,7 @@ class Script:
     """An engine: job n does what ``acts[n]`` says at each of its tries, a look later."""
 
     def __init__(self, slots: int, acts: dict[int, list[str]]) -> None:
-        self.slots, self.acts = slots, acts
+        self.slots, self.acts, self.threads = slots, acts, 2
         self.running: list[int] = []
         self.told: list[str] = []
         self.stops: list[int] = []
@@ -132,3 +133,26 @@ def test_a_pruned_job_is_stopped_for_good_with_its_reason(tmp_path):
     assert read_json(tmp_path / "0" / "summary.json") == {
         "status": "pruned", "frames": 5, "reason": "worse than the median", "overrides": []
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("trunk", "asked", "threads"),
+    [("MLPTrunk", "auto", 1), ("ConvTrunk", "auto", 2), ("ConvTrunk", 8, 8)],
+)
+def test_auto_takes_no_more_threads_than_a_jobs_share(monkeypatch, trunk, asked, threads):
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    config = {"runner": {"threads": asked}, "network": {"trunk": {"_target_": f"qframe.modules.{trunk}"}}}
+    assert sharing(JobSpec(0, Path(), (), config), 2).config["runner"]["threads"] == threads
+
+
+@pytest.mark.parametrize(
+    ("config", "needs"),
+    [
+        ({"runner": {"threads": "auto"}, "device": "cpu"}, Needs(1, False)),
+        ({"runner": {"threads": 3}, "device": "auto"}, Needs(3, True)),
+        ({"runner": {"threads": 1}, "device": "cpu", "collector": {"_target_": SYNC}}, Needs(1, False)),
+        ({"runner": {"threads": 1}, "device": "cpu", "collector": {"_target_": "x.Pipelined"}}, Needs(2, False)),
+    ],
+)
+def test_what_a_job_needs(config, needs):
+    assert needs_of([{"device": "cpu"}, config]) == needs
