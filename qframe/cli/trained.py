@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from qframe.cli.run_folder import checkpoint, fitting, saved_config
 from qframe.config import build
+from qframe.config.auto import resolved
 from qframe.config.parts import Parts
 from qframe.runner import RunFolder
 
@@ -32,7 +33,7 @@ def trained(folder: RunFolder, *, last: bool = False) -> Trained:
         UserError: no checkpoint, or one that does not fit.
     """
     config = saved_config(folder)
-    torch.set_num_threads(config.runner.threads)
+    torch.set_num_threads(resolved(config)[0]["runner"]["threads"])
     parts = build.parts(config)
     state = checkpoint(folder, ("run", "best", "learner"))
     use_best = "network" in state["best"] and not last
