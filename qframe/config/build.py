@@ -16,6 +16,7 @@ from qframe.config.schema import GROUPS, SETTINGS
 from qframe.config.targets import instantiate
 from qframe.envs import derive_seed
 from qframe.runner import Learner, Runner
+from qframe.runner.profile import Profile
 from qframe.runner.progress import Report, console_report
 from qframe.runner.return_range import ReturnRange
 from qframe.runner.run_folder import RunFolder
@@ -146,6 +147,8 @@ def build(
     picks = {key: value for key, (value, _) in picked.items()}
     about = {"device": str(device), "action_space": built.action_space.spec.action_space} | picks
     folder.write_manifest(about, resumed_at=None if state is None else runner.frames)
+    if plain["profile"]:
+        Profile(runner)
     return cast(Runner, runner)
 
 

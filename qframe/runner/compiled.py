@@ -159,7 +159,7 @@ class CompiledUpdate:
         vector = optimizer.flat.vector
         self._vectors = vector, vector.new_zeros(0) if target is None else target.vector
         self._lr, self._calls = vector.new_zeros(()), torch.zeros((), dtype=torch.int64, device=vector.device)
-        self._function: Callable[..., Any] = torch.compile(
+        self.function: Callable[..., Any] = torch.compile(
             PureUpdate(
                 loss, optimizer.flat, target, step=step, max_grad_norm=optimizer.max_grad_norm, mix=target_update.mix,
                 autocast=autocast,
@@ -198,7 +198,7 @@ class CompiledUpdate:
             reason = " ".join(said[:2]) or type(self._failure).__name__
             raise NotCompiled(f"expected an update that compiles, got: {reason}; set compile=false") from self._failure
         with torch.no_grad():
-            result = self._function(*self._arguments(batches, updates))
+            result = self.function(*self._arguments(batches, updates))
         self._target_update.count(updates)
         return result
 
@@ -214,7 +214,7 @@ class CompiledUpdate:
     def _compile(self, *arguments: Any) -> None:
         try:
             with torch.no_grad():
-                self._function(*arguments)
+                self.function(*arguments)
         except Exception as failure:
             self._failure = failure
 

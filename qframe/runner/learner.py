@@ -21,6 +21,8 @@ _ELEMENTWISE = (
     optim.Adam, optim.AdamW, optim.RMSprop, optim.SGD, optim.NAdam, optim.RAdam, optim.Adagrad, optim.Adamax,
     optim.Adadelta,
 )  # fmt: skip
+_LARGEST_ROUND = 8
+"""Updates that one graph holds at most: compiling takes longer with each."""
 _SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda fraction: 1.0,
     "linear": lambda fraction: 1.0 - fraction,
@@ -168,8 +170,8 @@ class Learner:
     ) -> None:
         self.loss, self.replay, self.optimizer = loss, replay, optimizer
         self._autocast = autocast_type(device) if autocast else None
-        self._compiled = CompiledUpdate(loss, optimizer, target_update, autocast=self._autocast) if compiled else None
-        self._round = updates if replay.draws_alike else 1
+        self.compiled = CompiledUpdate(loss, optimizer, target_update, autocast=self._autocast) if compiled else None
+        self._round = updates if replay.draws_alike and updates <= _LARGEST_ROUND else 1
         self._target_update, self._action_space, self._device = target_update, action_space, device
         self.updates = 0
         self.batch_shape: torch.Size | None = None
@@ -178,7 +180,7 @@ class Learner:
 
     def prepare(self) -> None:
         """Start compiling as soon as the replay shows what a batch looks like; nothing else changes."""
-        if self._compiled is None or self._compiled.has_begun:
+        if self.compiled is None or self.compiled.has_begun:
             return
         generators = self.replay.generator, self.loss.generator
         states = [generator.get_state() for generator in generators]
@@ -186,7 +188,7 @@ class Learner:
             batches = self._sample(self._round)
         except RuntimeError:  # nothing to sample yet
             return
-        self._compiled.begin(batches, self._round)
+        self.compiled.begin(batches, self._round)
         for generator, state in zip(generators, states, strict=True):
             generator.set_state(state)
 
@@ -196,19 +198,19 @@ class Learner:
         Returns:
             How many were taken.
         """
-        if self._compiled is None or not owed >= self._round > 1:
+        if self.compiled is None or not owed >= self._round > 1:
             self.update()
             return 1
         self.prepare()
         batches = self._sample(self._round)
-        self._add(self._compiled(batches, self._round)[0], self._round)
+        self._add(self.compiled(batches, self._round)[0], self._round)
         self.batch_shape = torch.Size((len(batches) // self._round, *batches.batch_size[1:]))
         return self._round
 
     def update(self) -> None:
         """One gradient step. Metrics stay tensors: nothing here waits for the device."""
         batch = self._sample()
-        if self._compiled is None:
+        if self.compiled is None:
             metrics = self._evaluate(batch)
             norm = self.optimizer.minimize(metrics["loss"])
             self._target_update.step()
@@ -216,7 +218,7 @@ class Learner:
             priority = batch.get(self.loss.priority_key)
         else:
             self.prepare()
-            metrics, priority = self._compiled(batch, 1)
+            metrics, priority = self.compiled(batch, 1)
         self._add(metrics, 1)
         try:
             self.replay.update_priority(batch.get("index"), priority)
