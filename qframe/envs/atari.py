@@ -1,20 +1,19 @@
-"""Atari 2600 games: one preprocessing, and two back ends that give the same frames."""
+"""Atari 2600 games: one preprocessing, and back ends that give the same frames."""
 
 import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
-import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
-from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from qframe.envs.episodes import SeededEpisodes, SeedOf, Start, Step, derive_seed
-from qframe.envs.names import missing, nearest, snake_case
+from qframe.envs.atari_backends import ale_vector, gymnasium_wrappers, known_game
+from qframe.envs.envpool import EnvPoolEpisodes, envpool_atari
+from qframe.envs.episodes import Episodes, SeededEpisodes, SeedOf, Start, Step, derive_seed
 
-Backend = Literal["ale_vector", "gymnasium"]
+Backend = Literal["ale_vector", "gymnasium", "envpool"]
 MAX_NO_OPS = 30
 
 
@@ -28,8 +27,9 @@ class AtariEnvs:
         game: such as ``pong`` or ``space_invaders``.
         num_envs: games side by side in training.
         backend: ``ale_vector`` (the emulator's own vector environment) or ``gymnasium`` (its wrappers, one process).
-            They give the same frames for the same actions; a seed starts other episodes in each.
-        num_threads: of ``ale_vector``.
+            They give the same frames for the same actions; a seed starts other episodes in each. ``envpool`` for
+            training alone, as its episodes have no seeds of their own: ``EnvPoolEpisodes`` lists what else differs.
+        num_threads: of ``ale_vector`` and ``envpool``.
         frame_skip: emulated frames per step.
         max_pool: whether a frame is the pixelwise maximum of a step's last two.
         stack: frames in an observation.
@@ -71,9 +71,11 @@ class AtariEnvs:
             raise ValueError(f"expected no_ops of at least 0 and sticky in [0, 1], got {no_ops} and {sticky}")
         if backend not in _MAKERS:
             raise ValueError(f"expected backend to be one of {', '.join(_MAKERS)}, got {backend!r}")
-        if backend == "gymnasium" and not max_pool:
-            raise ValueError("expected max_pool=true with backend=gymnasium, whose wrapper always does, got false")
-        self.id, self.num_envs, self.vectorization = _known(game), num_envs, backend
+        if backend != "ale_vector" and not max_pool:
+            raise ValueError(f"expected max_pool=true with backend={backend}, which always does, got false")
+        if backend == "envpool" and no_ops < 1:
+            raise ValueError(f"expected no_ops of at least 1 with backend=envpool, which always waits, got {no_ops}")
+        self.id, self.num_envs, self.vectorization = known_game(game), num_envs, backend
         self.pictures_per_second = 60 / frame_skip
         self._terminal_on_life_loss = terminal_on_life_loss
         self._options: dict[str, Any] = {
@@ -90,12 +92,16 @@ class AtariEnvs:
         one = self._make(1)
         self.observation_space, self.action_space = one.single_observation_space, one.single_action_space
         one.close()
+        if backend == "envpool":
+            self._make_pool = envpool_atari(self.id, **self._options)
 
-    def make(self, seed: int) -> "AtariEpisodes":
+    def make(self, seed: int) -> Episodes:
         """The training games; every episode's seed is derived from ``seed``, its environment and its number."""
-        return AtariEpisodes(
-            self._make(self.num_envs), partial(derive_seed, seed), tells_lives=self._terminal_on_life_loss
-        )
+        tells_lives = self._terminal_on_life_loss
+        if self.vectorization == "envpool":
+            seed_of = partial(derive_seed, seed, "envpool")
+            return EnvPoolEpisodes(self._make_pool, self.num_envs, seed_of, tells_lives=tells_lives)
+        return AtariEpisodes(self._make(self.num_envs), partial(derive_seed, seed), tells_lives=tells_lives)
 
     def make_seeded(
         self, num_envs: int, seed_of: SeedOf, *, max_episode_steps: int | None = None, renders: bool = False
@@ -108,7 +114,7 @@ class AtariEnvs:
             max_episode_steps: not looked at: every game has a limit.
             renders: whether the screen in colours can be asked for; only the wrappers of Gymnasium have it.
         """
-        make = partial(_gymnasium, self.id, **self._options, render_mode="rgb_array") if renders else self._make
+        make = partial(gymnasium_wrappers, self.id, **self._options, render_mode="rgb_array") if renders else self._make
         return AtariEpisodes(make(num_envs), seed_of, tells_lives=False)
 
 
@@ -144,84 +150,8 @@ class AtariEpisodes(SeededEpisodes):
         return start
 
 
-class _SeedsWhereReset(gym.vector.VectorWrapper):
-    """The emulator's vector environment with a list of seeds, None where there is no reset."""
-
-    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        given = [number for number in seed if number is not None]
-        return self.env.reset(seed=np.array(given), options=options)  # pyright: ignore[reportArgumentType]
-
-    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        return self.env.step(np.asarray(actions, dtype=np.int64))
-
-
-def _ale_vector(game: str, num_envs: int, **options: Any) -> VectorEnv[Any, Any, Any]:
-    from ale_py.vector_env import AtariVectorEnv
-
-    envs = AtariVectorEnv(
-        game,
-        num_envs,
-        num_threads=options["num_threads"],
-        max_num_frames_per_episode=options["max_episode_frames"],
-        repeat_action_probability=options["sticky"],
-        full_action_space=options["full_action_space"],
-        img_height=options["size"],
-        img_width=options["size"],
-        stack_num=options["stack"],
-        frameskip=options["frame_skip"],
-        maxpool=options["max_pool"],
-        noop_max=options["no_ops"],
-        reward_clipping=False,
-        use_fire_reset=False,
-        autoreset_mode=AutoresetMode.NEXT_STEP,  # a reset by mask comes first, so it never resets by itself
-    )
-    return _SeedsWhereReset(envs)
-
-
-def _gymnasium(game: str, num_envs: int, **options: Any) -> VectorEnv[Any, Any, Any]:
-    return SyncVectorEnv([partial(_one_game, game, **options)] * num_envs, autoreset_mode=AutoresetMode.DISABLED)
-
-
-def _one_game(game: str, **options: Any) -> gym.Env[Any, Any]:
-    from ale_py.env import AtariEnv
-
-    env = AtariEnv(
-        game,
-        frameskip=1,
-        render_mode=options.get("render_mode"),
-        repeat_action_probability=options["sticky"],
-        full_action_space=options["full_action_space"],
-        max_num_frames_per_episode=options["max_episode_frames"],
-    )
-    try:
-        env = AtariPreprocessing(
-            env, noop_max=options["no_ops"], frame_skip=options["frame_skip"], screen_size=options["size"]
-        )
-    except gym.error.DependencyNotInstalled as missing:
-        raise ValueError(_missing("opencv-python-headless")) from missing
-    return FrameStackObservation(env, options["stack"], padding_type="zero")
-
-
-_MAKERS: dict[str, Callable[..., VectorEnv[Any, Any, Any]]] = {"ale_vector": _ale_vector, "gymnasium": _gymnasium}
-
-
-def _known(game: str) -> str:
-    """The emulator's name of a game.
-
-    Raises:
-        ValueError: there is no such game, or no emulator.
-    """
-    try:
-        from ale_py.roms import get_all_rom_ids
-    except ImportError as absent:
-        raise ValueError(_missing("ale-py")) from absent
-    name = snake_case(str(game))
-    if name in (games := get_all_rom_ids()):
-        return name
-    raise ValueError(
-        f"expected the name of an Atari game, such as pong, got {game!r}{nearest(name, games, listed=True)}"
-    )
-
-
-def _missing(package: str) -> str:
-    return missing(package, "Atari games", "atari")
+_MAKERS: dict[str, Callable[..., VectorEnv[Any, Any, Any]]] = {
+    "ale_vector": ale_vector,
+    "gymnasium": gymnasium_wrappers,
+    "envpool": ale_vector,  # but for training: its episodes have no seeds of their own
+}

@@ -53,6 +53,8 @@ class SelfResettingEpisodes:
         self.num_envs = envs.num_envs
         self._resets_next = np.zeros(envs.num_envs, dtype=np.bool_)
         self.episode = np.zeros(envs.num_envs, dtype=np.int64)
+        self.step_info: Mapping[str, Any] = {}
+        """What the environments told with their last step."""
 
     @property
     def can_replay(self) -> bool:
@@ -85,6 +87,7 @@ class SelfResettingEpisodes:
     def step(self, action: NDArray[Any]) -> Step:
         """Step every environment; those whose episode ended a step ago only reset."""
         result, reward, terminated, truncated, info = stepped(self._envs, action)
+        self.step_info = info
         observation, terminated, truncated = own_copy(result), terminated.astype(bool), truncated.astype(bool)
         check_observation(observation, self._envs.single_observation_space, terminated)
         done = terminated | truncated

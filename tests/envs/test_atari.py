@@ -1,5 +1,6 @@
 """Atari: both back ends give the same frames, every episode its own seed, and a lost life ends learning alone."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 from qframe.cli.main import main
 from qframe.data import Categorical, FrameReplayBuffer, make_action_space
-from qframe.envs import AtariEnvs
+from qframe.envs import AtariEnvs, AtariEpisodes
 from qframe.modules import ConvTrunk, EGreedyModule, QNet, ScalarHead
 from qframe.runner import Collector
 
@@ -30,22 +31,99 @@ def play(envs, seed_of, actions):
 
 
 @pytest.mark.parametrize("sticky", [0.0, 0.25])
-def test_both_back_ends_give_the_same_frames_and_rewards_for_the_same_actions(sticky):
+@pytest.mark.parametrize("full", [False, True])
+def test_both_back_ends_give_the_same_frames_rewards_and_lives_for_the_same_actions(sticky, full):
     """To the end of a game of Breakout. The wrappers hash a seed before the emulator gets it; no-ops differ."""
-    actions = np.random.default_rng(0).integers(0, 4, 2000)
+    actions = np.random.default_rng(0).integers(0, 18 if full else 4, 2000)
     emulator_seed = int(np.random.SeedSequence(SEED).generate_state(2)[1])
-    played = [
-        play(AtariEnvs("breakout", num_envs=1, backend=backend, num_threads=1, no_ops=0, sticky=sticky),
-             lambda env, episode, seed=seed: seed, actions)
-        for backend, seed in (("ale_vector", emulator_seed), ("gymnasium", SEED))
-    ]  # fmt: skip
-    (frames, rewards, ends), (other_frames, other_rewards, other_ends) = played
-    assert ends[-1]
-    assert ends == other_ends
-    assert rewards == other_rewards
-    assert np.array_equal(frames, other_frames)
-    assert sum(rewards) >= 0
-    assert frames.dtype == np.uint8
+    played = []
+    for backend, seed in (("ale_vector", emulator_seed), ("gymnasium", SEED)):
+        envs = AtariEnvs(
+            "breakout", num_envs=1, backend=backend, num_threads=1, no_ops=0, sticky=sticky, full_action_space=full,
+            terminal_on_life_loss=True,
+        )  # fmt: skip
+        played.append(to_the_end(AtariEpisodes(envs._make(1), lambda env, episode: seed, tells_lives=True), actions))  # noqa: B023
+    mine, other = played
+    for name in ("frames", "rewards", "terminated", "life_lost"):
+        assert np.array_equal(mine[name], other[name]), name
+    assert mine["terminated"][-1]
+    assert mine["life_lost"].sum() == 4  # of five lives the last is the game's end
+    assert mine["frames"].dtype == np.uint8
+
+
+def to_the_end(episodes, actions):
+    """What a game gives for actions, and then for no action, until it is over."""
+    told = {"frames": [episodes.reset().observation], "rewards": [], "terminated": [], "life_lost": []}
+    for action in actions:
+        step = episodes.step(np.array([action]))
+        told["frames"].append(step.next_observation)
+        told["rewards"].append(step.reward)
+        told["terminated"].append(step.terminated | step.truncated)
+        told["life_lost"].append(step.terminated if step.life_lost is None else step.life_lost)
+        if told["terminated"][-1]:
+            break
+    episodes.close()
+    return {name: np.concatenate(parts) for name, parts in told.items()}
+
+
+@pytest.mark.parametrize("backend", ["ale_vector", "gymnasium", "envpool"])
+def test_an_episode_begins_after_up_to_30_emulated_frames_without_action(backend):
+    """Every first frame is one of those that a game without actions shows in its first 30."""
+    waiting = AtariEnvs("seaquest", num_envs=1, num_threads=1, no_ops=0, frame_skip=1, sticky=0.0)
+    shown = to_the_end(waiting.make_seeded(1, lambda env, episode: 0), [0] * 31)["frames"][:, -1]
+    envs = AtariEnvs("seaquest", num_envs=12, backend=backend, num_threads=1, no_ops=30, sticky=0.0)
+    episodes = envs.make(seed=1)
+    first = episodes.reset().observation[:, -1]
+    episodes.close()
+    numbers = [np.flatnonzero((shown == frame).all((1, 2))) for frame in first]
+    assert all(len(number) for number in numbers)
+    assert len({int(number[0]) for number in numbers}) > 4
+
+
+def test_envpool_gives_the_frames_of_the_other_back_ends_but_for_an_episodes_first_stack():
+    """Both wait one emulated frame. Stacks differ at first: EnvPool repeats the first frame in place of zeros."""
+    actions = np.random.default_rng(0).integers(0, 4, 600)
+    options = {"num_envs": 1, "num_threads": 1, "no_ops": 1, "sticky": 0.0, "terminal_on_life_loss": True}
+    mine = to_the_end(AtariEnvs("breakout", backend="envpool", **options).make(seed=0), actions)
+    other = to_the_end(AtariEnvs("breakout", backend="gymnasium", **options).make(seed=0), actions)
+    assert np.array_equal(mine["frames"][3:], other["frames"][3:])
+    assert np.array_equal(mine["frames"][:, -1], other["frames"][:, -1])
+    assert (mine["frames"][0] == mine["frames"][0, 0]).all()
+    assert not other["frames"][0, :3].any()
+    for name in ("rewards", "terminated", "life_lost"):
+        assert np.array_equal(mine[name], other[name]), name
+    assert mine["life_lost"].sum() == 4
+
+
+def test_envpool_gives_true_transitions_of_episodes_without_seeds():
+    """The step after an episode's end only resets: it is no transition, and the life count starts anew."""
+    episodes = AtariEnvs("breakout", num_envs=2, backend="envpool", terminal_on_life_loss=True).make(seed=3)
+    assert not episodes.has_episode_seeds
+    episodes.reset()
+    rng, resets = np.random.default_rng(0), 0
+    ended = np.zeros(2, bool)
+    for _ in range(500):
+        step = episodes.step(rng.integers(0, 4, 2))
+        valid = np.ones(2, bool) if step.valid is None else step.valid
+        assert np.array_equal(~valid, ended)
+        assert not (step.life_lost & ~valid).any()
+        ended = step.terminated | step.truncated
+        resets += int((~valid).sum())
+    assert resets >= 2
+    assert episodes.episode.sum() - ended.sum() == resets
+    episodes.close()
+
+
+def test_envpool_starts_other_episodes_for_another_seed():
+    envs = AtariEnvs("breakout", num_envs=3, backend="envpool")
+    starts = []
+    for seed in (1, 1, 2):
+        episodes = envs.make(seed)
+        episodes.reset()
+        starts.append(np.concatenate([episodes.step(np.ones(3, int)).observation for _ in range(20)]))
+        episodes.close()
+    assert np.array_equal(starts[0], starts[1])
+    assert not np.array_equal(starts[0], starts[2])
 
 
 def test_an_episode_is_its_seed_alone():
@@ -94,16 +172,35 @@ def test_evaluation_plays_through_lost_lives():
 def test_faults_are_told():
     with pytest.raises(ValueError, match="such as pong, got 'pongg'; the nearest is pong"):
         AtariEnvs("pongg", num_envs=1)
-    with pytest.raises(ValueError, match="expected backend to be one of ale_vector, gymnasium, got 'envpool'"):
-        AtariEnvs("pong", num_envs=1, backend="envpool")  # pyright: ignore
+    with pytest.raises(ValueError, match="expected backend to be one of ale_vector, gymnasium, envpool, got 'ale'"):
+        AtariEnvs("pong", num_envs=1, backend="ale")  # pyright: ignore
+    with pytest.raises(ValueError, match="no_ops of at least 1 with backend=envpool, which always waits, got 0"):
+        AtariEnvs("pong", num_envs=1, backend="envpool", no_ops=0)
+    with pytest.raises(ValueError, match="max_pool=true with backend=gymnasium, which always does, got false"):
+        AtariEnvs("pong", num_envs=1, backend="gymnasium", max_pool=False)
     with pytest.raises(ValueError, match="expected frame_skip of at least 1, got 0"):
         AtariEnvs("pong", num_envs=1, frame_skip=0)
     with pytest.raises(ValueError, match=r"sticky in \[0, 1\], got 30 and 2"):
         AtariEnvs("pong", num_envs=1, sticky=2)
 
 
-def test_pong_trains_from_the_command_line(tmp_path: Path, capsys):
+def test_without_envpool_the_pip_command_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "envpool", None)
+    with pytest.raises(ValueError, match=r'the package envpool for backend=envpool, .*"qframe\[envpool\]"'):
+        AtariEnvs("pong", num_envs=1, backend="envpool")
+
+
+def test_the_screen_can_be_shown_in_colours():
+    episodes = AtariEnvs("pong", num_envs=1).make_seeded(1, lambda env, episode: 1, renders=True)
+    episodes.reset()
+    assert episodes.picture().shape == (210, 160, 3)
+    episodes.close()
+
+
+@pytest.mark.parametrize("backend", ["ale_vector", "envpool"])
+def test_pong_trains_from_the_command_line(backend, tmp_path: Path, capsys):
     command = ["train", "experiment=pong_dqn", "total_frames=400", "runner.learning_starts=200", "env.num_envs=4"]
+    command += [f"env.backend={backend}"]
     small = ["env.max_episode_frames=400", "replay.capacity=2000", "replay.batch_size=4", "evaluation.final_episodes=1"]
     assert main([*command, *small, "network.trunk.num_features=16", f"hydra.run.dir={tmp_path}"]) == 0
     shown = capsys.readouterr().out

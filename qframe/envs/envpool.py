@@ -1,0 +1,111 @@
+"""Atari games by EnvPool: the fastest where there are many cores, with one seed for all episodes."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from numpy.typing import NDArray
+
+from qframe.envs.episodes import Start, Step
+from qframe.envs.names import missing, nearest
+from qframe.envs.self_resetting import SelfResettingEpisodes
+
+MakePool = Callable[[int, int], VectorEnv[Any, Any, Any]]
+"""(number of environments, seed) → environments."""
+
+
+def envpool_atari(game: str, **options: Any) -> MakePool:
+    """EnvPool's games with the options of ``AtariEnvs``.
+
+    See "EnvPool: A Highly Parallel Reinforcement Learning Environment Execution Engine", Weng et al., 2022.
+
+    Raises:
+        ValueError: the package is missing, or it does not have the game.
+    """
+    try:
+        import envpool
+    except ImportError as absent:
+        raise ValueError(missing("envpool", "backend=envpool", "envpool")) from absent
+    tasks = {task.removesuffix("-v5").lower(): task for task in envpool.list_all_envs() if task.endswith("-v5")}
+    name = game.replace("_", "")
+    if name not in tasks:
+        raise ValueError(f"expected a game of envpool, got {game!r}{nearest(name, tasks)}; use backend=ale_vector")
+    make: Any = partial(
+        envpool.make_gymnasium,
+        tasks[name],
+        num_threads=options["num_threads"],
+        max_episode_steps=-(-options["max_episode_frames"] // options["frame_skip"]),
+        repeat_action_probability=options["sticky"],
+        full_action_space=options["full_action_space"],
+        img_height=options["size"],
+        img_width=options["size"],
+        stack_num=options["stack"],
+        frame_skip=options["frame_skip"],
+        noop_max=options["no_ops"],
+        reward_clip=False,
+        episodic_life=False,
+        use_fire_reset=False,
+    )
+    return lambda num_envs, seed: make(num_envs=num_envs, seed=seed)
+
+
+class EnvPoolEpisodes(SelfResettingEpisodes):
+    """EnvPool's Atari games as streams of true transitions; a step can tell where a life was lost.
+
+    For the same actions they show the frames of the other back ends, but: an episode's first stack holds its first
+    frame over and over, where theirs holds zeros before it; at least one step without action starts an episode; and
+    the last frame of a game may be another one of its last step's four. Sticky actions are drawn otherwise.
+
+    Args:
+        make: makes them with a seed.
+        num_envs: how many.
+        seed_of: number of episodes so far → seed of the reset that starts all environments.
+        tells_lives: whether steps say where a life was lost.
+    """
+
+    has_threads = True
+    """It has threads of its own, which a forked process would not have."""
+
+    def __init__(
+        self, make: MakePool, num_envs: int, seed_of: Callable[[int], int], *, tells_lives: bool
+    ) -> None:
+        super().__init__(_SeededAtReset(make, num_envs), seed_of)
+        self._tells_lives = tells_lives
+        self._lives = np.zeros(num_envs, dtype=np.int64)
+
+    def reset(self) -> Start:
+        """Start an episode in every environment."""
+        self._lives[:] = 0
+        return super().reset()
+
+    def step(self, action: NDArray[Any]) -> Step:
+        """Step every environment; those whose episode ended a step ago only reset."""
+        step = super().step(action)
+        lives = self.step_info["lives"].astype(np.int64)
+        is_lost = (lives < self._lives) & ~(step.terminated | step.truncated)
+        self._lives = lives
+        return step._replace(life_lost=is_lost) if self._tells_lives else step
+
+
+class _SeededAtReset(VectorEnv[Any, Any, Any]):
+    """Environments whose seed is fixed when they are made, made anew by every reset of all."""
+
+    def __init__(self, make: MakePool, num_envs: int) -> None:
+        self._make, self.num_envs = make, num_envs
+        self._envs = make(num_envs, 0)
+        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+        self.single_observation_space = self._envs.single_observation_space
+        self.single_action_space = self._envs.single_action_space
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self._envs.close()
+        self._envs = self._make(self.num_envs, seed)
+        return self._envs.reset()
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        return self._envs.step(np.asarray(actions, dtype=np.int32))
+
+    def close(self, **options: Any) -> None:
+        self._envs.close()
