@@ -50,9 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"lowest {low:.1f}, median {np.median(result.returns):.1f}, highest {high:.1f}")
     print(f"protocol {told(evaluation.protocol(arguments.episodes))}")
     if result.cut:
-        print(note_of_cut(result, evaluation.max_episode_steps))
+        print(note_of_cut(result.cut, len(result.returns), evaluation.max_episode_steps))
     if arguments.video:
-        path = folder.path / "videos" / f"eval-{found.name}-seed{arguments.seed}.mp4"
+        path = folder.videos / f"eval-{found.name}-seed{arguments.seed}.mp4"
         made = film(evaluation, found.network, path, episodes=arguments.video, stream=stream)
         print(f"video {made.path}: episodes that returned {', '.join(f'{value:.1f}' for value in made.result.returns)}")
     return 0

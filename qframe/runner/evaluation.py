@@ -33,6 +33,11 @@ class EvaluationResult(NamedTuple):
         return float(np.mean(self.returns))
 
     @property
+    def note(self) -> str:
+        """That some were cut, for the end of a line."""
+        return f", {self.cut} cut at the limit of steps" if self.cut else ""
+
+    @property
     def std(self) -> float:
         """The standard deviation over episodes."""
         return float(np.std(self.returns))
@@ -192,13 +197,11 @@ class Evaluation:
         )
 
 
-def note_of_cut(result: EvaluationResult, max_episode_steps: int) -> str:
+def note_of_cut(cut: int, episodes: int, max_episode_steps: int) -> str:
     """What to tell of episodes that the evaluation itself ended."""
-    if not result.cut:
-        return ""
     return (
-        f"{result.cut} of {len(result.returns)} evaluated episodes were cut after {max_episode_steps:,} steps, as the "
-        "environment has no limit: set env.max_episode_steps, or evaluation.max_episode_steps"
+        f"{cut} of {episodes} evaluated episodes were cut after {max_episode_steps:,} steps, as the environment has "
+        "no limit: set env.max_episode_steps, or evaluation.max_episode_steps"
     )
 
 

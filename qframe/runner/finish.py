@@ -7,34 +7,38 @@ from typing import Any
 from torch import Tensor
 
 from qframe.modules.networks.adapters import TrainedNetwork
-from qframe.runner.evaluation import Evaluation, EvaluationResult
+from qframe.runner.evaluation import Evaluation, EvaluationResult, note_of_cut, told
 from qframe.runner.progress import Report
+from qframe.runner.video import Films
 
 
 def final_scores(
-    evaluation: Evaluation, network: TrainedNetwork, best: dict[str, Tensor] | None
-) -> dict[str, float | int]:
-    """Evaluate the best and the last network on the same seeds.
+    evaluation: Evaluation, network: TrainedNetwork, best: dict[str, Tensor] | None, films: Films
+) -> dict[str, Any]:
+    """Evaluate the best and the last network on the same seeds, with the protocol beside the scores.
 
     Args:
         evaluation: plays.
         network: the last one.
         best: the parameters of the best one; None: no evaluation has judged any.
+        films: of the best network, where there are to be some.
     """
-    last = evaluation.final(network)
-    if best is None:
-        return _scores(last, last)
-    other = deepcopy(network)
-    other.load_state_dict(best)
-    return _scores(evaluation.final(other), last)
+    last = result = evaluation.final(network)
+    if best is not None:
+        network = deepcopy(network)
+        network.load_state_dict(best)
+        result = evaluation.final(network)
+    films.take_final(network)
+    return _scores(result, last) | {"eval_protocol": evaluation.protocol(len(last.returns))}
 
 
-def _scores(best: EvaluationResult, last: EvaluationResult) -> dict[str, float | int]:
+def _scores(best: EvaluationResult, last: EvaluationResult) -> dict[str, Any]:
     return {
         "eval_return_mean": best.mean,
         "eval_return_std": best.std,
         "eval_return_last": last.mean,
         "eval_episodes": len(best.returns),
+        "eval_episodes_cut": best.cut,
     }
 
 
@@ -43,13 +47,21 @@ def tell(report: Report, summary: dict[str, Any], folder: Path, *, tensorboard: 
     report.stop()
     report.say(
         f"eval_return_mean {summary['eval_return_mean']:.1f} ± {summary['eval_return_std']:.1f} over "
-        f"{summary['eval_episodes']} greedy episodes on fresh seeds "
+        f"{summary['eval_episodes']} {_manner(summary['eval_protocol'])} episodes on fresh seeds "
         f"(best network, of {summary['best_frames']:,} frames; last network {summary['eval_return_last']:.1f})"
     )
+    report.say(f"protocol     {told(summary['eval_protocol'])}")
+    if summary["eval_episodes_cut"]:
+        limit = summary["eval_protocol"]["max_episode_steps"]
+        report.say(note_of_cut(summary["eval_episodes_cut"], summary["eval_episodes"], limit))
     report.say(f"{summary['frames']:,} frames and {summary['updates']:,} updates in {summary['wall_seconds']:.1f} s")
     report.say(f"run folder   {shown(folder)}")
     if tensorboard:
         report.say(f"TensorBoard  tensorboard --logdir {shown(folder)}")
+
+
+def _manner(protocol: dict[str, Any]) -> str:
+    return "greedy" if protocol["epsilon"] == 0 else f"{protocol['epsilon']:g}-greedy"
 
 
 def shown(path: Path) -> Path:

@@ -101,6 +101,11 @@ class Logger:
         for record in self._records:
             record.look(frames, network)
 
+    def animate(self, name: str, frames: int, gif: bytes, size: tuple[int, int]) -> None:
+        """Show an animated GIF of that height and width, where there is TensorBoard."""
+        if self._board is not None:
+            self._board.animate(name, frames, gif, size)
+
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Record the outcome."""
         for record in self._records:

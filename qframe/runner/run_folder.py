@@ -31,6 +31,7 @@ class RunFolder:
         self.summary = path / "summary.json"
         self.checkpoints = path / "checkpoints"
         self.lock = RunLock(path)
+        self.videos = path / "videos"
 
     @property
     def has_checkpoint(self) -> bool:

@@ -22,6 +22,7 @@ from qframe.runner.run_folder import RunFolder
 from qframe.runner.signals import Interrupted, Stopped, StopSignals, kill_children
 from qframe.runner.standing import Standing
 from qframe.runner.unfailing import Unfailing
+from qframe.runner.video import Films
 
 
 class Runner:
@@ -74,6 +75,7 @@ class Runner:
         self.every, self.updates, self.threads = every, updates, threads
         self.report = report or SilentReport()
         self.logger = cast(Logger, Unfailing(logger, self.report))
+        self.films = Films(evaluation, folder.videos, self.logger)
         self.frames = 0
         self.standing = Standing(seed, time.monotonic() if started is None else started)
         self.signals = StopSignals()
@@ -192,13 +194,14 @@ class Runner:
     def _evaluate(self) -> None:
         with self.signals.leaving_at_once():
             result = self.evaluation.periodic(self.network, frames=self.frames)
+            self.films.take(self.network, self.frames)
         values = {"eval/episode_return": result.mean, "eval/episode_length": float(np.mean(result.lengths))}
         self.logger.log(self.frames, values | {"time/wall_seconds": self.standing.wall_seconds})
         self.logger.look(self.frames, self.network)
         is_best = self.standing.judge(self.frames, result, self.network.state_dict())
         self.report.say(
             f"{self.frames:>10,} frames  evaluation {result.mean:.1f} ± {result.std:.1f} "
-            f"over {len(result.returns)} episodes{'  (best so far)' if is_best else ''}"
+            f"over {len(result.returns)} episodes{result.note}{'  (best so far)' if is_best else ''}"
         )
 
     def _save(self, due: Sequence[str] = ()) -> None:
@@ -232,7 +235,7 @@ class Runner:
         best = self.standing.best
         try:
             with self.signals.leaving_at_once():
-                scores = final_scores(self.evaluation, self.network, best.get("network"))
+                scores = final_scores(self.evaluation, self.network, best.get("network"), self.films)
         except Interrupted:
             self._stop()
             raise

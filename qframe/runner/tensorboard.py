@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import torch
 import yaml
+from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
@@ -74,6 +75,12 @@ class TensorBoard:
                 self._histogram(f"parameters/{name}", parameter.detach(), frames)
                 if parameter.grad is not None:
                     self._histogram(f"gradients/{name}", parameter.grad, frames)
+
+    def animate(self, name: str, frames: int, gif: bytes, size: tuple[int, int]) -> None:
+        """An animated GIF of that height and width among the images, which the browser plays."""
+        image = Summary.Image(height=size[0], width=size[1], colorspace=3, encoded_image_string=gif)
+        event = Summary(value=[Summary.Value(tag=name, image=image)])
+        self.writer.file_writer.add_summary(event, frames)  # pyright: ignore[reportOptionalMemberAccess]
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """What the HParams tab compares by."""

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from qframe.modules.networks.adapters import TrainedNetwork
 from qframe.runner.evaluation import Evaluation, EvaluationResult
+from qframe.runner.logger import Logger
 
 MOST_THUMBNAILS = 200  # pictures of an animation; of longer episodes every second, fourth, … one is kept
 THUMBNAIL_SIZE = 128  # pixels of its longer side, at most
@@ -20,6 +21,7 @@ class Film(NamedTuple):
     path: Path
     result: EvaluationResult
     animation: bytes  # GIF
+    size: tuple[int, int]  # its height and width
 
 
 def film(
@@ -46,7 +48,37 @@ def film(
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
-    return Film(path, result, camera.animation())
+    return Film(path, result, camera.animation(), camera.size)
+
+
+class Films:
+    """The films of a run: of its periodic evaluations and of its last one, the episodes that were evaluated.
+
+    Args:
+        evaluation: says how many episodes are filmed, and plays them.
+        folder: of the videos.
+        logger: shows the animations.
+    """
+
+    def __init__(self, evaluation: Evaluation, folder: Path, logger: Logger) -> None:
+        self._evaluation, self._folder, self._logger = evaluation, folder, logger
+        self._frames = 0
+
+    def take(self, network: TrainedNetwork, frames: int) -> None:
+        """Film episodes of the evaluation after ``frames`` frames."""
+        self._frames = frames
+        self._film(network, f"{frames:010}", ("evaluation", frames))
+
+    def take_final(self, network: TrainedNetwork) -> None:
+        """Film episodes of the evaluation at the end."""
+        self._film(network, "final", ("final",))
+
+    def _film(self, network: TrainedNetwork, name: str, stream: tuple[str | int, ...]) -> None:
+        if not (episodes := self._evaluation.video):
+            return
+        made = film(self._evaluation, network, self._folder / f"{name}.mp4", episodes=episodes, stream=stream)
+        tag = "eval/video_final" if name == "final" else "eval/video"
+        self._logger.animate(tag, self._frames, made.animation, made.size)
 
 
 class Camera:
@@ -87,6 +119,12 @@ class Camera:
 
     def __exit__(self, *error: Any) -> None:
         self._file.__exit__(*error)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the small pictures."""
+        height, width, _ = self._thumbnails[0].shape
+        return height, width
 
     def animation(self) -> bytes:
         """The small pictures as an animated GIF, without end."""

@@ -30,7 +30,8 @@ def test_an_episode_without_a_limit_is_cut_and_counted():
     result = evaluation.final(network)
     assert (result.lengths, result.returns, result.cut) == ([7] * 6, [7.0] * 6, 6)
     assert evaluation.protocol(6)["max_episode_steps"] == 7
-    note = note_of_cut(result, 7)
+    assert result.note == ", 6 cut at the limit of steps"
+    note = note_of_cut(result.cut, 6, 7)
     assert note.startswith("6 of 6 evaluated episodes were cut after 7 steps, as the environment has no limit: set")
 
 
@@ -38,7 +39,7 @@ def test_the_environments_own_limit_stands_and_cuts_nothing():
     evaluation, network = evaluation_of("CartPole-v1", max_episode_steps=2)
     result = evaluation.periodic(network, frames=0)
     assert min(result.lengths) > 2
-    assert (result.cut, note_of_cut(result, 2)) == (0, "")
+    assert (result.cut, result.note) == (0, "")
     assert evaluation.protocol(4)["max_episode_steps"] == 500
 
 

@@ -1,10 +1,14 @@
 """Videos: every step a picture, in an MP4 file and a small animation."""
 
+import json
+
 import gymnasium as gym
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from qframe.cli.main import main
 from qframe.runner.video import MOST_THUMBNAILS, Camera, film
 from tests.runner.test_evaluation import evaluation_of
 
@@ -42,3 +46,21 @@ def test_a_film_that_fails_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="lost"):
         film(evaluation, network, tmp_path / "x.mp4", episodes=1, stream=("final",))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_films_its_evaluations_into_its_folder_and_tensorboard(tmp_path):
+    words = ["total_frames=400", "runner.learning_starts=200", "evaluation.every=200", "evaluation.episodes=2"]
+    words += ["evaluation.final_episodes=3", "evaluation.video=1"]
+    assert main(["train", *words, f"hydra.run.dir={tmp_path}"]) == 0
+    names = sorted(path.name for path in (tmp_path / "videos").iterdir())
+    assert names == ["0000000200.mp4", "0000000400.mp4", "final.mp4"]
+    events = EventAccumulator(str(tmp_path)).Reload()
+    (first, second), (final,) = events.Images("eval/video"), events.Images("eval/video_final")
+    assert (first.step, second.step, final.step) == (200, 400, 400)
+    assert all(event.encoded_image_string.startswith(b"GIF89a") for event in (first, second, final))
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["eval_protocol"] == {
+        "episodes": 3, "epsilon": 0.0, "env": "CartPole-v1", "max_episode_steps": 500,
+        "rewards": "the environment's own",
+    }  # fmt: skip
+    assert summary["eval_episodes_cut"] == 0
