@@ -20,10 +20,14 @@ def open_run(path: Path) -> RunFolder:
     """The run folder at ``path``.
 
     Raises:
-        UserError: there is no run there.
+        UserError: there is no run there, or one with links that lead elsewhere, where going on would write.
     """
     folder = RunFolder(path)
     if folder.config.is_file():
+        here = path.resolve()
+        for link in (found for found in path.rglob("*") if found.is_symlink()):
+            if not link.resolve().is_relative_to(here):
+                raise UserError(f"expected a run's folder without links that lead out of it, got '{link}'; remove it")
         return folder
     if not path.exists():
         raise UserError(f"expected the folder of a run, got '{path}', which does not exist")
@@ -66,9 +70,15 @@ def checkpoint(folder: RunFolder, parts: Collection[str] | None = None) -> dict[
         UserError: there is none, or only ones that are damaged or of another format.
     """
     try:
-        return load_checkpoint(folder.checkpoints, parts)
+        state = load_checkpoint(folder.checkpoints, parts)
     except ValueError as error:
         raise UserError(str(error)) from error
+    for part in ("run", "best"):
+        found = state.get(part, {"frames": 0})
+        frames = found.get("frames") if isinstance(found, dict) else None
+        if not isinstance(frames, int) or not 0 <= frames < 2**63:
+            raise UserError(f"expected a checkpoint of a run in {folder.checkpoints}, got one whose {part}.pt is not")
+    return state
 
 
 @contextmanager

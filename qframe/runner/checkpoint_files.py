@@ -59,11 +59,20 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise Damaged(f"{MANIFEST}: {type(error).__name__}") from error
     if _rendered(content) != text:
         raise Damaged(f"{MANIFEST}: its checksum is another")
+    if not _is_listing(content["files"]):
+        raise Damaged(f"{MANIFEST}: no list of files")
     if any(Path(name).name != name for name in content["files"]):
         raise Damaged(f"{MANIFEST}: a file outside")
     if content["format"] != FORMAT:
         raise ValueError(f"expected a checkpoint of format {FORMAT} at {folder}, got format {content['format']}")
     return content
+
+
+def _is_listing(files: Any) -> bool:
+    """Whether it says of every file how long it is and what its checksum is."""
+    if not isinstance(files, dict) or not files:
+        return False
+    return all(isinstance(told, dict) and told.keys() >= {"bytes", "checksum"} for told in files.values())
 
 
 def read_checked(folder: Path, name: str, files: Mapping[str, dict[str, Any]]) -> bytes:
