@@ -4,7 +4,7 @@ kills     SIGKILL at moments drawn over a run's whole wall time, saves included,
           collector in turn; the same command with ``resume=auto`` goes on to the end. Fingerprints must be equal.
 saves     SIGKILL in a loop of saves; afterwards there must be a whole checkpoint.
 damage    one byte flipped, or a file cut, at random places of the newest checkpoint; the older one must be used.
-syscalls  SIGKILL at every system call of a save, by strace; the old or the new checkpoint must be whole.
+syscalls  SIGKILL at each system call of a save, by strace; the old or the new checkpoint must be whole.
 repeat    the same run again and again, with and without logging and evaluation, sync and async; one result.
 """
 
@@ -19,6 +19,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -151,34 +152,47 @@ def damage(base: Path, count: int, rng: random.Random) -> Iterator[bool]:
         yield used == older.name and "passed over damaged checkpoints" in str(told[0].message)
 
 
+CALLS = [
+    "openat", "read", "write", "lseek", "ioctl", "fcntl", "newfstatat", "getdents64", "fsync", "close", "mkdir",
+    "rename", "unlink", "unlinkat", "rmdir",
+]
+
+
 def syscalls(base: Path, count: int, rng: random.Random) -> Iterator[bool]:
-    """Whether there is a whole checkpoint after a kill at each call of a kind that changes files, in one save."""
-    names = "openat,write,fsync,rename,mkdir,unlinkat,unlink,rmdir,link"
-    script = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import kill_test; kill_test.save_one()"
-    for number in range(1, count + 1):
-        folder = base / f"calls-{number}"
-        for first in (0, 1):
-            Checkpoints(every=1, keep=2).save(folder, first, some_state(first)) if not first else _follow(folder, first)
-        words = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={names}", "-P", str(folder)]
-        inject = ["-e", f"inject={names}:signal=SIGKILL:when={number}"]
-        done = subprocess.run(
-            [*words, *inject, sys.executable, "-c", script, str(folder)], capture_output=True, check=False
-        )
-        yield is_whole(folder)
-        shutil.rmtree(folder)
-        if done.returncode == 0:
-            return
+    """Whether there is a whole checkpoint after a kill at the first, second, … call of each kind in a save."""
+    for name in CALLS:
+        for number in itertools.count(1):
+            folder = base / f"{name}-{number}"
+            checkpoints = Checkpoints(every=1, keep=2)
+            for frames in (0, 1):
+                checkpoints.save(folder, frames, some_state(frames))
+            save = partial(checkpoints.save, folder, 2, some_state(2))
+            status = killed_at(f"{name}:signal=SIGKILL:when={number}", save)
+            kept = is_whole(folder)
+            shutil.rmtree(folder)
+            if status >= 0:  # the save was over before its call of this number
+                print(f"{name}: {number - 1} calls", flush=True)
+                break
+            yield kept
 
 
-def _follow(folder: Path, number: int) -> None:
-    checkpoints = Checkpoints(every=1, keep=2)
-    checkpoints.go_on_from(checkpoints_in(folder)[-1].name)
-    checkpoints.save(folder, number, some_state(number))
-
-
-def save_one() -> None:
-    """One save into the folder that the command names."""
-    _follow(Path(sys.argv[1]), 2)
+def killed_at(call: str, work: Callable[[], object]) -> int:
+    """Do some work in a process that strace kills at a system call, ``name:signal=SIGKILL:when=n``; the exit status."""
+    wait, go = os.pipe()
+    child = forked(lambda: os.read(wait, 1) and work() and None)
+    words = ["strace", "-qq", "-o", "/dev/null", "-e", f"inject={call}", "-p", str(child)]
+    tracer = subprocess.Popen(words, stderr=subprocess.PIPE)
+    while f"TracerPid:\t{tracer.pid}" not in Path(f"/proc/{child}/status").read_text():
+        time.sleep(0.005)
+        if tracer.poll() is not None:
+            os.kill(child, signal.SIGKILL)
+            raise SystemExit(f"strace: {tracer.stderr.read().decode()}")  # pyright: ignore[reportOptionalMemberAccess]
+    os.write(go, b"!")
+    os.close(go)
+    os.close(wait)
+    status = ended(child)
+    tracer.wait()
+    return status
 
 
 def repeat(base: Path, count: int, rng: random.Random) -> Iterator[bool]:

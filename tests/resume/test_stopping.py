@@ -1,16 +1,23 @@
 """Signals: a checkpoint wherever they come, an end in seconds, and a status that tells."""
 
+import itertools
 import json
+import multiprocessing
+import random
 import signal
 import subprocess
 import sys
 import time
+import warnings
+from functools import partial
 
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 
-from qframe.runner import Stopped, load_checkpoint
+from qframe.runner import Checkpoints, Stopped, load_checkpoint
+from qframe.runner.checkpoint import checkpoints_in
 from qframe.runner.fingerprint import fingerprint
 from qframe.runner.run_lock import RunLocked
 from qframe.runner.signals import StopSignals
@@ -132,3 +139,48 @@ def test_a_second_process_is_refused_while_the_first_trains(tmp_path):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert RunLocked.exit_status == 2
     runner.collector.close()
+
+
+def killed(work, seconds):
+    """Do some work in a process that is killed after so long."""
+    process = multiprocessing.get_context("fork").Process(target=work)
+    with warnings.catch_warnings():  # from Python 3.12 on: this process has threads
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process.start()
+    time.sleep(seconds)
+    process.kill()
+    process.join()
+
+
+def go_on_or_begin(folder):
+    """What a queue does that starts the same command again."""
+    runner = make(folder, keep=2)
+    if checkpoints_in(folder / "checkpoints"):
+        runner.load_state_dict(load_checkpoint(folder / "checkpoints"))
+    runner.run()
+
+
+def test_a_run_that_is_killed_again_and_again_is_the_one_that_never_was(tmp_path):
+    make(tmp_path / "whole").run()
+    rng = random.Random(3)
+    for _ in range(4):
+        killed(partial(go_on_or_begin, tmp_path / "killed"), rng.uniform(0.2, 1.5))
+    if status(tmp_path / "killed") != "finished":
+        go_on_or_begin(tmp_path / "killed")
+    assert fingerprint(tmp_path / "killed") == fingerprint(tmp_path / "whole")
+
+
+def save_on(folder):
+    checkpoints = Checkpoints(every=1, keep=2)
+    for number in itertools.count():
+        numbers = {str(i): torch.full((50_000,), float(number)) for i in range(5)}
+        checkpoints.save(folder, number, {"run": {"frames": number}, "replay": numbers})
+
+
+def test_a_kill_amid_a_save_leaves_a_whole_checkpoint(tmp_path):
+    rng = random.Random(4)
+    for number in range(5):
+        killed(partial(save_on, tmp_path / str(number)), rng.uniform(0.3, 0.6))
+        state = load_checkpoint(tmp_path / str(number))
+        expected = torch.full((50_000,), float(state["run"]["frames"]))
+        assert all(torch.equal(state["replay"][str(i)], expected) for i in range(5))
