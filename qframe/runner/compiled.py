@@ -181,6 +181,11 @@ class CompiledUpdate:
         self._thread = threading.Thread(target=self._compile, args=(params, target, state, *arguments[3:]), daemon=True)
         self._thread.start()
 
+    def wait(self) -> None:
+        """Wait until it is compiled, if that has begun."""
+        if self._thread is not None and self._thread.is_alive():
+            self._thread.join()
+
     def __call__(self, batches: TensorDict, updates: int) -> tuple[dict[str, Tensor], Tensor]:
         """Take a round of steps.
 
@@ -191,8 +196,7 @@ class CompiledUpdate:
         Returns:
             The sums of what is logged, and the priorities of the last batch.
         """
-        if self._thread is not None and self._thread.is_alive():
-            self._thread.join()
+        self.wait()
         if self._failure is not None:
             said = [line.strip() for line in str(self._failure).splitlines() if line.strip()]
             reason = " ".join(said[:2]) or type(self._failure).__name__

@@ -81,6 +81,7 @@ class Runner:
         self.signals = StopSignals()
         self._resumed: dict[str, Any] | None = None
         self._owed = 0  # updates that are due
+        self._is_ready = False  # whether updates are compiled, where they are to be
         self._due: list[str] = []  # what is due at this frame, in order
 
     @property
@@ -138,6 +139,10 @@ class Runner:
                     self._advance()
                 except Interrupted:
                     self._stop()
+                except Exception:  # a signal reaches a whole group: a process that this one needs may be gone by it
+                    if self.signals.received is None:
+                        raise
+                    self.signals.is_lost = True
             if self.signals.received is not None:
                 self._stop()
 
@@ -146,6 +151,10 @@ class Runner:
         if not (self._owed or self._due):  # a resumed run may have stopped amid what was due
             self._step()
         is_first = not self.learner.updates
+        if self._owed and not self._is_ready:
+            with self.signals.leaving_at_once():
+                self.learner.wait()
+            self._is_ready = True
         while self._owed and self.signals.received is None:
             self._owed -= self.learner.learn(self._owed)
         if is_first and self.learner.batch_shape is not None:
@@ -219,7 +228,7 @@ class Runner:
         assert self.signals.received is not None
         go_on = f"go on with: qframe resume {shown(self.folder.path)}"
         if self.signals.is_lost:
-            kept = "the environments did not come back in time; the run is as at its last checkpoint, if there is one"
+            kept = "what was under way did not come to its end; the run is as at its last checkpoint, if there is one"
         else:
             self._save(self._due)
             kept = f"stopped at {self.frames:,} frames with a checkpoint"

@@ -120,7 +120,7 @@ def test_environments_that_do_not_come_back_are_given_up_and_the_last_checkpoint
     runner.signals = StopSignals(patience=0.3)
     interrupt_after(runner, runner.collector, "collect", 80)
     started = time.monotonic()
-    with pytest.raises(Stopped, match="the environments did not come back in time"):
+    with pytest.raises(Stopped, match="what was under way did not come to its end"):
         runner.run()
     assert time.monotonic() - started < 10
     assert status(tmp_path) == "stopped"
