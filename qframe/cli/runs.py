@@ -12,7 +12,7 @@ import yaml
 
 from qframe.cli.tables import OUTPUTS, named_runs, print_table, shown_path, span
 from qframe.config.errors import UserError, hint
-from qframe.records.run import Run, flat
+from qframe.records.run import Run, flat, planned_jobs
 
 ORDERS: dict[str, Callable[[list[Run]], Any]] = {
     "age": lambda runs: -max(run.changed for run in runs),
@@ -56,7 +56,12 @@ def run(arguments: argparse.Namespace) -> int:
         is_grouped = found.is_job and not arguments.jobs and found.path.parent not in folders
         grouped.setdefault(found.path.parent if is_grouped else found.path, []).append(found)
     ordered = sorted(grouped.items(), key=lambda item: ORDERS[arguments.sort](item[1]))
-    rows = [_run_row(runs[0]) if runs[0].path == path else _sweep_row(path, runs) for path, runs in ordered]
+    is_whole = arguments.status is None and not arguments.where
+    common = _common_overrides(runs)
+    rows = [
+        _run_row(runs[0], common) if runs[0].path == path else _sweep_row(path, runs, is_whole=is_whole)
+        for path, runs in ordered
+    ]
     print_table(("status", "frames", "score", "age", "what", "folder"), rows, numbers=("frames", "score", "age"))
     if not rows:
         print("no run is like that")
@@ -90,18 +95,28 @@ def _equals(value: Any, text: str) -> bool:
     return str(value) == text or value == meant or (number is not None and value == number)
 
 
-def _run_row(run: Run) -> tuple[str, ...]:
+def _common_overrides(runs: Sequence[Run]) -> dict[Path, set[str]]:
+    """Of every sweep with several jobs, what all of them have: it tells none of them apart."""
+    found: dict[Path, list[set[str]]] = {}
+    for run in runs:
+        found.setdefault(run.path.parent, []).append(set(run.overrides))
+    return {path: set.intersection(*overrides) if len(overrides) > 1 else set() for path, overrides in found.items()}
+
+
+def _run_row(run: Run, common: dict[Path, set[str]]) -> tuple[str, ...]:
     total = run.config.get("total_frames")
     share = f" {min(1.0, run.frames / total):4.0%}" if isinstance(total, int) and not run.is_finished else ""
     latest = run.evaluations[-1][1] if run.evaluations else None
     score = f"{run.score:.1f}" if run.score is not None else "" if latest is None else f"({latest:.1f})"
-    return run.status, f"{run.frames:,}{share}", score, _age([run]), _what(run), shown_path(run.path)
+    return run.status, f"{run.frames:,}{share}", score, _age([run]), _what(run, common), shown_path(run.path)
 
 
-def _sweep_row(path: Path, runs: list[Run]) -> tuple[str, ...]:
+def _sweep_row(path: Path, runs: list[Run], *, is_whole: bool) -> tuple[str, ...]:
     counts = Counter(run.status for run in runs)
-    finished = counts.pop("finished", 0)
-    status = ", ".join([f"{finished}/{len(runs)} finished", *(f"{n} {status}" for status, n in counts.items())])
+    finished, total = counts.pop("finished", 0), len(runs)
+    if is_whole and (planned := len(planned_jobs(path))) > total:
+        counts["not started"], total = planned - total, planned
+    status = ", ".join([f"{finished}/{total} finished", *(f"{n} {status}" for status, n in counts.items())])
     scores = [run.score for run in runs if run.score is not None]
     score = f"{min(scores):.1f} … {max(scores):.1f}" if scores else ""
     names = "/".join(sorted({str(run.config["name"]) for run in runs if "name" in run.config}))
@@ -109,14 +124,15 @@ def _sweep_row(path: Path, runs: list[Run]) -> tuple[str, ...]:
     return status, f"{sum(run.frames for run in runs):,}", score, _age(runs), what, shown_path(path)
 
 
-def _what(run: Run) -> str:
+def _what(run: Run, common: dict[Path, set[str]]) -> str:
     """What was trained; of a run that says why it has no result, the reason."""
     reason = run.summary.get("reason") or run.summary.get("error")
     if reason and run.status != "finished":
         text = " ".join(str(reason).split())
         return text if len(text) <= 80 else f"{text[:79]}…"
-    if run.is_job and run.summary.get("overrides"):
-        return " ".join(map(str, run.summary["overrides"]))
+    if run.is_job and run.overrides:
+        own = [override for override in run.overrides if override not in common[run.path.parent]]
+        return " ".join(own or run.overrides)
     return f"{run.config.get('name', '?')} seed {run.config.get('seed', '?')}"
 
 

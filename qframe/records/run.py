@@ -101,6 +101,12 @@ class Run:
         key = "eval/episode_return"
         return [(log["frames"], float(log[key]), log.get("time/wall_seconds")) for log in self.metrics if key in log]
 
+    @cached_property
+    def overrides(self) -> list[str]:
+        """What was typed for a job of a sweep; empty for a run alone."""
+        told = self.summary.get("overrides") or planned_jobs(self.path.parent).get(self.path.name)
+        return [str(override) for override in told] if isinstance(told, list) else []
+
     @property
     def is_job(self) -> bool:
         """Whether it is a job of a sweep: a numbered folder."""
@@ -120,6 +126,11 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             result[f"{prefix}{key}"] = value
     return result
+
+
+def planned_jobs(sweep: Path) -> dict[str, Any]:
+    """The overrides of every job of a sweep by its number, those included that have not started; else empty."""
+    return _read_json(sweep / "jobs.json")
 
 
 def find_runs(folder: Path) -> list[Run]:

@@ -3,6 +3,7 @@
 import importlib
 import json
 import time
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,9 +64,16 @@ class MlflowRecord:
 
     def log(self, frames: int, values: Mapping[str, float]) -> None:
         """Metrics at a step that is a frame."""
+        if self._client is None:
+            return
         now = int(time.time() * 1000)
         metrics = [self._entities.Metric(name, float(value), now, frames) for name, value in values.items()]
-        self._client.log_batch(self._run_id, metrics=metrics)
+        try:
+            self._client.log_batch(self._run_id, metrics=metrics)
+        except self._mlflow.exceptions.MlflowException as error:  # training goes on: metrics.jsonl has everything
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            warnings.warn(f"MLflow at {self._uri} no longer takes metrics ({reason}); no more are sent", stacklevel=2)
+            self._client = None
 
     def look(self, frames: int, network: TrainedNetwork) -> None:
         """Nothing: pictures are TensorBoard's."""
@@ -81,9 +89,12 @@ class MlflowRecord:
 
     def close(self) -> None:
         """Say how the run ended."""
-        if self._client is not None:
-            self._client.set_terminated(self._run_id, self._status)
-            self._client = None
+        client, self._client = self._client, None
+        if client is not None and self._run_id:
+            try:
+                client.set_terminated(self._run_id, self._status)
+            except self._mlflow.exceptions.MlflowException as error:
+                warnings.warn(f"MLflow at {self._uri} was not told that the run ended: {error}", stacklevel=2)
 
     def _find_experiment(self) -> str:
         """The experiment's id; another process may make it at the same moment."""

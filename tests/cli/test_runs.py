@@ -54,6 +54,22 @@ def test_the_jobs_of_a_sweep_by_themselves_with_what_went_wrong(outputs, capsys)
     assert len(capsys.readouterr().out.splitlines()) == 7
 
 
+def test_jobs_show_what_tells_them_apart_and_a_sweep_the_jobs_to_come(outputs, capsys):
+    sweep = outputs / "sweeps" / "day" / "s"
+    jobs = {str(job): [f"seed={job}", "total_frames=1k"] for job in range(5)}
+    (sweep / "jobs.json").write_text(json.dumps(jobs))
+    write_run(sweep / "3", status="running")
+    for job in ("0", "1", "2"):
+        summary = json.loads((sweep / job / "summary.json").read_text())
+        (sweep / job / "summary.json").write_text(json.dumps(summary | {"overrides": jobs[job]}))
+    assert main(["runs", "--jobs", "outputs/sweeps", "--sort", "path"]) == 0
+    printed = capsys.readouterr().out
+    assert "seed=3" in printed
+    assert "total_frames" not in printed
+    assert main(["runs"]) == 0
+    assert "2/5 finished, 1 failed, 1 running, 1 not started" in capsys.readouterr().out
+
+
 def test_filters_and_orders(outputs, capsys):
     assert listed(capsys, "--status", "finished", "--sort", "score") == ["day/a", "sweeps/day/s/1", "sweeps/day/s/0"]
     assert listed(capsys, "--where", "seed=2") == ["day/b"]

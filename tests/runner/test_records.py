@@ -42,6 +42,21 @@ def test_a_store_that_is_not_there_is_told(tmp_path):
     record.close()
 
 
+def test_a_store_that_goes_away_does_not_stop_training(tmp_path, monkeypatch):
+    record = MlflowRecord(experiment="mine", tracking_uri=f"sqlite:///{tmp_path}/store.db")
+    record.open(Opening(tmp_path, CONFIG))
+
+    def gone(*arguments, **options):
+        raise importlib.import_module("mlflow").exceptions.MlflowException("connection refused")
+
+    monkeypatch.setattr(MlflowClient, "log_batch", gone)
+    with pytest.warns(UserWarning, match=r"no longer takes metrics \(connection refused\); no more are sent"):
+        record.log(50, {"train/episode_return": 1.5})
+    record.log(60, {"train/episode_return": 1.5})
+    record.finish(SUMMARY)
+    record.close()
+
+
 def test_wandb_is_started_with_an_id_that_a_resumed_run_has_again(tmp_path, monkeypatch):
     calls = []
     log = SimpleNamespace(
