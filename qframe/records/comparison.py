@@ -9,7 +9,7 @@ from qframe.records.run import Run, flat
 
 UNLIKE_NOTHING = ("seed", "name", "device", "logger", "checkpoint", "evaluation", "hydra")
 """What may differ between the runs of a group: nothing that is learnt depends on it, or only by chance."""
-HOW_IT_RUNS = ("num_envs", "vectorization", "backend", "num_threads")
+HOW_IT_RUNS = ("num_envs", "vectorization", "backend", "num_threads", "timeout", "max_restarts")
 """What of ``env`` says how environments run, and not which."""
 LONG = 60  # characters of a label, after which the runs' names say it better
 
@@ -69,7 +69,8 @@ def repeated_seeds(group: Group) -> list[int]:
 
 def _environment(run: Run) -> dict[str, Any]:
     node = run.config.get("env")
-    return flat({key: v for key, v in node.items() if key not in HOW_IT_RUNS}) if isinstance(node, Mapping) else {}
+    kept = {key: v for key, v in node.items() if key not in HOW_IT_RUNS} if isinstance(node, Mapping) else {}
+    return _told(kept)
 
 
 def _name(run: Run) -> str:
@@ -83,7 +84,12 @@ def _choices(run: Run) -> dict[str, Any]:
     node = run.config.get("env")
     if isinstance(node, Mapping):
         kept["env"] = {key: node[key] for key in HOW_IT_RUNS if key in node}
-    return flat(kept)
+    return _told(kept)
+
+
+def _told(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config, flat, without what is null or empty: a key that another version does not have is no difference."""
+    return {key: value for key, value in flat(config).items() if value not in (None, [], {})}
 
 
 def _labels(choices: Sequence[dict[str, Any]], names: Mapping[str, str]) -> list[str]:

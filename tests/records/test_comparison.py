@@ -59,6 +59,12 @@ def test_environments_are_kept_apart(make):
     assert labelled([a, c]) == {"env.num_envs=8": 1, "env.num_envs=2": 1}
 
 
+def test_a_null_or_empty_key_of_another_version_is_no_difference(make):
+    old, new = make(), make(env__wrappers=[], env__timeout=3, env__mask_key=None, reward={"clip": None})
+    assert by_environment([old, new]) == {"CartPole-v1": [old, new]}
+    assert labelled([old, make(reward={"clip": None})]) == {"toy": 2}
+
+
 def test_a_seed_that_occurs_twice_is_seen(make):
     (group,) = groups([make(seed=1), make(seed=2), make(seed=1)], {})
     assert repeated_seeds(group) == [1]
