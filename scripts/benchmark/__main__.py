@@ -1,7 +1,7 @@
 """Measures qframe beside its peers: ``make peers``, then ``make benchmark ARGS="w1 w4 --repeats 5"``.
 
-Every contestant is a process of its own, all in turn in every repeat. Results go to ``results/benchmark.json``, and
-from there into the README's table.
+Every contestant is a process of its own, all in turn in every repeat. Results go to ``results/speed/benchmark.json``,
+and from there into the README's table.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Any
 import table
 from measure import ROOT, Workload, differing, interleaved, medians, ratio
 
-RESULTS = ROOT / "results" / "benchmark.json"
+RESULTS = ROOT / "results" / "speed" / "benchmark.json"
 ALL = sorted(path.stem for path in Path(__file__).parent.glob("w?.py"))
 
 
@@ -60,7 +60,7 @@ def _save(name: str, measured: dict[str, Any]) -> None:
     saved = _saved()
     saved["machine"] = {"processor": _processor(), "cores": os.cpu_count(), "system": platform.platform()}
     saved["workloads"] = dict(sorted({**saved["workloads"], name: measured}.items()))
-    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(saved, indent=1) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""The README's table of speed, from ``results/benchmark.json``."""
+"""The README's table of speed, from ``results/speed/benchmark.json``."""
 
 from typing import Any
 

@@ -1,0 +1,56 @@
+"""The benchmark's ratios and table, from measurements given; and that every contestant is there."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[1] / "scripts" / "benchmark"
+WORKLOADS = sorted(path.stem for path in SCRIPTS.glob("w?.py"))
+
+
+@pytest.fixture(autouse=True)
+def _scripts(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    yield
+    for name in ("measure", "table", *WORKLOADS):
+        sys.modules.pop(name, None)
+
+
+def test_a_ratio_is_of_medians_and_its_range_of_repeats():
+    measure = importlib.import_module("measure")
+    results = {"own": [{"s": 1.0}, {"s": 2.0}, {"s": 4.0}], "peer": [{"s": 8.0}, {"s": 10.0}, {"s": 8.0}]}
+    found = measure.ratio(measure.Bar("own", "peer", "s", 4.0), results)
+    assert (found["ratio"], found["lowest"], found["highest"], found["reached"]) == (4.0, 2.0, 8.0, True)
+    speeds = measure.ratio(measure.Bar("own", "peer", "s", 1.0, inverse=False), results)
+    assert (speeds["ratio"], speeds["reached"]) == (0.25, False)
+    assert measure.ratio(measure.Bar("own", "absent", "s", 4.0), results) is None
+
+
+def test_different_work_is_told():
+    measure = importlib.import_module("measure")
+    workload = measure.Workload("", [], same=("updates",))
+    assert measure.differing(workload, {"a": [{"updates": 10_000}], "b": [{"updates": 10_005}]}) == []
+    told = measure.differing(workload, {"a": [{"updates": 10_000}], "b": [{"updates": 10_050}]})
+    assert told == ["updates differ: a 10,000, b 10,050"]
+
+
+def test_the_table_has_a_row_for_every_ratio_and_says_what_is_not_reached():
+    table = importlib.import_module("table")
+    ratio = {
+        "own": "qframe", "peer": "SB3", "number": "seconds", "at_least": 8.0, "ratio": 7.5, "lowest": 7.0,
+        "highest": 8.5, "reached": False,
+    }  # fmt: skip
+    medians = {"qframe": {"seconds": 10.0}, "SB3": {"seconds": 75.0}}
+    saved = {"workloads": {"w1": {"title": "CartPole", "ratios": [ratio], "medians": medians, "notes": ""}}}
+    row = table.lines(saved).splitlines()[2]
+    assert row == "| W1 | CartPole | qframe: 10 seconds | SB3: 75 seconds | 7.50 (7.00 to 8.50) | 8.00: not reached |"
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_a_workload_names_scripts_that_exist_and_bars_between_its_contestants(name):
+    workload = importlib.import_module(name).WORKLOAD
+    names = {contestant.name for contestant in workload.contestants}
+    assert all((SCRIPTS / "contestants" / contestant.script).is_file() for contestant in workload.contestants)
+    assert all({bar.own, bar.peer} <= names for bar in workload.bars)
