@@ -78,10 +78,12 @@ def run(contestant: Contestant) -> dict[str, Any]:
     """One process; its measurements, and ``process_seconds`` from its start to its end.
 
     Raises:
-        RuntimeError: it failed; the end of what it said is in the message.
+        RuntimeError: it is not installed, or failed; the end of what it said is in the message.
     """
     limits = {name: str(contestant.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
     environment = os.environ | limits | {"PYTHONPATH": str(ROOT) if contestant.venv is None else ""}
+    if not Path(contestant.command[0]).is_file():
+        raise RuntimeError(f"expected {contestant.name} in {PEERS / str(contestant.venv)}; make peers puts it there")
     started = time.monotonic()
     done = subprocess.run(contestant.command, env=environment, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
@@ -97,7 +99,11 @@ def interleaved(workload: Workload, repeats: int, *, only: Sequence[str] = ()) -
         for contestant in workload.contestants:
             if repeat % contestant.every or (only and contestant.name not in only):
                 continue
-            measured = run(contestant)
+            try:
+                measured = run(contestant)
+            except RuntimeError as failure:  # the others go on
+                print(f"  {repeat + 1}/{repeats}  {failure}", flush=True)
+                continue
             results.setdefault(contestant.name, []).append(measured)
             print(f"  {repeat + 1}/{repeats}  {contestant.name:<28} {_shown(measured)}", flush=True)
     return results
