@@ -18,6 +18,7 @@ PRESET = """# @package _global_
 # score: {{algorithm: DQN, expected: {expected}, metric: eval_return_mean, protocol: greedy, seeds: 2}}
 name: short
 total_frames: {frames}
+compile: false
 runner: {{learning_starts: 100}}
 evaluation: {{every: 200, episodes: 2, final_episodes: 2}}
 logger: {{tensorboard: false}}

@@ -70,7 +70,7 @@ def test_a_change_that_does_not_fit_the_checkpoint_leaves_the_run_as_it_was(run,
 
 
 def test_an_override_that_is_none_is_not_blamed_on_the_file(run, capsys):
-    assert "expected key=value, as total_frames=100k" in told(capsys, "resume", run, "name={")
+    assert "expected key=value, as total_frames=100k" in told(capsys, "resume", run, "total_frames={")
 
 
 def test_a_damaged_summary_is_no_hindrance(run, capsys):
