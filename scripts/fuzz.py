@@ -100,7 +100,8 @@ def run(count: int, seed: int) -> int:
     draw, counts = random.Random(seed), Counter[str]()
     config = compose([f"{key}={value}" for key, value in SMALL.items()], provided=build.PROVIDED)
     keys = list(leaves(config))  # pyright: ignore[reportArgumentType]
-    groups = [path for path in conf_dir().iterdir() if path.is_dir() and path.name not in ("hydra", "experiment", "sweep")]
+    left_out = ("hydra", "experiment", "sweep")
+    groups = [path for path in conf_dir().iterdir() if path.is_dir() and path.name not in left_out]
     choices = {path.name: [file.stem for file in path.glob("*.yaml")] for path in sorted(groups)}
     with tempfile.TemporaryDirectory() as place, contextlib.chdir(place):
         for case in range(count):

@@ -77,10 +77,14 @@ class Checkpoints:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         writer = _Writer(temporary, source)
-        for part, content in state.items():
-            writer.write(part, content)
-        write_manifest(temporary, frames, writer.files)
-        sync_folder(temporary)
+        try:
+            for part, content in state.items():
+                writer.write(part, content)
+            write_manifest(temporary, frames, writer.files)
+            sync_folder(temporary)
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise OSError(error.errno, error.strerror, str(folder)) from error
         made = _free_name(folder, frames, after=self._newest)
         temporary.rename(made)
         sync_folder(folder)

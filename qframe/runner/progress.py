@@ -3,6 +3,7 @@
 import sys
 from typing import Protocol
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -104,3 +105,8 @@ def _clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}"
+
+
+def layout(shape: torch.Size) -> str:
+    """The shape of a batch with its dimensions' names."""
+    return f"{'[B, T]' if len(shape) == 2 else '[B]'} = {list(shape)}"

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import numpy as np
@@ -17,7 +18,7 @@ from qframe.runner.evaluation import Evaluation
 from qframe.runner.finish import final_scores, shown, tell
 from qframe.runner.learner import Learner
 from qframe.runner.logger import Logger
-from qframe.runner.progress import Report, SilentReport
+from qframe.runner.progress import Report, SilentReport, layout
 from qframe.runner.run_folder import RunFolder
 from qframe.runner.signals import Interrupted, Stopped, StopSignals, kill_children
 from qframe.runner.standing import Standing
@@ -109,7 +110,8 @@ class Runner:
         except BaseException as error:
             status = "failed" if isinstance(error, Exception) else "stopped"
             error.add_note(f"at {self.frames:,} frames; {self.checkpoints.standing(self.folder.checkpoints)}")
-            self.folder.write_summary({"status": status, "error": repr(error), **self._progress()})
+            with suppress(OSError):  # a full disk
+                self.folder.write_summary({"status": status, "error": repr(error), **self._progress()})
             raise
         finally:
             self.report.stop()
@@ -158,7 +160,7 @@ class Runner:
         while self._owed and self.signals.received is None:
             self._owed -= self.learner.learn(self._owed)
         if is_first and self.learner.batch_shape is not None:
-            self.report.say(f"{self.frames:>10,} frames  learning starts, batches {_layout(self.learner.batch_shape)}")
+            self.report.say(f"{self.frames:>10,} frames  learning starts, batches {layout(self.learner.batch_shape)}")
         while self._due and not self._owed and self.signals.received is None:
             _ACTS[self._due[0]](self)
             self._due = self._due[1:]
@@ -292,8 +294,3 @@ class Runner:
 
 
 _ACTS: dict[str, Callable[[Runner], None]] = {"log": Runner._log, "evaluate": Runner._evaluate, "save": Runner._save}
-
-
-def _layout(shape: torch.Size) -> str:
-    """The shape of a batch with its dimensions' names."""
-    return f"{'[B, T]' if len(shape) == 2 else '[B]'} = {list(shape)}"

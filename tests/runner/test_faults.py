@@ -11,6 +11,7 @@ from qframe.cli.main import main
 from qframe.config import build
 from qframe.config.compose import compose
 from qframe.envs import GymnasiumEnvs
+from qframe.runner import checkpoint
 from qframe.runner.divergence import Diverged, check_finite
 from qframe.runner.logger import Logger
 from qframe.runner.progress import SilentReport
@@ -38,12 +39,29 @@ def test_a_log_that_cannot_be_written_is_told_once_and_training_goes_on(tmp_path
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Logger, "log", full)
-    monkeypatch.setattr(Logger, "log_hyperparameters", full)
     assert train(tmp_path / "run") == 0
     told = [line for line in capsys.readouterr().out.splitlines() if "could not be written" in line]
     assert len(told) == 1
     assert "No space left on device); training goes on" in told[0]
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "finished"
+
+
+def test_a_disk_that_fills_in_a_checkpoint_leaves_the_earlier_one_and_no_rest(tmp_path, monkeypatch, capsys):
+    write, run = checkpoint.write_durably, tmp_path / "run"
+
+    def full(path, content):
+        if path.name == "replay.pt" and any((run / "checkpoints").glob("0*")):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, content)
+
+    monkeypatch.setattr(checkpoint, "write_durably", full)
+    assert train(run) == 2
+    told = capsys.readouterr().err
+    assert f"cannot write or read '{run}/checkpoints': No space left on device\n  at 400 frames; " in told
+    assert f"the last checkpoint, {run}/checkpoints/000000000200, is whole" in told
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["000000000200"]
+    assert json.loads((run / "summary.json").read_text())["status"] == "failed"
+    assert main(["eval", str(run), "--last", "--episodes", "1"]) == 0
 
 
 def test_what_a_run_needs_of_its_logger_still_fails():
@@ -133,7 +151,7 @@ def test_what_was_skipped_is_in_the_metrics_and_stopping_names_the_frame(odd, tm
     counts = [log["env/skipped"] for log in logs if "env/skipped" in log]
     assert counts == sorted(counts)
     assert counts[-1] == 128  # of every third step
-    assert train(tmp_path / "b", *env) == 2
+    assert train(tmp_path / "b", *env, "logger.tensorboard=false") == 2
     told = capsys.readouterr().err
     assert "environment 0: expected a finite reward, got inf" in told
     assert "at 16 frames; there is no checkpoint yet" in told
