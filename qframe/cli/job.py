@@ -24,8 +24,10 @@ from qframe.config.compose import recheck
 from qframe.config.errors import UserError
 from qframe.runner import RunFolder, Runner
 from qframe.runner.run_folder import read_json, write_json
+from qframe.runner.run_lock import RunLocked
 
 OBJECTIVE = "eval_return_mean"
+PATIENCE = 30.0  # seconds for an earlier process to end
 DONE = ("finished", "pruned")
 """The statuses of a job that is not to be started again."""
 
@@ -115,14 +117,30 @@ def execute(job: JobSpec) -> dict[str, Any]:
 def _runner(job: JobSpec, started: float) -> Runner:
     """The job's runner at its last checkpoint, or a new one."""
     files = RunFolder(job.folder)
+    _await(files)
     if not (files.config.is_file() and files.has_checkpoint):
-        _clear(job.folder)
         return _new_runner(job.config, job.folder, started)
     saved = OmegaConf.load(files.config)
     assert isinstance(saved, DictConfig)
     with fitting():
         state = checkpoint(files)
         return build.build(recheck(saved, build.PROVIDED), job.folder, state=state, started=started)
+
+
+def _await(files: RunFolder) -> None:
+    """Wait for a process of an earlier launch that still writes its checkpoint; remove what one without any left."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            files.lock.acquire()
+            break
+        except RunLocked:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.5)
+    if not (files.config.is_file() and files.has_checkpoint):
+        _clear(files.path)
+    files.lock.release()
 
 
 def _new_runner(config: Mapping[str, Any], folder: Path, started: float) -> Runner:
@@ -160,7 +178,7 @@ def _clear(folder: Path) -> None:
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name != "output.log":
+        elif path.name not in ("output.log", ".lock"):
             path.unlink()
 
 

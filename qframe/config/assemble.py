@@ -122,6 +122,8 @@ class Assembly:
         """The runner is built last, with a run's folder: its numbers are checked with the other parts."""
         if "runner" in self._broken:
             return
+        if self.config["runner"].get("stop"):
+            self.part("runner.stop", node=self.config["runner"]["stop"])
         names = ("learning_starts", "every", "updates", "threads")
         numbers = {name: self.config["runner"][name] for name in names if name in self.config["runner"]}
         try:

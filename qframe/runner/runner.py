@@ -14,6 +14,7 @@ from qframe.runner.cadences import check_numbers
 from qframe.runner.checkpoint import Checkpoints
 from qframe.runner.collector import Collector
 from qframe.runner.divergence import check_finite
+from qframe.runner.early_stop import EarlyStop
 from qframe.runner.evaluation import Evaluation
 from qframe.runner.finish import final_scores, shown, tell
 from qframe.runner.learner import Learner
@@ -44,6 +45,7 @@ class Runner:
         every: frames between rounds of updates.
         updates: updates in a round.
         threads: torch's threads on the CPU; small networks are fastest with one.
+        stop: ends the run before its last frame; None never does.
         started: when the process or job started, on ``time.monotonic``'s clock.
 
     Raises:
@@ -65,6 +67,7 @@ class Runner:
         every: int,
         updates: int,
         threads: int = 1,
+        stop: EarlyStop | None = None,
         seed: int = 0,
         report: Report | None = None,
         started: float | None = None,
@@ -79,6 +82,7 @@ class Runner:
         self.films = Films(evaluation, folder.videos, self.logger)
         self.frames = 0
         self.standing = Standing(seed, time.monotonic() if started is None else started)
+        self.stop = stop or EarlyStop()
         self.signals = StopSignals()
         self._resumed: dict[str, Any] | None = None
         self._owed = 0  # updates that are due
@@ -134,8 +138,8 @@ class Runner:
         self.standing.start(self.frames)
 
     def _train(self) -> None:
-        """Advance to the last frame, or to a signal."""
-        while self.frames < self.total_frames or self._owed or self._due:
+        """Advance to the last frame, to a reason to end before it, or to a signal."""
+        while (self.frames < self.total_frames and self.stop.reason is None) or self._owed or self._due:
             if self.signals.received is None:
                 try:
                     self._advance()
@@ -199,6 +203,7 @@ class Runner:
         self.logger.log(self.frames, values)
         if (seen := self.collector.returns) is not None and (warning := seen.warning()) is not None:
             self.report.say(f"{self.frames:>10,} frames  {warning}")
+        self.stop.look_at_time(self.standing.wall_seconds)
         train_return = self.standing.train_return
         self.report.update(self.frames, frames_per_second=frames_per_second, episode_return=train_return)
 
@@ -209,6 +214,7 @@ class Runner:
         values = {"eval/episode_return": result.mean, "eval/episode_length": float(np.mean(result.lengths))}
         self.logger.log(self.frames, values | {"time/wall_seconds": self.standing.wall_seconds})
         self.logger.look(self.frames, self.network)
+        self.stop.judge(self.frames, result.mean)
         is_best = self.standing.judge(self.frames, result, self.network.state_dict())
         self.report.say(
             f"{self.frames:>10,} frames  evaluation {result.mean:.1f} ± {result.std:.1f} "
@@ -251,6 +257,9 @@ class Runner:
             self._stop()
             raise
         summary = {"status": "finished", **progress, **scores, "best_frames": best["frames"] or self.frames}
+        if self.stop.reason is not None:
+            summary["reason"] = self.stop.reason
+            self.report.say(f"ended before {self.total_frames:,} frames: {self.stop.reason}")
         self.logger.finish(summary)
         self.folder.write_summary(summary)
         tell(self.report, summary, self.folder.path, tensorboard=self.logger.tensorboard)
@@ -271,6 +280,7 @@ class Runner:
                 "owed": self._owed,
                 "due": list(due),
                 "logger": self.logger.state_dict(),
+                "stop": self.stop.state_dict(),
                 **self.standing.state_dict(),
             },
             "best": self.standing.best,
@@ -285,6 +295,7 @@ class Runner:
         self.checkpoints.go_on_from(state["name"])
         self.frames, self._owed, self._due, self._resumed = run["frames"], run["owed"], list(run["due"]), run["logger"]
         self.standing.load_state_dict(run, state["best"])
+        self.stop.load_state_dict(run["stop"])
         self.collector.load_state_dict(state["collector"])
         self.learner.load_state_dict(state["learner"])
         self.replay.load_state_dict(state["replay"])
