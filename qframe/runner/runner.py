@@ -18,6 +18,7 @@ from qframe.runner.early_stop import EarlyStop
 from qframe.runner.evaluation import Evaluation
 from qframe.runner.finish import final_scores, shown, tell
 from qframe.runner.learner import Learner
+from qframe.runner.logged import layout, of_training
 from qframe.runner.logger import Logger
 from qframe.runner.progress import Report, SilentReport, layout
 from qframe.runner.run_folder import RunFolder
@@ -189,18 +190,8 @@ class Runner:
     def _log(self) -> None:
         returns, lengths = self.collector.statistics.take()
         frames_per_second = self.standing.log(self.frames, returns)
-        values = {
-            "time/frames_per_second": frames_per_second,
-            "time/wall_seconds": self.standing.wall_seconds,
-            "time/updates": self.learner.updates,
-            "replay/size": len(self.replay),
-            "train/learning_rate": self.learner.optimizer.lr,
-        } | self.learner.take_metrics()
-        values |= {f"env/{name}": count for name, count in self.collector.faults().items()}
-        values |= {f"exploration/{name}": value for name, value in self.collector.exploration.metrics.items()}
-        if returns:
-            values |= {"train/episode_return": float(np.mean(returns)), "train/episode_length": float(np.mean(lengths))}
-        self.logger.log(self.frames, values)
+        times = {"time/frames_per_second": frames_per_second, "time/wall_seconds": self.standing.wall_seconds}
+        self.logger.log(self.frames, times | of_training(self.collector, self.learner, self.replay, returns, lengths))
         if (seen := self.collector.returns) is not None and (warning := seen.warning()) is not None:
             self.report.say(f"{self.frames:>10,} frames  {warning}")
         self.stop.look_at_time(self.standing.wall_seconds)

@@ -1,0 +1,40 @@
+"""What a training log says of the parts of a run, by metric."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from qframe.data.replay import ReplayBuffer
+from qframe.runner.collector import Collector
+from qframe.runner.learner import Learner
+
+
+def of_training(
+    collector: Collector, learner: Learner, replay: ReplayBuffer, returns: Sequence[float], lengths: Sequence[int]
+) -> dict[str, Any]:
+    """The metrics of the learner, the replay, the environments' faults, exploration, and the episodes that ended.
+
+    Args:
+        collector: acts.
+        learner: learns; its means since the last log are taken.
+        replay: between them.
+        returns: of the episodes that ended since the last log.
+        lengths: of the same, in frames.
+    """
+    values = {
+        "time/updates": learner.updates,
+        "replay/size": len(replay),
+        "train/learning_rate": learner.optimizer.lr,
+    } | learner.take_metrics()
+    values |= {f"env/{name}": count for name, count in collector.faults().items()}
+    values |= {f"exploration/{name}": value for name, value in collector.exploration.metrics.items()}
+    if returns:
+        values |= {"train/episode_return": float(np.mean(returns)), "train/episode_length": float(np.mean(lengths))}
+    return values
+
+
+def layout(shape: torch.Size) -> str:
+    """The shape of a batch with its dimensions' names."""
+    return f"{'[B, T]' if len(shape) == 2 else '[B]'} = {list(shape)}"
