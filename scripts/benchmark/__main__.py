@@ -59,6 +59,7 @@ def _saved() -> dict[str, Any]:
 def _save(name: str, measured: dict[str, Any]) -> None:
     saved = _saved()
     saved["machine"] = {"processor": _processor(), "cores": os.cpu_count(), "system": platform.platform()}
+    measured["load"] = round(os.getloadavg()[2], 1)
     saved["workloads"] = dict(sorted({**saved["workloads"], name: measured}.items()))
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(saved, indent=1) + "\n")

@@ -18,6 +18,7 @@ def write(saved: dict[str, Any]) -> int:
 
 def lines(saved: dict[str, Any]) -> str:
     """A row for every ratio."""
+    loads = ", ".join(f"{name.upper()} {row['load']}" for name, row in saved["workloads"].items() if "load" in row)
     rows = ["| | workload | qframe | beside it | ratio (lowest to highest) | to reach |", "|---|---|---|---|---|---|"]
     for name, measured in saved["workloads"].items():
         for found in measured["ratios"]:
@@ -26,6 +27,10 @@ def lines(saved: dict[str, Any]) -> str:
             rows.append(f"| {name.upper()} | {measured['title']} | {own} | {peer} | {spread} | {_bar(found)} |")
         if measured["notes"]:
             rows.append(f"| {name.upper()} | {measured['notes']} | | | | |")
+    machine = saved.get("machine", {})
+    if loads:
+        where = f"On {machine.get('cores')} cores of {machine.get('processor')}"
+        rows += ["", f"{where}; the machine's load over the last quarter of an hour, a busy process being 1: {loads}."]
     return "\n".join(rows)
 
 
