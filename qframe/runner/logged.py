@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from qframe.data.replay import ReplayBuffer
 from qframe.runner.collector import Collector
@@ -33,8 +32,3 @@ def of_training(
     if returns:
         values |= {"train/episode_return": float(np.mean(returns)), "train/episode_length": float(np.mean(lengths))}
     return values
-
-
-def layout(shape: torch.Size) -> str:
-    """The shape of a batch with its dimensions' names."""
-    return f"{'[B, T]' if len(shape) == 2 else '[B]'} = {list(shape)}"

@@ -18,7 +18,7 @@ from qframe.runner.early_stop import EarlyStop
 from qframe.runner.evaluation import Evaluation
 from qframe.runner.finish import final_scores, shown, tell
 from qframe.runner.learner import Learner
-from qframe.runner.logged import layout, of_training
+from qframe.runner.logged import of_training
 from qframe.runner.logger import Logger
 from qframe.runner.progress import Report, SilentReport, layout
 from qframe.runner.run_folder import RunFolder
