@@ -86,3 +86,8 @@ def test_the_loss_of_fractions_moves_no_value_and_broadcasts_over_branches():
 def test_entropy_is_that_of_probabilities():
     probs = torch.tensor([[0.25] * 4, [1.0, 0.0, 0.0, 0.0]])
     assert entropy(probs).tolist() == pytest.approx([math.log(4), 0.0])
+
+
+def test_entropy_is_over_the_last_dimension_of_any_batch():
+    probs = torch.tensor([[[0.5, 0.5]], [[1.0, 0.0]], [[0.25, 0.75]]])  # [3, 1, 2]
+    torch.testing.assert_close(entropy(probs), torch.tensor([[0.6931472], [0.0], [0.5623351]]))
