@@ -2,6 +2,7 @@
 
 kills     SIGKILL at moments drawn over a run's whole wall time, saves included, for every head, replay, n-step and
           collector in turn; the same command with ``resume=auto`` goes on to the end. Fingerprints must be equal.
+compiled  the same with ``compile=true``, longer, so that about half of the kills fall amid compiled updates.
 saves     SIGKILL in a loop of saves; afterwards there must be a whole checkpoint.
 damage    one byte flipped, or a file cut, at random places of the newest checkpoint; the older one must be used.
 syscalls  SIGKILL at each system call of a save, by strace; the old or the new checkpoint must be whole.
@@ -42,6 +43,7 @@ CHOICES = (
     ("replay.n_step=1", "replay.n_step=3"),
     ("collector=sync", "collector=pipelined"),
 )
+COMPILED = ("compile=true", *"total_frames=20000 checkpoint.every=700 evaluation.every=4000 logger.every=900".split())
 
 
 def forked(work: Callable[[], object]) -> int:
@@ -69,10 +71,18 @@ def ended(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def kills(base: Path, count: int, rng: random.Random) -> Iterator[bool]:
+def compiled(base: Path, count: int, rng: random.Random) -> Iterator[bool]:
+    """Whether each killed and resumed run of compiled updates equals the one that was never killed."""
+    return kills(base, count, rng, always=COMPILED)
+
+
+def kills(base: Path, count: int, rng: random.Random, *, always: tuple[str, ...] = ()) -> Iterator[bool]:
     """Whether each killed and resumed run equals the one that was never killed."""
     references: dict[tuple[str, ...], tuple[dict[str, str], float]] = {}
-    for number, words in enumerate(itertools.islice(itertools.cycle(itertools.product(*CHOICES)), count)):
+    cases = [words + always for words in itertools.product(*CHOICES)]
+    if always:
+        rng.shuffle(cases)
+    for number, words in enumerate(itertools.islice(itertools.cycle(cases), count)):
         if words not in references:
             started, folder = time.monotonic(), base / f"whole-{len(references)}"
             assert ended(train(folder, words)) == 0, words
@@ -213,7 +223,7 @@ def repeat(base: Path, count: int, rng: random.Random) -> Iterator[bool]:
 def main() -> int:
     """Run one of the tests and count."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("test", choices=["kills", "saves", "damage", "syscalls", "repeat"])
+    parser.add_argument("test", choices=["kills", "compiled", "saves", "damage", "syscalls", "repeat"])
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("outputs/kill_test"))

@@ -45,7 +45,11 @@ def _compile(config: Mapping[str, Any]) -> tuple[bool, str]:
 
 
 def _threads(config: Mapping[str, Any]) -> tuple[int, str]:
-    cores, trunk = os.cpu_count() or 1, str(config.get("network", {}).get("trunk", {}).get("_target_", ""))
+    cores = os.cpu_count() or 1
+    try:
+        trunk = str(config["network"]["trunk"]["_target_"])
+    except (KeyError, TypeError):  # a fault, which is told elsewhere
+        return 1, "faulty"
     if "Conv" in trunk or "Impala" in trunk:
         return cores, f"a network over images on {cores} cores"
     return 1, "a small network"

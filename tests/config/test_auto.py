@@ -46,6 +46,11 @@ def test_threads_are_all_cores_for_images_and_one_otherwise():
     assert resolved(config())[0]["runner"]["threads"] == 1
 
 
+@pytest.mark.parametrize("network", [{}, 3, {"trunk": 0}, {"trunk": "torch.nn.Tanh"}])
+def test_a_network_that_is_none_is_left_to_be_refused(network):
+    assert resolved(config(network=network))[1]["runner.threads"] == (1, "faulty")
+
+
 def test_what_is_not_auto_stays():
     given = config(compile=False, runner={"learning_starts": 0, "every": 1, "updates": 1, "threads": 3})
     assert resolved(given) == (given, {})

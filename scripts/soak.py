@@ -1,0 +1,112 @@
+"""A long run, and what it keeps: memory, descriptors and threads of its processes, and how they grow.
+
+``python scripts/soak.py [--minutes 30] [OVERRIDES…]`` trains CartPole with evaluations, TensorBoard, a pipelined
+collector and a checkpoint about every 10 seconds, and looks every 5 seconds at all processes of the run, moments with
+more processes than usual (an evaluation's) left out. The first sixth is warm-up. The exit status is 1 where memory grows by 1 MB a minute or more, or descriptors or threads change.
+"""
+
+import argparse
+import contextlib
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+WORDS = (  # noqa: SIM905 (words as on the command line)
+    """
+experiment=cartpole_dqn collector=pipelined total_frames=1e9 replay.capacity=20000 checkpoint.every=8000
+evaluation.every=20000 logger.every=2000
+"""
+).split()
+EVERY = 5.0
+"""Seconds between two looks."""
+
+
+class Look(NamedTuple):
+    """What the processes of a run hold at a moment."""
+
+    seconds: float
+    megabytes: float
+    """Resident, of all processes; what they share counts once."""
+    descriptors: int
+    threads: int
+    processes: int
+
+
+def look(group: int, seconds: float) -> Look:
+    """Look at all processes of a group."""
+    memory = descriptors = threads = processes = 0
+    for process in processes_of(group):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            rollup = (process / "smaps_rollup").read_text()
+            memory += int(rollup.partition("\nPss:")[2].split()[0])
+            descriptors += len(list((process / "fd").iterdir()))
+            threads += len(list((process / "task").iterdir()))
+            processes += 1
+    return Look(seconds, memory / 1024, descriptors, threads, processes)
+
+
+def processes_of(group: int) -> Iterator[Path]:
+    """The folders in ``/proc`` of all processes of a group."""
+    for path in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            if os.getpgid(int(path.name)) == group and (path / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                yield path
+
+
+def watch(run: subprocess.Popen[bytes], seconds: float) -> list[Look]:
+    """Look at a run until it ends."""
+    started, looks = time.monotonic(), list[Look]()
+    while run.poll() is None:
+        time.sleep(EVERY)
+        now = time.monotonic() - started
+        if now > 2 * seconds + 300:
+            run.kill()
+        if (found := look(run.pid, now)).processes:
+            looks.append(found)
+            if len(looks) % 12 == 1:
+                print(f"{now:7.0f} s  {found.megabytes:7.1f} MB  {found.descriptors} descriptors  "
+                      f"{found.threads} threads  {found.processes} processes", flush=True)  # fmt: skip
+    return looks
+
+
+def between_evaluations(looks: list[Look]) -> list[Look]:
+    """The looks at which there were as many processes as mostly: an evaluation may have more for a moment."""
+    usual = statistics.mode(found.processes for found in looks) if looks else 0
+    return [found for found in looks if found.processes == usual]
+
+
+def main() -> int:
+    """Run, look and judge."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--folder", type=Path, default=Path("outputs/soak"))
+    parser.add_argument("words", nargs="*", help="further overrides")
+    arguments = parser.parse_args()
+    seconds, folder = 60 * arguments.minutes, arguments.folder.absolute()
+    shutil.rmtree(folder, ignore_errors=True)
+    words = [*WORDS, f"runner.stop.wall_seconds={seconds}", f"hydra.run.dir={folder}", *arguments.words]
+    run = subprocess.Popen([sys.executable, "-m", "qframe.cli.main", "train", *words], start_new_session=True,
+                           stdout=subprocess.DEVNULL)  # fmt: skip
+    looks = between_evaluations([found for found in watch(run, seconds) if seconds / 6 < found.seconds < seconds])
+    if run.returncode != 0 or len(looks) < 3:
+        print(f"the run ended with status {run.returncode} after {len(looks)} looks")
+        return 1
+    times, memory = (np.asarray(column) for column in list(zip(*looks, strict=True))[:2])
+    slope = 60 * np.polyfit(times, memory, 1)[0]
+    print(f"{len(looks)} looks over {(times[-1] - times[0]) / 60:.1f} minutes: {memory[0]:.1f} MB to {memory[-1]:.1f} MB, "
+          f"slope {slope:+.3f} MB/min")  # fmt: skip
+    counts = {name: {getattr(found, name) for found in looks} for name in ("descriptors", "threads")}
+    print(", ".join(f"{name} {min(found)} to {max(found)}" for name, found in counts.items()))
+    return int(slope >= 1 or any(len(found) > 1 for found in counts.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
