@@ -2,7 +2,7 @@
 
 kills     SIGKILL at moments drawn over a run's whole wall time, saves included, for every head, replay, n-step and
           collector in turn; the same command with ``resume=auto`` goes on to the end. Fingerprints must be equal.
-compiled  the same with ``compile=true``, longer, so that about half of the kills fall amid compiled updates.
+compiled  the same with ``compile=true``, longer, at moments after the first checkpoint that a process writes.
 saves     SIGKILL in a loop of saves; afterwards there must be a whole checkpoint.
 damage    one byte flipped, or a file cut, at random places of the newest checkpoint; the older one must be used.
 syscalls  SIGKILL at each system call of a save, by strace; the old or the new checkpoint must be whole.
@@ -11,6 +11,7 @@ repeat    the same run again and again, with and without logging and evaluation,
 
 import argparse
 import itertools
+import json
 import os
 import random
 import shutil
@@ -43,7 +44,7 @@ CHOICES = (
     ("replay.n_step=1", "replay.n_step=3"),
     ("collector=sync", "collector=pipelined"),
 )
-COMPILED = ("compile=true", *"total_frames=20000 checkpoint.every=700 evaluation.every=4000 logger.every=900".split())
+COMPILED = ("compile=true", "total_frames=20000", "checkpoint.every=700", "evaluation.every=4000", "logger.every=900")
 
 
 def forked(work: Callable[[], object]) -> int:
@@ -86,11 +87,14 @@ def kills(base: Path, count: int, rng: random.Random, *, always: tuple[str, ...]
         if words not in references:
             started, folder = time.monotonic(), base / f"whole-{len(references)}"
             assert ended(train(folder, words)) == 0, words
-            references[words] = (fingerprint(folder), time.monotonic() - started)
+            seconds = learning_seconds(folder) if always else time.monotonic() - started
+            references[words] = (fingerprint(folder), seconds)
         expected, seconds = references[words]
         folder, times = base / f"killed-{number}", 0
         while True:
             child = train(folder, words)
+            if always and times < 3:
+                await_checkpoint(child, folder / "checkpoints")
             time.sleep(rng.uniform(0, seconds) if times < 3 else 3600 * (times > 9))
             over, status = os.waitpid(child, os.WNOHANG if times < 3 else 0)
             if over:
@@ -104,6 +108,20 @@ def kills(base: Path, count: int, rng: random.Random, *, always: tuple[str, ...]
         print(f"{number + 1:4} {' '.join(words)}: {times} kills, {differing or 'equal'}", flush=True)
         shutil.rmtree(folder)
         yield not differing
+
+
+def learning_seconds(folder: Path) -> float:
+    """From a run's first log to its last."""
+    times = [json.loads(line)["time/wall_seconds"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return times[-1] - times[0]
+
+
+def await_checkpoint(child: int, folder: Path) -> None:
+    """Wait until a process has written a checkpoint, or has ended."""
+    before = checkpoints_in(folder)[-1:]
+    is_over = partial(os.waitid, os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    while checkpoints_in(folder)[-1:] == before and is_over() is None:
+        time.sleep(0.05)
 
 
 def some_state(number: int) -> dict[str, dict[str, object]]:

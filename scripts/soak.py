@@ -2,7 +2,8 @@
 
 ``python scripts/soak.py [--minutes 30] [OVERRIDES…]`` trains CartPole with evaluations, TensorBoard, a pipelined
 collector and a checkpoint about every 10 seconds, and looks every 5 seconds at all processes of the run, moments with
-more processes than usual (an evaluation's) left out. The first sixth is warm-up. The exit status is 1 where memory grows by 1 MB a minute or more, or descriptors or threads change.
+more processes than usual (an evaluation's) left out. The first sixth is warm-up.
+The exit status is 1 where memory grows by 1 MB a minute or more, or descriptors or threads change.
 """
 
 import argparse
@@ -101,8 +102,8 @@ def main() -> int:
         return 1
     times, memory = (np.asarray(column) for column in list(zip(*looks, strict=True))[:2])
     slope = 60 * np.polyfit(times, memory, 1)[0]
-    print(f"{len(looks)} looks over {(times[-1] - times[0]) / 60:.1f} minutes: {memory[0]:.1f} MB to {memory[-1]:.1f} MB, "
-          f"slope {slope:+.3f} MB/min")  # fmt: skip
+    minutes = (times[-1] - times[0]) / 60
+    print(f"{len(looks)} looks over {minutes:.1f} minutes: {memory[0]:.1f} to {memory[-1]:.1f} MB, {slope:+.3f} MB/min")
     counts = {name: {getattr(found, name) for found in looks} for name in ("descriptors", "threads")}
     print(", ".join(f"{name} {min(found)} to {max(found)}" for name, found in counts.items()))
     return int(slope >= 1 or any(len(found) > 1 for found in counts.values()))

@@ -42,6 +42,10 @@ class EvaluationResult(NamedTuple):
         """The standard deviation over episodes."""
         return float(np.std(self.returns))
 
+    def __str__(self) -> str:
+        """The result of a periodic evaluation, in words."""
+        return f"evaluation {self.mean:.1f} ± {self.std:.1f} over {len(self.returns)} episodes{self.note}"
+
 
 class Evaluation:
     """Plays whole episodes, each with its own seed: greedy ones, or ε-greedy.

@@ -1,5 +1,6 @@
 """How a run ends: its best and its last network on the same fresh seeds, the summary, and what is told."""
 
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from torch import Tensor
 from qframe.modules.networks.adapters import TrainedNetwork
 from qframe.runner.evaluation import Evaluation, EvaluationResult, note_of_cut, told
 from qframe.runner.progress import Report
+from qframe.runner.run_folder import RunFolder
 from qframe.runner.video import Films
 
 
@@ -42,8 +44,10 @@ def _scores(best: EvaluationResult, last: EvaluationResult) -> dict[str, Any]:
     }
 
 
-def tell(report: Report, summary: dict[str, Any], folder: Path, *, tensorboard: bool) -> None:
-    """The result, where it is, and how to look at it."""
+def tell(report: Report, summary: dict[str, Any], folder: Path, *, total_frames: int, tensorboard: bool) -> None:
+    """Why it ended where that was early, the result, where it is, and how to look at it."""
+    if "reason" in summary:
+        report.say(f"ended before {total_frames:,} frames: {summary['reason']}")
     report.stop()
     report.say(
         f"eval_return_mean {summary['eval_return_mean']:.1f} ± {summary['eval_return_std']:.1f} over "
@@ -58,6 +62,21 @@ def tell(report: Report, summary: dict[str, Any], folder: Path, *, tensorboard: 
     report.say(f"run folder   {shown(folder)}")
     if tensorboard:
         report.say(f"TensorBoard  tensorboard --logdir {shown(folder)}")
+
+
+def tell_of_error(error: BaseException, folder: RunFolder, progress: dict[str, Any], standing: str) -> None:
+    """Note on an error how far the run came and what it has, and write a summary of it, where the disk has room.
+
+    Args:
+        error: ends the run.
+        folder: of the run.
+        progress: what the summary knows.
+        standing: what checkpoints there are, in words.
+    """
+    status = "failed" if isinstance(error, Exception) else "stopped"
+    error.add_note(f"at {progress['frames']:,} frames; {standing}")
+    with suppress(OSError):
+        folder.write_summary({"status": status, "error": repr(error), **progress})
 
 
 def _manner(protocol: dict[str, Any]) -> str:

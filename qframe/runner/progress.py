@@ -97,6 +97,16 @@ def console_report() -> Report:
     return BarReport(Console()) if sys.stdout.isatty() else LineReport()
 
 
+def notes_on_seeds(*, has_episode_seeds: bool, can_resume: bool) -> list[str]:
+    """What these environments cannot do, for a run that starts."""
+    notes = []
+    if not has_episode_seeds:
+        notes.append("these environments reset themselves: one seed for all, none for an episode of its own")
+    if not can_resume:
+        notes.append("these environments cannot resume an episode: every checkpoint cuts the running ones off")
+    return notes
+
+
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 

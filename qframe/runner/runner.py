@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, cast
 
 import numpy as np
@@ -16,11 +15,11 @@ from qframe.runner.collector import Collector
 from qframe.runner.divergence import check_finite
 from qframe.runner.early_stop import EarlyStop
 from qframe.runner.evaluation import Evaluation
-from qframe.runner.finish import final_scores, shown, tell
+from qframe.runner.finish import final_scores, shown, tell, tell_of_error
 from qframe.runner.learner import Learner
 from qframe.runner.logged import of_training
 from qframe.runner.logger import Logger
-from qframe.runner.progress import Report, SilentReport, layout
+from qframe.runner.progress import Report, SilentReport, layout, notes_on_seeds
 from qframe.runner.run_folder import RunFolder
 from qframe.runner.signals import Interrupted, Stopped, StopSignals, kill_children
 from qframe.runner.standing import Standing
@@ -89,6 +88,7 @@ class Runner:
         self._owed = 0  # updates that are due
         self._is_ready = False  # whether updates are compiled, where they are to be
         self._due: list[str] = []  # what is due at this frame, in order
+        self._saved: tuple[object, ...] | None = None  # how far it had come at the last checkpoint
 
     @property
     def network(self) -> TrainedNetwork:
@@ -113,10 +113,7 @@ class Runner:
         except Stopped:
             raise
         except BaseException as error:
-            status = "failed" if isinstance(error, Exception) else "stopped"
-            error.add_note(f"at {self.frames:,} frames; {self.checkpoints.standing(self.folder.checkpoints)}")
-            with suppress(OSError):  # a full disk
-                self.folder.write_summary({"status": status, "error": repr(error), **self._progress()})
+            tell_of_error(error, self.folder, self._progress(), self.checkpoints.standing(self.folder.checkpoints))
             raise
         finally:
             self.report.stop()
@@ -132,10 +129,9 @@ class Runner:
         self.folder.write_summary({"status": "running", "seed": self.standing.seed})
         self.logger.open(self.folder.metrics, resume=self._resumed, frames=self.frames)
         self.report.start(self.frames, self.total_frames)
-        if not self.collector.envs.has_episode_seeds:
-            self.report.say("these environments reset themselves: one seed for all, none for an episode of its own")
-        if not self.collector.can_resume():
-            self.report.say("these environments cannot resume an episode: every checkpoint cuts the running ones off")
+        has_seeds, can_resume = self.collector.envs.has_episode_seeds, self.collector.can_resume()
+        for note in notes_on_seeds(has_episode_seeds=has_seeds, can_resume=can_resume):
+            self.report.say(note)
         self.standing.start(self.frames)
 
     def _train(self) -> None:
@@ -207,20 +203,24 @@ class Runner:
         self.logger.look(self.frames, self.network)
         self.stop.judge(self.frames, result.mean)
         is_best = self.standing.judge(self.frames, result, self.network.state_dict())
-        self.report.say(
-            f"{self.frames:>10,} frames  evaluation {result.mean:.1f} ± {result.std:.1f} "
-            f"over {len(result.returns)} episodes{result.note}{'  (best so far)' if is_best else ''}"
-        )
+        self.report.say(f"{self.frames:>10,} frames  {result}{'  (best so far)' if is_best else ''}")
 
     def _save(self, due: Sequence[str] = ()) -> None:
-        """Write a checkpoint of a run in which ``due`` is still to be done."""
+        """Write a checkpoint of a run in which ``due`` is still to be done, unless the last one is of the same."""
+        if self._saved == (state := self._at(due)):
+            return
         check_finite(self.learner.loss, self.learner.updates)
         if not self.collector.can_resume():
             self.collector.abandon_episodes()
             self.replay.flush()
         self.logger.flush()
         saved = self.checkpoints.save(self.folder.checkpoints, self.frames, self.state_dict(due))
+        self._saved = state
         self.report.say(f"{self.frames:>10,} frames  checkpoint, {saved}")
+
+    def _at(self, due: Sequence[str]) -> tuple[object, ...]:
+        """How far the run has come; the same only where nothing has changed."""
+        return self.frames, self._owed, tuple(due), self.standing.logged
 
     def _stop(self) -> None:
         """A signal came: save, say how to go on, and leave."""
@@ -248,12 +248,11 @@ class Runner:
             self._stop()
             raise
         summary = {"status": "finished", **progress, **scores, "best_frames": best["frames"] or self.frames}
-        if self.stop.reason is not None:
-            summary["reason"] = self.stop.reason
-            self.report.say(f"ended before {self.total_frames:,} frames: {self.stop.reason}")
+        summary |= {} if self.stop.reason is None else {"reason": self.stop.reason}
         self.logger.finish(summary)
         self.folder.write_summary(summary)
-        tell(self.report, summary, self.folder.path, tensorboard=self.logger.tensorboard)
+        board = self.logger.tensorboard
+        tell(self.report, summary, self.folder.path, total_frames=self.total_frames, tensorboard=board)
         return summary
 
     def _progress(self) -> dict[str, Any]:
@@ -290,7 +289,9 @@ class Runner:
         self.collector.load_state_dict(state["collector"])
         self.learner.load_state_dict(state["learner"])
         self.replay.load_state_dict(state["replay"])
-        if not self.collector.resume_episodes(state["collector"]["running"]):
+        if self.collector.resume_episodes(state["collector"]["running"]):
+            self._saved = self._at(self._due) if (self.folder.checkpoints / state["name"]).is_dir() else None
+        else:
             self.replay.flush()
             self.report.say("the running episodes, played again, were not the same: new ones start in their place")
 

@@ -9,6 +9,7 @@ import torch
 
 from qframe.data import PrioritizedReplayBuffer, ReplayBuffer, SliceReplayBuffer
 from qframe.runner import Stopped, load_checkpoint
+from qframe.runner.checkpoint import checkpoints_in
 from qframe.runner.learner import Diverged
 from qframe.runner.progress import LineReport
 from tests.training import make_runner
@@ -180,3 +181,25 @@ def test_the_replay_holds_exactly_the_transitions_that_happened(tmp_path, vector
 def test_numbers_out_of_range_are_refused(tmp_path, option, message):
     with pytest.raises(ValueError, match=message):
         make_runner(tmp_path, CARTPOLE, **option)
+
+
+def test_where_a_cadence_falls_on_the_last_frame_one_checkpoint_is_written(tmp_path):
+    folder = tmp_path / "run"
+    runner = make_runner(folder, "CartPole-v1", total_frames=400, num_envs=2)
+    runner.checkpoints.every = runner.logger.every = 200
+    written, save = [], runner.checkpoints.save
+    runner.checkpoints.save = lambda folder, frames, state: written.append(frames) or save(folder, frames, state)
+    runner.run()
+    assert written == [200, 400]
+    again = make_runner(folder, "CartPole-v1", total_frames=400, num_envs=2)
+    again.load_state_dict(load_checkpoint(folder / "checkpoints"))
+    again.run()
+    assert [path.name for path in checkpoints_in(folder / "checkpoints")] == ["000000000200", "000000000400"]
+
+
+def test_a_state_that_goes_on_in_another_folder_is_saved_there(tmp_path):
+    make_runner(tmp_path / "a", "CartPole-v1", total_frames=200, num_envs=2).run()
+    other = make_runner(tmp_path / "b", "CartPole-v1", total_frames=200, num_envs=2)
+    other.load_state_dict(load_checkpoint(tmp_path / "a" / "checkpoints"))
+    other.run()
+    assert [path.name for path in checkpoints_in(tmp_path / "b" / "checkpoints")] == ["000000000200-1"]
