@@ -1,11 +1,17 @@
 """What every test shares: one thread, and the probe environments."""
 
+import os
+import tempfile
+from pathlib import Path
+
 import pytest
 import torch
 
+from qframe.runner import native
 from tests import probes
 
 torch.set_num_threads(1)
+os.environ.setdefault(native.CACHE_VARIABLE, str(Path(tempfile.gettempdir()) / "qframe-tests"))
 probes.register()
 
 

@@ -1,6 +1,5 @@
 """Where the time of a frame goes: the parts of a run, their methods timed."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import wraps
@@ -38,8 +37,6 @@ class Profile:
 
         @wraps(method)
         def timed(*arguments: Any, **options: Any) -> Any:
-            if threading.current_thread() is not threading.main_thread():  # where a graph is compiled meanwhile
-                return method(*arguments, **options)
             self._inner.append(0.0)
             started = time.perf_counter()
             try:
@@ -85,7 +82,7 @@ def _phases(runner: Runner) -> Iterator[tuple[str, Any, str]]:
     else:
         yield from (("wait", collector, "_receive"), ("collect", collector, "collect"))
     if learner.compiled is not None:
-        yield "graph", learner.compiled, "function"
+        yield "graph", learner.compiled, "run"
     else:
         yield from (("forward", learner.loss, "forward"), ("backward", optimizer, "minimize"))
         yield "optimizer", optimizer.wrapped, "step"

@@ -7,6 +7,7 @@ import torch
 from gymnasium.spaces import Discrete
 from tensordict import TensorDict
 from torch import optim
+from torch.utils import _pytree as pytree
 
 from qframe.data import PrioritizedReplayBuffer, ReplayBuffer, SliceReplayBuffer, make_action_space
 from qframe.modules import (
@@ -21,7 +22,7 @@ from qframe.modules import (
     SharedTrunk,
 )
 from qframe.objectives import DQNLoss, HardUpdate, NoUpdate, SoftUpdate
-from qframe.runner import Learner, Optimizer
+from qframe.runner import Learner, Optimizer, compiled, native
 from qframe.runner.compiled import NotCompiled
 
 CPU = torch.device("cpu")
@@ -85,9 +86,22 @@ def check_equal(steps=4, rtol=1e-4, atol=1e-5, **choices):
     return eager, pure
 
 
+class TracedFunction:
+    """The graph that is to be compiled, run as it is."""
+
+    def __init__(self, function, inputs):
+        self.graph, self.nesting = native.trace(function, inputs)
+
+    def wait(self):
+        pass
+
+    def __call__(self, inputs):
+        return pytree.tree_unflatten(self.graph(*inputs), self.nesting)
+
+
 @pytest.fixture
 def uncompiled(monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
+    monkeypatch.setattr(compiled, "NativeFunction", TracedFunction)
 
 
 @pytest.mark.usefixtures("uncompiled")
@@ -155,15 +169,17 @@ def test_a_state_goes_from_an_eager_learner_to_a_compiled_one_and_back():
 
 
 def test_the_compiled_update_is_the_eager_one_and_preparing_changes_nothing():
-    eager, compiled = check_equal(head=HEADS["quantile"])
-    assert torch.equal(eager.replay.sample()["index"], compiled.replay.sample()["index"])
+    eager, pure = check_equal(head=HEADS["quantile"])
+    assert torch.equal(eager.replay.sample()["index"], pure.replay.sample()["index"])
+
+
+class Broken(TracedFunction):
+    def wait(self):
+        raise RuntimeError("the compiler broke\nmore")
 
 
 def test_what_cannot_be_compiled_is_told(monkeypatch):
-    def fails(*arguments):
-        raise RuntimeError("the compiler broke\nmore")
-
-    monkeypatch.setattr(torch, "compile", lambda function, **options: fails)
+    monkeypatch.setattr(compiled, "NativeFunction", Broken)
     with pytest.raises(NotCompiled, match=r"^expected an update that compiles, got: the compiler broke more; set com"):
         learner(compiled=True).update()
     assert NotCompiled.exit_status == 2
@@ -171,6 +187,17 @@ def test_what_cannot_be_compiled_is_told(monkeypatch):
         learner(compiled=True, algorithm=optim.NAdam)
     with pytest.raises(ValueError, match="got Adam with amsgrad; set compile=false"):
         learner(compiled=True, algorithm=partial(optim.Adam, amsgrad=True))
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_batches_of_ever_new_layouts_are_told_and_not_compiled_for_ever():
+    part = learner(compiled=True)
+    for size in range(2, 10):
+        part.replay.batch_size = size
+        part.update()
+    part.replay.batch_size = 10
+    with pytest.raises(NotCompiled, match=r"of at most 8 layouts .* another, observation \(1, 10, 3\)"):
+        part.update()
 
 
 def test_autocast_computes_in_bfloat16_and_leaves_parameters_in_32_bits(monkeypatch):

@@ -1,0 +1,138 @@
+"""A function of tensors as native code: traced in this process, compiled in another, kept for later runs."""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
+
+from qframe.runner import compile_graph
+
+CACHE_VARIABLE = "QFRAME_CACHE_DIR"
+
+
+class NativeFunction:
+    """A function of tensors, compiled for inputs like these; looked up first among those that were compiled before.
+
+    What is looked up is the traced graph itself with the layout of its inputs, the number of threads, the processor
+    and torch's version, so that no change of the function is missed. A missing library is compiled by a process of its
+    own, started here and waited for by the first call.
+
+    Args:
+        function: of a flat list of tensors, which it may change in place; returns tensors in any nesting.
+        inputs: like those it will be called with, in number, shape, strides, type and device.
+
+    Raises:
+        Exception: whatever the function raises where it reads a value or a tensor that is not among its inputs.
+    """
+
+    def __init__(self, function: Callable[..., Any], inputs: Sequence[Tensor]) -> None:
+        graph, self._nesting = trace(function, inputs)
+        self.library = cache_dir() / f"{_fingerprint(graph, inputs)}.pt2"
+        self._run: Callable[[list[Tensor]], list[Tensor]] | None = None
+        self._compiling = None if self.library.is_file() else _Compiling(graph, inputs, self.library)
+
+    def wait(self) -> None:
+        """Load the library, once it is there.
+
+        Raises:
+            RuntimeError: it could not be compiled; the compiler's last words.
+        """
+        if self._run is not None:
+            return
+        if self._compiling is not None:
+            self._compiling.wait()
+            self._compiling = None
+        self._run = _load(self.library)
+
+    def __call__(self, inputs: list[Tensor]) -> Any:
+        """What the function returns for these inputs."""
+        self.wait()
+        assert self._run is not None
+        return pytree.tree_unflatten(self._run(inputs), self._nesting)
+
+
+class _Compiling:
+    """A process that compiles a graph; it ends with this one."""
+
+    def __init__(self, graph: fx.GraphModule, inputs: Sequence[Tensor], library: Path) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="qframe-"))
+        source, self._said = folder / "graph.pt", folder / "said.txt"
+        torch.save((graph, [torch.zeros_like(tensor) for tensor in inputs]), source)
+        command = [sys.executable, "-P", compile_graph.__file__, source, library, torch.get_num_threads()]
+        with self._said.open("w") as said:
+            self._process = subprocess.Popen([str(word) for word in command], stdout=said, stderr=said)
+        self._end = weakref.finalize(self, _end, self._process, folder)
+
+    def wait(self) -> None:
+        status = self._process.wait()
+        said = self._said.read_text(errors="replace").strip().splitlines()
+        self._end()
+        if status:
+            raise RuntimeError(said[-1] if said else f"the compiler ended with status {status}")
+
+
+def _load(library: Path) -> Callable[[list[Tensor]], list[Tensor]]:
+    """What runs a library. As ``torch._inductor.aoti_load_package``, which imports the whole compiler for it."""
+    threads, runners, any_device = True, 1, -1  # one thread calls it, one at a time
+    return torch._C._aoti.AOTIModelPackageLoader(str(library), "model", threads, runners, any_device).run  # pyright: ignore
+
+
+def cache_dir() -> Path:
+    """Where compiled functions are kept: ``$QFRAME_CACHE_DIR``, else ``qframe`` in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(os.environ.get(CACHE_VARIABLE) or Path(base) / "qframe")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def trace(function: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple[fx.GraphModule, pytree.TreeSpec]:
+    """The graph of the operations on these inputs, its outputs flat, and how they are nested."""
+    nestings: list[pytree.TreeSpec] = []
+
+    def flat(*tensors: Tensor) -> list[Any]:
+        leaves, nesting = pytree.tree_flatten(function(*tensors))
+        nestings.append(nesting)
+        return leaves
+
+    with torch.no_grad():
+        graph = make_fx(flat, tracing_mode="fake")(*inputs)
+    return graph, nestings[-1]
+
+
+def _fingerprint(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> str:
+    digest = hashlib.sha256(graph.code.encode())
+    for tensor in inputs:
+        digest.update(f"{tensor.shape} {tensor.stride()} {tensor.dtype} {tensor.device}".encode())
+    for name, constant in graph.named_buffers():
+        digest.update(name.encode() + constant.cpu().contiguous().numpy().tobytes())
+    devices = {tensor.device for tensor in inputs if tensor.is_cuda}
+    where = [torch.cuda.get_device_name(device) for device in sorted(devices, key=str)]
+    digest.update(f"{torch.__version__} {torch.get_num_threads()} {_processor()} {where}".encode())
+    return digest.hexdigest()[:32]
+
+
+def _processor() -> str:
+    """What this processor can do: a home directory may be shared by several machines."""
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text().splitlines() if described.is_file() else []
+    features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return f"{platform.machine()} {platform.processor()} {features}"
+
+
+def _end(process: subprocess.Popen[bytes], folder: Path) -> None:
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+    shutil.rmtree(folder, ignore_errors=True)

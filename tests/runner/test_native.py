@@ -1,0 +1,106 @@
+"""Functions as native code: the same results, changes in place, and what is compiled is found again."""
+
+import re
+
+import pytest
+import torch
+from torch import Tensor
+
+from qframe.runner import native
+from qframe.runner.native import NativeFunction
+
+
+def step(vector: Tensor, by: Tensor) -> dict[str, list[Tensor]]:
+    """Doubles the vector in place."""
+    seen = vector + by
+    vector.copy_(vector * 2.0)
+    return {"seen": [seen, by * 3.0]}
+
+
+def inputs():
+    return [torch.tensor([1.0, 2.0]), torch.tensor([10.0, 20.0])]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(native.CACHE_VARIABLE, str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def compiled(cache):
+    function = NativeFunction(step, inputs())
+    function.wait()
+    return function
+
+
+def test_a_native_function_returns_and_changes_what_the_function_does(compiled):
+    given = inputs()
+    result = compiled(given)
+    assert [tensor.tolist() for tensor in result["seen"]] == [[11.0, 22.0], [30.0, 60.0]]
+    assert given[0].tolist() == [2.0, 4.0]
+    assert compiled([given[0], torch.zeros(2)])["seen"][0].tolist() == [2.0, 4.0]
+    assert given[0].tolist() == [4.0, 8.0]
+
+
+@pytest.mark.usefixtures("compiled")
+def test_the_second_time_nothing_is_compiled(monkeypatch):
+    monkeypatch.setattr(native, "_Compiling", None)
+    assert NativeFunction(step, inputs())(inputs())["seen"][0].tolist() == [11.0, 22.0]
+
+
+def test_only_the_library_is_left(compiled, cache):
+    assert list(cache.iterdir()) == [compiled.library]
+
+
+def fingerprint(function, tensors):
+    return native._fingerprint(native.trace(function, tensors)[0], tensors)
+
+
+def test_the_same_function_of_other_inputs_constants_or_threads_is_another(monkeypatch):
+    plain = fingerprint(step, inputs())
+    assert fingerprint(step, inputs()) == plain
+    others = {
+        fingerprint(step, [tensor.double() for tensor in inputs()]),
+        fingerprint(step, [torch.zeros(3), torch.zeros(3)]),
+        fingerprint(step, [torch.zeros(2, 2), torch.zeros(2, 2).t()]),
+        fingerprint(lambda a, b: step(a, b * 1.5), inputs()),
+        fingerprint(lambda a, b: (step(a, b), torch.tensor([1.0, 2.0]) + b), inputs()),
+        fingerprint(lambda a, b: (step(a, b), torch.tensor([1.0, 3.0]) + b), inputs()),
+    }
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    others.add(fingerprint(step, inputs()))
+    assert len({plain, *others}) == 8
+
+
+def test_what_reads_a_value_or_a_tensor_that_is_not_an_input_is_refused():
+    hidden = torch.ones(2)
+    with pytest.raises(Exception, match="FakeTensor"):
+        native.trace(lambda x: x + hidden, [torch.ones(2)])
+    with pytest.raises(Exception, match="data-dependent|item|guard"):
+        native.trace(lambda x: x if x.sum() > 0 else -x, [torch.ones(2)])
+
+
+def test_the_compilers_last_words_are_told(tmp_path, monkeypatch):
+    broken = tmp_path / "broken.py"
+    broken.write_text("raise SystemExit('first\\nno space left')")
+    monkeypatch.setenv(native.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr(native.compile_graph, "__file__", str(broken))
+    function = NativeFunction(step, inputs())
+    with pytest.raises(RuntimeError, match=re.escape("no space left")):
+        function.wait()
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_the_compiling_process_ends_with_the_function(tmp_path, monkeypatch):
+    endless = tmp_path / "endless.py"
+    endless.write_text("import time; time.sleep(60)")
+    monkeypatch.setenv(native.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr(native.compile_graph, "__file__", str(endless))
+    function = NativeFunction(step, inputs())
+    assert function._compiling is not None
+    process = function._compiling._process
+    del function
+    assert process.poll() is not None
