@@ -18,7 +18,10 @@ BASH = """_qframe() {
     case "${COMPREPLY[0]}" in *=|*.|*/) ;; *) [ ${#COMPREPLY[@]} -eq 1 ] && COMPREPLY=("${COMPREPLY[0]} ") ;; esac
 }
 complete -o nospace -o default -F _qframe qframe"""
-SCRIPTS = {"bash": BASH, "zsh": f"autoload -U +X bashcompinit && bashcompinit\n{BASH}"}
+ZSH = f"""(( $+functions[compdef] )) || {{ autoload -Uz compinit && compinit -i; }}
+autoload -U +X bashcompinit && bashcompinit
+{BASH}"""
+SCRIPTS = {"bash": BASH, "zsh": ZSH}
 TAKES_OVERRIDES = ("train", "check")
 
 
@@ -76,8 +79,11 @@ def _arguments(command: str, words: list[str], last: str) -> list[str]:
         loader = app.config_loader
         if command in TAKES_OVERRIDES:
             typed = [word for word in words if "=" in word and not word.startswith("-")]
-            line = " ".join([*read(typed, loader).hydra, last])
-            return DefaultCompletionPlugin(loader)._query(CONFIG_NAME, line)
+            key, separator, values = last.rpartition("=")
+            listed, comma, value = values.rpartition(",")  # of a sweep: the last of its values
+            line = " ".join([*read(typed, loader).hydra, f"{key}{separator}{value}"])
+            found = DefaultCompletionPlugin(loader)._query(CONFIG_NAME, line)
+            return [f"{key}={listed},{name.rpartition('=')[2]}" for name in found] if comma else found
         if command == "list":
             return [group for group in groups(loader) if options(loader, group)]
         if command == "bench":

@@ -14,6 +14,7 @@ from qframe.cli.main import main
     [
         ("qframe tra", ["train"]),
         ("qframe train head=q", ["head=quantile"]),
+        ("qframe train -m head=scalar,implicit", ["head=scalar,implicit_quantile"]),
         ("qframe train head=quantile head.k", ["head.kappa="]),
         ("qframe train -m seed=1,2 opti", ["optimizer.", "optimizer="]),
         ("qframe check env.num_envs=", ["env.num_envs=8"]),

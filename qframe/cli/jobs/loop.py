@@ -97,7 +97,7 @@ def run_jobs(jobs: Jobs, engine: Engine, board: Board) -> None:
                 for number, (job, handle) in list(running.items()):
                     if (broke := engine.ended(handle)) is not None:
                         del running[number]
-                        summary = outcome(job, broke, pruned.pop(number, None))
+                        summary = outcome(job, broke, pruned.pop(number, None), is_stopping=is_stopping)
                         board.ended(job, summary)
                         jobs.ended(job, summary)
                 specs = [job for job, _ in running.values()]
@@ -126,7 +126,7 @@ def sharing(job: JobSpec, threads: int) -> JobSpec:
     return replace(job, config={**job.config, "runner": {**runner, "threads": min(picked, threads)}})
 
 
-def outcome(job: JobSpec, broke: str, pruned: str | None) -> dict[str, Any]:
+def outcome(job: JobSpec, broke: str, pruned: str | None, *, is_stopping: bool = False) -> dict[str, Any]:
     """A job's summary when it has ended, completed by what the job itself could not write."""
     file = RunFolder(job.folder).summary
     summary = read_json(file)
@@ -135,7 +135,7 @@ def outcome(job: JobSpec, broke: str, pruned: str | None) -> dict[str, Any]:
     if pruned is not None and status != "finished":
         more = {"status": "pruned", "reason": pruned}
     elif status not in ENDED:
-        more = {"status": "failed", "reason": broke or "it ended without a result"}
+        more = {"status": "stopped" if is_stopping else "failed", "reason": broke or "it ended without a result"}
     if more or "overrides" not in summary:
         summary = summary | more | {"overrides": list(job.overrides)}
         write_json(file, summary)
