@@ -16,7 +16,7 @@ from qframe.objectives.flat import FlatVector
 from qframe.objectives.q_learning import Noise
 from qframe.runner.native import NativeFunction
 from qframe.runner.optimizer_steps import State, pure_step
-from qframe.runner.pure_update import PureUpdate
+from qframe.runner.pure_update import PureUpdate, Rows
 
 Result = TypeVar("Result")
 LAYOUTS = 8
@@ -42,14 +42,20 @@ class Trained(Protocol):
     def tensors(self) -> State: ...
 
 
-class Mixing(Protocol):
-    """What they ask of a target update."""
+class TargetUpdater(Protocol):
+    """A hard or soft target update: one at a time, or mixed within the compiled update and counted here."""
 
     calls: int
+
+    def step(self) -> None: ...
 
     def mix(self, target: Tensor, online: Tensor, calls: Tensor) -> Tensor: ...
 
     def count(self, updates: int) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 class CompiledUpdate:
@@ -67,7 +73,7 @@ class CompiledUpdate:
     """
 
     def __init__(
-        self, loss: DQNLoss, optimizer: Trained, target_update: Mixing, *, autocast: torch.dtype | None = None
+        self, loss: DQNLoss, optimizer: Trained, target_update: TargetUpdater, *, autocast: torch.dtype | None = None
     ) -> None:
         step = partial(pure_step(optimizer.wrapped), {**optimizer.wrapped.param_groups[0], "lr": None, "params": ()})
         if optimizer.flat is None:
@@ -93,26 +99,27 @@ class CompiledUpdate:
         """Whether it is compiled, or is being."""
         return bool(self._functions)
 
-    def begin(self, batches: TensorDict, updates: int) -> None:
+    def begin(self, batches: TensorDict, updates: int, stored: Rows) -> None:
         """Look up what batches like these need, or start compiling it; what the run goes on with stays untouched."""
-        self._function(*self._inputs(batches, updates), updates)
+        self._function(*self._inputs(batches, updates, stored), updates)
 
     def wait(self) -> None:
         """Wait until it is compiled, if that has begun."""
         for function in self._functions.values():
             _compiled(function.wait)
 
-    def __call__(self, batches: TensorDict, updates: int) -> tuple[dict[str, Tensor], Tensor]:
+    def __call__(self, batches: TensorDict, updates: int, stored: Rows) -> tuple[dict[str, Tensor], Tensor]:
         """Take a round of steps.
 
         Args:
             batches: one after another.
             updates: how many.
+            stored: what else batches hold, ``[capacity, …]`` by key, to be read at their "index".
 
         Returns:
             The sums of what is logged, and the priorities of the last batch.
         """
-        inputs, layout = self._inputs(batches, updates)
+        inputs, layout = self._inputs(batches, updates, stored)
         function = self._functions.get(layout) or self._function(inputs, layout, updates)
         _compiled(function.wait)
         self._lr.fill_(self._optimizer.lr)
@@ -125,7 +132,7 @@ class CompiledUpdate:
         """The native code alone, apart from what it is given: to be timed."""
         return function(inputs)
 
-    def _inputs(self, batches: TensorDict, updates: int) -> tuple[list[Tensor], "_Layout"]:
+    def _inputs(self, batches: TensorDict, updates: int, stored: Rows) -> tuple[list[Tensor], "_Layout"]:
         """All tensors that a round takes, flat, and what is what among them."""
         rows = {key: leaf.unflatten(0, (updates, -1)) for key, leaf in batches.items(True, True)}  # pyright: ignore
         shape = torch.Size((len(batches) // updates, *batches.batch_size[1:]))
@@ -137,12 +144,14 @@ class CompiledUpdate:
         layout = _Layout(
             names=tuple(batches.names) if batches.batch_dims > 1 else None,
             rows=tuple(rows),
+            stored=tuple(stored),
             tensors=tuple((tensor.shape, tensor.stride(), tensor.dtype) for tensor in changing),
             state=tuple(state),
             noises=tuple(noise is not None for noise in noises),
             nesting=nesting,
         )
-        return [*self._vectors, self._lr, self._calls, *state.values(), *self._fixed, *changing], layout
+        unchanging = [*self._vectors, self._lr, self._calls, *state.values(), *self._fixed, *stored.values()]
+        return unchanging + changing, layout
 
     def _function(self, inputs: list[Tensor], layout: "_Layout", updates: int) -> NativeFunction:
         """The round for inputs of a layout."""
@@ -157,11 +166,12 @@ class CompiledUpdate:
             params, target, lr, calls = (next(rest) for _ in range(4))
             state = {name: next(rest) for name in layout.state}
             fixed = [next(rest) for _ in self._fixed]
+            stored = {key: next(rest) for key in layout.stored}
             rows = {key: next(rest) for key in layout.rows}
             drawn = [next(rest) if is_random else None for is_random in layout.noises]
             noises = pytree.tree_unflatten(drawn, layout.nesting) if layout.nesting else (Noise(),) * updates
             names = None if layout.names is None else list(layout.names)
-            return self._pure(params, target, state, lr, calls, fixed, rows, names, noises)
+            return self._pure(params, target, state, lr, calls, fixed, rows, stored, names, noises)
 
         self._functions[layout] = _compiled(lambda: NativeFunction(flat, inputs))
         return self._functions[layout]
@@ -172,6 +182,7 @@ class _Layout(NamedTuple):
 
     names: tuple[str | None, ...] | None
     rows: tuple[Any, ...]
+    stored: tuple[Any, ...]
     tensors: tuple[Any, ...]
     state: tuple[str, ...]
     noises: tuple[bool, ...]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from tensordict import TensorDict
@@ -12,10 +12,11 @@ from qframe.data.action_space import ActionSpace
 from qframe.data.replay import ReplayBuffer
 from qframe.objectives import DQNLoss
 from qframe.objectives.flat import FlatVector
-from qframe.runner.compiled import CompiledUpdate, autocast_type
+from qframe.runner.compiled import CompiledUpdate, TargetUpdater, autocast_type
 from qframe.runner.divergence import Diverged, diverged
 from qframe.runner.optimizer_state import of_all, of_each
 from qframe.runner.optimizer_steps import first_state
+from qframe.runner.pure_update import Rows
 
 _ELEMENTWISE = (
     optim.Adam, optim.AdamW, optim.RMSprop, optim.SGD, optim.NAdam, optim.RAdam, optim.Adagrad, optim.Adamax,
@@ -121,22 +122,6 @@ class Optimizer:
         self.wrapped.load_state_dict(state if self.flat is None else of_all(state, self.flat))
 
 
-class TargetUpdater(Protocol):
-    """A hard or soft target update."""
-
-    calls: int
-
-    def step(self) -> None: ...
-
-    def mix(self, target: Tensor, online: Tensor, calls: Tensor) -> Tensor: ...
-
-    def count(self, updates: int) -> None: ...
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
-
-
 class Learner:
     """Updates the network from the replay.
 
@@ -185,10 +170,10 @@ class Learner:
         generators = self.replay.generator, self.loss.generator
         states = [generator.get_state() for generator in generators]
         try:
-            batches = self._sample(self._round)
+            batches, stored = self._draw(self._round)
         except RuntimeError:  # nothing to sample yet
             return
-        self.compiled.begin(batches, self._round)
+        self.compiled.begin(batches, self._round, stored)
         for generator, state in zip(generators, states, strict=True):
             generator.set_state(state)
 
@@ -208,15 +193,15 @@ class Learner:
             self.update()
             return 1
         self.prepare()
-        batches = self._sample(self._round)
-        self._add(self.compiled(batches, self._round)[0], self._round)
+        batches, stored = self._draw(self._round)
+        self._add(self.compiled(batches, self._round, stored)[0], self._round)
         self.batch_shape = torch.Size((len(batches) // self._round, *batches.batch_size[1:]))
         return self._round
 
     def update(self) -> None:
         """One gradient step. Metrics stay tensors: nothing here waits for the device."""
-        batch = self._sample()
         if self.compiled is None:
+            batch = self._sample()
             metrics = self._evaluate(batch)
             norm = self.optimizer.minimize(metrics["loss"])
             self._target_update.step()
@@ -224,7 +209,8 @@ class Learner:
             priority = batch.get(self.loss.priority_key)
         else:
             self.prepare()
-            metrics, priority = self.compiled(batch, 1)
+            batch, stored = self._draw(1)
+            metrics, priority = self.compiled(batch, 1, stored)
         self._add(metrics, 1)
         try:
             self.replay.update_priority(batch.get("index"), priority)
@@ -238,6 +224,15 @@ class Learner:
             return dict(self.loss(batch).items())
         with torch.autocast(self._device.type, self._autocast):
             return dict(self.loss(batch).items())
+
+    def _draw(self, batches: int) -> tuple[TensorDict, Rows]:
+        """Batches one after another, as far as they need not be read from rows ``[capacity, …]``; and those."""
+        if not isinstance(self.replay, ReplayBuffer) or self.replay.device != self._device:
+            return self._sample(batches), {}
+        stored, index, more = self.replay.draw(batches * self.replay.batch_size)
+        action = self._action_space.decode(stored["action"].index_select(0, index))
+        rows = TensorDict({"index": index, "action": action, **more}, index.shape)
+        return rows, {key: leaf for key, leaf in stored.items() if key != "action"}
 
     def _sample(self, batches: int = 1) -> TensorDict:
         """Batches one after another, actions in the layout that the loss documents."""

@@ -55,7 +55,7 @@ class PureUpdate:
 
     def __call__(
         self, params: Tensor, target: Tensor, state: State, lr: Tensor, calls: Tensor, fixed: list[Tensor], rows: Rows,
-        names: Any, noises: tuple[Noise, ...],
+        stored: Rows, names: Any, noises: tuple[Noise, ...],
     ) -> tuple[dict[str, Tensor], Tensor]:  # fmt: skip
         """Take K steps in place, one after another.
 
@@ -67,6 +67,7 @@ class PureUpdate:
             calls: of the target update so far ``[]``.
             fixed: see the attribute.
             rows: K batches, entries ``[K, *B, …]`` by key.
+            stored: what else batches hold, ``[capacity, …]`` by key: that at the numbers ``rows["index"]``.
             names: of a batch's dimensions.
             noises: what is random in the passes, K.
 
@@ -79,6 +80,7 @@ class PureUpdate:
             priority = params
             for k, noise in enumerate(noises):
                 batch = {key: leaf[k] for key, leaf in rows.items()}
+                batch |= {key: leaf.index_select(0, batch["index"]) for key, leaf in stored.items()}
                 objective = torch.func.grad(self._objective, has_aux=True)
                 gradient, (metrics, priority) = objective(new, new_target, fixed, batch, names, noise)
                 if self._max_grad_norm is not None:

@@ -196,7 +196,7 @@ def test_batches_of_ever_new_layouts_are_told_and_not_compiled_for_ever():
         part.replay.batch_size = size
         part.update()
     part.replay.batch_size = 10
-    with pytest.raises(NotCompiled, match=r"of at most 8 layouts .* another, observation \(1, 10, 3\)"):
+    with pytest.raises(NotCompiled, match=r"of at most 8 layouts .* another, index \(1, 10\)"):
         part.update()
 
 

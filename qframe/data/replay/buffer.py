@@ -7,6 +7,8 @@ from torch import Tensor
 from qframe.data.replay.n_step import NStepFold
 from qframe.data.replay.storage import REWARD, Rows, RowSchema, TensorStorage, take_span, usable_device
 
+EMPTY = "expected a transition to sample, got an empty buffer; extend it first"
+
 
 class ReplayBuffer:
     """The last ``capacity`` n-step transitions, sampled uniformly with replacement.
@@ -116,11 +118,25 @@ class ReplayBuffer:
             RuntimeError: nothing is stored yet.
         """
         if not self._size:
-            raise RuntimeError("expected a transition to sample, got an empty buffer; extend it first")
+            raise RuntimeError(EMPTY)
         index, more = self._draw(self.batch_size if batch_size is None else batch_size)
         index = index.to(self.device)
-        rows = self._storage.read(index) | {"index": index} | more
-        return TensorDict(rows, batch_size=index.shape)
+        return TensorDict(self._storage.read(index) | {"index": index} | more, batch_size=index.shape)
+
+    def draw(self, batch_size: int) -> tuple[Rows, Tensor, Rows]:
+        """A sample that is yet to be read, which compiled code does faster.
+
+        Returns:
+            All rows as they are stored, ``[capacity, …]``, the numbers of those drawn, ``[B]``, and what is known of
+            them but not stored, ``[B, …]``.
+
+        Raises:
+            RuntimeError: nothing is stored yet.
+        """
+        if not self._size:
+            raise RuntimeError(EMPTY)
+        index, more = self._draw(batch_size)
+        return self._storage.leaves, index.to(self.device), more
 
     def update_priority(self, index: Tensor, td_error: Tensor) -> None:
         """Nothing: all rows are drawn alike. It is here so that a learner need not ask."""

@@ -67,7 +67,7 @@ class TensorStorage:
     def __init__(self, capacity: int, device: torch.device | str = "cpu", *, is_paged: bool = False) -> None:
         self.capacity = capacity
         self.device = torch.device(device)
-        self._leaves: Rows = {}
+        self.leaves: Rows = {}  # [capacity, …]; empty before the first write
         self._is_paged = is_paged
         self._marks = PageMarks(0, 1)
 
@@ -77,42 +77,42 @@ class TensorStorage:
         if self._is_paged:
             self._marks.rows(index.numpy(force=True))
         for key, leaf in rows.items():
-            self._leaves[key].index_copy_(0, index, leaf)
+            self.leaves[key].index_copy_(0, index, leaf)
 
     def write_span(self, start: int, stop: int, rows: Rows) -> None:
         """Put ``rows`` at row numbers ``start … stop − 1``."""
         self._allocate(rows)
         self._marks.span(start, stop)
         for key, leaf in rows.items():
-            self._leaves[key][start:stop] = leaf
+            self.leaves[key][start:stop] = leaf
 
     def read(self, index: Tensor) -> Rows:
         """A copy of the rows ``index``, int64 ``[k]`` on the storage's device."""
-        return {key: leaf.index_select(0, index) for key, leaf in self._leaves.items()}
+        return {key: leaf.index_select(0, index) for key, leaf in self.leaves.items()}
 
     def column(self, key: NestedKey, index: Tensor) -> Tensor:
         """What rows ``index`` of any shape hold under one key, ``[number of them, …]``."""
-        return self._leaves[key].index_select(0, index.reshape(-1))
+        return self.leaves[key].index_select(0, index.reshape(-1))
 
     def restore(self, index: Tensor, rows: Rows | Pages) -> None:
         """Forget everything, then take over rows ``index`` from any device, or the pages of an equal storage."""
-        self._leaves = {}
+        self.leaves = {}
         if isinstance(rows, dict):
             self.write(index, {key: leaf.to(self.device) for key, leaf in rows.items()})
         elif numbers := rows.numbers():
             self._allocate(rows.read(numbers[0]))
-            take_over(rows, self._marks, self._leaves)
+            take_over(rows, self._marks, self.leaves)
 
     def pages(self) -> Pages:
         """All rows page by page, as they are when a page is read."""
-        return live_pages(self._marks, self._leaves)
+        return live_pages(self._marks, self.leaves)
 
     def _allocate(self, rows: Rows) -> None:
-        if not self._leaves:
-            self._leaves = {
+        if not self.leaves:
+            self.leaves = {
                 key: zeros((self.capacity, *leaf.shape[1:]), leaf.dtype, self.device) for key, leaf in rows.items()
             }
-            row_bytes = sum(leaf.nbytes // max(1, len(leaf)) for leaf in self._leaves.values())
+            row_bytes = sum(leaf.nbytes // max(1, len(leaf)) for leaf in self.leaves.values())
             self._marks = PageMarks(self.capacity, row_bytes)
 
 
