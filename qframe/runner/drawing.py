@@ -13,11 +13,11 @@ BINS = 40  # of laws that stand anywhere; those on common atoms have a bar for e
 def draw_values(values: NDArray[np.float64], greedy: NDArray[np.bool_], title: str) -> Picture:
     """A table of action values ``[S, A]``: darker is higher, a frame stands around what is ``greedy`` there."""
     states, actions = values.shape
-    cell, left, top = (64, 26), 70, 44
+    cell, left, top = (84, 34), 86, 56
     image, draw, font = _canvas(left + cell[0] * actions + 12, top + cell[1] * states + 12, title)
     low, high = float(values.min()), float(values.max())
     for action in range(actions):
-        draw.text((left + cell[0] * (action + 0.5), top - 10), f"a{action}", fill=GREY, font=font, anchor="mm")
+        draw.text((left + cell[0] * (action + 0.5), top - 12), f"a{action}", fill=GREY, font=font, anchor="mm")
     for state in range(states):
         draw.text((8, top + cell[1] * (state + 0.5)), f"state {state}", fill=GREY, font=font, anchor="lm")
         for action in range(actions):
@@ -37,22 +37,22 @@ def draw_laws(locations: NDArray[np.float64], masses: NDArray[np.float64], title
     states, actions, _ = locations.shape
     columns = min(2, states)
     rows = -(-states // columns)
-    row = max(18, min(40, 240 // actions))
-    width, height, top = 270, row * actions + 44, 30
+    row = max(20, min(40, 240 // actions))
+    width, height, top = 300, row * actions + 54, 34
     image, draw, font = _canvas(columns * width, top + rows * height, title)
     low, high = _span(locations, masses)
     edges = _edges(locations, low, high)
     for state in range(states):
-        x, y = (state % columns) * width + 30, top + (state // columns) * height
-        draw.text((x, y + 8), f"state {state}", fill=INK, font=font, anchor="lm")
+        x, y = (state % columns) * width + 38, top + (state // columns) * height
+        draw.text((x, y + 10), f"state {state}", fill=INK, font=font, anchor="lm")
         for action in range(actions):
-            base = y + 18 + row * (action + 1)
+            base = y + 24 + row * (action + 1)
             draw.text((x - 6, base - row / 2), f"a{action}", fill=GREY, font=font, anchor="rm")
             law = locations[state, action], masses[state, action]
-            _histogram(draw, law, edges, (x, base, width - 46, row - 3))
-        base = y + 18 + row * actions
+            _histogram(draw, law, edges, (x, base, width - 54, row - 3))
+        base = y + 24 + row * actions
         for place, value, anchor in ((0.0, low, "la"), (1.0, high, "ra")):
-            draw.text((x + place * (width - 46), base + 3), _number(value), fill=GREY, font=font, anchor=anchor)
+            draw.text((x + place * (width - 54), base + 4), _number(value), fill=GREY, font=font, anchor=anchor)
     return np.asarray(image)
 
 
@@ -77,9 +77,9 @@ def _histogram(
 
 def _edges(locations: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
     """The bins between two returns: around every atom where all laws share them, else of one width."""
-    atoms = locations[0, 0]
-    if not (locations == atoms).all():
+    if not (locations == locations[0, 0]).all():
         return np.linspace(low, high, BINS + 1)
+    atoms = np.unique(locations[0, 0])  # those of an ensemble's members are the same
     between = (atoms[1:] + atoms[:-1]) / 2
     return np.array([low, *between[(between > low) & (between < high)], high])
 
@@ -95,10 +95,10 @@ def _span(locations: NDArray[np.float64], masses: NDArray[np.float64]) -> tuple[
 
 
 def _canvas(width: int, height: int, title: str) -> tuple[Image.Image, ImageDraw.ImageDraw, ImageFont.FreeTypeFont]:
-    image = Image.new("RGB", (max(width, 300), height), PAPER)
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(12)
+    image = Image.new("RGB", (max(width, 440), height), PAPER)
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(16)
     assert isinstance(font, ImageFont.FreeTypeFont)
-    draw.text((8, 12), title, fill=INK, font=ImageFont.load_default(13), anchor="lm")
+    draw.text((8, 16), title, fill=INK, font=font, anchor="lm")
     return image, draw, font
 
 

@@ -22,8 +22,9 @@ class Seen(NamedTuple):
 
     values: Array  # [S, ΣA], of all branches side by side
     is_greedy: NDArray[np.bool_]  # [S, ΣA]
-    locations: Array  # [S, A, N], of the first branch or member where there are several
-    masses: Array  # [S, A, N]
+    locations: Array  # [S, ΣA, N], laws of returns; of an ensemble the members' mixture, N = K·atoms
+    masses: Array  # [S, ΣA, N]
+    num_members: int = 1  # K
 
 
 class FixedStates:
@@ -70,11 +71,14 @@ class FixedStates:
         network.train(training)
         best = self._indices.best(values, self.mask)
         location, mass = (x.float().cpu() for x in torch.broadcast_tensors(*law))
-        while location.ndim > 3:  # branches or members in front
-            location, mass = location[0], mass[0]
-        return Seen(
-            values.double().numpy(), self._flags(best).numpy(), location.double().numpy(), mass.double().numpy()
-        )
+        num_members = 1
+        if location.ndim > 3 and location.shape[-2] == values.shape[-1]:  # members, [K, S, A, N]
+            num_members = len(location)
+            location, mass = (x.movedim(0, -2).flatten(-2) for x in (location, mass / num_members))
+        elif location.ndim > 3:  # branches, [D, S, A, N]
+            location, mass = (network.branches.join(x.mT).mT for x in (location.to(device), mass.to(device)))
+        laws = (x.double().cpu().numpy() for x in (location, mass))
+        return Seen(values.double().numpy(), self._flags(best).numpy(), *laws, num_members)
 
     def _flags(self, best: Tensor) -> Tensor:
         """Indices ``[S]`` or ``[S, D]`` as flags of all actions side by side, ``[S, ΣA]``."""

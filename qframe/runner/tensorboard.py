@@ -106,6 +106,7 @@ class TensorBoard:
         """
         chosen = flat({group: value for group, value in config.items() if group not in NOT_LEARNT_BY})
         values = {key.removesuffix("._target_"): _plain(key, value) for key, value in chosen.items()}
+        values |= {"seed": str(config["seed"])} if "seed" in config else {}  # a name: as a number it is shown as 1.0000
         self._session(hparams({key: value for key, value in values.items() if value is not None}, {})[1])
 
     def _session(self, event: Any) -> None:
@@ -119,7 +120,8 @@ class TensorBoard:
         values = draw_values(seen.values, seen.is_greedy, f"action values, {at}")
         self.writer.add_image("eval/action_values", values, frames, dataformats="HWC")
         if seen.locations.shape[-1] > 1:
-            laws = draw_laws(seen.locations, seen.masses, f"laws of returns, {at}")
+            of = f", {seen.num_members} members mixed" if seen.num_members > 1 else ""
+            laws = draw_laws(seen.locations, seen.masses, f"laws of returns{of}, {at}")
             self.writer.add_image("eval/return_distributions", laws, frames, dataformats="HWC")
 
     def _histogram(self, name: str, values: torch.Tensor, frames: int) -> None:

@@ -61,6 +61,7 @@ def test_the_config_is_text_and_hyperparameters(events):
     values = dict(metadata.parse_session_start_info_plugin_data(start).hparams)
     assert values["head"].string_value == "CategoricalHead"
     assert values["head.num_atoms"].number_value == 51
+    assert values["seed"].string_value == "1"
     assert values["network.trunk.num_cells"].string_value == "[120, 84]"
     assert not any(name.startswith(("logger", "checkpoint")) for name in values)
     assert metadata.SESSION_END_INFO_TAG in events.summary_metadata
@@ -104,6 +105,19 @@ def test_every_head_and_network_is_drawn(head, network, pictured):
 @pytest.mark.parametrize("words", [["env=gymnasium", "env.id=Blackjack-v1"], ["head=quantile", "head.transform=h"]])
 def test_states_of_every_kind_are_drawn(words, pictured):
     assert pictured(*words).values.shape == (6, 2)
+
+
+def test_the_laws_of_an_ensemble_are_the_mixture_of_its_members(pictured):
+    seen = pictured("head=categorical", "head.num_atoms=11", "network=ensemble_q_net")
+    assert seen.num_members == 10
+    assert seen.locations.shape == (6, 2, 110)
+    assert (seen.locations * seen.masses).sum(-1) == pytest.approx(seen.values, abs=1e-3)
+
+
+def test_the_laws_of_branches_stand_side_by_side_as_their_values_do(pictured):
+    seen = pictured("head=categorical", "env=gymnasium", "env.id=qframe-test/Dials-v0")
+    assert seen.locations.shape[:2] == seen.values.shape
+    assert (seen.locations * seen.masses).sum(-1) == pytest.approx(seen.values, abs=1e-3)
 
 
 @pytest.fixture
