@@ -14,7 +14,8 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto
 h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; border-bottom: 1px solid #ccc; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; margin: 1rem 0; }
 th, td { padding: .25rem .8rem .25rem 0; text-align: right; border-bottom: 1px solid #e4e4e4; vertical-align: top; }
-th:first-child, td:first-child { text-align: left; } td + td { white-space: nowrap; }
+th:first-child, td:first-child, .path { text-align: left; } td + td { white-space: nowrap; }
+h1, h2 { overflow-wrap: anywhere; }
 figure { margin: 1.5rem 0; } img { max-width: 100%; } figcaption, .note { color: #555; font-size: .9rem; }
 """
 
@@ -27,7 +28,9 @@ def write_page(
     notes: Iterable[str],
 ) -> Path:
     """``index.html`` in the folder; names of runs and environments are shown as they are, never as HTML."""
-    title = "Comparison of " + ", ".join(result.environment for result in results)
+    environments = [result.environment for result in results]
+    title = environments[0] if len(environments) == 1 else f"{len(environments)} environments"
+    title = f"Comparison: {title}"
     parts = [f"<h1>{escape(title)}</h1>", f"<p class=note>written {datetime.now():%Y-%m-%d %H:%M}</p>"]
     parts += [f"<p class=note>Note: {escape(note)}</p>" for note in notes]
     for result in results:
@@ -64,9 +67,14 @@ def _runs(result: EnvironmentResult, score: str) -> Iterable[tuple[str, ...]]:
 
 
 def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(header)}</th>" for header in headers)
-    body = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    marks = [" class=path" if header == "folder" else "" for header in headers]
+    head = _cells("th", headers, marks)
+    body = "\n".join(f"<tr>{_cells('td', row, marks)}</tr>" for row in rows)
     return f"<div class=wide><table>\n<tr>{head}</tr>\n{body}\n</table></div>"
+
+
+def _cells(tag: str, texts: Sequence[str], marks: Sequence[str]) -> str:
+    return "".join(f"<{tag}{mark}>{escape(text)}</{tag}>" for text, mark in zip(texts, marks, strict=True))
 
 
 def _figure(caption: str, path: Path) -> str:

@@ -8,17 +8,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from qframe.cli.job import JobSpec
-from qframe.config.hydra_app import short
 from qframe.config.numbers import integer
 from qframe.runner import RunFolder
 
 EVERY = 1.0  # seconds between looks at the jobs' files
+NARROW = 80  # columns of a terminal that are too few for the speed
 TAIL = 16_384  # bytes of metrics.jsonl that hold its last lines
 
 
@@ -62,7 +64,8 @@ class SweepBoard:
         seconds = time.monotonic() - self._since.pop(job.number, time.monotonic())
         words = " ".join(self._varied(job.overrides))
         score, reason = summary.get("eval_return_mean"), summary.get("reason")
-        told = f"eval_return_mean {score:.2f}" if score is not None else str(reason or "")
+        is_stopped = summary.get("status") == "stopped"  # why is known, and the last line says how to go on
+        told = f"eval_return_mean {score:.2f}" if score is not None else "" if is_stopped else str(reason or "")
         ended = sum(self._statuses.values())
         done = f"{ended}/{self._total}" if self._total else str(ended)
         self.say(f"{done:>7}  job {job.number}  {words}  {summary.get('status')} in {seconds:.0f} s  {told}".rstrip())
@@ -80,14 +83,15 @@ class SweepBoard:
         counts = ", ".join(f"{number} {status}" for status, number in sorted(self._statuses.items()))
         ended = f"{sum(self._statuses.values())}" + (f" of {self._total}" if self._total else "")
         title = f"{ended} jobs ended" + (f": {counts}" if counts else "")
-        columns = ("job", "overrides", "frames", "frames/s", "return", "evaluation")
-        table = Table(*columns, title=title, title_justify="left")
+        speeds = ("frames/s",) if self._console.width >= NARROW else ()
+        table = _table("frames", *speeds, "return", "evaluation", title=title)
         for job in running:
             last = latest(RunFolder(job.folder).metrics)
             done, total = int(last.get("frames", 0)), integer(job.config.get("total_frames")) or 1
-            frames = f"{done:,} ({done / total:.0%})"
+            frames = f"{done:,} {done / total:4.0%}"
             speed, returned = last.get("time/frames_per_second"), last.get("train/episode_return")
-            shown = [_number(speed, 0), _number(returned, 1), _number(last.get("eval/episode_return"), 1)]
+            shown = [_number(speed, 0)] if speeds else []
+            shown += [_number(returned, 1), _number(last.get("eval/episode_return"), 1)]
             table.add_row(str(job.number), escape(" ".join(self._varied(job.overrides))), frames, *shown)
         return table
 
@@ -118,8 +122,8 @@ def results(
     varied: Callable[[Sequence[str]], Sequence[str]],
     objectives: Mapping[Path, float | None],
     name: str,
-) -> Table:
-    """One row a job: what it was, what became of it, its objective, and why it has none.
+) -> Group:
+    """One row a job: what it was, what became of it, its objective; and why it has none.
 
     Args:
         summaries: by folder.
@@ -127,15 +131,23 @@ def results(
         objectives: by folder; None where there is none.
         name: of the objective.
     """
-    table = Table("job", "overrides", "status", name, "frames", "folder", "reason")
+    table, reasons = _table("status", name, "frames"), []
     for folder, summary in summaries.items():
         frames, words = summary.get("frames"), escape(" ".join(varied(summary.get("overrides", []))))
-        shown = "" if frames is None else f"{frames:,}"
-        score = _number(objectives.get(folder), 2)
-        reason = escape(" ".join(str(summary.get("reason") or summary.get("error") or "").split()))
-        table.add_row(folder.name, words, str(summary.get("status", "new")), score, shown, short(folder), reason)
-    if not any(summary.get("reason") or summary.get("error") for summary in summaries.values()):
-        table.columns.pop()
+        shown, status = "" if frames is None else f"{frames:,}", str(summary.get("status", "new"))
+        table.add_row(folder.name, words, status, _number(objectives.get(folder), 2), shown)
+        reason = " ".join(str(summary.get("reason") or summary.get("error") or "").split())
+        if reason and status != "stopped":
+            reasons.append(Text(f"job {folder.name} {status}: {reason}"))
+    return Group(table, *reasons)
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    """Of jobs; where it is narrow, what was overridden is broken into lines and numbers stay whole."""
+    table = Table("job", title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("overrides", overflow="fold", min_width=12)
+    for column in columns:
+        table.add_column(column, no_wrap=True, justify="left" if column == "status" else "right")
     return table
 
 
