@@ -22,7 +22,7 @@ import numpy as np
 
 WORDS = (  # noqa: SIM905 (words as on the command line)
     """
-experiment=cartpole_dqn collector=pipelined total_frames=1e9 replay.capacity=20000 checkpoint.every=8000
+experiment=cartpole_dqn collector=pipelined total_frames=1e9 replay.capacity=20000 checkpoint.every=4000
 evaluation.every=20000 logger.every=2000
 """
 ).split()

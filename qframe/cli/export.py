@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _example(found: Trained) -> Example:
     """Observations along random episodes, with random masks that leave at least one action."""
     states = FixedStates(found.parts.envs, found.parts.action_space, number=CHECKED, distance=1)
-    entries = _entries(states.observation)
+    entries = _entries(states.played[0])
     names = [".".join(("observation", *path)) for path in entries]
     generator = torch.Generator().manual_seed(0)
     probe = GreedyPolicy(found.network, found.parts.action_space, [()])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 from qframe.config.errors import Fault
@@ -81,6 +82,14 @@ def _nothing_explores(parts: Parts, config: Mapping[str, Any]) -> str | None:
     return "expected a network with noisy layers, got none: nothing would explore; set network.noisy=true"
 
 
+def _noise_of_no_layers(parts: Parts, config: Mapping[str, Any]) -> str | None:
+    network = config["network"]
+    usual = signature(type(parts.loss.value_network)).parameters.get("noisy_std")
+    if usual is None or network.get("noisy") or network.get("noisy_std", usual.default) == usual.default:
+        return None
+    return f"expected noisy layers to take it, got none and {network['noisy_std']}; set network.noisy=true"
+
+
 def _never_learns(parts: Parts, config: Mapping[str, Any]) -> str | None:
     starts, total = config["runner"].get("learning_starts", 0), config["total_frames"]
     if starts < total:
@@ -127,6 +136,7 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("estimator=retrace replay=slices exploration=ez_greedy", "exploration", _no_behaviour_probability),
     Refusal("exploration=bootstrapped", "exploration", _members_of_no_ensemble),
     Refusal("exploration=noisy", "exploration", _nothing_explores),
+    Refusal("network.noisy_std=0.1", "network.noisy_std", _noise_of_no_layers),
     Refusal("total_frames=500", "runner.learning_starts", _never_learns),
     Refusal("replay=slices runner.learning_starts=0", "runner.learning_starts", _starts_before_a_slice),
     Refusal("runner.learning_starts=0", "runner.learning_starts", _starts_before_n_steps),

@@ -1,5 +1,6 @@
 """The back ends of Atari games: vector environments of one preprocessing, reset where they are told."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -29,21 +30,28 @@ def ale_vector(game: str, num_envs: int, **options: Any) -> VectorEnv[Any, Any, 
     envs = AtariVectorEnv(
         game,
         num_envs,
-        num_threads=options["num_threads"],
+        **shared_settings(options),
         max_num_frames_per_episode=options["max_episode_frames"],
-        repeat_action_probability=options["sticky"],
-        full_action_space=options["full_action_space"],
-        img_height=options["size"],
-        img_width=options["size"],
-        stack_num=options["stack"],
         frameskip=options["frame_skip"],
         maxpool=options["max_pool"],
-        noop_max=options["no_ops"],
         reward_clipping=False,
-        use_fire_reset=False,
         autoreset_mode=AutoresetMode.NEXT_STEP,  # a reset by mask comes first, so it never resets by itself
     )
     return _SeedsWhereReset(envs)
+
+
+def shared_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that the vector environments of the emulator and of EnvPool call by the same names."""
+    return {
+        "num_threads": options["num_threads"],
+        "repeat_action_probability": options["sticky"],
+        "full_action_space": options["full_action_space"],
+        "img_height": options["size"],
+        "img_width": options["size"],
+        "stack_num": options["stack"],
+        "noop_max": options["no_ops"],
+        "use_fire_reset": False,
+    }
 
 
 def gymnasium_wrappers(game: str, num_envs: int, **options: Any) -> VectorEnv[Any, Any, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
+from qframe.envs.atari_backends import shared_settings
 from qframe.envs.episodes import Start, Step
 from qframe.envs.names import missing, nearest
 from qframe.envs.self_resetting import SelfResettingEpisodes
@@ -35,18 +36,11 @@ def envpool_atari(game: str, **options: Any) -> MakePool:
     make: Any = partial(
         envpool.make_gymnasium,
         tasks[name],
-        num_threads=options["num_threads"],
+        **shared_settings(options),
         max_episode_steps=-(-options["max_episode_frames"] // options["frame_skip"]),
-        repeat_action_probability=options["sticky"],
-        full_action_space=options["full_action_space"],
-        img_height=options["size"],
-        img_width=options["size"],
-        stack_num=options["stack"],
         frame_skip=options["frame_skip"],
-        noop_max=options["no_ops"],
         reward_clip=False,
         episodic_life=False,
-        use_fire_reset=False,
     )
     return lambda num_envs, seed: make(num_envs=num_envs, seed=seed)
 

@@ -100,14 +100,7 @@ class GymnasiumEnvs:
     def make_seeded(
         self, num_envs: int, seed_of: SeedOf, *, max_episode_steps: int | None = None, renders: bool = False
     ) -> Episodes:
-        """Environments in this process whose every episode has the seed that ``seed_of`` gives, as evaluation needs.
-
-        Args:
-            num_envs: how many.
-            seed_of: gives the seed of each episode.
-            max_episode_steps: where the environment has no limit of its own, episodes are truncated after so many.
-            renders: whether what they show can be asked for.
-        """
+        """Environments in this process whose every episode has the seed that ``seed_of`` gives: see ``Envs``."""
         limit = max_episode_steps if self.protocol["max_episode_steps"] is None else None
         make = partial(self._make_one, limit, renders=renders)
         envs = SyncVectorEnv([make] * num_envs, autoreset_mode=AutoresetMode.DISABLED)

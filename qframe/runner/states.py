@@ -1,5 +1,6 @@
 """The same few states over a whole run: what the network makes of them shows what it has learnt."""
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ class Seen(NamedTuple):
 
 
 class FixedStates:
-    """States along an episode of random legal actions, the same for every run in an environment.
+    """States along an episode of random legal actions, alike for every run in an environment; played when first seen.
 
     Args:
         envs: makes the environment.
@@ -38,16 +39,21 @@ class FixedStates:
     """
 
     def __init__(self, envs: Envs, action_space: ActionSpace, *, number: int = 6, distance: int = 8) -> None:
+        self._envs, self._action_space, self._number, self._distance = envs, action_space, number, distance
         self._indices = ActionIndices(action_space.spec)
-        generator = torch.Generator().manual_seed(0)
+
+    @cached_property
+    def played(self) -> tuple[Tensor | TensorDict, Tensor | None]:
+        """The observations ``[S, …]`` and their legal actions ``[S, ΣA]``."""
+        generator, action_space = torch.Generator().manual_seed(0), self._action_space
         kept: list[tuple[Tensor | TensorDict, Tensor | None]] = []
-        env = envs.make_seeded(1, lambda index, episode: derive_seed(0, "states", episode))
+        env = self._envs.make_seeded(1, lambda index, episode: derive_seed(0, "states", episode))
         try:
             observation, mask = env.reset()
-            while len(kept) < number:
+            while len(kept) < self._number:
                 legal = None if mask is None else torch.from_numpy(action_space.legal(mask))
                 kept.append((as_tensors(observation).clone(), legal))
-                for _ in range(distance):
+                for _ in range(self._distance):
                     score = torch.rand(1, self._indices.width, generator=generator)
                     legal = None if mask is None else torch.from_numpy(action_space.legal(mask))
                     step = env.step(np.asarray(action_space.to_env(self._indices.best(score, legal))))
@@ -55,21 +61,22 @@ class FixedStates:
         finally:
             env.close()
         observations = [observation for observation, _ in kept]
-        self.observation = torch.cat(observations)  # pyright: ignore[reportCallIssue, reportArgumentType]
         masks = [legal for _, legal in kept if legal is not None]
-        self.mask = torch.cat(masks) if masks else None
+        joined = torch.cat(observations)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        return joined, torch.cat(masks) if masks else None
 
     @torch.no_grad()
     def see(self, network: TrainedNetwork) -> Seen:
         """The action values and laws of returns of every state."""
+        observation, mask = self.played
         training = network.training
         network.eval()
         device = next(iter(network.head.parameters())).device
-        prediction = network.predict(self.observation.to(device))
+        prediction = network.predict(observation.to(device))
         values = network.branches.join(network.head.value(prediction)).float().cpu()  # [S, ΣA]
         law = network.head.returns(prediction)
         network.train(training)
-        best = self._indices.best(values, self.mask)
+        best = self._indices.best(values, mask)
         location, mass = (x.float().cpu() for x in torch.broadcast_tensors(*law))
         num_members = 1
         if location.ndim > 3 and location.shape[-2] == values.shape[-1]:  # members, [K, S, A, N]

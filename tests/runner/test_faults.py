@@ -11,7 +11,7 @@ from qframe.cli.main import main
 from qframe.config import build
 from qframe.config.compose import compose
 from qframe.envs import GymnasiumEnvs
-from qframe.runner import checkpoint
+from qframe.runner import checkpoint, states
 from qframe.runner.divergence import Diverged, check_finite
 from qframe.runner.logger import Logger
 from qframe.runner.progress import SilentReport
@@ -160,3 +160,14 @@ def test_what_was_skipped_is_in_the_metrics_and_stopping_names_the_frame(odd, tm
 def test_skipping_is_not_for_native_environments():
     faults = build.check(compose(["env.nonfinite=skip", "env.vectorization=native"], provided=build.PROVIDED))
     assert "expected nonfinite stop, or skip without native vectorization" in str(faults[0])
+
+
+def test_fixed_states_that_an_environment_cannot_give_keep_no_run_from_training(tmp_path, monkeypatch, capsys):
+    def gives_nothing(*arguments, **choices):
+        raise ValueError("environment 0: expected a finite reward, got inf")
+
+    monkeypatch.setattr(states, "derive_seed", gives_nothing)
+    assert train(tmp_path / "run") == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if "could not be written" in line]
+    assert len(told) == 1
+    assert "expected a finite reward, got inf); training goes on" in told[0]
