@@ -84,8 +84,8 @@ class FixedStates:
             location, mass = (x.movedim(0, -2).flatten(-2) for x in (location, mass / num_members))
         elif location.ndim > 3:  # branches, [D, S, A, N]
             location, mass = (network.branches.join(x.mT).mT for x in (location.to(device), mass.to(device)))
-        laws = (x.double().cpu().numpy() for x in (location, mass))
-        return Seen(values.double().numpy(), self._flags(best).numpy(), *laws, num_members)
+        locations, masses = (x.double().cpu().numpy() for x in (location, mass))
+        return Seen(values.double().numpy(), self._flags(best).numpy(), locations, masses, num_members)
 
     def _flags(self, best: Tensor) -> Tensor:
         """Indices ``[S]`` or ``[S, D]`` as flags of all actions side by side, ``[S, ΣA]``."""
