@@ -1,5 +1,6 @@
 """``qframe train -m``: what no job can run with stops the sweep, what one job cannot is skipped; then one table."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig, OmegaConf
 
-from qframe.cli.job import OBJECTIVE, Job
+from qframe.cli.job import DONE, OBJECTIVE, Job
 from qframe.cli.jobs.board import results, screen, varied_among
 from qframe.cli.jobs.folder import SweepFolder
 from qframe.cli.jobs.grid import parameters, zipped
@@ -44,12 +45,17 @@ def sweep(
     _check(app, composed, record["overrides"])
     folder = SweepFolder(new_folder(path, is_stamped=is_stamped))
     with folder.locked():
+        is_new = not folder.record.is_file()
         write_json(folder.record, record)
         overrides = [*composed.overrides, pinned_folder("sweep", folder.path), "hydra.mode=MULTIRUN"]
         try:
             app.multirun(CONFIG_NAME, job, overrides)
+        except UserError:
+            if is_new and not any(folder.path.glob("*/summary.json")):  # no job has started
+                shutil.rmtree(folder.path)
+            raise
         finally:
-            statuses = _tell(folder, composed.hydra.sweeper.get("objective", "best"))
+            statuses = _tell(folder, composed.hydra.sweeper.get("objective", "best")) if folder.path.is_dir() else []
     if "failed" in statuses:
         return 1
     return 2 if statuses and all(status == "refused" for status in statuses) else 0
@@ -74,7 +80,7 @@ def planned(app: Hydra, composed: Composition, texts: Sequence[str], path: Path)
         faults = composition(app.config_loader, overrides).faults
         standing = f"refused: {faults[0]}" if faults else folder.standing(number)
         print(f"{number:>4}  {' '.join(varied(overrides)):<{width}}  {standing}")
-    print(f"{len(jobs)} jobs in {short(path)}; nothing was started")
+    print(f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'} in {short(path)}; nothing was started")
     return 0
 
 
@@ -114,7 +120,7 @@ def _tell(folder: SweepFolder, name: str) -> list[str]:
         objectives = {path: objective(path, name) for path in summaries}
         title = {"best": OBJECTIVE, "final": "eval_return_last", "area": "eval_return_area"}[name]
         screen().print(results(summaries, varied, objectives, title))
-    left = [number for number in every if not folder.is_done(number)]
+    left = [number for number in every if folder.summary(number).get("status") not in (*DONE, "refused")]
     told = f"; {len(left)} of {len(every)} jobs are left: qframe resume {short(folder.path)}" if left else ""
     print(f"sweep folder  {short(folder.path)}{told}")
     return [str(summary.get("status", "unknown")) for summary in summaries.values()]

@@ -136,9 +136,11 @@ def test_a_search_needs_a_launcher_that_can_prune(toy, capsys):
 )
 def test_what_a_search_cannot_do_is_told(toy, words, message, capsys):
     assert main(["train", "-m", "hydra/sweeper=optuna", *words, f"hydra.sweep.dir={FOLDER}"]) == 2
-    printed = capsys.readouterr().err
-    assert message in printed
-    assert "Traceback" not in printed
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert "Traceback" not in printed.err
+    assert printed.out == ""
+    assert not FOLDER.exists()
 
 
 def test_a_package_that_is_missing_is_told_with_the_command_that_installs_it():

@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -131,15 +131,16 @@ def results(
         objectives: by folder; None where there is none.
         name: of the objective.
     """
-    table, reasons = _table("status", name, "frames"), []
+    table, reasons = _table("status", name, "frames"), defaultdict(list)
     for folder, summary in summaries.items():
         frames, words = summary.get("frames"), escape(" ".join(varied(summary.get("overrides", []))))
         shown, status = "" if frames is None else f"{frames:,}", str(summary.get("status", "new"))
         table.add_row(folder.name, words, status, _number(objectives.get(folder), 2), shown)
         reason = " ".join(str(summary.get("reason") or summary.get("error") or "").split())
         if reason and status != "stopped":
-            reasons.append(Text(f"job {folder.name} {status}: {reason}"))
-    return Group(table, *reasons)
+            reasons[f"{status}: {reason}"].append(folder.name)
+    told = (f"{'job' if len(jobs) == 1 else 'jobs'} {', '.join(jobs)} {why}" for why, jobs in reasons.items())
+    return Group(table, *map(Text, told))
 
 
 def _table(*columns: str, title: str | None = None) -> Table:

@@ -23,11 +23,12 @@ def test_numbers_are_whole_on_a_narrow_terminal_and_reasons_stand_below(width):
     summaries = {
         Path("/x/0"): {"status": "finished", "frames": 4_000, "overrides": overrides},
         Path("/x/1"): {"status": "failed", "frames": 12_345, "overrides": overrides, "reason": "it [bold]broke[/bold]"},
+        Path("/x/3"): {"status": "failed", "overrides": overrides, "reason": "it [bold]broke[/bold]"},
         Path("/x/2"): {"status": "stopped", "frames": 7, "overrides": overrides, "reason": "stopped at 7 frames"},
     }
     text = printed(results(summaries, list, {Path("/x/0"): 1234.5}, "eval_return_mean"), width)
     assert "…" not in text
-    for shown in ("finished", "1,234.50", "12,345", "eval_return_mean", "job 1 failed: it [bold]broke[/bold]"):
+    for shown in ("finished", "1,234.50", "12,345", "eval_return_mean", "jobs 1, 3 failed: it [bold]broke[/bold]"):
         assert shown in text
     assert "stopped at" not in text
 
