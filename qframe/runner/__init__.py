@@ -3,6 +3,7 @@
 from qframe.runner.checkpoint import Checkpoints
 from qframe.runner.checkpoint_loading import load_checkpoint
 from qframe.runner.collector import Collector
+from qframe.runner.compiled_loss import CompiledLoss
 from qframe.runner.early_stop import EarlyStop
 from qframe.runner.evaluation import Evaluation, EvaluationResult
 from qframe.runner.learner import Learner, Optimizer
@@ -16,7 +17,7 @@ from qframe.runner.signals import Stopped
 from qframe.runner.wandb_record import WandbRecord
 
 __all__ = [
-    "AsyncCollector", "Checkpoints", "Collector", "EarlyStop", "Evaluation", "EvaluationResult", "Learner", "Logger",
-    "MlflowRecord", "Optimizer", "PipelinedCollector", "RewardTransform", "RunFolder", "Runner", "Stopped",
-    "WandbRecord", "load_checkpoint",
+    "AsyncCollector", "Checkpoints", "Collector", "CompiledLoss", "EarlyStop", "Evaluation", "EvaluationResult",
+    "Learner", "Logger", "MlflowRecord", "Optimizer", "PipelinedCollector", "RewardTransform", "RunFolder", "Runner",
+    "Stopped", "WandbRecord", "load_checkpoint",
 ]

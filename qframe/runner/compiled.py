@@ -4,19 +4,18 @@ import os
 import shutil
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from tensordict import TensorDict
 from torch import Tensor, optim
-from torch.utils import _pytree as pytree
 
 from qframe.objectives import DQNLoss
 from qframe.objectives.flat import FlatVector
-from qframe.objectives.q_learning import Noise
+from qframe.runner.layout import Layout, Rows, flatten
 from qframe.runner.native import NativeFunction
 from qframe.runner.optimizer_steps import State, pure_step
-from qframe.runner.pure_update import PureUpdate, Rows
+from qframe.runner.pure_update import PureUpdate
 
 Result = TypeVar("Result")
 LAYOUTS = 8
@@ -101,12 +100,12 @@ class CompiledUpdate:
 
     def begin(self, batches: TensorDict, updates: int, stored: Rows) -> None:
         """Look up what batches like these need, or start compiling it; what the run goes on with stays untouched."""
-        self._function(*self._inputs(batches, updates, stored), updates)
+        self._function(*self._inputs(batches, updates, stored))
 
     def wait(self) -> None:
         """Wait until it is compiled, if that has begun."""
         for function in self._functions.values():
-            _compiled(function.wait)
+            compiled(function.wait)
 
     def __call__(self, batches: TensorDict, updates: int, stored: Rows) -> tuple[dict[str, Tensor], Tensor]:
         """Take a round of steps.
@@ -120,8 +119,8 @@ class CompiledUpdate:
             The sums of what is logged, and the priorities of the last batch.
         """
         inputs, layout = self._inputs(batches, updates, stored)
-        function = self._functions.get(layout) or self._function(inputs, layout, updates)
-        _compiled(function.wait)
+        function = self._functions.get(layout) or self._function(inputs, layout)
+        compiled(function.wait)
         self._lr.fill_(self._optimizer.lr)
         self._calls.fill_(self._target_update.calls)
         result = self.run(function, inputs)
@@ -132,28 +131,17 @@ class CompiledUpdate:
         """The native code alone, apart from what it is given: to be timed."""
         return function(inputs)
 
-    def _inputs(self, batches: TensorDict, updates: int, stored: Rows) -> tuple[list[Tensor], "_Layout"]:
+    def _inputs(self, batches: TensorDict, updates: int, stored: Rows) -> tuple[list[Tensor], Layout]:
         """All tensors that a round takes, flat, and what is what among them."""
-        rows = {key: leaf.unflatten(0, (updates, -1)) for key, leaf in batches.items(True, True)}  # pyright: ignore
+        rows: Rows = {key: leaf.unflatten(0, (updates, -1)) for key, leaf in batches.items(True, True)}  # pyright: ignore
         shape = torch.Size((len(batches) // updates, *batches.batch_size[1:]))
-        drawn = tuple(self._loss.draw_noise(shape) for _ in range(updates))
-        is_random = any(part is not None for noise in drawn for part in noise)
-        noises, nesting = pytree.tree_flatten(drawn) if is_random else ([], None)
-        state = self._optimizer.tensors()
-        changing = [*rows.values(), *(noise for noise in noises if noise is not None)]
-        layout = _Layout(
-            names=tuple(batches.names) if batches.batch_dims > 1 else None,
-            rows=tuple(rows),
-            stored=tuple(stored),
-            tensors=tuple((tensor.shape, tensor.stride(), tensor.dtype) for tensor in changing),
-            state=tuple(state),
-            noises=tuple(noise is not None for noise in noises),
-            nesting=nesting,
-        )
+        noises = [self._loss.draw_noise(shape) for _ in range(updates)]
+        names, state = batches.names if batches.batch_dims > 1 else None, self._optimizer.tensors()
+        changing, layout = flatten(rows, noises, names, tuple(state), tuple(stored))
         unchanging = [*self._vectors, self._lr, self._calls, *state.values(), *self._fixed, *stored.values()]
         return unchanging + changing, layout
 
-    def _function(self, inputs: list[Tensor], layout: "_Layout", updates: int) -> NativeFunction:
+    def _function(self, inputs: list[Tensor], layout: Layout) -> NativeFunction:
         """The round for inputs of a layout."""
         if len(self._functions) == LAYOUTS:
             raise NotCompiled(
@@ -164,37 +152,19 @@ class CompiledUpdate:
         def flat(*tensors: Tensor) -> Any:
             rest = iter(tensors)
             params, target, lr, calls = (next(rest) for _ in range(4))
-            state = {name: next(rest) for name in layout.state}
+            state_names, stored_keys = layout.others
+            state = {name: next(rest) for name in state_names}
             fixed = [next(rest) for _ in self._fixed]
-            stored = {key: next(rest) for key in layout.stored}
-            rows = {key: next(rest) for key in layout.rows}
-            drawn = [next(rest) if is_random else None for is_random in layout.noises]
-            noises = pytree.tree_unflatten(drawn, layout.nesting) if layout.nesting else (Noise(),) * updates
+            stored = {key: next(rest) for key in stored_keys}
+            rows, noises = layout.unflatten(rest)
             names = None if layout.names is None else list(layout.names)
             return self._pure(params, target, state, lr, calls, fixed, rows, stored, names, noises)
 
-        self._functions[layout] = _compiled(lambda: NativeFunction(flat, inputs))
+        self._functions[layout] = compiled(lambda: NativeFunction(flat, inputs))
         return self._functions[layout]
 
 
-class _Layout(NamedTuple):
-    """What a round's inputs look like: those alike are handled by the same code."""
-
-    names: tuple[str | None, ...] | None
-    rows: tuple[Any, ...]
-    stored: tuple[Any, ...]
-    tensors: tuple[Any, ...]
-    state: tuple[str, ...]
-    noises: tuple[bool, ...]
-    nesting: pytree.TreeSpec | None  # None: nothing is random
-
-    @property
-    def told(self) -> str:
-        """In words: the first entry of the batches."""
-        return f"{self.rows[0]} {tuple(self.tensors[0][0])}"
-
-
-def _compiled(act: Callable[[], Result]) -> Result:
+def compiled(act: Callable[[], Result]) -> Result:
     """What ``act`` returns; its failure in words that a user can act upon."""
     try:
         return act()

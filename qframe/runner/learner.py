@@ -14,9 +14,9 @@ from qframe.objectives import DQNLoss
 from qframe.objectives.flat import FlatVector
 from qframe.runner.compiled import CompiledUpdate, TargetUpdater, autocast_type
 from qframe.runner.divergence import Diverged, diverged
+from qframe.runner.layout import Rows
 from qframe.runner.optimizer_state import of_all, of_each
 from qframe.runner.optimizer_steps import first_state
-from qframe.runner.pure_update import Rows
 
 _ELEMENTWISE = (
     optim.Adam, optim.AdamW, optim.RMSprop, optim.SGD, optim.NAdam, optim.RAdam, optim.Adagrad, optim.Adamax,

@@ -7,13 +7,11 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from qframe.data.keys import NestedKey
 from qframe.objectives import DQNLoss
 from qframe.objectives.flat import FlatVector
 from qframe.objectives.q_learning import Noise
+from qframe.runner.layout import Rows
 from qframe.runner.optimizer_steps import State
-
-Rows = dict[NestedKey, Tensor]
 
 
 class PureUpdate:
@@ -44,9 +42,9 @@ class PureUpdate:
         self._step, self._max_grad_norm, self._mix, self._autocast = step, max_grad_norm, mix, autocast
         vectors = [params] if target is None else [params, target]
         ours = [view.data_ptr() for flat in vectors for view in flat.views(flat.vector)]
-        places = _places(loss)
-        self._learning = {name: ours.index(x.data_ptr()) for name, x in places.items() if x.data_ptr() in ours}
-        self._fixed = {name: tensor for name, tensor in places.items() if name not in self._learning}
+        tensors = places(loss)
+        self._learning = {name: ours.index(x.data_ptr()) for name, x in tensors.items() if x.data_ptr() in ours}
+        self._fixed = {name: tensor for name, tensor in tensors.items() if name not in self._learning}
 
     @property
     def fixed(self) -> list[Tensor]:
@@ -110,7 +108,7 @@ class PureUpdate:
         return metrics["loss"], (dict(metrics.items()), batch[self._loss.priority_key])
 
 
-def _places(loss: DQNLoss) -> dict[str, Tensor]:
+def places(loss: DQNLoss) -> dict[str, Tensor]:
     """Every parameter and buffer by where it stands: a shared module once, a shared tensor wherever it is."""
     return {
         name: tensor

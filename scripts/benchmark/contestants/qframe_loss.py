@@ -9,6 +9,7 @@ from timing import report
 from qframe.data import Categorical
 from qframe.modules import MLPTrunk, QNet, ScalarHead
 from qframe.objectives import DQNLoss
+from qframe.runner import CompiledLoss
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
@@ -27,7 +28,7 @@ batch = TensorDict({
         "terminated": torch.rand(128, 1) < 0.1, "done": torch.rand(128, 1) < 0.1,
     },
 }, [128])  # fmt: skip
-evaluate = torch.compile(loss, fullgraph=True) if "--compile" in sys.argv else loss
+evaluate = CompiledLoss(loss) if "--compile" in sys.argv else loss
 
 
 def call() -> None:
