@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 Picture = NDArray[np.uint8]  # [H, W, 3]
-INK, GREY, PAPER = (28, 28, 28), (150, 150, 150), (255, 255, 255)
+INK, GREY, PAPER = (28, 28, 28), (100, 100, 100), (255, 255, 255)
 BAR, MEAN = (31, 119, 180), (214, 39, 40)
 BINS = 40  # of laws that stand anywhere; those on common atoms have a bar for each
 

@@ -129,8 +129,9 @@ class TensorBoard:
             self.writer.add_histogram(name.replace(".", "/"), values.float().cpu(), frames)
 
 
-def _plain(key: str, value: Any) -> bool | str | float | int | None:
-    """A value as the HParams tab takes it; a ``_target_`` by the name of its class."""
+def _plain(key: str, value: Any) -> str | float | int | None:
+    """A value as the HParams tab takes it; a ``_target_`` by the name of its class, a flag as a word, not 1.0000."""
     if key.endswith("._target_"):
         return str(value).rpartition(".")[2]
-    return value if value is None or isinstance(value, bool | str | float | int) else json.dumps(value, default=str)
+    is_plain = value is None or (isinstance(value, str | float | int) and not isinstance(value, bool))
+    return value if is_plain else json.dumps(value, default=str)

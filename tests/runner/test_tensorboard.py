@@ -62,6 +62,7 @@ def test_the_config_is_text_and_hyperparameters(events):
     assert values["head"].string_value == "CategoricalHead"
     assert values["head.num_atoms"].number_value == 51
     assert values["seed"].string_value == "1"
+    assert values["network.noisy"].string_value == "false"
     assert values["network.trunk.num_cells"].string_value == "[120, 84]"
     assert not any(name.startswith(("logger", "checkpoint")) for name in values)
     assert metadata.SESSION_END_INFO_TAG in events.summary_metadata
