@@ -34,6 +34,7 @@ class Trained(Protocol):
     wrapped: optim.Optimizer
     flat: FlatVector | None
     max_grad_norm: float | None
+    skips: bool
 
     @property
     def lr(self) -> float: ...
@@ -88,7 +89,7 @@ class CompiledUpdate:
         self._lr, self._calls = vector.new_zeros(()), torch.zeros((), dtype=torch.int64, device=vector.device)
         self._pure = PureUpdate(
             loss, optimizer.flat, target, step=step, max_grad_norm=optimizer.max_grad_norm, mix=target_update.mix,
-            autocast=autocast,
+            autocast=autocast, skips=optimizer.skips,
         )  # fmt: skip
         self._fixed = self._pure.fixed
         self._functions: dict[Any, NativeFunction] = {}

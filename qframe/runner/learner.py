@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 from tensordict import TensorDict
-from torch import Tensor, nn, optim
+from torch import Tensor, nn
 
 from qframe.data.action_space import ActionSpace
 from qframe.data.replay import ReplayBuffer
@@ -16,12 +16,9 @@ from qframe.runner.compiled import CompiledUpdate, TargetUpdater, autocast_type
 from qframe.runner.divergence import Diverged, diverged
 from qframe.runner.layout import Rows
 from qframe.runner.optimizer_state import of_all, of_each
-from qframe.runner.optimizer_steps import first_state
+from qframe.runner.optimizer_steps import ELEMENTWISE, first_state
+from qframe.runner.skipping import SkippedUpdates, means_skipping, step_where_sound, without_skipped
 
-_ELEMENTWISE = (
-    optim.Adam, optim.AdamW, optim.RMSprop, optim.SGD, optim.NAdam, optim.RAdam, optim.Adagrad, optim.Adamax,
-    optim.Adadelta,
-)  # fmt: skip
 _LARGEST_ROUND = 8
 """Updates that one graph holds at most: compiling takes longer with each."""
 _SCHEDULES: dict[str, Callable[[float], float]] = {
@@ -43,9 +40,11 @@ class Optimizer:
         lr: learning rate at the start.
         lr_schedule: ``constant``, ``linear`` (to 0 at the run's end) or ``cosine`` (to 0).
         max_grad_norm: gradients are scaled down to this global L2 norm; None leaves them.
+        nonfinite: what becomes of an update whose loss or gradient is not finite: the run stops when it next logs or
+            saves (``stop``), or the update is left out and counted (``skip``).
 
     Raises:
-        ValueError: a learning rate or a norm that is not positive, or an unknown schedule.
+        ValueError: a learning rate or a norm that is not positive, an unknown schedule, or an unknown ``nonfinite``.
     """
 
     def __init__(
@@ -56,6 +55,7 @@ class Optimizer:
         lr: float,
         lr_schedule: Literal["constant", "linear", "cosine"] = "constant",
         max_grad_norm: float | None = None,
+        nonfinite: Literal["stop", "skip"] = "stop",
     ) -> None:
         if not lr > 0:
             raise ValueError(f"expected lr above 0, got {lr}")
@@ -67,7 +67,7 @@ class Optimizer:
         self.wrapped = algorithm(self._learning, lr=lr)
         self.flat: FlatVector | None = None
         self._parameters, self._gradients = self._learning, []
-        if type(self.wrapped) in _ELEMENTWISE and FlatVector.fits(self._learning):
+        if type(self.wrapped) in ELEMENTWISE and FlatVector.fits(self._learning):
             self.flat = FlatVector(self._learning)
             self._parameters = [nn.Parameter(self.flat.vector)]
             self._parameters[0].grad = torch.zeros_like(self.flat.vector)
@@ -75,7 +75,7 @@ class Optimizer:
             self.wrapped = algorithm(self._parameters, lr=lr)
         self._initial_lr = lr
         self._factor = _SCHEDULES[lr_schedule]
-        self.max_grad_norm = max_grad_norm
+        self.max_grad_norm, self.skips = max_grad_norm, means_skipping(nonfinite)
 
     @property
     def lr(self) -> float:
@@ -92,7 +92,7 @@ class Optimizer:
         """Take one step down the gradient of ``loss`` ``[]``.
 
         Returns:
-            The global norm of the gradient before clipping, ``[]``, or None without a clip.
+            The global norm of the gradient before clipping, ``[]``; None where it is neither clipped nor judged.
         """
         self.wrapped.zero_grad(set_to_none=not self._gradients)
         if self._gradients and self._learning[0].grad is not self._gradients[0]:
@@ -102,6 +102,8 @@ class Optimizer:
         norm = None
         if self.max_grad_norm is not None:
             norm = nn.utils.clip_grad_norm_(self._parameters, self.max_grad_norm)
+        if self.skips:
+            return step_where_sound(self.wrapped, self._parameters, loss, norm)
         self.wrapped.step()
         return norm
 
@@ -162,6 +164,7 @@ class Learner:
         self.batch_shape: torch.Size | None = None
         self._sums: dict[str, Tensor] = {}
         self._summed = 0
+        self.skipped = SkippedUpdates()
 
     def prepare(self) -> None:
         """Start compiling as soon as the replay shows what a batch looks like; nothing else changes."""
@@ -206,17 +209,20 @@ class Learner:
             norm = self.optimizer.minimize(metrics["loss"])
             self._target_update.step()
             metrics |= {} if norm is None else {"grad_norm": norm}
+            metrics = without_skipped(metrics) if self.optimizer.skips else metrics
             priority = batch.get(self.loss.priority_key)
         else:
             self.prepare()
             batch, stored = self._draw(1)
             metrics, priority = self.compiled(batch, 1, stored)
         self._add(metrics, 1)
+        self.batch_shape = batch.batch_size
+        if self.optimizer.skips and not self.replay.draws_alike and not priority.isfinite().all():
+            return  # these rows keep their priorities
         try:
             self.replay.update_priority(batch.get("index"), priority)
         except ValueError as error:
             raise Diverged(f"training diverged after {self.updates:,} updates: {error}; lower optimizer.lr") from error
-        self.batch_shape = batch.batch_size
 
     def _evaluate(self, batch: TensorDict) -> dict[str, Tensor]:
         """The loss ``[]`` and what else is logged of it."""
@@ -245,7 +251,7 @@ class Learner:
         """Count updates, and what is logged of them."""
         for name, value in sums.items():
             value = value.detach()
-            self._sums[name] = self._sums[name] + value if self._summed else value
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._summed += updates
         self.updates += updates
 
@@ -256,12 +262,13 @@ class Learner:
         self.replay.anneal(fraction)
 
     def take_metrics(self) -> dict[str, float]:
-        """The means of the updates' metrics since they were last asked for, under ``loss/``.
+        """The means of the updates' metrics since they were last asked for, under ``loss/``; of those not skipped.
 
         Raises:
             Diverged: the loss or the gradient is not finite.
         """
-        means = {f"loss/{name}": float(total) / self._summed for name, total in self._sums.items() if self._summed}
+        taken = self._summed - self.skipped.take(self._sums, of=self._summed, updates=self.updates)
+        means = {f"loss/{name}": float(total) / taken for name, total in self._sums.items() if taken}
         self._sums, self._summed = {}, 0
         for name, what in (("loss/loss", "loss"), ("loss/grad_norm", "gradient")):
             if not math.isfinite(means.get(name, 0.0)):
@@ -278,6 +285,7 @@ class Learner:
             "generator": self.loss.generator.get_state(),
             "sums": dict(self._sums),
             "summed": self._summed,
+            "skipped": self.skipped.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -289,3 +297,4 @@ class Learner:
         self.loss.generator.set_state(state["generator"].cpu())
         self._sums = {name: total.to(self._device) for name, total in state["sums"].items()}
         self._summed = state["summed"]
+        self.skipped.load_state_dict(state.get("skipped", {}))

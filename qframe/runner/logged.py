@@ -27,6 +27,7 @@ def of_training(
         "replay/size": len(replay),
         "train/learning_rate": learner.optimizer.lr,
     } | learner.take_metrics()
+    values |= {"train/skipped_updates": learner.skipped.total} if learner.skipped.total else {}
     values |= {f"env/{name}": count for name, count in collector.faults().items()}
     values |= {f"exploration/{name}": value for name, value in collector.exploration.metrics.items()}
     if returns:

@@ -64,6 +64,12 @@ def sgd(group: Mapping[str, Any], param: Tensor, grad: Tensor, state: State, lr:
 
 STEPS: dict[type[optim.Optimizer], Step] = {optim.Adam: adam, optim.AdamW: adam, optim.RMSprop: rmsprop, optim.SGD: sgd}
 
+ELEMENTWISE = (
+    optim.Adam, optim.AdamW, optim.RMSprop, optim.SGD, optim.NAdam, optim.RAdam, optim.Adagrad, optim.Adamax,
+    optim.Adadelta,
+)  # fmt: skip
+"""Those that treat every entry of a parameter by itself, so that all parameters may be one vector."""
+
 
 def pure_step(optimizer: optim.Optimizer) -> Step:
     """The step of a torch optimizer as a pure function.

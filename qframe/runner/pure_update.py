@@ -12,6 +12,7 @@ from qframe.objectives.flat import FlatVector
 from qframe.objectives.q_learning import Noise
 from qframe.runner.layout import Rows
 from qframe.runner.optimizer_steps import State
+from qframe.runner.skipping import is_sound, without_skipped
 
 
 class PureUpdate:
@@ -25,6 +26,7 @@ class PureUpdate:
         max_grad_norm: gradients are scaled down to this global L2 norm; None leaves them.
         mix: of the target update, ``(target, online, calls) → target``.
         autocast: the type that matrix products and convolutions are computed in; None leaves them.
+        skips: whether a step whose loss or gradient is not finite is left out, and told as ``skipped``.
     """
 
     def __init__(
@@ -37,8 +39,9 @@ class PureUpdate:
         max_grad_norm: float | None,
         mix: Callable[[Tensor, Tensor, Tensor], Tensor],
         autocast: torch.dtype | None = None,
+        skips: bool = False,
     ) -> None:
-        self._loss, self._params, self._target = loss, params, target
+        self._loss, self._params, self._target, self._skips = loss, params, target, skips
         self._step, self._max_grad_norm, self._mix, self._autocast = step, max_grad_norm, mix, autocast
         vectors = [params] if target is None else [params, target]
         ours = [view.data_ptr() for flat in vectors for view in flat.views(flat.vector)]
@@ -81,10 +84,14 @@ class PureUpdate:
                 batch |= {key: leaf.index_select(0, batch["index"]) for key, leaf in stored.items()}
                 objective = torch.func.grad(self._objective, has_aux=True)
                 gradient, (metrics, priority) = objective(new, new_target, fixed, batch, names, noise)
+                if self._max_grad_norm is not None or self._skips:
+                    metrics["grad_norm"] = torch.linalg.vector_norm(gradient)
                 if self._max_grad_norm is not None:
-                    norm = metrics["grad_norm"] = torch.linalg.vector_norm(gradient)
-                    gradient = gradient * (self._max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
+                    gradient = gradient * (self._max_grad_norm / (metrics["grad_norm"] + 1e-6)).clamp(max=1.0)
+                earlier = new, new_state
                 new, new_state = self._step(new, gradient, new_state, lr)
+                if self._skips:
+                    (new, new_state), metrics = _unless_skipped((new, new_state), earlier, metrics)
                 if self._target is not None:
                     new_target = self._mix(new_target, new, calls + (k + 1))
                 sums = {name: sums[name] + value if k else value for name, value in metrics.items()}
@@ -106,6 +113,15 @@ class PureUpdate:
                 self._loss, tensors, (batch,), {"noise": noise}, tie_weights=False
             )
         return metrics["loss"], (dict(metrics.items()), batch[self._loss.priority_key])
+
+
+def _unless_skipped(
+    new: tuple[Tensor, State], earlier: tuple[Tensor, State], metrics: dict[str, Tensor]
+) -> tuple[tuple[Tensor, State], dict[str, Tensor]]:
+    """Parameters and state after a step, or as before it where it is left out, and what is told of it."""
+    sound = is_sound(metrics)
+    state = {name: torch.where(sound, value, earlier[1][name]) for name, value in new[1].items()}
+    return (torch.where(sound, new[0], earlier[0]), state), without_skipped(metrics)
 
 
 def places(loss: DQNLoss) -> dict[str, Tensor]:

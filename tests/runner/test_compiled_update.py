@@ -53,7 +53,7 @@ def filled(replay):
 
 def learner(
     *, compiled, head=ScalarHead, network=QNet, noisy=False, algorithm=optim.Adam, max_grad_norm=1.0, target="soft",
-    replay=ReplayBuffer, estimator="TD0", autocast=False, double=False, updates=1,
+    replay=ReplayBuffer, estimator="TD0", autocast=False, double=False, updates=1, nonfinite="stop",
 ):  # fmt: skip
     torch.manual_seed(0)
     space = make_action_space(Discrete(2), encoding="auto")
@@ -66,7 +66,7 @@ def learner(
     }  # fmt: skip
     return Learner(
         loss, filled(replay(100, 16, gamma=0.9, num_envs=4)),
-        optimizer=Optimizer(net.parameters(), algorithm, lr=1e-2, max_grad_norm=max_grad_norm),
+        optimizer=Optimizer(net.parameters(), algorithm, lr=1e-2, max_grad_norm=max_grad_norm, nonfinite=nonfinite),
         target_update=targets[target](loss), action_space=space, device=CPU, compiled=compiled, autocast=autocast,
         updates=updates,
     )  # fmt: skip
