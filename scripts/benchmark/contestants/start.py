@@ -7,13 +7,16 @@ import tempfile
 import time
 
 FIRST_STEP = """
-import sys, time
-from qframe.runner.collector import Collector
+import sys
+from qframe.cli import main
 def stop(self, action): raise SystemExit(0)
-from qframe.envs.episodes import SeededEpisodes
-SeededEpisodes.step = stop
-from qframe.cli.main import main
-sys.exit(main(["train", "hydra.run.dir=" + sys.argv[1]]))
+def command(name, found=main._command):
+    module = found(name)
+    from qframe.envs.episodes import SeededEpisodes
+    SeededEpisodes.step = stop
+    return module
+main._command = command
+sys.exit(main.main(["train", "hydra.run.dir=" + sys.argv[1]]))
 """
 
 
