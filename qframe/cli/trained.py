@@ -33,8 +33,8 @@ def trained(folder: RunFolder, *, last: bool = False) -> Trained:
         UserError: no checkpoint, or one that does not fit.
     """
     config = saved_config(folder)
-    torch.set_num_threads(resolved(config)[0]["runner"]["threads"])
     parts = build.parts(config)
+    torch.set_num_threads(resolved(config)[0]["runner"]["threads"])
     state = checkpoint(folder, ("run", "best", "learner"))
     use_best = "network" in state["best"] and not last
     with fitting():

@@ -148,6 +148,8 @@ def _delete(config: DictConfig, keys: Iterable[str]) -> list[Fault]:
         parent, _, name = key.rpartition(".")
         node = OmegaConf.select(config, parent) if parent else config
         if isinstance(node, DictConfig) and name in node:
+            if node._get_node(name)._is_none():  # pyright: ignore
+                faults.append(Fault(f"~{key}", "its value is null: there is nothing to take out", SOURCE))
             del node[name]
         else:
             names = [str(other) for other in node] if isinstance(node, DictConfig) else []

@@ -36,6 +36,7 @@ def test_the_faults_of_all_groups_are_told_at_once(capsys):
         ),
         (["=5"], "expected key=value or group=option, got '=5'"),
         (["env=null"], "env: unknown option 'null'"),
+        (["~runner.stop.wall_seconds"], "~runner.stop.wall_seconds: its value is null: there is nothing to take out"),
         (["name=ä"], "expected key=value or group=option, got 'name=ä' (a character that needs quotes)"),
     ],
 )
