@@ -1,9 +1,11 @@
 """Compiles a traced graph into a library, in a process of its own: nothing here imports qframe.
 
-``python -P compile_graph.py SOURCE TARGET THREADS``: ``SOURCE`` holds the graph and inputs like those it will be given,
-as ``torch.save`` wrote them a moment ago; ``TARGET`` is what ``torch._inductor.aoti_load_package`` loads.
+``python -P compile_graph.py SOURCE TARGET THREADS``: ``SOURCE`` holds the graph and the shape, strides, type and device
+of every input, as ``torch.save`` wrote them a moment ago. What ``torch._inductor.aoti_load_package`` loads is written
+as ``TARGET-CHECKSUM.pt2``.
 """
 
+import hashlib
 import os
 import sys
 import warnings
@@ -15,11 +17,14 @@ import torch._inductor
 def compile_graph(source: str, target: str, threads: int) -> None:
     """Write the library, under another name first: two processes may be at it at once."""
     torch.set_num_threads(threads)
-    graph, inputs = torch.load(source, weights_only=False)
+    graph, layouts = torch.load(source, weights_only=False)
+    inputs = [torch.empty_strided(shape, step, dtype=kind, device=device) for shape, step, kind, device in layouts]
     with torch.no_grad():
         program = torch.export.export(graph, tuple(inputs), strict=False)
         written = torch._inductor.aoti_compile_and_package(program, package_path=f"{target}.{os.getpid()}.pt2")
-    os.replace(written, target)
+    with open(written, "rb") as file:
+        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+    os.replace(written, f"{target}-{checksum}.pt2")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,22 +40,34 @@ class NativeFunction:
 
     def __init__(self, function: Callable[..., Any], inputs: Sequence[Tensor]) -> None:
         graph, self._nesting = trace(function, inputs)
-        self.library = cache_dir() / f"{_fingerprint(graph, inputs)}.pt2"
+        self._place = cache_dir() / _fingerprint(graph, inputs)
         self._run: Callable[[list[Tensor]], list[Tensor]] | None = None
-        self._compiling = None if self.library.is_file() else _Compiling(graph, inputs, self.library)
+        layouts = [(tensor.shape, tensor.stride(), tensor.dtype, tensor.device) for tensor in inputs]
+        self._compile = partial(_Compiling, graph, layouts, self._place)
+        self._compiling = self._compile() if self.library is None else None
+
+    @property
+    def library(self) -> Path | None:
+        """Where it is kept, in a file that ends in its checksum; None: nowhere yet."""
+        return next(self._place.parent.glob(f"{self._place.name}-*.pt2"), None)
 
     def wait(self) -> None:
-        """Load the library, once it is there.
+        """Load the library, once it is there; one that is damaged is compiled anew.
 
         Raises:
             RuntimeError: it could not be compiled; the compiler's last words.
         """
-        if self._run is not None:
-            return
-        if self._compiling is not None:
-            self._compiling.wait()
-            self._compiling = None
-        self._run = _load(self.library)
+        while self._run is None:
+            if self._compiling is not None:
+                self._compiling.wait()
+                self._compiling = None
+            library = self.library
+            if library is not None and _is_whole(library):
+                self._run = _load(library)
+            else:
+                if library is not None:
+                    library.unlink(missing_ok=True)
+                self._compiling = self._compile()
 
     def __call__(self, inputs: list[Tensor]) -> Any:
         """What the function returns for these inputs."""
@@ -66,11 +79,11 @@ class NativeFunction:
 class _Compiling:
     """A process that compiles a graph; it ends with this one."""
 
-    def __init__(self, graph: fx.GraphModule, inputs: Sequence[Tensor], library: Path) -> None:
+    def __init__(self, graph: fx.GraphModule, layouts: list[Any], place: Path) -> None:
         folder = Path(tempfile.mkdtemp(prefix="qframe-"))
         source, self._said = folder / "graph.pt", folder / "said.txt"
-        torch.save((graph, [torch.zeros_like(tensor) for tensor in inputs]), source)
-        command = [sys.executable, "-P", compile_graph.__file__, source, library, torch.get_num_threads()]
+        torch.save((graph, layouts), source)
+        command = [sys.executable, "-P", compile_graph.__file__, source, place, torch.get_num_threads()]
         with self._said.open("w") as said:
             self._process = subprocess.Popen([str(word) for word in command], stdout=said, stderr=said)
         self._end = weakref.finalize(self, _end, self._process, folder)
@@ -81,6 +94,12 @@ class _Compiling:
         self._end()
         if status:
             raise RuntimeError(said[-1] if said else f"the compiler ended with status {status}")
+
+
+def _is_whole(library: Path) -> bool:
+    """Whether a file has the checksum that its name ends in: torch loads a flipped bit without a word."""
+    with library.open("rb") as file:
+        return library.stem.endswith(hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def _load(library: Path) -> Callable[[list[Tensor]], list[Tensor]]:

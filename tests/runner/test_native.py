@@ -47,12 +47,31 @@ def test_a_native_function_returns_and_changes_what_the_function_does(compiled):
 
 @pytest.mark.usefixtures("compiled")
 def test_the_second_time_nothing_is_compiled(monkeypatch):
-    monkeypatch.setattr(native, "_Compiling", None)
+    monkeypatch.setattr(native, "_Compiling", lambda *arguments: pytest.fail("compiled again"))
     assert NativeFunction(step, inputs())(inputs())["seen"][0].tolist() == [11.0, 22.0]
 
 
 def test_only_the_library_is_left(compiled, cache):
     assert list(cache.iterdir()) == [compiled.library]
+
+
+def test_a_damaged_library_is_compiled_anew(compiled, monkeypatch):
+    library = compiled.library
+    whole = library.read_bytes()
+    started = []
+
+    class Compiling:
+        def __init__(self, *arguments):
+            started.append(arguments)
+
+        def wait(self):
+            library.write_bytes(whole)
+
+    monkeypatch.setattr(native, "_Compiling", Compiling)
+    for damaged in (b"", whole[: len(whole) // 2], whole[:1000] + bytes([whole[1000] ^ 1]) + whole[1001:]):
+        library.write_bytes(damaged)
+        assert NativeFunction(step, inputs())(inputs())["seen"][0].tolist() == [11.0, 22.0]
+    assert len(started) == 3
 
 
 def fingerprint(function, tensors):
