@@ -103,8 +103,10 @@ class CompiledUpdate:
         """Look up what batches like these need, or start compiling it; what the run goes on with stays untouched."""
         self._function(*self._inputs(batches, updates, stored))
 
-    def wait(self) -> None:
+    def wait(self, say: Callable[[str], None]) -> None:
         """Wait until it is compiled, if that has begun."""
+        if any(function.is_compiling for function in self._functions.values()):
+            say("compiling the update, which takes some twenty seconds; later runs will find it")
         for function in self._functions.values():
             compiled(function.wait)
 

@@ -180,11 +180,11 @@ class Learner:
         for generator, state in zip(generators, states, strict=True):
             generator.set_state(state)
 
-    def wait(self) -> None:
-        """Wait until the update is compiled, where it is to be; nothing else changes."""
+    def wait(self, say: Callable[[str], None]) -> None:
+        """Wait until the update is compiled, where it is to be, and say so; nothing else changes."""
         if self.compiled is not None:
             self.prepare()
-            self.compiled.wait()
+            self.compiled.wait(say)
 
     def learn(self, owed: int) -> int:
         """Take one update, or a round of them at once where one graph holds it and so many are owed.

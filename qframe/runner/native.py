@@ -51,6 +51,11 @@ class NativeFunction:
         """Where it is kept, in a file that ends in its checksum; None: nowhere yet."""
         return next(self._place.parent.glob(f"{self._place.name}-*.pt2"), None)
 
+    @property
+    def is_compiling(self) -> bool:
+        """Whether a process is compiling it now."""
+        return self._compiling is not None
+
     def wait(self) -> None:
         """Load the library, once it is there; one that is damaged is compiled anew.
 

@@ -156,7 +156,7 @@ class Runner:
         is_first = not self.learner.updates
         if self._owed and not self._is_ready:
             with self.signals.leaving_at_once():
-                self.learner.wait()
+                self.learner.wait(self.report.say)
             self._is_ready = True
         while self._owed and self.signals.received is None:
             self._owed -= self.learner.learn(self._owed)

@@ -89,6 +89,8 @@ def check_equal(steps=4, rtol=1e-4, atol=1e-5, **choices):
 class TracedFunction:
     """The graph that is to be compiled, run as it is."""
 
+    is_compiling = True
+
     def __init__(self, function, inputs):
         self.graph, self.nesting = native.trace(function, inputs)
 
@@ -171,6 +173,14 @@ def test_a_state_goes_from_an_eager_learner_to_a_compiled_one_and_back():
 def test_the_compiled_update_is_the_eager_one_and_preparing_changes_nothing():
     eager, pure = check_equal(head=HEADS["quantile"])
     assert torch.equal(eager.replay.sample()["index"], pure.replay.sample()["index"])
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_that_it_is_waited_for_is_said():
+    said = []
+    learner(compiled=True).wait(said.append)
+    learner(compiled=False).wait(said.append)
+    assert said == ["compiling the update, which takes some twenty seconds; later runs will find it"]
 
 
 class Broken(TracedFunction):
