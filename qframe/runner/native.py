@@ -63,12 +63,15 @@ class NativeFunction:
             RuntimeError: it could not be compiled; the compiler's last words.
         """
         while self._run is None:
+            was_compiled = self._compiling is not None
             if self._compiling is not None:
                 self._compiling.wait()
                 self._compiling = None
             library = self.library
             if library is not None and _is_whole(library):
                 self._run = _load(library)
+            elif was_compiled:
+                raise RuntimeError(f"a damaged library right after it was written to {self._place.parent}")
             else:
                 if library is not None:
                     library.unlink(missing_ok=True)
@@ -109,8 +112,9 @@ def _is_whole(library: Path) -> bool:
 
 def _load(library: Path) -> Callable[[list[Tensor]], list[Tensor]]:
     """What runs a library. As ``torch._inductor.aoti_load_package``, which imports the whole compiler for it."""
-    threads, runners, any_device = True, 1, -1  # one thread calls it, one at a time
-    return torch._C._aoti.AOTIModelPackageLoader(str(library), "model", threads, runners, any_device).run  # pyright: ignore
+    is_called_by_one_thread, runners, device = True, 1, -1  # −1: the one that it was compiled for
+    loader = torch._C._aoti.AOTIModelPackageLoader  # pyright: ignore
+    return loader(str(library), "model", is_called_by_one_thread, runners, device).run
 
 
 def cache_dir() -> Path:

@@ -102,23 +102,30 @@ def test_what_reads_a_value_or_a_tensor_that_is_not_an_input_is_refused():
         native.trace(lambda x: x if x.sum() > 0 else -x, [torch.ones(2)])
 
 
-def test_the_compilers_last_words_are_told(tmp_path, monkeypatch):
-    broken = tmp_path / "broken.py"
-    broken.write_text("raise SystemExit('first\\nno space left')")
+def compiled_by(script, tmp_path, monkeypatch):
+    """A function whose compiler is a script."""
+    compiler = tmp_path / "compiler.py"
+    compiler.write_text(script)
     monkeypatch.setenv(native.CACHE_VARIABLE, str(tmp_path / "cache"))
-    monkeypatch.setattr(native.compile_graph, "__file__", str(broken))
-    function = NativeFunction(step, inputs())
+    monkeypatch.setattr(native.compile_graph, "__file__", str(compiler))
+    return NativeFunction(step, inputs())
+
+
+def test_the_compilers_last_words_are_told(tmp_path, monkeypatch):
+    function = compiled_by("raise SystemExit('first\\nno space left')", tmp_path, monkeypatch)
     with pytest.raises(RuntimeError, match=re.escape("no space left")):
         function.wait()
     assert not list((tmp_path / "cache").iterdir())
 
 
+def test_a_compiler_that_writes_nothing_is_not_asked_for_ever(tmp_path, monkeypatch):
+    function = compiled_by("", tmp_path, monkeypatch)
+    with pytest.raises(RuntimeError, match="damaged library right after it was written to"):
+        function.wait()
+
+
 def test_the_compiling_process_ends_with_the_function(tmp_path, monkeypatch):
-    endless = tmp_path / "endless.py"
-    endless.write_text("import time; time.sleep(60)")
-    monkeypatch.setenv(native.CACHE_VARIABLE, str(tmp_path / "cache"))
-    monkeypatch.setattr(native.compile_graph, "__file__", str(endless))
-    function = NativeFunction(step, inputs())
+    function = compiled_by("import time; time.sleep(60)", tmp_path, monkeypatch)
     assert function._compiling is not None
     process = function._compiling._process
     del function
