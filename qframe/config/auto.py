@@ -9,22 +9,41 @@ from qframe.runner.compiled import missing_compiler
 Picked = dict[str, tuple[Any, str]]
 """By key: the value, and why."""
 
+AUTO_NUMBERS = ("runner.threads", "env.num_envs")
+"""Numbers that may be ``auto``."""
+AUTO_COLLECTOR = {"_target_": "auto"}
+"""The node of a collector that is to be picked."""
+
 UPDATES_WORTH_COMPILING = 20_000
 """From how many updates on compiling, some ten seconds, costs less than it saves."""
 COSTLY_HEADS = ("Quantile", "Categorical", "HLGauss")
 """Heads whose updates save several times as much."""
 
 
+COLLECTORS = {False: "qframe.runner.Collector", True: "qframe.runner.PipelinedCollector"}
+"""By whether environments step while the learner updates."""
+FRAMES_WORTH_A_WORKER = 100_000
+"""From how many frames on a process for the environments, some seconds to start, saves more than it costs."""
+MOST_ENVS, MOST_IMAGE_ENVS = 128, 16
+"""Beyond them an environment more makes a frame hardly cheaper."""
+
+
 def resolved(config: Mapping[str, Any]) -> tuple[dict[str, Any], Picked]:
     """The config with a value in place of every ``auto``, and what was picked; ``device`` is picked by itself."""
-    picked: Picked = {}
+    config, picked = dict(config), Picked()
     if config.get("compile") == "auto":
-        picked["compile"] = _compile(config)
-    runner = config.get("runner")
-    if isinstance(runner, Mapping) and runner.get("threads") == "auto":
-        picked["runner.threads"] = _threads(config)
-        config = {**config, "runner": {**runner, "threads": picked["runner.threads"][0]}}
-    return {**config, **({"compile": picked["compile"][0]} if "compile" in picked else {})}, picked
+        config["compile"], reason = _compile(config)
+        picked["compile"] = config["compile"], reason
+    for group, key, pick in (("runner", "threads", _threads), ("env", "num_envs", _num_envs)):
+        node = config.get(group)
+        if isinstance(node, Mapping) and node.get(key) == "auto":
+            picked[f"{group}.{key}"] = pick(config)
+            config[group] = {**node, key: picked[f"{group}.{key}"][0]}
+    if config.get("collector") == AUTO_COLLECTOR:
+        is_pipelined, reason = _is_pipelined(config)
+        config["collector"] = {"_target_": COLLECTORS[is_pipelined]}
+        picked["collector"] = "pipelined" if is_pipelined else "sync", reason
+    return config, picked
 
 
 def _compile(config: Mapping[str, Any]) -> tuple[bool, str]:
@@ -45,11 +64,36 @@ def _compile(config: Mapping[str, Any]) -> tuple[bool, str]:
 
 
 def _threads(config: Mapping[str, Any]) -> tuple[int, str]:
-    cores = os.cpu_count() or 1
+    cores, images = os.cpu_count() or 1, _sees_images(config)
+    if not images:
+        return 1, "a small network" if images is False else "faulty"
+    return cores, f"a network over images on {cores} cores"
+
+
+def _num_envs(config: Mapping[str, Any]) -> tuple[int, str]:
+    """As many as there are frames between two rounds of updates: then a step of all of them is a round."""
+    try:
+        every, most = int(config["runner"]["every"]), MOST_IMAGE_ENVS if _sees_images(config) else MOST_ENVS
+    except (KeyError, TypeError, ValueError):  # a fault, which is told elsewhere
+        return 1, "faulty"
+    return max(1, min(every, most)), f"{every:,} frames between rounds of updates, at most {most} environments"
+
+
+def _is_pipelined(config: Mapping[str, Any]) -> tuple[bool, str]:
+    cores, frames = os.cpu_count() or 1, config.get("total_frames")
+    if not isinstance(frames, int):  # a fault, which is told elsewhere
+        return False, "faulty"
+    if cores == 1:
+        return False, "one core"
+    if frames < FRAMES_WORTH_A_WORKER:
+        return False, f"{frames:,} frames, of {FRAMES_WORTH_A_WORKER:,} that pay for a process of their own"
+    return True, f"{frames:,} frames on {cores} cores"
+
+
+def _sees_images(config: Mapping[str, Any]) -> bool | None:
+    """Whether the network goes over images; None where there is no such thing, which is told elsewhere."""
     try:
         trunk = str(config["network"]["trunk"]["_target_"])
-    except (KeyError, TypeError):  # a fault, which is told elsewhere
-        return 1, "faulty"
-    if "Conv" in trunk or "Impala" in trunk:
-        return cores, f"a network over images on {cores} cores"
-    return 1, "a small network"
+    except (KeyError, TypeError):
+        return None
+    return "Conv" in trunk or "Impala" in trunk

@@ -9,13 +9,12 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, is_typeddict
 
+from qframe.config.auto import AUTO_NUMBERS
 from qframe.config.errors import ConfigError, Fault, hint, nearest
 from qframe.config.numbers import integer
 from qframe.config.parameters import alternatives, parameters, takes_callable, takes_class
 from qframe.config.targets import resolve
 
-AUTO = ("runner.threads",)
-"""Numbers that may be ``auto``: they are picked before anything is built."""
 SCALARS: dict[Any, str] = {
     bool: "true or false",
     int: "an integer (as 1000, 1e6, 50k or 1M)",
@@ -73,7 +72,7 @@ class Checker:
 
     def value(self, annotation: Any, value: Any, where: str) -> Any:
         """The value as its type wants it: 1M as 1000000 for an integer, 1 as 1.0 for a number."""
-        if value == "auto" and where in AUTO:
+        if value == "auto" and where in AUTO_NUMBERS:
             return value
         options = alternatives(annotation)
         attempts = [self._attempt(option, value, where) for option in options]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from qframe.config.auto import AUTO_COLLECTOR
 from qframe.config.errors import Fault, hint
 from qframe.config.schema import GROUPS, SETTINGS
 from qframe.config.signature import Checker, shown
@@ -32,6 +33,8 @@ def validate(
             checker.faults.append(Fault(key, f"missing; {remedy}"))
         elif key in SETTINGS:
             checked[key] = _setting(checker, key, config[key])
+        elif key == "collector" and config[key] == AUTO_COLLECTOR:
+            checked[key] = AUTO_COLLECTOR
         elif isinstance(config[key], Mapping):
             checked[key] = checker.node(config[key], key)
             foreign = refused_import(config[key].get("id")) if key == "env" else None

@@ -2,8 +2,10 @@
 
 import pytest
 
-from qframe.config import auto
+from qframe.config import auto, build
 from qframe.config.auto import resolved
+from qframe.config.compose import compose
+from qframe.config.errors import ConfigError
 
 
 def config(**changes):
@@ -54,3 +56,33 @@ def test_a_network_that_is_none_is_left_to_be_refused(network):
 def test_what_is_not_auto_stays():
     given = config(compile=False, runner={"learning_starts": 0, "every": 1, "updates": 1, "threads": 3})
     assert resolved(given) == (given, {})
+
+
+@pytest.mark.parametrize(("every", "trunk", "envs"), [(8, "MLPTrunk", 8), (1, "MLPTrunk", 1), (500, "MLPTrunk", 128),
+                                                      (4, "ConvTrunk", 4), (64, "ImpalaTrunk", 16)])  # fmt: skip
+def test_environments_are_as_many_as_frames_between_rounds_within_bounds(every, trunk, envs):
+    given = config(env={"num_envs": "auto"}, network={"trunk": {"_target_": f"qframe.modules.{trunk}"}})
+    given["runner"]["every"] = every
+    assert resolved(given)[0]["env"] == {"num_envs": envs}
+
+
+def test_the_collector_overlaps_where_a_run_is_long_and_a_core_is_free(monkeypatch):
+    def collector(**changes):
+        made, picked = resolved(config(collector={"_target_": "auto"}, **changes))
+        return made["collector"]["_target_"].rpartition(".")[2], *picked["collector"]
+
+    assert collector(total_frames=100_000) == ("PipelinedCollector", "pipelined", "100,000 frames on 8 cores")
+    assert collector(total_frames=99_999)[:2] == ("Collector", "sync")
+    assert collector(total_frames="many") == ("Collector", "sync", "faulty")
+    monkeypatch.setattr(auto.os, "cpu_count", lambda: 1)
+    assert collector(total_frames=100_000) == ("Collector", "sync", "one core")
+
+
+def test_every_auto_of_a_command_line_is_in_order_and_built():
+    def composed(*overrides):
+        return compose(overrides, provided=build.PROVIDED)
+
+    made = composed("collector=auto", "env.num_envs=auto", "runner.every=12")
+    assert build.parts(made).envs.num_envs == 12
+    with pytest.raises(ConfigError, match=r"env\.num_envs: expected an integer"):
+        composed("env.num_envs=automatic")
