@@ -21,6 +21,7 @@ from qframe.modules import EncodedTrunk, Trunk, make_encoder
 from qframe.modules.networks.encoders import check_box
 from qframe.objectives import DQNLoss
 from qframe.runner.cadences import check_numbers
+from qframe.runner.captured import check_capturable
 from qframe.runner.compiled import autocast_type
 from qframe.runner.optimizer_steps import pure_step
 
@@ -135,6 +136,8 @@ class Assembly:
         """The learner is built last as well: whether it can compile, and compute in bfloat16."""
         if self.config.get("compile") and optimizer is not None:
             self._try("compile", lambda: pure_step(optimizer.wrapped))
+        if self.config.get("compile") == "cuda_graph":
+            self._try("compile", lambda: check_capturable(self.device))
         if self.config.get("autocast") and "autocast" not in self._broken:
             self._try("autocast", lambda: autocast_type(self.device))
 

@@ -45,7 +45,7 @@ def available_device(value: str) -> str | None:
 
 
 def compilable(value: bool | str) -> str | None:
-    """True or false, or ``auto``; true only where there is what torch compiles with."""
+    """True, false, ``auto`` or ``cuda_graph``; true only where there is what torch compiles with."""
     if value is True and (missing := missing_compiler()) is not None:
         return missing
     return None
@@ -64,7 +64,7 @@ class Schema:
     device: Annotated[str, available_device]
     gamma: Annotated[float, fraction]
     total_frames: Annotated[int, at_least(1)]
-    compile: Annotated[bool | Literal["auto"], compilable]
+    compile: Annotated[bool | Literal["auto", "cuda_graph"], compilable]
     autocast: Annotated[bool, lambda value: None]
     profile: Annotated[bool, lambda value: None]
     env: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""A round of updates as native code: compiled while the environments warm up, or found among what was before."""
+"""A round of updates as native code, or as a CUDA graph: made while the environments warm up, or found made before."""
 
 import os
 import shutil
@@ -12,6 +12,7 @@ from torch import Tensor, optim
 
 from qframe.objectives import DQNLoss
 from qframe.objectives.flat import FlatVector
+from qframe.runner.captured import CapturedFunction
 from qframe.runner.layout import Layout, Rows, flatten
 from qframe.runner.native import NativeFunction
 from qframe.runner.optimizer_steps import State, pure_step
@@ -66,6 +67,7 @@ class CompiledUpdate:
         optimizer: whose parameters and state are changed.
         target_update: moves the target network.
         autocast: the type that matrix products and convolutions are computed in; None leaves them.
+        is_captured: whether it is recorded as a CUDA graph, rather than compiled.
 
     Raises:
         ValueError: an optimizer that has no pure step, or parameters that do not fit one vector.
@@ -73,7 +75,13 @@ class CompiledUpdate:
     """
 
     def __init__(
-        self, loss: DQNLoss, optimizer: Trained, target_update: TargetUpdater, *, autocast: torch.dtype | None = None
+        self,
+        loss: DQNLoss,
+        optimizer: Trained,
+        target_update: TargetUpdater,
+        *,
+        autocast: torch.dtype | None = None,
+        is_captured: bool = False,
     ) -> None:
         step = partial(pure_step(optimizer.wrapped), {**optimizer.wrapped.param_groups[0], "lr": None, "params": ()})
         if optimizer.flat is None:
@@ -92,7 +100,8 @@ class CompiledUpdate:
             autocast=autocast, skips=optimizer.skips,
         )  # fmt: skip
         self._fixed = self._pure.fixed
-        self._functions: dict[Any, NativeFunction] = {}
+        self._kind = CapturedFunction if is_captured else NativeFunction
+        self._functions: dict[Any, NativeFunction | CapturedFunction] = {}
 
     @property
     def has_begun(self) -> bool:
@@ -130,7 +139,7 @@ class CompiledUpdate:
         self._target_update.count(updates)
         return result
 
-    def run(self, function: NativeFunction, inputs: list[Tensor]) -> Any:
+    def run(self, function: NativeFunction | CapturedFunction, inputs: list[Tensor]) -> Any:
         """The native code alone, apart from what it is given: to be timed."""
         return function(inputs)
 
@@ -144,7 +153,7 @@ class CompiledUpdate:
         unchanging = [*self._vectors, self._lr, self._calls, *state.values(), *self._fixed, *stored.values()]
         return unchanging + changing, layout
 
-    def _function(self, inputs: list[Tensor], layout: Layout) -> NativeFunction:
+    def _function(self, inputs: list[Tensor], layout: Layout) -> NativeFunction | CapturedFunction:
         """The round for inputs of a layout."""
         if len(self._functions) == LAYOUTS:
             raise NotCompiled(
@@ -163,7 +172,7 @@ class CompiledUpdate:
             names = None if layout.names is None else list(layout.names)
             return self._pure(params, target, state, lr, calls, fixed, rows, stored, names, noises)
 
-        self._functions[layout] = compiled(lambda: NativeFunction(flat, inputs))
+        self._functions[layout] = compiled(lambda: self._kind(flat, inputs))
         return self._functions[layout]
 
 

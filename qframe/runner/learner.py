@@ -134,7 +134,7 @@ class Learner:
         target_update: moves the target network.
         action_space: turns stored indices into the layout that the loss documents.
         device: where the network is.
-        compiled: whether an update is one compiled graph; it is compiled while the environments warm up.
+        compiled: whether an update is native code, compiled while the environments warm up, or a CUDA graph.
         autocast: whether matrix products and convolutions are computed in bfloat16.
         updates: in a round; one compiled graph holds them all where the replay draws all transitions alike.
 
@@ -151,19 +151,19 @@ class Learner:
         target_update: TargetUpdater,
         action_space: ActionSpace,
         device: torch.device,
-        compiled: bool = False,
+        compiled: bool | Literal["cuda_graph"] = False,
         autocast: bool = False,
         updates: int = 1,
     ) -> None:
         self.loss, self.replay, self.optimizer = loss, replay, optimizer
         self._autocast = autocast_type(device) if autocast else None
-        self.compiled = CompiledUpdate(loss, optimizer, target_update, autocast=self._autocast) if compiled else None
+        options = {"autocast": self._autocast, "is_captured": compiled == "cuda_graph"}
+        self.compiled = CompiledUpdate(loss, optimizer, target_update, **options) if compiled else None
         self._round = updates if replay.draws_alike and updates <= _LARGEST_ROUND else 1
         self._target_update, self._action_space, self._device = target_update, action_space, device
-        self.updates = 0
+        self.updates = self._summed = 0
         self.batch_shape: torch.Size | None = None
         self._sums: dict[str, Tensor] = {}
-        self._summed = 0
         self.skipped = SkippedUpdates()
 
     def prepare(self) -> None:

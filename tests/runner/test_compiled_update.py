@@ -72,8 +72,8 @@ def learner(
     )  # fmt: skip
 
 
-def check_equal(steps=4, rtol=1e-4, atol=1e-5, **choices):
-    eager, pure = learner(compiled=False, **choices), learner(compiled=True, **choices)
+def check_equal(steps=4, rtol=1e-4, atol=1e-5, how: bool | str = True, **choices):
+    eager, pure = learner(compiled=False, **choices), learner(compiled=how, **choices)
     pure.prepare()
     for part in (eager, pure):
         while part.updates < steps:

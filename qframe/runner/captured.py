@@ -1,0 +1,70 @@
+"""A function of tensors as a CUDA graph: traced and recorded once, then replayed without Python between its kernels."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from qframe.runner.native import trace
+
+WARM_UPS = 3
+"""Times that the operations run before they are recorded: libraries take their workspaces at the first."""
+
+
+class CapturedFunction:
+    """A function of tensors, recorded for inputs like these.
+
+    A recorded graph reads and writes fixed places: the first inputs are kept, and what comes in other memory is copied
+    into them. Outputs are copied out, so that the next call does not overwrite what was returned.
+
+    Args:
+        function: of a flat list of tensors, which it may change in place; returns tensors in any nesting.
+        inputs: like those it will be called with; nothing changes them before the first call.
+
+    Raises:
+        Exception: whatever the function raises where it reads a value or a tensor that is not among its inputs.
+    """
+
+    is_compiling = False
+
+    def __init__(self, function: Callable[..., Any], inputs: Sequence[Tensor]) -> None:
+        graph, self._nesting = trace(function, inputs)
+        self._inputs = list(inputs)
+        self._replay, self._outputs = self._record(graph)
+
+    def wait(self) -> None:
+        """It is recorded at once."""
+
+    def __call__(self, inputs: Sequence[Tensor]) -> Any:
+        """What the function returns for these inputs."""
+        for own, given in zip(self._inputs, inputs, strict=True):
+            if own.data_ptr() != given.data_ptr():
+                own.copy_(given, non_blocking=True)
+        self._replay()
+        return pytree.tree_unflatten([output.clone() for output in self._outputs], self._nesting)
+
+    def _record(self, graph: fx.GraphModule) -> tuple[Callable[[], None], list[Tensor]]:
+        """What replays the operations on the kept inputs, and where they leave their outputs."""
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.no_grad(), torch.cuda.stream(stream):
+            copies = [tensor.clone() for tensor in self._inputs]  # what runs now changes copies only
+            for _ in range(WARM_UPS):
+                graph(*copies)
+        torch.cuda.current_stream().wait_stream(stream)
+        recorded = torch.cuda.CUDAGraph()
+        with torch.no_grad(), torch.cuda.graph(recorded):
+            outputs = graph(*self._inputs)
+        return recorded.replay, outputs
+
+
+def check_capturable(device: torch.device) -> None:
+    """Refuse a device that has no CUDA graphs.
+
+    Raises:
+        ValueError: it is no CUDA device.
+    """
+    if device.type != "cuda":
+        raise ValueError(f"expected a CUDA device for compile=cuda_graph, got {device}; set compile=true")

@@ -1,0 +1,72 @@
+"""Updates as a CUDA graph: what is copied in and out, played on the CPU; the graph itself where there is a GPU."""
+
+import pytest
+import torch
+
+from qframe.data import PrioritizedReplayBuffer
+from qframe.modules import ImplicitQuantileHead
+from qframe.runner import captured, compiled
+from qframe.runner.captured import CapturedFunction
+from tests.runner.test_compiled_update import check_equal
+
+
+class Played(CapturedFunction):
+    """Fixed places for inputs and outputs as a CUDA graph has them, the operations run as they are."""
+
+    def _record(self, graph):
+        outputs = graph(*(tensor.clone() for tensor in self._inputs))
+
+        def replay():
+            for output, value in zip(outputs, graph(*self._inputs), strict=True):
+                output.copy_(value)
+
+        return replay, outputs
+
+
+def test_inputs_elsewhere_are_copied_in_and_outputs_are_kept_apart():
+    total = torch.zeros(3)
+
+    def function(total, step):
+        total += step
+        return {"total": total * 1, "twice": 2 * step}
+
+    played = Played(function, [total, torch.ones(3)])
+    assert total.tolist() == [0, 0, 0]
+    first = played([total, torch.ones(3)])
+    second = played([total, torch.full((3,), 5.0)])
+    assert total.tolist() == [6, 6, 6]
+    assert (first["total"].tolist(), first["twice"].tolist()) == ([1, 1, 1], [2, 2, 2])
+    assert (second["total"].tolist(), second["twice"].tolist()) == ([6, 6, 6], [10, 10, 10])
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {},
+        {"updates": 4, "steps": 8},
+        {"replay": PrioritizedReplayBuffer},
+        {"head": ImplicitQuantileHead, "noisy": True},
+    ],
+)
+def test_updates_from_fixed_places_are_the_eager_ones(monkeypatch, choices):
+    monkeypatch.setattr(compiled, "CapturedFunction", Played)
+    check_equal(how="cuda_graph", **choices)
+
+
+def test_a_device_without_graphs_is_refused():
+    with pytest.raises(ValueError, match="expected a CUDA device for compile=cuda_graph, got cpu; set compile=true"):
+        captured.check_capturable(torch.device("cpu"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA graph needs a GPU")
+def test_a_recorded_graph_replays_the_function():
+    total = torch.zeros(3, device="cuda")
+
+    def function(total, step):
+        total += step
+        return 2 * step
+
+    recorded = CapturedFunction(function, [total, torch.ones(3, device="cuda")])
+    assert total.tolist() == [0, 0, 0]
+    assert recorded([total, torch.full((3,), 5.0, device="cuda")]).tolist() == [10, 10, 10]
+    assert total.tolist() == [5, 5, 5]
