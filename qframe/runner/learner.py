@@ -19,8 +19,7 @@ from qframe.runner.optimizer_state import of_all, of_each
 from qframe.runner.optimizer_steps import ELEMENTWISE, first_state
 from qframe.runner.skipping import SkippedUpdates, means_skipping, step_where_sound, without_skipped
 
-_LARGEST_ROUND = 8
-"""Updates that one graph holds at most: compiling takes longer with each."""
+_LARGEST_ROUND = 8  # updates that one graph holds at most: compiling takes longer with each
 _SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda fraction: 1.0,
     "linear": lambda fraction: 1.0 - fraction,
@@ -164,6 +163,7 @@ class Learner:
         self.updates = self._summed = 0
         self.batch_shape: torch.Size | None = None
         self._sums: dict[str, Tensor] = {}
+        self._batch: TensorDict | None = None
         self.skipped = SkippedUpdates()
 
     def prepare(self) -> None:
@@ -187,11 +187,7 @@ class Learner:
             self.compiled.wait(say)
 
     def learn(self, owed: int) -> int:
-        """Take one update, or a round of them at once where one graph holds it and so many are owed.
-
-        Returns:
-            How many were taken.
-        """
+        """Take one update, or a round of them at once where one graph holds it and so many are owed; how many."""
         if self.compiled is None or not owed >= self._round > 1:
             self.update()
             return 1
@@ -242,9 +238,12 @@ class Learner:
 
     def _sample(self, batches: int = 1) -> TensorDict:
         """Batches one after another, actions in the layout that the loss documents."""
-        batch = self.replay.sample(batches * self.replay.batch_size)
-        if self._device.type != "cpu":
-            batch = batch.to(self._device, non_blocking=True)
+        if batches > 1 or not isinstance(self.replay, ReplayBuffer):
+            batch = self.replay.sample(batches * self.replay.batch_size)
+        else:
+            batch = self._batch = self.replay.sample(out=self._batch)
+        is_there = self.replay.device == self._device
+        batch = batch.copy() if is_there else batch.to(self._device, non_blocking=True)
         return batch.set("action", self._action_space.decode(batch.get("action")))
 
     def _add(self, sums: dict[str, Tensor], updates: int) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qframe.data.replay.memory import zeros
 from qframe.data.replay.pages import Pages
-from qframe.data.replay.storage import PageMarks, live_pages, take_over, zeros
+from qframe.data.replay.storage import PageMarks, live_pages, take_over
 
 Place = Literal["memory", "disk"]
 _FRAMES = "frames"

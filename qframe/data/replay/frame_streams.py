@@ -5,17 +5,8 @@ import torch
 from torch import Tensor
 
 from qframe.data.replay.frame_storage import FrameStorage
-from qframe.data.replay.storage import (
-    DISCOUNT,
-    DONE,
-    ENV,
-    REWARD,
-    STEPS,
-    TERMINATED,
-    TRUNCATED,
-    Rows,
-    TensorStorage,
-)
+from qframe.data.replay.rows import DISCOUNT, DONE, ENV, REWARD, STEPS, TERMINATED, TRUNCATED, Rows
+from qframe.data.replay.storage import TensorStorage
 
 OBSERVATION = "observation"
 NEXT_OBSERVATION = ("next", "observation")

@@ -8,8 +8,10 @@ from torch import Tensor
 from qframe.data.replay.buffer import check_settings, check_sizes
 from qframe.data.replay.frame_storage import FrameStorage, Place
 from qframe.data.replay.frame_streams import FrameStreams
+from qframe.data.replay.memory import usable_device
 from qframe.data.replay.n_step import check_gamma, distinct_runs
-from qframe.data.replay.storage import ENV, Rows, RowSchema, check_num_envs, chosen_streams, take_span, usable_device
+from qframe.data.replay.rows import ENV, Rows
+from qframe.data.replay.storage import RowSchema, check_num_envs, chosen_streams, take_span
 
 
 class FrameReplayBuffer:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from qframe.data.replay.buffer import ReplayBuffer
 from qframe.data.replay.priorities import DrawsByPriority, Priorities, checked_errors
-from qframe.data.replay.storage import Rows
+from qframe.data.replay.rows import Rows
 
 
 class PrioritizedReplayBuffer(DrawsByPriority, ReplayBuffer):

@@ -7,7 +7,7 @@ from torch import Tensor
 from qframe.data.replay.frame_storage import Place
 from qframe.data.replay.frames import FrameReplayBuffer
 from qframe.data.replay.priorities import DrawsByPriority, Priorities, checked_errors
-from qframe.data.replay.storage import Rows
+from qframe.data.replay.rows import Rows
 
 
 class PrioritizedFrameReplayBuffer(DrawsByPriority, FrameReplayBuffer):

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from qframe.data.replay.priorities import DrawsByPriority, Priorities, checked_errors
+from qframe.data.replay.rows import Rows
 from qframe.data.replay.slices import SliceReplayBuffer
-from qframe.data.replay.storage import Rows
 
 MAX_SHARE = 0.9  # η of R2D2
 

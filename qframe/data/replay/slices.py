@@ -9,20 +9,10 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from qframe.data.replay.buffer import check_settings, check_sizes
+from qframe.data.replay.memory import usable_device
 from qframe.data.replay.n_step import check_gamma, distinct_runs, one_step
-from qframe.data.replay.storage import (
-    DONE,
-    ENV,
-    TERMINATED,
-    TRUNCATED,
-    Rows,
-    RowSchema,
-    TensorStorage,
-    check_num_envs,
-    chosen_streams,
-    take_span,
-    usable_device,
-)
+from qframe.data.replay.rows import DONE, ENV, TERMINATED, TRUNCATED, Rows
+from qframe.data.replay.storage import RowSchema, TensorStorage, check_num_envs, chosen_streams, take_span
 
 TIME_LAST = cast("Sequence[str]", (None, "time"))  # annotated without None by tensordict, which takes it
 
@@ -142,7 +132,7 @@ class SliceReplayBuffer:
         _check_multiple(batch_size, self.slice_length)
         rows, more = self._draw_slices(batch_size // self.slice_length)  # [B / T, T]
         index = torch.from_numpy(rows.reshape(-1)).to(self.device)
-        leaves = self._storage.read(index) | {"index": index}
+        leaves = self._storage.gather(index).rows | {"index": index}
         leaves = {key: leaf.view(*rows.shape, *leaf.shape[1:]) for key, leaf in leaves.items()}
         return TensorDict(leaves | more, batch_size=rows.shape, names=TIME_LAST)
 

@@ -20,4 +20,12 @@ for observation, action, reward, terminated, following in chunks():
     uniform.extend(rows)
     prioritized.extend(rows)
 error = torch.rand(BATCH)
-report(uniform.sample, lambda: prioritized.update_priority(prioritized.sample().get("index"), error))
+batch, weighted = uniform.sample(), prioritized.sample()  # filled anew by every call
+
+
+def call() -> None:
+    prioritized.sample(out=weighted)
+    prioritized.update_priority(weighted.get("index"), error)
+
+
+report(lambda: uniform.sample(out=batch), call)

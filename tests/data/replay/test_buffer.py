@@ -287,3 +287,50 @@ def test_a_sample_is_a_tensordict_with_a_nested_next(episode):
     buffer = ReplayBuffer(10, 4, gamma=0.9)
     buffer.extend(episode([1.0]))
     assert isinstance(buffer.sample()["next"], TensorDict)
+
+
+@pytest.mark.parametrize("buffer_class", [ReplayBuffer, PrioritizedReplayBuffer])
+def test_a_batch_that_is_filled_anew_equals_one_of_its_own(buffer_class, random_steps, assert_equal):
+    reusing, other = (buffer_class(60, 8, gamma=GAMMA, n_step=3, num_envs=2, seed=5) for _ in range(2))
+    for buffer in (reusing, other):
+        buffer.extend(random_steps(100, 2))
+    batch = first = reusing.sample()
+    kept = first.clone()
+    assert_equal(kept, other.sample())
+    for _ in range(4):
+        batch = reusing.sample(out=batch)
+        assert batch is first
+        assert_equal(batch, other.sample())
+        for buffer in (reusing, other):
+            buffer.update_priority(batch["index"], torch.rand(8, generator=torch.Generator().manual_seed(1)))
+    assert not torch.equal(kept["index"], first["index"])
+
+
+def test_only_the_last_sample_is_filled_anew_and_only_with_as_many_rows(random_steps):
+    buffer = ReplayBuffer(60, 8, gamma=GAMMA, num_envs=2)
+    buffer.extend(random_steps(50, 2))
+    first = buffer.sample()
+    second = buffer.sample()
+    for wrong in ({"out": first}, {"out": second, "batch_size": 4}, {"out": second.clone()}):
+        with pytest.raises(ValueError, match="expected out to be the last sample, of [48] rows, got another"):
+            buffer.sample(**wrong)
+    assert buffer.sample(out=second) is second
+
+
+def test_rows_of_every_type_and_width_come_back_as_they_went_in(assert_equal):
+    dtypes = (torch.bool, torch.uint8, torch.int16, torch.bfloat16, torch.float32, torch.int64, torch.complex128)
+    shapes = ((), (3,), (2, 5), (0,), (40, 40))  # the last too wide to lie among others
+    draw = torch.Generator().manual_seed(0)
+    odd = {
+        f"{dtype}{shape}".replace(".", "_"): torch.randint(2, (9, *shape), generator=draw).to(dtype)
+        for dtype in dtypes for shape in shapes
+    }  # fmt: skip
+    flag = torch.zeros(9, 1, dtype=torch.bool)
+    following = {"reward": torch.rand(9, 1, generator=draw), "terminated": flag, "truncated": flag, "done": flag}
+    buffer = ReplayBuffer(9, 4, gamma=GAMMA)
+    buffer.extend(TensorDict({**odd, "env": torch.zeros(9, dtype=torch.int64), "next": following}, [9]))
+    batch = buffer.sample()
+    for key, leaf in odd.items():
+        assert torch.equal(batch[key], leaf[batch["index"]]), key
+        assert batch[key].dtype == leaf.dtype
+    assert torch.equal(batch["next", "reward"], following["reward"][batch["index"]])
