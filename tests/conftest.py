@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from qframe.runner import native
+from qframe.data.native_code import CACHE_VARIABLE
 from tests import probes
 
 torch.set_num_threads(1)
-os.environ.setdefault(native.CACHE_VARIABLE, str(Path(tempfile.gettempdir()) / "qframe-tests"))
+os.environ.setdefault(CACHE_VARIABLE, str(Path(tempfile.gettempdir()) / "qframe-tests"))
 probes.register()
 
 

@@ -1,6 +1,5 @@
 """A round of updates as native code, or as a CUDA graph: made while the environments warm up, or found made before."""
 
-import os
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +9,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor, optim
 
+from qframe.data.native_code import compiler
 from qframe.objectives import DQNLoss
 from qframe.objectives.flat import FlatVector
 from qframe.runner.captured import CapturedFunction
@@ -188,10 +188,9 @@ def compiled(act: Callable[[], Result]) -> Result:
 
 def missing_compiler() -> str | None:
     """What is missing for compiling, in words; None: nothing is."""
-    compiler = os.environ.get("CXX", "g++")
-    if shutil.which(compiler) is not None:
+    if shutil.which(compiler()) is not None:
         return None
-    return f"expected a C++ compiler for compile=true, got none named {compiler!r}; install g++, or set compile=false"
+    return f"expected a C++ compiler for compile=true, got none named {compiler()!r}; install g++, or set compile=false"
 
 
 def autocast_type(device: torch.device) -> torch.dtype:

@@ -1,8 +1,6 @@
 """A function of tensors as native code: traced in this process, compiled in another, kept for later runs."""
 
 import hashlib
-import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -18,9 +16,8 @@ from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
+from qframe.data.native_code import cache_dir, is_whole, processor
 from qframe.runner import compile_graph
-
-CACHE_VARIABLE = "QFRAME_CACHE_DIR"
 
 
 class NativeFunction:
@@ -68,7 +65,7 @@ class NativeFunction:
                 self._compiling.wait()
                 self._compiling = None
             library = self.library
-            if library is not None and _is_whole(library):
+            if library is not None and is_whole(library):
                 self._run = _load(library)
             elif was_compiled:
                 raise RuntimeError(f"a damaged library right after it was written to {self._place.parent}")
@@ -104,25 +101,11 @@ class _Compiling:
             raise RuntimeError(said[-1] if said else f"the compiler ended with status {status}")
 
 
-def _is_whole(library: Path) -> bool:
-    """Whether a file has the checksum that its name ends in: torch loads a flipped bit without a word."""
-    with library.open("rb") as file:
-        return library.stem.endswith(hashlib.file_digest(file, "sha256").hexdigest())
-
-
 def _load(library: Path) -> Callable[[list[Tensor]], list[Tensor]]:
     """What runs a library. As ``torch._inductor.aoti_load_package``, which imports the whole compiler for it."""
     is_called_by_one_thread, runners, device = True, 1, -1  # −1: the one that it was compiled for
     loader = torch._C._aoti.AOTIModelPackageLoader  # pyright: ignore
     return loader(str(library), "model", is_called_by_one_thread, runners, device).run
-
-
-def cache_dir() -> Path:
-    """Where compiled functions are kept: ``$QFRAME_CACHE_DIR``, else ``qframe`` in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(os.environ.get(CACHE_VARIABLE) or Path(base) / "qframe")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
 
 
 def trace(function: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple[fx.GraphModule, pytree.TreeSpec]:
@@ -147,16 +130,8 @@ def _fingerprint(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> str:
         digest.update(name.encode() + constant.cpu().contiguous().numpy().tobytes())
     devices = {tensor.device for tensor in inputs if tensor.is_cuda}
     where = [torch.cuda.get_device_name(device) for device in sorted(devices, key=str)]
-    digest.update(f"{torch.__version__} {torch.get_num_threads()} {_processor()} {where}".encode())
+    digest.update(f"{torch.__version__} {torch.get_num_threads()} {processor()} {where}".encode())
     return digest.hexdigest()[:32]
-
-
-def _processor() -> str:
-    """What this processor can do: a home directory may be shared by several machines."""
-    described = Path("/proc/cpuinfo")
-    lines = described.read_text().splitlines() if described.is_file() else []
-    features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return f"{platform.machine()} {platform.processor()} {features}"
 
 
 def _end(process: subprocess.Popen[bytes], folder: Path) -> None:

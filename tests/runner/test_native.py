@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from qframe.data.native_code import CACHE_VARIABLE
 from qframe.runner import native
 from qframe.runner.native import NativeFunction
 
@@ -25,7 +26,7 @@ def inputs():
 def cache(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(native.CACHE_VARIABLE, str(folder))
+        patch.setenv(CACHE_VARIABLE, str(folder))
         yield folder
 
 
@@ -106,7 +107,7 @@ def compiled_by(script, tmp_path, monkeypatch):
     """A function whose compiler is a script."""
     compiler = tmp_path / "compiler.py"
     compiler.write_text(script)
-    monkeypatch.setenv(native.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(native.compile_graph, "__file__", str(compiler))
     return NativeFunction(step, inputs())
 

@@ -10,8 +10,8 @@ from qframe.data.replay.frame_storage import FrameStorage, Place
 from qframe.data.replay.frame_streams import FrameStreams
 from qframe.data.replay.memory import usable_device
 from qframe.data.replay.n_step import check_gamma, distinct_runs
-from qframe.data.replay.rows import ENV, Rows
-from qframe.data.replay.storage import RowSchema, check_num_envs, chosen_streams, take_span
+from qframe.data.replay.rows import ENV, Rows, check_num_envs
+from qframe.data.replay.storage import RowSchema, chosen_streams, take_span
 
 
 class FrameReplayBuffer:

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qframe.data.replay.rows import DISCOUNT, DONE, ENV, REWARD, STEPS, TERMINATED, TRUNCATED, Rows
-from qframe.data.replay.storage import TensorStorage, check_num_envs, chosen_streams, take_span
+from qframe.data.replay.rows import DISCOUNT, DONE, ENV, REWARD, STEPS, TERMINATED, TRUNCATED, Rows, check_num_envs
+from qframe.data.replay.storage import TensorStorage, chosen_streams, take_span
 
 FLAGS = {TERMINATED, TRUNCATED, DONE}
 

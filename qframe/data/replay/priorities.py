@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qframe.data.replay.sum_tree import SumTree
+from qframe.data.replay.native_sum_tree import sum_tree
 
 
 class Priorities:
@@ -39,7 +39,7 @@ class Priorities:
         self._beta_start, self._beta_end = beta, beta_end
         self._fraction = 0.0
         self._largest = 1.0  # |δ|
-        self._tree = SumTree(capacity)
+        self._tree = sum_tree(capacity)
 
     @property
     def beta(self) -> float:
@@ -98,7 +98,7 @@ class Priorities:
 
     def load_state_dict(self, state: dict, index: np.ndarray) -> None:
         """Take over what ``state_dict`` gave for the same numbers; all others have no priority."""
-        self._tree = SumTree(self.capacity)
+        self._tree = sum_tree(self.capacity)
         self._tree.set(index, state["priority"].numpy(force=True))
         self._largest, self._fraction = state["largest"], state["fraction"]
 

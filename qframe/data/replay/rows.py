@@ -50,3 +50,9 @@ def raise_unlike(key: NestedKey, expected: str, leaf: Tensor) -> None:
     raise ValueError(
         f"expected {key!r} to be {expected}, got {list(leaf.shape)} of {leaf.dtype}; convert it before extend"
     )
+
+
+def check_num_envs(num_envs: int) -> None:
+    """There is a stream."""
+    if num_envs < 1:
+        raise ValueError(f"expected num_envs of at least 1, got {num_envs}; it is the number of environments")

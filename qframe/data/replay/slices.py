@@ -11,8 +11,8 @@ from torch import Tensor
 from qframe.data.replay.buffer import check_settings, check_sizes
 from qframe.data.replay.memory import usable_device
 from qframe.data.replay.n_step import check_gamma, distinct_runs, one_step
-from qframe.data.replay.rows import DONE, ENV, TERMINATED, TRUNCATED, Rows
-from qframe.data.replay.storage import RowSchema, TensorStorage, check_num_envs, chosen_streams, take_span
+from qframe.data.replay.rows import DONE, ENV, TERMINATED, TRUNCATED, Rows, check_num_envs
+from qframe.data.replay.storage import RowSchema, TensorStorage, chosen_streams, take_span
 
 TIME_LAST = cast("Sequence[str]", (None, "time"))  # annotated without None by tensordict, which takes it
 

@@ -285,12 +285,6 @@ def check_streams(env: np.ndarray, num_envs: int) -> None:
         )
 
 
-def check_num_envs(num_envs: int) -> None:
-    """There is a stream."""
-    if num_envs < 1:
-        raise ValueError(f"expected num_envs of at least 1, got {num_envs}; it is the number of environments")
-
-
 def chosen_streams(env: int | None, num_envs: int) -> np.ndarray:
     """One stream, or all of them for None."""
     chosen = np.arange(num_envs) if env is None else np.array([env])

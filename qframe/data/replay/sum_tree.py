@@ -1,5 +1,7 @@
 """Sums over many non-negative numbers that change one by one, and the search for where a sum is reached."""
 
+from typing import Any
+
 import numpy as np
 
 FAN_OUT = 16  # measured for batches of 128: wider nodes cost more memory to read, narrower ones more levels
@@ -44,6 +46,13 @@ class SumTree:
         self._running = np.zeros(nodes + 1)  # 0, then the sums up to and with each root
         self._leaves = self._value[-1].reshape(-1)
         self._above = [self._roots, *(level.reshape(-1) for level in self._value[:-1])]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"capacity": self.capacity, "leaves": self._leaves[: self.capacity]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["capacity"])
+        self.set(np.arange(self.capacity), state["leaves"])
 
     @property
     def total(self) -> float:

@@ -1,0 +1,65 @@
+"""Native code that is compiled on this machine and kept for later runs."""
+
+import ctypes
+import hashlib
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+CACHE_VARIABLE = "QFRAME_CACHE_DIR"
+FLAGS = ("-O2", "-shared", "-fPIC", "-ffp-contract=off")  # no multiply-add in one: NumPy rounds both
+SECONDS = 60
+
+
+def cache_dir() -> Path:
+    """Where compiled code is kept: ``$QFRAME_CACHE_DIR``, else ``qframe`` in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(os.environ.get(CACHE_VARIABLE) or Path(base) / "qframe")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def compiler() -> str:
+    """The C++ compiler's name: ``$CXX``, else ``g++``."""
+    return os.environ.get("CXX") or "g++"
+
+
+def is_whole(library: Path) -> bool:
+    """Whether a file has the checksum that its name ends in: a flipped bit would be loaded without a word."""
+    return library.stem.endswith(checksum(library))
+
+
+def checksum(file: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def processor() -> str:
+    """What this processor can do: a home directory may be shared by several machines."""
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text().splitlines() if described.is_file() else []
+    features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return f"{platform.machine()} {platform.processor()} {features}"
+
+
+def library(source: Path) -> ctypes.CDLL | None:
+    """The functions of a small C++ file, compiled now unless they were before; None where that is not possible."""
+    told = source.read_bytes() + f"{FLAGS} {processor()}".encode()
+    try:
+        place = cache_dir() / f"{source.stem}-{hashlib.sha256(told).hexdigest()[:32]}"
+        there = [file for file in place.parent.glob(f"{place.name}-*.so") if is_whole(file)]
+        return ctypes.CDLL(str(there[0] if there else _compiled(source, place)))
+    except (OSError, RuntimeError, subprocess.SubprocessError):  # a folder that is read-only, no compiler, no loading
+        return None
+
+
+def _compiled(source: Path, place: Path) -> Path:
+    made = Path(f"{place}.{os.getpid()}")  # another process may be at it as well
+    try:
+        command = [compiler(), *FLAGS, "-o", str(made), str(source)]
+        subprocess.run(command, check=True, capture_output=True, timeout=SECONDS)
+        return made.rename(f"{place}-{checksum(made)}.so")
+    finally:
+        made.unlink(missing_ok=True)
