@@ -38,6 +38,7 @@ COMMANDS = {
     "completion": "what your shell needs to complete commands, groups, options and keys",
 }
 DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+REFUSED_ON_CUDA = "does not have a deterministic implementation"  # what torch says, under deterministic=true
 PACKAGE = Path(qframe.__file__).parent
 ENVIRONMENT = "the environment raised this: mend it where the lines above say"
 ISSUES = "this is a fault of qframe: please report it with the lines above"
@@ -76,6 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             place = f" '{error.filename}'" if error.filename else ""
             told = f"qframe: cannot write or read{place}: {error.strerror}"
             print("\n  ".join([told, *getattr(error, "__notes__", [])]), file=sys.stderr)
+            return 2
+        if REFUSED_ON_CUDA in str(error):
+            print(f"qframe: deterministic: {str(error).split(',')[0]}; set deterministic=false", file=sys.stderr)
             return 2
         traceback.print_exc()
         print(f"qframe: {_blamed(error)}", file=sys.stderr)

@@ -16,6 +16,7 @@ from qframe.config.schema import GROUPS, SETTINGS
 from qframe.config.targets import instantiate
 from qframe.envs import derive_seed
 from qframe.runner import Learner, Runner
+from qframe.runner.determinism import only_deterministic
 from qframe.runner.profile import Profile
 from qframe.runner.progress import Report, console_report
 from qframe.runner.return_range import ReturnRange
@@ -96,6 +97,8 @@ def build(
     plain, picked = resolved(_plain(config))
     built, report = parts(plain), report or console_report()
     seed, device = plain["seed"], pick_device(plain["device"])
+    if plain["deterministic"]:
+        only_deterministic(device)
     within = built.loss.head.expressible
     collector = instantiate(
         plain["collector"],

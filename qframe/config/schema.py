@@ -66,6 +66,7 @@ class Schema:
     total_frames: Annotated[int, at_least(1)]
     compile: Annotated[bool | Literal["auto", "cuda_graph"], compilable]
     autocast: Annotated[bool, lambda value: None]
+    deterministic: Annotated[bool, lambda value: None]
     profile: Annotated[bool, lambda value: None]
     env: Mapping[str, Any]
     action_space: Mapping[str, Any]

@@ -1,8 +1,8 @@
 """Compiles a traced graph into a library, in a process of its own: nothing here imports qframe.
 
-``python -P compile_graph.py SOURCE TARGET THREADS``: ``SOURCE`` holds the graph and the shape, strides, type and device
-of every input, as ``torch.save`` wrote them a moment ago. What ``torch._inductor.aoti_load_package`` loads is written
-as ``TARGET-CHECKSUM.pt2``.
+``python -P compile_graph.py SOURCE TARGET THREADS [deterministic]``: ``SOURCE`` holds the graph and the shape, strides,
+type and device of every input, as ``torch.save`` wrote them a moment ago. What ``torch._inductor.aoti_load_package``
+loads is written as ``TARGET-CHECKSUM.pt2``.
 """
 
 import hashlib
@@ -14,9 +14,10 @@ import torch
 import torch._inductor
 
 
-def compile_graph(source: str, target: str, threads: int) -> None:
+def compile_graph(source: str, target: str, threads: int, *, is_deterministic: bool = False) -> None:
     """Write the library, under another name first: two processes may be at it at once."""
     torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(is_deterministic)
     graph, layouts = torch.load(source, weights_only=False)
     inputs = [torch.empty_strided(shape, step, dtype=kind, device=device) for shape, step, kind, device in layouts]
     with torch.no_grad():
@@ -29,4 +30,4 @@ def compile_graph(source: str, target: str, threads: int) -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    compile_graph(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    compile_graph(sys.argv[1], sys.argv[2], int(sys.argv[3]), is_deterministic="deterministic" in sys.argv[4:])

@@ -89,6 +89,7 @@ class _Compiling:
         source, self._said = folder / "graph.pt", folder / "said.txt"
         torch.save((graph, layouts), source)
         command = [sys.executable, "-P", compile_graph.__file__, source, place, torch.get_num_threads()]
+        command += ["deterministic"] * torch.are_deterministic_algorithms_enabled()
         with self._said.open("w") as said:
             self._process = subprocess.Popen([str(word) for word in command], stdout=said, stderr=said)
         self._end = weakref.finalize(self, _end, self._process, folder)
@@ -130,7 +131,8 @@ def _fingerprint(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> str:
         digest.update(name.encode() + constant.cpu().contiguous().numpy().tobytes())
     devices = {tensor.device for tensor in inputs if tensor.is_cuda}
     where = [torch.cuda.get_device_name(device) for device in sorted(devices, key=str)]
-    digest.update(f"{torch.__version__} {torch.get_num_threads()} {processor()} {where}".encode())
+    determined = torch.are_deterministic_algorithms_enabled()
+    digest.update(f"{torch.__version__} {torch.get_num_threads()} {processor()} {where} {determined}".encode())
     return digest.hexdigest()[:32]
 
 

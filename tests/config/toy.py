@@ -18,7 +18,7 @@ FILES = {
     + "".join(f"  - {group}: default\n" for group in GROUPS)
     + "  - hydra: default\n  - _self_\n  - experiment: null\n  - sweep: null\n"
     + "name: toy\nseed: 1\ndevice: cpu\ngamma: 0.99\ntotal_frames: 50_000\n"
-    + "compile: false\nautocast: false\nprofile: false\n",
+    + "compile: false\nautocast: false\ndeterministic: false\nprofile: false\n",
     **{f"{group}/default.yaml": f"# The {group} of the tests\n_target_: toy_parts.Part\n" for group in GROUPS},
     "env/default.yaml": "_target_: toy_parts.Env\nid: Toy-v0\nnum_envs: 2\nkwargs: {}\n",
     "env/nameless.yaml": "# Set env.id\n_target_: toy_parts.Env\nid: ???\n",
