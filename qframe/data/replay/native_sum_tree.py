@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from qframe.data.native_code import library
-from qframe.data.replay.sum_tree import SumTree
+from qframe.data.replay.sum_tree import FAN_OUT, SumTree
 
 
 class NativeSumTree(SumTree):
@@ -66,7 +66,7 @@ def sum_tree(capacity: int) -> SumTree:
 @cache
 def _functions() -> ctypes.CDLL | None:
     """``set_leaves`` and ``find_leaves`` of ``sum_tree.cpp``; None where they cannot be compiled."""
-    return library(Path(__file__).with_name("sum_tree.cpp"))
+    return library(Path(__file__).with_name("sum_tree.cpp"), FAN_OUT=FAN_OUT)
 
 
 def _pointer(array: np.ndarray) -> ctypes.c_void_p:

@@ -3,9 +3,9 @@
 #include <cmath>
 #include <cstdint>
 
-namespace {
-constexpr int64_t FAN_OUT = 16;  // as in sum_tree.py
+// FAN_OUT is sum_tree.py's.
 
+namespace {
 // A node lies in two cache lines.
 inline void fetch(const double *node) {
     __builtin_prefetch(node);
