@@ -33,8 +33,11 @@ def validate(
             checker.faults.append(Fault(key, f"missing; {remedy}"))
         elif key in SETTINGS:
             checked[key] = _setting(checker, key, config[key])
-        elif key == "collector" and config[key] == AUTO_COLLECTOR:
+        elif key == "collector" and isinstance(config[key], Mapping) and config[key].items() >= AUTO_COLLECTOR.items():
             checked[key] = AUTO_COLLECTOR
+            for unknown in config[key].keys() - AUTO_COLLECTOR.keys():
+                message = "unknown key of collector=auto, which has none; choose a collector by its name"
+                checker.faults.append(Fault(f"{key}.{unknown}", message, unknown=True))
         elif isinstance(config[key], Mapping):
             checked[key] = checker.node(config[key], key)
             foreign = refused_import(config[key].get("id")) if key == "env" else None
