@@ -241,7 +241,7 @@ class Learner:
         if batches > 1 or not isinstance(self.replay, ReplayBuffer):
             batch = self.replay.sample(batches * self.replay.batch_size)
         else:
-            batch = self._batch = self.replay.sample(out=self._batch)
+            batch = self._batch = self.replay.sample(reuse=self._batch)
         is_there = self.replay.device == self._device
         batch = batch.copy() if is_there else batch.to(self._device, non_blocking=True)
         return batch.set("action", self._action_space.decode(batch.get("action")))

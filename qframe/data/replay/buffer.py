@@ -121,34 +121,32 @@ class ReplayBuffer:
         """
         self._store(self._fold.flush(env))
 
-    def sample(self, batch_size: int | None = None, *, out: TensorDict | None = None) -> TensorDict:
+    def sample(self, batch_size: int | None = None, *, reuse: TensorDict | None = None) -> TensorDict:
         """Transitions ``[B]``, drawn with replacement.
 
         Args:
             batch_size: B, in place of the buffer's own.
-            out: what the last call returned, its entries as they came: they are filled anew, which is several times
-                as fast as a batch of its own.
+            reuse: what the last call returned, its entries as they came, if it is needed no more: it may be filled
+                anew and returned, which is several times as fast as a new batch.
 
         Raises:
             RuntimeError: nothing is stored yet.
-            ValueError: ``out`` is another batch, or one of another size.
         """
         if not self._size:
             raise RuntimeError(EMPTY)
         batch_size = self.batch_size if batch_size is None else batch_size
-        if out is not None and (self._last is None or out is not self._last.batch or len(out) != batch_size):
-            raise ValueError(f"expected out to be the last sample, of {batch_size} rows, got another; leave it out")
         index, more = self._draw(batch_size)
         index = index.to(self.device)
-        if out is None or self._last is None:
+        last = self._last
+        if last is None or last.batch is not reuse or len(last.batch) != batch_size:
             gathered, more = self._storage.gather(index), {"index": index, **more}
             self._last = _Sample(TensorDict(gathered.rows | more, batch_size=index.shape), gathered, more)
-        else:
-            self._storage.gather(index, self._last.gathered)
-            self._last.more["index"].copy_(index)
-            for key, value in more.items():
-                self._last.more[key].copy_(value)
-        return self._last.batch
+            return self._last.batch
+        self._storage.gather(index, last.gathered)
+        last.more["index"].copy_(index)
+        for key, value in more.items():
+            last.more[key].copy_(value)
+        return last.batch
 
     def draw(self, batch_size: int) -> tuple[Rows, Tensor, Rows]:
         """A sample that is yet to be read, which compiled code does faster.

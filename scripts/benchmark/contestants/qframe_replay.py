@@ -24,8 +24,8 @@ batch, weighted = uniform.sample(), prioritized.sample()  # filled anew by every
 
 
 def call() -> None:
-    prioritized.sample(out=weighted)
+    prioritized.sample(reuse=weighted)
     prioritized.update_priority(weighted.get("index"), error)
 
 
-report(lambda: uniform.sample(out=batch), call)
+report(lambda: uniform.sample(reuse=batch), call)

@@ -298,7 +298,7 @@ def test_a_batch_that_is_filled_anew_equals_one_of_its_own(buffer_class, random_
     kept = first.clone()
     assert_equal(kept, other.sample())
     for _ in range(4):
-        batch = reusing.sample(out=batch)
+        batch = reusing.sample(reuse=batch)
         assert batch is first
         assert_equal(batch, other.sample())
         for buffer in (reusing, other):
@@ -311,10 +311,13 @@ def test_only_the_last_sample_is_filled_anew_and_only_with_as_many_rows(random_s
     buffer.extend(random_steps(50, 2))
     first = buffer.sample()
     second = buffer.sample()
-    for wrong in ({"out": first}, {"out": second, "batch_size": 4}, {"out": second.clone()}):
-        with pytest.raises(ValueError, match="expected out to be the last sample, of [48] rows, got another"):
-            buffer.sample(**wrong)
-    assert buffer.sample(out=second) is second
+    kept = first.clone(), second.clone()
+    for other in (first, second, second.clone()):
+        assert buffer.sample(reuse=other) is not other
+    assert buffer.sample(4, reuse=buffer.sample()).batch_size == (4,)
+    assert all(torch.equal(a["index"], b["index"]) for a, b in zip(kept, (first, second), strict=True))
+    last = buffer.sample()
+    assert buffer.sample(reuse=last) is last
 
 
 def test_rows_of_every_type_and_width_come_back_as_they_went_in(assert_equal):
