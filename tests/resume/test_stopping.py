@@ -141,12 +141,15 @@ def test_a_second_process_is_refused_while_the_first_trains(tmp_path):
     runner.collector.close()
 
 
-def killed(work, seconds):
-    """Do some work in a process that is killed after so long."""
+def killed(work, seconds, *, once=None):
+    """Do some work in a process that is killed after so long, counted from when there is a checkpoint in ``once``."""
     process = multiprocessing.get_context("fork").Process(target=work)
     with warnings.catch_warnings():  # from Python 3.12 on: this process has threads
         warnings.simplefilter("ignore", DeprecationWarning)
         process.start()
+    until = time.monotonic() + 60
+    while once is not None and not checkpoints_in(once) and time.monotonic() < until:
+        time.sleep(0.01)
     time.sleep(seconds)
     process.kill()
     process.join()
@@ -180,7 +183,8 @@ def save_on(folder):
 def test_a_kill_amid_a_save_leaves_a_whole_checkpoint(tmp_path):
     rng = random.Random(4)
     for number in range(5):
-        killed(partial(save_on, tmp_path / str(number)), rng.uniform(0.3, 0.6))
-        state = load_checkpoint(tmp_path / str(number))
+        folder = tmp_path / str(number)
+        killed(partial(save_on, folder), rng.uniform(0.0, 0.3), once=folder)
+        state = load_checkpoint(folder)
         expected = torch.full((50_000,), float(state["run"]["frames"]))
         assert all(torch.equal(state["replay"][str(i)], expected) for i in range(5))
