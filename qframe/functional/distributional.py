@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.special import entr
 
 from qframe.functional.backup import Law
-from qframe.functional.value_learning import huber
 
 
 def categorical_projection(law: Law, v_min: float, v_max: float, num_atoms: int) -> Tensor:
@@ -87,7 +86,8 @@ def gaussian_histogram(mean: Tensor, sigma: float, v_min: float, v_max: float, n
 def quantile_huber(quantiles: Tensor, taus: Tensor, target: Law, threshold: float = 1.0) -> Tensor:
     """The quantile Huber loss ``Σ_i E_Z |τ_i − 1{Z < θ_i}| · L_κ(Z − θ_i) / κ``; κ = 0 is the plain quantile loss.
 
-    See "Distributional Reinforcement Learning with Quantile Regression", Dabney et al., 2018, equation 10.
+    See "Distributional Reinforcement Learning with Quantile Regression", Dabney et al., 2018, equation 10. It has a
+    gradient in the quantiles alone.
 
     Args:
         quantiles: predicted θ, ``[*B, N]``.
@@ -102,10 +102,14 @@ def quantile_huber(quantiles: Tensor, taus: Tensor, target: Law, threshold: floa
     >>> quantile_huber(torch.tensor([0.0, 3.0]), torch.tensor([0.25, 0.75]), target)
     tensor(0.5000)
     """
-    error = target.location.unsqueeze(-2) - quantiles.unsqueeze(-1)  # [*B, N, M]
-    size = error.abs() if threshold == 0 else huber(error, threshold) / threshold
-    tilt = (taus.unsqueeze(-1) - (error.detach() < 0).to(error.dtype)).abs()  # [*B, N, M]
-    return (tilt * size * target.mass.unsqueeze(-2)).sum((-2, -1))
+    theta, z, mass, tau = quantiles.detach(), target.location.detach(), target.mass.detach(), taus.detach()
+    error = z.unsqueeze(-2) - theta.unsqueeze(-1)  # [*B, N, M]
+    steepness = error.sign() if threshold == 0 else (error / threshold).clamp(-1, 1)  # the derivative of L_κ / κ
+    tilt = torch.where(error < 0, 1 - tau.unsqueeze(-1), tau.unsqueeze(-1)) * mass.unsqueeze(-2)
+    weighted = tilt * steepness
+    loss = (weighted * (error - (threshold / 2) * steepness)).sum(-1)  # [*B, N]
+    # The gradient is written down: automatic differentiation would keep six tensors [*B, N, M] and walk through each.
+    return (loss - weighted.sum(-1) * (quantiles - theta)).sum(-1)
 
 
 def fraction_loss(fractions: Tensor, edges: Tensor, quantiles: Tensor) -> Tensor:

@@ -128,7 +128,7 @@ def differing(workload: Workload, results: dict[str, list[dict[str, Any]]]) -> l
     told = []
     for name in workload.same:
         values = {who: statistics.median(row[name] for row in rows) for who, rows in results.items()}
-        if max(values.values()) > 1.001 * min(values.values()):
+        if values and max(values.values()) > 1.001 * min(values.values()):
             told.append(f"{name} differ: " + ", ".join(f"{who} {value:,.0f}" for who, value in values.items()))
     return told
 

@@ -23,4 +23,5 @@ WORKLOAD = Workload(
         Bar("qframe, bfloat16", "SB3", "learning_frames_per_second", 6.0, inverse=False),
     ],
     same=("updates",),
+    notes="a processor without AMX: of 44 ms for a float32 update 33 are arithmetic at its peak, for every library",
 )

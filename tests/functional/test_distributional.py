@@ -72,6 +72,29 @@ def test_quantile_huber_sums_over_predictions_and_averages_over_the_target():
     assert quantile_huber(torch.tensor(theta), torch.tensor(taus), target, kappa).item() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 1.0, 50.0])
+def test_the_gradient_of_quantile_huber_is_that_of_all_pairs(threshold):
+    generator = torch.Generator().manual_seed(0)
+    theta, location = (torch.randn(2, 3, 5, generator=generator, dtype=torch.float64) for _ in range(2))
+    location[..., 0] = theta[..., 0]  # an error of exactly 0
+    taus, mass = (torch.rand(3, 5, generator=generator, dtype=torch.float64) for _ in range(2))
+    theta.requires_grad_()
+    error = location.unsqueeze(-2) - theta.unsqueeze(-1)
+    size = error.abs() if threshold == 0 else huber(error, threshold) / threshold
+    pairs = (taus.unsqueeze(-1) - (error < 0).double()).abs() * size * mass.unsqueeze(-2)
+    (expected,) = torch.autograd.grad(pairs.sum(), theta)
+    loss = quantile_huber(theta, taus, Law(location, mass), threshold)
+    (got,) = torch.autograd.grad(loss.sum(), theta)
+    torch.testing.assert_close(loss, pairs.sum((-2, -1)))
+    torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_quantile_huber_hides_nothing_that_is_not_finite(bad):
+    target = Law(torch.tensor([[1.0, bad], [1.0, 2.0]]), torch.full((2, 2), 0.5))
+    assert quantile_huber(torch.zeros(2, 3), torch.full((3,), 0.5), target).isfinite().tolist() == [False, True]
+
+
 def test_without_a_threshold_the_quantile_loss_is_the_pinball():
     target = Law(torch.tensor([2.0]), torch.tensor([1.0]))
     assert quantile_huber(torch.tensor([0.0]), torch.tensor([0.9]), target, 0.0).item() == pytest.approx(1.8)
