@@ -49,7 +49,7 @@ class LambdaBackup(NamedTuple):
 
 def affine(reward: Tensor, discount: Tensor, value: Tensor) -> Tensor:
     """``reward + discount · value``, a select where the discount is 0: NaN or inf beyond a terminal does no harm."""
-    return reward + torch.where(discount == 0, 0.0, discount * value)
+    return torch.where(discount.logical_not(), reward, reward + discount * value)
 
 
 def apply(backup: Backup, law: Law) -> Law:

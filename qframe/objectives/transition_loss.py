@@ -73,20 +73,21 @@ class TransitionLoss(ValueLoss):
 
     def _read(self, tensordict: TensorDictBase) -> Batch:
         """The loss's door: a documented tensordict layout in, plain tensors ``[*B]`` out."""
-        keys, next_keys, requires = self.keys, self.next_keys, self.estimator.requires
+        keys, requires = self.keys, self.estimator.requires
+        following: TensorDictBase = tensordict["next"]
         index = self._encode(tensordict[keys.action])  # [*B], or [*B, D]
         shape = index.shape[:-1] if self._is_joint else index.shape
-        reward = _squeeze(tensordict[next_keys.reward].to(self._like.dtype), shape, next_keys.reward)
-        discount, done = self._discount_and_done(tensordict, reward)
+        reward = _squeeze(following[keys.reward].to(self._like.dtype), shape, self.next_keys.reward)
+        discount, done = self._discount_and_done(tensordict, following, reward)
         batch = Batch(
             observation=self._networks[0].observe(tensordict),
             action=self._branches.in_front(index),
             reward=reward,
             discount=discount,
-            next_observation=self._networks[0].observe(tensordict["next"]),
+            next_observation=self._networks[0].observe(following),
             done=done,
             mask=self._branches.legal(tensordict.get(keys.action_mask, None), shape),
-            next_mask=self._branches.legal(self._next_mask(tensordict), shape),
+            next_mask=self._branches.legal(self._next_mask(following), shape),
             priority_weight=_optional(tensordict, keys.priority_weight, shape),
             action_probability=_optional(tensordict, "action_probability", shape),
             bootstrap_mask=tensordict.get("bootstrap_mask", None) if self._has_members else None,
@@ -106,28 +107,30 @@ class TransitionLoss(ValueLoss):
         parameters = self.value_network.parameters()
         return next((parameter for parameter in parameters if parameter.is_floating_point()), torch.empty(0))
 
-    def _next_mask(self, tensordict: TensorDictBase) -> Tensor | None:
-        key = self.next_keys.action_mask
-        return tensordict[key] if self._takes_mask else tensordict.get(key, None)
+    def _next_mask(self, following: TensorDictBase) -> Tensor | None:
+        key = self.keys.action_mask
+        return following[key] if self._takes_mask else following.get(key, None)
 
-    def _discount_and_done(self, tensordict: TensorDictBase, reward: Tensor) -> tuple[Tensor, Tensor]:
+    def _discount_and_done(
+        self, tensordict: TensorDictBase, following: TensorDictBase, reward: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """γᵏ, 0 where the episode terminated, as the replay wrote it or computed; and where an episode ended."""
-        next_keys, shape = self.next_keys, reward.shape
-        discount = _optional(tensordict, ("next", "discount"), shape)
-        done = _optional(tensordict, next_keys.done, shape)
-        terminated = _optional(tensordict, next_keys.terminated, shape)
+        keys, next_keys, shape = self.keys, self.next_keys, reward.shape
+        discount = _optional(following, "discount", shape, ("next", "discount"))
+        done = _optional(following, keys.done, shape, next_keys.done)
+        terminated = _optional(following, keys.terminated, shape, next_keys.terminated)
         if terminated is None:
             terminated = done
         if terminated is None:
             raise KeyError(f"expected {next_keys.terminated} or {next_keys.done} in the batch, found neither")
         if done is None:
-            truncated = _optional(tensordict, next_keys.truncated, shape)
+            truncated = _optional(following, keys.truncated, shape, next_keys.truncated)
             done = terminated if truncated is None else (terminated != 0) | (truncated != 0)
         if discount is None:
-            steps = _optional(tensordict, self.keys.steps_to_next_obs, shape)
-            power = torch.full_like(reward, self.gamma) if steps is None else self.gamma ** steps.to(reward.dtype)
-            discount = torch.where(terminated != 0, 0.0, power)
-        return discount.to(reward.dtype), done != 0
+            steps = _optional(tensordict, keys.steps_to_next_obs, shape)
+            power = self.gamma if steps is None else self.gamma ** steps.to(reward.dtype)
+            discount = terminated.logical_not().to(reward.dtype) * power
+        return discount.to(reward.dtype), done.bool()
 
     def _evaluate(self, batch: Batch, noise: Noise | None) -> tuple[Tensor, Tensor, Tensor]:
         """The reduced loss, the unweighted loss ``[*B]`` and the signed td_error ``[*B]``, the latter two detached."""
@@ -177,9 +180,12 @@ def _time_last(tensordict: TensorDictBase) -> tuple[TensorDictBase, Callable[[Te
     return tensordict.transpose(time, last), lambda x: x.transpose(time, last)
 
 
-def _optional(tensordict: TensorDictBase, key: NestedKey, batch: torch.Size) -> Tensor | None:
+def _optional(
+    tensordict: TensorDictBase, key: NestedKey, batch: torch.Size, told: NestedKey | None = None
+) -> Tensor | None:
+    """An entry ``[*B]``, where there is one; ``told`` is its name in the whole batch."""
     value = tensordict.get(key, None)
-    return None if value is None else _squeeze(value, batch, key)
+    return None if value is None else _squeeze(value, batch, told or key)
 
 
 def _squeeze(value: Tensor, batch: torch.Size, key: NestedKey) -> Tensor:

@@ -23,6 +23,8 @@ batch = TensorDict({
     },
 }, [128])  # fmt: skip
 
+params = [param for param in online.parameters() if param.requires_grad]
+
 
 def call() -> None:
     with torch.no_grad():
@@ -32,7 +34,8 @@ def call() -> None:
     chosen = online(batch["observation"]).gather(-1, batch["action"].unsqueeze(-1)).squeeze(-1)
     batch["td_error"] = (goal - chosen).detach().abs().unsqueeze(-1)
     F.smooth_l1_loss(chosen, goal).backward()
-    online.zero_grad()
+    for param in params:
+        param.grad = None
 
 
 report(call)
