@@ -91,9 +91,14 @@ def _is_pipelined(config: Mapping[str, Any]) -> tuple[bool, str]:
 
 
 def _sees_images(config: Mapping[str, Any]) -> bool | None:
-    """Whether the network goes over images; None where there is no such thing, which is told elsewhere."""
+    """Whether the network goes over images; None where there is no such thing, which is told elsewhere.
+
+    A convolution that skips no pixel is one over a small grid, whose work is too little to share.
+    """
     try:
-        trunk = str(config["network"]["trunk"]["_target_"])
-    except (KeyError, TypeError):
+        trunk = config["network"]["trunk"]
+        name, strides = str(trunk["_target_"]), trunk.get("strides")
+    except (KeyError, TypeError, AttributeError):
         return None
-    return "Conv" in trunk or "Impala" in trunk
+    is_grid = isinstance(strides, list | tuple) and all(stride == 1 for stride in strides)
+    return ("Conv" in name and not is_grid) or "Impala" in name

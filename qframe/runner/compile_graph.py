@@ -12,12 +12,14 @@ import warnings
 
 import torch
 import torch._inductor
+from torch._inductor import config
 
 
 def compile_graph(source: str, target: str, threads: int, *, is_deterministic: bool = False) -> None:
     """Write the library, under another name first: two processes may be at it at once."""
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(is_deterministic)
+    config.aot_inductor.precompile_headers = False  # to write them takes a third of the time, and they save none
     graph, layouts = torch.load(source, weights_only=False)
     inputs = [torch.empty_strided(shape, step, dtype=kind, device=device) for shape, step, kind, device in layouts]
     with torch.no_grad():

@@ -36,6 +36,7 @@ class CompiledLoss:
         self._learning = {name: order.index(id(tensor)) for name, tensor in tensors.items() if id(tensor) in unique}
         self._fixed = {name: tensor for name, tensor in tensors.items() if name not in self._learning}
         self._functions: dict[Layout, NativeFunction] = {}
+        self._metrics: list[str] = []
 
     def __call__(self, batch: TensorDict) -> TensorDict:
         """The loss of a batch.
@@ -52,7 +53,9 @@ class CompiledLoss:
         changing, layout = flatten(rows, [self._loss.draw_noise(batch.batch_size)], names, batch.batch_size)  # pyright: ignore
         inputs = [*(param.detach() for param in self._params), *self._fixed.values(), *changing]
         function = self._functions.get(layout) or self._function(inputs, layout)
-        gradients, metrics, priority = compiled(lambda: function(inputs))
+        priority, *outputs = compiled(lambda: function(inputs))
+        metrics = dict(zip(self._metrics, outputs, strict=False))
+        gradients = outputs[len(metrics) :]
         batch.set(self._loss.priority_key, priority)
         if torch.is_grad_enabled():
             metrics["loss"] = _Differentiable.apply((metrics["loss"], gradients), *self._params)
@@ -74,7 +77,8 @@ class CompiledLoss:
                 return self._evaluate(own, rows, layout, noise)
 
             gradients, (metrics, priority) = torch.func.grad(objective, has_aux=True)(params)
-            return gradients, metrics, priority
+            self._metrics = list(metrics)
+            return [priority, *metrics.values(), *gradients]
 
         self._functions[layout] = compiled(lambda: NativeFunction(flat, inputs))
         return self._functions[layout]
@@ -92,11 +96,13 @@ class _Differentiable(torch.autograd.Function):
     """A number whose gradient is known."""
 
     @staticmethod
-    def forward(ctx: Any, known: tuple[Tensor, tuple[Tensor, ...]], *params: Tensor) -> Tensor:
+    def forward(ctx: Any, known: tuple[Tensor, list[Tensor]], *params: Tensor) -> Tensor:
         value, ctx.gradients = known
         return value
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if grad.is_cpu and grad.item() == 1:  # as of ``loss.backward()``; elsewhere to look would take a wait
+            return None, *ctx.gradients
         return None, *torch._foreach_mul(ctx.gradients, grad)  # pyright: ignore[reportPrivateImportUsage]

@@ -28,7 +28,7 @@ class NativeFunction:
     own, started here and waited for by the first call.
 
     Args:
-        function: of a flat list of tensors, which it may change in place; returns tensors in any nesting.
+        function: of a flat list of tensors, which it may change in place; returns tensors in any nesting, best a list.
         inputs: like those it will be called with, in number, shape, strides, type and device.
 
     Raises:
@@ -36,7 +36,8 @@ class NativeFunction:
     """
 
     def __init__(self, function: Callable[..., Any], inputs: Sequence[Tensor]) -> None:
-        graph, self._nesting = trace(function, inputs)
+        graph, nesting = trace(function, inputs)
+        self._nesting = None if nesting == pytree.tree_structure([0] * nesting.num_leaves) else nesting
         self._place = cache_dir() / _fingerprint(graph, inputs)
         self._run: Callable[[list[Tensor]], list[Tensor]] | None = None
         layouts = [(tensor.shape, tensor.stride(), tensor.dtype, tensor.device) for tensor in inputs]
@@ -78,7 +79,8 @@ class NativeFunction:
         """What the function returns for these inputs."""
         self.wait()
         assert self._run is not None
-        return pytree.tree_unflatten(self._run(inputs), self._nesting)
+        outputs = self._run(inputs)
+        return outputs if self._nesting is None else pytree.tree_unflatten(outputs, self._nesting)
 
 
 class _Compiling:

@@ -42,9 +42,11 @@ def test_without_a_compiler_or_for_another_optimizer_it_goes_on_eagerly_and_says
     )  # fmt: skip
 
 
-def test_threads_are_all_cores_for_images_and_one_otherwise():
+def test_threads_are_all_cores_for_images_and_one_for_grids_and_numbers():
     images = config(network={"trunk": {"_target_": "qframe.modules.ConvTrunk"}})
     assert resolved(images)[0]["runner"]["threads"] == 8
+    grid = config(network={"trunk": {"_target_": "qframe.modules.ConvTrunk", "strides": [1]}})
+    assert resolved(grid)[0]["runner"]["threads"] == 1
     assert resolved(config())[0]["runner"]["threads"] == 1
 
 
