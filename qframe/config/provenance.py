@@ -27,7 +27,14 @@ def located(
     if not faults:
         return []
     contents = [(file_name(loader, path), _content(loader, path, package)) for path, package in files]
-    return [fault if fault.source else replace(fault, source=_source(fault.where, contents, keys)) for fault in faults]
+    return [fault if fault.source else _located(fault, _source(fault.where, contents, keys)) for fault in faults]
+
+
+def _located(fault: Fault, source: str) -> Fault:
+    """The fault with its source; a key of an experiment for another option than the one chosen can be left out."""
+    is_left_over = fault.message.startswith("unknown key") and "/experiment/" in source
+    remedy = f"; leave it out with '~{fault.where}'" if is_left_over else ""
+    return replace(fault, message=fault.message + remedy, source=source)
 
 
 def sources(

@@ -97,6 +97,13 @@ def test_the_file_of_a_fault_is_named(toy):
     assert [fault.rpartition("  ")[2] for fault in faults("experiment=small")] == ["[conf/experiment/small.yaml]"] * 2
 
 
+def test_a_key_that_an_experiment_sets_for_another_option_can_be_left_out(toy):
+    write(toy.conf / "experiment" / "small.yaml", "# @package _global_\nhead:\n  knd: b\n")
+    (told,) = faults("experiment=small")
+    assert told.endswith("; leave it out with '~head.knd'  [conf/experiment/small.yaml]")
+    assert "knd" not in composed("experiment=small", "~head.knd").head
+
+
 def test_broken_yaml_is_told_with_file_and_position(toy):
     write(toy.conf / "head" / "default.yaml", "_target_: toy_parts.Head\nkind: [a\n")
     assert faults() == [
