@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from qframe.functional import Backup, LambdaBackup, Law, affine, lambda_return, weighted_sum
+from qframe.functional import Backup, LambdaBackup, Law, lambda_return, weighted_sum
 from qframe.modules.heads.base import Head, Prediction
 
 LOSSES: dict[str, Callable[..., Tensor]] = {"l2": F.mse_loss, "l1": F.l1_loss, "smooth_l1": F.smooth_l1_loss}
@@ -53,7 +53,8 @@ class ScalarHead(Head[Tensor]):
     def target(self, bootstrap: Prediction, backup: Backup) -> Tensor:
         if self.transform is not None:
             return super().target(bootstrap, backup)
-        value = affine(backup.reward, backup.discount, bootstrap.out.squeeze(-1))
+        value = backup.reward + backup.discount * bootstrap.out.squeeze(-1)
+        value = torch.where(backup.discount.logical_not(), backup.reward, value)
         return value if backup.weight is None else weighted_sum(backup.weight, value)
 
     def lambda_target(self, bootstrap: Prediction, backup: LambdaBackup) -> Tensor:
