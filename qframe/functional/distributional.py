@@ -102,14 +102,21 @@ def quantile_huber(quantiles: Tensor, taus: Tensor, target: Law, threshold: floa
     >>> quantile_huber(torch.tensor([0.0, 3.0]), torch.tensor([0.25, 0.75]), target)
     tensor(0.5000)
     """
-    theta, z, mass, tau = quantiles.detach(), target.location.detach(), target.mass.detach(), taus.detach()
+    theta, z, mass = (_stored(part.detach()) for part in (quantiles, *target))
     error = z.unsqueeze(-2) - theta.unsqueeze(-1)  # [*B, N, M]
-    steepness = error.sign() if threshold == 0 else (error / threshold).clamp(-1, 1)  # the derivative of L_κ / κ
-    tilt = torch.where(error < 0, 1 - tau.unsqueeze(-1), tau.unsqueeze(-1)) * mass.unsqueeze(-2)
-    weighted = tilt * steepness
-    loss = (weighted * (error - (threshold / 2) * steepness)).sum(-1)  # [*B, N]
+    clipped = error.sign() if threshold == 0 else error.clamp(-threshold, threshold)  # κ times the derivative
+    tau = taus.detach().unsqueeze(-1)
+    weighted = torch.where(error < 0, 1 - tau, tau) * mass.unsqueeze(-2) * clipped
+    scale = 1 / (threshold or 1)
+    loss = (weighted * (error - (clipped / 2 if threshold else 0))).sum(-1) * scale  # [*B, N]
     # The gradient is written down: automatic differentiation would keep six tensors [*B, N, M] and walk through each.
-    return (loss - weighted.sum(-1) * (quantiles - theta)).sum(-1)
+    return (loss - weighted.sum(-1) * scale * (quantiles - theta)).sum(-1)
+
+
+def _stored(x: Tensor) -> Tensor:
+    """The same numbers, which a compiler keeps in memory in place of computing them anew for every pair."""
+    x = x.contiguous()
+    return x.as_strided(x.shape, x.stride())
 
 
 def fraction_loss(fractions: Tensor, edges: Tensor, quantiles: Tensor) -> Tensor:
