@@ -92,7 +92,13 @@ class Head(nn.Module, ABC, Generic[TargetT]):
 
         ``taus`` are quantile levels ``[*B, N]`` for heads that take any; None asks them for their fixed ones.
         """
-        return Prediction(self.layer(features).unflatten(-1, (self.num_actions, self.num_outputs)))  # [*B, A, N]
+        layer = self.precise if torch.is_autocast_enabled(features.device.type) else self.layer
+        return Prediction(layer(features).unflatten(-1, (self.num_actions, self.num_outputs)))  # [*B, A, N]
+
+    def precise(self, features: Tensor) -> Tensor:
+        """The last layer under autocast: not in bfloat16, whose 8 bits are coarser than what actions differ by."""
+        with torch.autocast(features.device.type, enabled=False):
+            return self.layer(features.to(torch.promote_types(features.dtype, torch.float32)))
 
     def draw_taus(self, batch: torch.Size, generator: torch.Generator, *, is_target: bool = False) -> Tensor:
         """Random quantile levels ``[*batch, N]`` for one forward pass, on the CPU, for a head that takes them.

@@ -39,7 +39,8 @@ class ScalarHead(Head[Tensor]):
         self.loss_function = loss_function
 
     def prediction(self, features: Tensor, taus: Tensor | None = None) -> Prediction:
-        return Prediction(self.layer(features).unsqueeze(-1))  # [*B, A, 1]
+        layer = self.precise if torch.is_autocast_enabled(features.device.type) else self.layer
+        return Prediction(layer(features).unsqueeze(-1))  # [*B, A, 1]
 
     def law(self, prediction: Prediction) -> Law:
         return Law(prediction.out, torch.ones_like(prediction.out))
