@@ -50,14 +50,35 @@ class CapturedFunction:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.no_grad(), torch.cuda.stream(stream):
-            copies = [tensor.clone() for tensor in self._inputs]  # what runs now changes copies only
+            scratch = unchanging(graph, self._inputs)
             for _ in range(WARM_UPS):
-                graph(*copies)
+                graph(*scratch)
         torch.cuda.current_stream().wait_stream(stream)
         recorded = torch.cuda.CUDAGraph()
         with torch.no_grad(), torch.cuda.graph(recorded):
             outputs = graph(*self._inputs)
         return recorded.replay, outputs
+
+
+def unchanging(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """The inputs, with copies in place of those that the graph writes to; a replay on the GPU is not copied."""
+    nodes = list(graph.graph.nodes)
+    written: set[fx.Node] = set()
+    for node in nodes:
+        if not isinstance(node.target, torch._ops.OpOverload):
+            continue
+        for place, value in zip(node.target._schema.arguments, node.args, strict=False):
+            if place.alias_info is not None and place.alias_info.is_write:
+                written |= {_viewed(tensor) for tensor in (value if isinstance(value, list | tuple) else [value])}
+    places = [node for node in nodes if node.op == "placeholder"]
+    return [given.clone() if place in written else given for place, given in zip(places, inputs, strict=True)]
+
+
+def _viewed(node: Any) -> fx.Node:
+    """What a view is a view of."""
+    while node.op == "call_function" and node.target.is_view:
+        node = node.args[0]
+    return node
 
 
 def check_capturable(device: torch.device) -> None:
