@@ -2,6 +2,7 @@
 
 from qframe.functional.action import Branches, OneChoice, SoftPolicy, dueling, greedy, lowest, mask_values, soft, take
 from qframe.functional.backup import Backup, LambdaBackup, Law, affine, apply, mix, weighted_sum
+from qframe.functional.compiling import stored
 from qframe.functional.distributional import (
     categorical_cross_entropy,
     categorical_projection,
@@ -18,6 +19,6 @@ __all__ = [
     "TRANSFORMS", "Backup", "Branches", "LambdaBackup", "Law", "OneChoice", "SoftPolicy", "Transform", "affine",
     "apply", "categorical_cross_entropy", "categorical_projection", "dueling", "entropy", "fraction_loss",
     "gaussian_histogram", "greedy", "h", "h_inverse", "huber", "lambda_horizons", "lambda_return", "lowest",
-    "mask_values", "mix", "n_step_return", "quantile_huber", "selected_value", "soft", "soft_value", "take", "td_zero",
-    "weighted_sum",
+    "mask_values", "mix", "n_step_return", "quantile_huber", "selected_value", "soft", "soft_value", "stored", "take",
+    "td_zero", "weighted_sum",
 ]

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.special import entr
 
 from qframe.functional.backup import Law
+from qframe.functional.compiling import stored
 
 
 def categorical_projection(law: Law, v_min: float, v_max: float, num_atoms: int) -> Tensor:
@@ -102,7 +103,7 @@ def quantile_huber(quantiles: Tensor, taus: Tensor, target: Law, threshold: floa
     >>> quantile_huber(torch.tensor([0.0, 3.0]), torch.tensor([0.25, 0.75]), target)
     tensor(0.5000)
     """
-    theta, z, mass = (_stored(part.detach()) for part in (quantiles, *target))
+    theta, z, mass = (stored(part.detach()) for part in (quantiles, *target))
     tau, scale = taus.detach().unsqueeze(-1), 1 / (threshold or 1)
     error = z.unsqueeze(-2) - theta.unsqueeze(-1)  # [*B, N, M]
     clipped = error.sign() if threshold == 0 else error.clamp(-threshold, threshold)  # κ times the derivative
@@ -112,12 +113,6 @@ def quantile_huber(quantiles: Tensor, taus: Tensor, target: Law, threshold: floa
     # What is added is zero: it asks for both sums at once, so that compiled they are one pass, not two.
     slope = weighted.sum(-1) * scale + (loss - loss)
     return (loss - slope * (quantiles - theta)).sum(-1)
-
-
-def _stored(x: Tensor) -> Tensor:
-    """The same numbers, which a compiler keeps in memory in place of computing them anew for every pair."""
-    x = x.contiguous()
-    return x.as_strided(x.shape, x.stride())
 
 
 def fraction_loss(fractions: Tensor, edges: Tensor, quantiles: Tensor) -> Tensor:

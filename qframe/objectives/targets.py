@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from qframe.functional import stored
 from qframe.objectives.flat import FlatVector
 
 
@@ -97,7 +98,7 @@ class HardUpdate(TargetUpdate):
 
     def mix(self, target: Tensor, online: Tensor, calls: Tensor) -> Tensor:
         """What becomes of a target tensor by the call of this number ``[]``, as a pure function."""
-        return torch.where(calls % self.value_network_update_interval == 0, online, target)
+        return torch.where(stored(calls % self.value_network_update_interval == 0), online, target)
 
     @torch.no_grad()
     def count(self, updates: int) -> None:

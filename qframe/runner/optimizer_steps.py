@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, optim
 
+from qframe.functional import stored
+
 State = dict[str, Tensor]
 Step = Callable[[Mapping[str, Any], Tensor, Tensor, State, Tensor], tuple[Tensor, State]]
 
@@ -28,8 +30,8 @@ def adam(group: Mapping[str, Any], param: Tensor, grad: Tensor, state: State, lr
     step = state["step"] + 1
     mean = state["exp_avg"].lerp(grad, 1 - beta1)
     square = state["exp_avg_sq"] * beta2 + grad * grad * (1 - beta2)
-    denominator = square.sqrt() / (1 - beta2**step).sqrt() + group["eps"]
-    param = param - lr / (1 - beta1**step) * (mean / denominator)
+    denominator = square.sqrt() / stored((1 - beta2**step).sqrt()) + group["eps"]
+    param = param - stored(lr / (1 - beta1**step)) * (mean / denominator)
     return param, {"step": step, "exp_avg": mean, "exp_avg_sq": square}
 
 
