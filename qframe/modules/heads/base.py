@@ -92,7 +92,7 @@ class Head(nn.Module, ABC, Generic[TargetT]):
 
         ``taus`` are quantile levels ``[*B, N]`` for heads that take any; None asks them for their fixed ones.
         """
-        layer = self.precise if torch.is_autocast_enabled(features.device.type) else self.layer
+        layer = self.precise if torch._C._is_any_autocast_enabled() else self.layer
         return Prediction(layer(features).unflatten(-1, (self.num_actions, self.num_outputs)))  # [*B, A, N]
 
     def precise(self, features: Tensor) -> Tensor:
