@@ -110,7 +110,8 @@ def quantile_huber(quantiles: Tensor, taus: Tensor, target: Law, threshold: floa
     # The gradient is written down, and in place: automatic differentiation would keep six tensors [*B, N, M].
     weighted = torch.where(error < 0, 1 - tau, tau).mul_(mass.unsqueeze(-2)).mul_(clipped)
     loss = error.sub_(clipped, alpha=0.5 if threshold else 0).mul_(weighted).sum(-1) * scale  # [*B, N]
-    # What is added is zero: it asks for both sums at once, so that compiled they are one pass, not two.
+    # What is added is zero where the loss is finite: it asks for both sums at once, so that compiled
+    # they are one pass, not two.
     slope = weighted.sum(-1) * scale + (loss - loss)
     return (loss - slope * (quantiles - theta)).sum(-1)
 

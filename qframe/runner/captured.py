@@ -50,7 +50,7 @@ class CapturedFunction:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.no_grad(), torch.cuda.stream(stream):
-            scratch = unchanging(graph, self._inputs)
+            scratch = scratch_of(graph, self._inputs)
             for _ in range(WARM_UPS):
                 graph(*scratch)
         torch.cuda.current_stream().wait_stream(stream)
@@ -60,7 +60,7 @@ class CapturedFunction:
         return recorded.replay, outputs
 
 
-def unchanging(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> list[Tensor]:
+def scratch_of(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> list[Tensor]:
     """The inputs, with copies in place of those that the graph writes to; a replay on the GPU is not copied."""
     nodes = list(graph.graph.nodes)
     written: set[fx.Node] = set()

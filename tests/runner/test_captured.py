@@ -15,7 +15,7 @@ class Played(CapturedFunction):
     """Fixed places for inputs and outputs as a CUDA graph has them, the operations run as they are."""
 
     def _record(self, graph):
-        outputs = graph(*captured.unchanging(graph, self._inputs))
+        outputs = graph(*captured.scratch_of(graph, self._inputs))
 
         def replay():
             for output, value in zip(outputs, graph(*self._inputs), strict=True):
@@ -62,7 +62,7 @@ def test_only_inputs_that_are_written_to_are_copied():
 
     inputs = [torch.zeros(3), torch.ones(6), torch.ones(3)]
     graph, _ = trace(function, inputs)
-    scratch = captured.unchanging(graph, inputs)
+    scratch = captured.scratch_of(graph, inputs)
     assert [given is own for given, own in zip(scratch, inputs, strict=True)] == [False, False, True]
     graph(*scratch)
     assert [tensor.tolist() for tensor in inputs] == [[0] * 3, [1] * 6, [1] * 3]
