@@ -63,10 +63,13 @@ $(CONFORMANCE)/.ready: pyproject.toml constraints.txt
 	$(CONFORMANCE)/bin/python -m pip install --quiet --no-deps torchrl==0.14.1
 	@touch $@
 
+$(PEERS)/%/.ready: TORCH := 2.13.0
 $(PEERS)/sb3/.ready: PACKAGES := stable-baselines3==2.9.2 sb3-contrib==2.9.2 ale-py opencv-python-headless
+# torchrl's compiled half, its prioritized replay, loads with the torch that it was built for and no other.
 $(PEERS)/torchrl/.ready: PACKAGES := torchrl==0.14.1 gymnasium[classic-control]
+$(PEERS)/torchrl/.ready: TORCH := 2.14.1
 $(PEERS)/tianshou/.ready: PACKAGES := tianshou==2.0.1
 $(PEERS)/%/.ready:
 	$(PYTHON) -m venv $(PEERS)/$*
-	$(PEERS)/$*/bin/python -m pip install --quiet torch==2.13.0 $(PACKAGES)
+	$(PEERS)/$*/bin/python -m pip install --quiet torch==$(TORCH) $(PACKAGES)
 	@touch $@

@@ -3,6 +3,7 @@
 import importlib
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -26,6 +27,16 @@ def test_a_ratio_is_of_medians_and_its_range_of_repeats():
     speeds = measure.ratio(measure.Bar("own", "peer", "s", 1.0, inverse=False), results)
     assert (speeds["ratio"], speeds["reached"]) == (0.25, False)
     assert measure.ratio(measure.Bar("own", "absent", "s", 4.0), results) is None
+
+
+def test_every_repeat_has_a_seed_of_its_own(monkeypatch):
+    measure = importlib.import_module("measure")
+    contestant = measure.Contestant("qframe", None, "qframe_train.py", ("experiment=benchmark_w1", "seed={seed}"))
+    started = []
+    done = SimpleNamespace(returncode=0, stdout="{}")
+    monkeypatch.setattr(measure.subprocess, "run", lambda command, **_: started.append(command[2:]) or done)
+    measure.interleaved(measure.Workload("", [contestant]), 2)
+    assert started == [["experiment=benchmark_w1", "seed=1"], ["experiment=benchmark_w1", "seed=2"]]
 
 
 def test_different_work_is_told():

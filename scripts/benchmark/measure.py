@@ -24,7 +24,7 @@ class Contestant:
         name: as the table says it.
         venv: of a peer, under ``.venv-peers``; None: the project's own.
         script: a file of ``contestants``.
-        arguments: its arguments.
+        arguments: its arguments; "{seed}" in them becomes a seed of the repeat's own: 1, 2 and so on.
         threads: of its numerical libraries.
         every: it runs in one of so many repeats: the slowest peers would take hours otherwise.
     """
@@ -36,11 +36,11 @@ class Contestant:
     threads: int = 1
     every: int = 1
 
-    @property
-    def command(self) -> list[str]:
+    def command(self, seed: int) -> list[str]:
         """How its process is started."""
         python = sys.executable if self.venv is None else str(PEERS / self.venv / "bin" / "python")
-        return [python, str(CONTESTANTS / self.script), *self.arguments]
+        arguments = [argument.replace("{seed}", str(seed)) for argument in self.arguments]
+        return [python, str(CONTESTANTS / self.script), *arguments]
 
 
 @dataclass
@@ -74,18 +74,19 @@ class Workload:
     notes: str = ""
 
 
-def run(contestant: Contestant) -> dict[str, Any]:
-    """One process; its measurements, and ``process_seconds`` from its start to its end.
+def run(contestant: Contestant, seed: int) -> dict[str, Any]:
+    """One process by a seed; its measurements, and ``process_seconds`` from its start to its end.
 
     Raises:
         RuntimeError: it is not installed, or failed; the end of what it said is in the message.
     """
     limits = {name: str(contestant.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
     environment = os.environ | limits | {"PYTHONPATH": str(ROOT) if contestant.venv is None else ""}
-    if not Path(contestant.command[0]).is_file():
+    command = contestant.command(seed)
+    if not Path(command[0]).is_file():
         raise RuntimeError(f"expected {contestant.name} in {PEERS / str(contestant.venv)}; make peers puts it there")
     started = time.monotonic()
-    done = subprocess.run(contestant.command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{contestant.name} failed:\n{done.stdout[-1000:]}\n{done.stderr[-3000:]}")
     measured = json.loads(done.stdout.strip().splitlines()[-1])
@@ -100,7 +101,7 @@ def interleaved(workload: Workload, repeats: int, *, only: Sequence[str] = ()) -
             if repeat % contestant.every or (only and contestant.name not in only):
                 continue
             try:
-                measured = run(contestant)
+                measured = run(contestant, 1 + repeat)
             except RuntimeError as failure:  # the others go on
                 print(f"  {repeat + 1}/{repeats}  {failure}", flush=True)
                 continue

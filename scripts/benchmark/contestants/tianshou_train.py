@@ -21,10 +21,11 @@ from tianshou.utils.net.common import Net  # noqa: E402
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--frames", type=int, default=500_000)
+    parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     logging.disable(logging.INFO)
     torch.set_num_threads(1)
-    torch.manual_seed(1)
+    torch.manual_seed(options.seed)
     envs = DummyVectorEnv([lambda: gym.make("CartPole-v1")] * 10)
     space = gym.make("CartPole-v1")
     network = Net(state_shape=4, action_shape=2, hidden_sizes=[120, 84], softmax=True, num_atoms=101)
