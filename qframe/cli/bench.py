@@ -3,6 +3,7 @@
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 from qframe.cli.arguments import add_config_arguments, apply_trust, whole_number
 from qframe.cli.bench_result import Result, summed_up
@@ -12,6 +13,7 @@ from qframe.config.compose import composed
 from qframe.config.errors import ConfigError, UserError
 from qframe.config.hydra_app import hydra_app
 from qframe.config.score import Score, preset_score
+from qframe.records.run import Run, flat
 from qframe.runner.run_folder import write_json
 
 FOLDER = Path("outputs", "bench")
@@ -46,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         if value < least:
             raise UserError(f"{name}: expected an integer of at least {least}, got {value}")
     apply_trust(arguments.trust)
-    score = _checked(preset, arguments.config_dir)
+    score, config = _checked(preset, arguments.config_dir)
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     options = [*(["--config-dir", str(arguments.config_dir)] if arguments.config_dir else [])]
     options += [word for prefix in arguments.trust for word in ("--trust", prefix)]
@@ -54,27 +56,41 @@ def run(arguments: argparse.Namespace) -> int:
     there = [run.folder for run in runs if run.folder.exists()]
     if there and not arguments.resume:
         raise UserError(f"expected seeds that were not run before, got {there[0]}; add --resume to go on, or remove it")
+    for run in runs:
+        _check_kept(run, score, config)
     print(f"{preset}: {score.algorithm}, seeds {seeds[0]} to {seeds[-1]}, {min(jobs, len(runs))} at a time", flush=True)
-    failed = run_all(runs, jobs, score.metric)
-    finished = [run for run in runs if run.is_finished]
-    if not finished:
+    run_all(runs, jobs, score.metric)
+    if not any(run.is_finished for run in runs):
         return 1
-    result = summed_up(preset, score, finished)
+    result = summed_up(preset, score, runs)
     path = RESULTS / f"{preset}.json"
     write_json(path, result)
     _tell(result, score, path)
-    return 0 if result["passed"] and not failed else 1
+    return 0 if result["passed"] else 1
 
 
-def _checked(preset: str, config_dir: Path | None) -> Score:
-    """The preset's score, once the preset is known to run."""
+def _checked(preset: str, config_dir: Path | None) -> tuple[Score, dict[str, Any]]:
+    """The preset's score and config, once the preset is known to run."""
     with hydra_app(config_dir) as app:
         score = preset_score(app.config_loader, preset)
         composition = composed(app.config_loader, [f"experiment={preset}"], build.PROVIDED)
     faults = build.check(composition.config, composition.faults)
     if faults:
         raise ConfigError(faults)
-    return score
+    return score, composition.config
+
+
+def _check_kept(run: SeedRun, score: Score, config: dict[str, Any]) -> None:
+    """Refuse a run of an earlier command that is damaged, or of a preset that was another then."""
+    saved, now, remedy = flat(Run(run.folder).config), flat(config), f"remove {run.folder} to run its seed again"
+    if run.is_finished:
+        numbers = [run.summary.get(name) for name in (score.metric, "wall_seconds")]
+        if not saved or not all(isinstance(number, int | float) for number in numbers):
+            raise UserError(f"expected a whole run in {run.folder}, got one whose files are damaged; {remedy}")
+    for key in sorted(saved.keys() & now.keys() - {"seed"}):
+        if now[key] not in ("auto", saved[key]):
+            told = f"{key}={saved[key]} in {run.folder}, {now[key]} in the preset now"
+            raise UserError(f"expected seeds of one configuration, got {told}; {remedy}")
 
 
 def _cores() -> int:
@@ -85,6 +101,8 @@ def _tell(result: Result, score: Score, path: Path) -> None:
     low, high = result["interval"]
     iqm = f"IQM {result['iqm']:.1f} [{low:.1f}, {high:.1f}]"
     print(f"{score.metric} mean {result['mean']:.1f}, {iqm} over {result['count']} seeds")
+    if result["failed"]:
+        print(f"failed runs, which no score counts: seeds {', '.join(map(str, result['failed']))}")
     verdict = "pass" if result["passed"] else "fail"
     print(f"{verdict}: expected an IQM of at least {score.expected:g} ({score.protocol})")
     print(f"written to {path}")

@@ -5,11 +5,10 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
 
 from qframe.cli.bench_seeds import SeedRun
 from qframe.config.score import Score
-from qframe.runner.run_folder import read_json
+from qframe.records.run import Run
 from qframe.runner.statistics import interquartile_mean, stratified_bootstrap
 
 Result = dict[str, Any]
@@ -26,20 +25,24 @@ def summed_up(preset: str, score: Score, runs: Sequence[SeedRun]) -> Result:
     Args:
         preset: its name.
         score: what it states.
-        runs: finished ones, of one or more seeds.
+        runs: of all seeds, at least one of them finished; one that failed is no pass.
     """
-    manifests = [read_json(run.folder / "manifest.json") for run in runs]
+    failed = [run.seed for run in runs if not run.is_finished]
+    seeds, runs = [run.seed for run in runs], [run for run in runs if run.is_finished]
+    manifests = [Run(run.folder).manifest for run in runs]
     summaries = [run.summary for run in runs]
-    config = OmegaConf.to_container(OmegaConf.load(runs[0].folder / "config.yaml"))
-    assert isinstance(config, dict)
+    config = Run(runs[0].folder).config
     env = config["env"]
+    measured = statistics([summary[score.metric] for summary in summaries], score.expected)
     return {
         "preset": preset,
         "environment": env.get("id") or env.get("game"),
-        "command": command(preset, [run.seed for run in runs]),
+        "command": command(preset, seeds),
         "frames": config["total_frames"],
         **asdict(score),
-        **statistics([summary[score.metric] for summary in summaries], score.expected),
+        **measured,
+        "passed": measured["passed"] and not failed,
+        "failed": failed,
         "runs": [
             {name: summary.get(name) for name in OF_A_RUN} | {"revision": _revision(manifest), "command": run.command}
             for run, summary, manifest in zip(runs, summaries, manifests, strict=True)

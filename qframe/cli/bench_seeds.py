@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import qframe
+from qframe.records.run import Run
 from qframe.runner import Stopped
-from qframe.runner.run_folder import RunFolder, read_json
+from qframe.runner.run_folder import RunFolder
 from qframe.runner.signals import StopSignals
 
 POLL = 0.2  # seconds between looks at the processes
@@ -42,8 +43,8 @@ class SeedRun:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """The run's ``summary.json``; {} where there is none."""
-        return read_json(self.folder / "summary.json")
+        """The run's ``summary.json``; {} where there is none or a damaged one."""
+        return Run(self.folder).summary
 
     @property
     def is_finished(self) -> bool:

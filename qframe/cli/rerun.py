@@ -12,7 +12,7 @@ from qframe.cli.diff import differences
 from qframe.cli.run_folder import new_folder, open_run, saved_config
 from qframe.cli.tables import OUTPUTS
 from qframe.config import build
-from qframe.config.assemble import pick_device
+from qframe.config.auto import pick_device
 from qframe.config.errors import ConfigError, UserError
 from qframe.records.run import Run
 from qframe.runner import RunFolder

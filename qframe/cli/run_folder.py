@@ -1,5 +1,6 @@
 """Opening a run folder that a command names: its config, its parts and its checkpoints."""
 
+import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
@@ -31,7 +32,7 @@ def open_run(path: Path) -> RunFolder:
         return folder
     if not path.exists():
         raise UserError(f"expected the folder of a run, got '{path}', which does not exist")
-    inside = sorted(config.parent for config in path.rglob("config.yaml"))
+    inside = sorted(Path(folder) for folder, _, files in os.walk(path) if "config.yaml" in files)
     remedy = f"did you mean {inside[-1]}?" if inside else "runs are in outputs/"
     raise UserError(f"expected the folder of a run, with a config.yaml, got '{path}'; {remedy}")
 

@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from qframe.config.auto import resolved
+from qframe.config.auto import pick_device, resolved
 from qframe.config.combinations import refused
 from qframe.config.errors import ConfigError, Fault
 from qframe.config.parts import Parts
@@ -238,10 +238,3 @@ def _some_envs() -> GymnasiumEnvs:
 
 def _some_space() -> ActionSpace:
     return make_action_space(spaces.Discrete(2), encoding="auto")
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of a name; ``auto`` is CUDA where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)

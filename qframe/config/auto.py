@@ -4,6 +4,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from qframe.runner.compiled import missing_compiler
 
 Picked = dict[str, tuple[Any, str]]
@@ -46,6 +48,13 @@ def resolved(config: Mapping[str, Any]) -> tuple[dict[str, Any], Picked]:
     return config, picked
 
 
+def pick_device(name: str) -> torch.device:
+    """The device of a name; ``auto`` is CUDA where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
 def _compile(config: Mapping[str, Any]) -> tuple[bool, str]:
     try:
         frames = config["total_frames"] - config["runner"]["learning_starts"]
@@ -58,6 +67,8 @@ def _compile(config: Mapping[str, Any]) -> tuple[bool, str]:
         return False, f"{updates:,} updates, of {needed:,} that pay for compiling"
     if algorithm.rpartition(".")[2] not in ("Adam", "AdamW", "RMSprop", "SGD"):
         return False, f"{algorithm} is not compiled"
+    if pick_device(config.get("device", "cpu")).type == "cuda":
+        return False, f"{updates:,} updates would pay for compile=cuda_graph or true: on a GPU choose one by yourself"
     if missing_compiler() is not None:
         return False, f"{updates:,} updates would pay for compiling, but there is no C++ compiler: install g++"
     return True, f"{updates:,} updates"

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from qframe.config.assemble import PROVIDED, Assembly, pick_device
-from qframe.config.auto import resolved
+from qframe.config.assemble import PROVIDED, Assembly
+from qframe.config.auto import pick_device, resolved
 from qframe.config.errors import ConfigError, Fault
 from qframe.config.memory import memory_line
 from qframe.config.parts import Parts

@@ -159,6 +159,8 @@ def _call(target: Callable[..., Any], args: tuple[Any, ...], given: Mapping[str,
         return target(*args, **given)
     except (ValueError, TypeError, OverflowError, MemoryError, RuntimeError) as error:  # torch's own are RuntimeErrors
         message = next(iter(str(error).splitlines()), type(error).__name__)
+        if isinstance(error, MemoryError):
+            message = f"expected sizes that fit this machine's memory, got: {message}; choose smaller ones"
         raise ConfigError([Fault(where or target.__qualname__, message)]) from error
 
 

@@ -1,5 +1,6 @@
 """A function of tensors as a CUDA graph: traced and recorded once, then replayed without Python between its kernels."""
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,12 +25,16 @@ class CapturedFunction:
         inputs: like those it will be called with; nothing changes them before the first call.
 
     Raises:
+        ValueError: inputs on several devices: what is on the CPU would stay as it was when it was recorded.
         Exception: whatever the function raises where it reads a value or a tensor that is not among its inputs.
     """
 
     is_compiling = False
 
     def __init__(self, function: Callable[..., Any], inputs: Sequence[Tensor]) -> None:
+        devices = {tensor.device for tensor in inputs}
+        if len(devices) > 1:
+            raise ValueError(f"expected inputs on one device, got {', '.join(sorted(map(str, devices)))}")
         graph, self._nesting = trace(function, inputs)
         self._inputs = list(inputs)
         self._replay, self._outputs = self._record(graph)
@@ -47,6 +52,10 @@ class CapturedFunction:
 
     def _record(self, graph: fx.GraphModule) -> tuple[Callable[[], None], list[Tensor]]:
         """What replays the operations on the kept inputs, and where they leave their outputs."""
+        with torch.cuda.device(self._inputs[0].device):  # streams are of the current device
+            return self._recorded(graph)
+
+    def _recorded(self, graph: fx.GraphModule) -> tuple[Callable[[], None], list[Tensor]]:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.no_grad(), torch.cuda.stream(stream):
@@ -67,7 +76,9 @@ def scratch_of(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> list[Tensor]:
     for node in nodes:
         if not isinstance(node.target, torch._ops.OpOverload):
             continue
-        for place, value in zip(node.target._schema.arguments, node.args, strict=False):
+        schema = node.target._schema.arguments
+        named = [(place, node.kwargs[place.name]) for place in schema if place.name in node.kwargs]
+        for place, value in (*zip(schema, node.args, strict=False), *named):
             if place.alias_info is not None and place.alias_info.is_write:
                 written |= {_viewed(tensor) for tensor in (value if isinstance(value, list | tuple) else [value])}
     places = [node for node in nodes if node.op == "placeholder"]
@@ -76,7 +87,7 @@ def scratch_of(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> list[Tensor]:
 
 def _viewed(node: Any) -> fx.Node:
     """What a view is a view of."""
-    while node.op == "call_function" and node.target.is_view:
+    while node.op == "call_function" and (node.target is operator.getitem or node.target.is_view):
         node = node.args[0]
     return node
 

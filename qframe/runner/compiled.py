@@ -10,6 +10,7 @@ from tensordict import TensorDict
 from torch import Tensor, optim
 
 from qframe.data.native_code import compiler
+from qframe.modules.networks.normalization import RunningNorm
 from qframe.objectives import DQNLoss
 from qframe.objectives.flat import FlatVector
 from qframe.runner.captured import CapturedFunction
@@ -86,9 +87,8 @@ class CompiledUpdate:
         step = partial(pure_step(optimizer.wrapped), {**optimizer.wrapped.param_groups[0], "lr": None, "params": ()})
         if optimizer.flat is None:
             raise ValueError("expected parameters of one dtype on one device for a compiled update; set compile=false")
-        target = None
-        if loss.target_value_network is not loss.value_network:
-            networks = loss.target_value_network, loss.value_network
+        target, networks = None, (loss.target_value_network, loss.value_network)
+        if networks[0] is not networks[1]:
             pairs = zip(*(network.parameters() for network in networks), strict=True)
             target = FlatVector([target for target, online in pairs if online.requires_grad])
         self._loss, self._optimizer, self._target_update = loss, optimizer, target_update
@@ -101,6 +101,10 @@ class CompiledUpdate:
         )  # fmt: skip
         self._fixed = self._pure.fixed
         self._kind = CapturedFunction if is_captured else NativeFunction
+        self.reads_rows = is_captured or vector.device.type == "cpu"
+        """Whether it reads the rows of a replay itself; the compiler would take as much memory of a GPU once more."""
+        self.holds_rounds = not (target and any(isinstance(part, RunningNorm) for part in networks[0].modules()))
+        """Whether a round of K is K rounds of one: what a target network counts is moved after a round, not within."""
         self._functions: dict[Any, NativeFunction | CapturedFunction] = {}
 
     @property

@@ -109,9 +109,11 @@ class Optimizer:
     def tensors(self) -> dict[str, Tensor]:
         """The state of the vector of all parameters, to be changed in place."""
         (parameter,) = self._parameters
-        if not self.wrapped.state.get(parameter):
-            self.wrapped.state[parameter] = first_state(self.wrapped, parameter.detach())
-        return self.wrapped.state[parameter]
+        state = self.wrapped.state[parameter] or first_state(self.wrapped, parameter.detach())
+        if "step" in state:  # torch loads it to the CPU
+            state["step"] = state["step"].to(parameter.device)
+        self.wrapped.state[parameter] = state
+        return state
 
     def state_dict(self) -> dict[str, Any]:
         """The torch optimizer's state, of every parameter on its own."""
@@ -158,7 +160,8 @@ class Learner:
         self._autocast = autocast_type(device) if autocast else None
         options = {"autocast": self._autocast, "is_captured": compiled == "cuda_graph"}
         self.compiled = CompiledUpdate(loss, optimizer, target_update, **options) if compiled else None
-        self._round = updates if replay.draws_alike and updates <= _LARGEST_ROUND else 1
+        holds_rounds = self.compiled is not None and self.compiled.holds_rounds and replay.draws_alike
+        self._round = updates if holds_rounds and updates <= _LARGEST_ROUND else 1
         self._target_update, self._action_space, self._device = target_update, action_space, device
         self.updates = self._summed = 0
         self.batch_shape: torch.Size | None = None
@@ -174,11 +177,12 @@ class Learner:
         states = [generator.get_state() for generator in generators]
         try:
             batches, stored = self._draw(self._round)
+            self.compiled.begin(batches, self._round, stored)
         except RuntimeError:  # nothing to sample yet
             return
-        self.compiled.begin(batches, self._round, stored)
-        for generator, state in zip(generators, states, strict=True):
-            generator.set_state(state)
+        finally:
+            for generator, state in zip(generators, states, strict=True):
+                generator.set_state(state)
 
     def wait(self, say: Callable[[str], None]) -> None:
         """Wait until the update is compiled, where it is to be, and say so; nothing else changes."""
@@ -222,14 +226,13 @@ class Learner:
 
     def _evaluate(self, batch: TensorDict) -> dict[str, Tensor]:
         """The loss ``[]`` and what else is logged of it."""
-        if self._autocast is None:
-            return dict(self.loss(batch).items())
-        with torch.autocast(self._device.type, self._autocast):
+        with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
             return dict(self.loss(batch).items())
 
     def _draw(self, batches: int) -> tuple[TensorDict, Rows]:
         """Batches one after another, as far as they need not be read from rows ``[capacity, …]``; and those."""
-        if not isinstance(self.replay, ReplayBuffer) or self.replay.device != self._device:
+        is_there = isinstance(self.replay, ReplayBuffer) and self.replay.device == self._device
+        if not is_there or self.compiled is None or not self.compiled.reads_rows:
             return self._sample(batches), {}
         stored, index, more = self.replay.draw(batches * self.replay.batch_size)
         action = self._action_space.decode(stored["action"].index_select(0, index))
@@ -242,8 +245,7 @@ class Learner:
             batch = self.replay.sample(batches * self.replay.batch_size)
         else:
             batch = self._batch = self.replay.sample(reuse=self._batch)
-        is_there = self.replay.device == self._device
-        batch = batch.copy() if is_there else batch.to(self._device, non_blocking=True)
+        batch = batch.copy() if self.replay.device == self._device else batch.to(self._device, non_blocking=True)
         return batch.set("action", self._action_space.decode(batch.get("action")))
 
     def _add(self, sums: dict[str, Tensor], updates: int) -> None:
@@ -292,8 +294,7 @@ class Learner:
         self.loss.load_state_dict(state["loss"])
         self.optimizer.load_state_dict(state["optimizer"])
         self._target_update.load_state_dict(state["target_update"])
-        self.updates = state["updates"]
+        self.updates, self._summed = state["updates"], state["summed"]
         self.loss.generator.set_state(state["generator"].cpu())
         self._sums = {name: total.to(self._device) for name, total in state["sums"].items()}
-        self._summed = state["summed"]
         self.skipped.load_state_dict(state.get("skipped", {}))

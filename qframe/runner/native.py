@@ -40,6 +40,7 @@ class NativeFunction:
         self._nesting = None if nesting == pytree.tree_structure([0] * nesting.num_leaves) else nesting
         self._place = cache_dir() / _fingerprint(graph, inputs)
         self._run: Callable[[list[Tensor]], list[Tensor]] | None = None
+        self._gpu = next((tensor.device.index for tensor in inputs if tensor.is_cuda), -1)
         layouts = [(tensor.shape, tensor.stride(), tensor.dtype, tensor.device) for tensor in inputs]
         self._compile = partial(_Compiling, graph, layouts, self._place)
         self._compiling = self._compile() if self.library is None else None
@@ -67,7 +68,7 @@ class NativeFunction:
                 self._compiling = None
             library = self.library
             if library is not None and is_whole(library):
-                self._run = _load(library)
+                self._run = _load(library, self._gpu)
             elif was_compiled:
                 raise RuntimeError(f"a damaged library right after it was written to {self._place.parent}")
             else:
@@ -104,11 +105,14 @@ class _Compiling:
             raise RuntimeError(said[-1] if said else f"the compiler ended with status {status}")
 
 
-def _load(library: Path) -> Callable[[list[Tensor]], list[Tensor]]:
-    """What runs a library. As ``torch._inductor.aoti_load_package``, which imports the whole compiler for it."""
-    is_called_by_one_thread, runners, device = True, 1, -1  # −1: the one that it was compiled for
+def _load(library: Path, gpu: int) -> Callable[[list[Tensor]], list[Tensor]]:
+    """What runs a library on a GPU, or on the CPU (−1).
+
+    As ``torch._inductor.aoti_load_package``, which imports the whole compiler for it.
+    """
+    is_called_by_one_thread, runners = True, 1
     loader = torch._C._aoti.AOTIModelPackageLoader  # pyright: ignore
-    return loader(str(library), "model", is_called_by_one_thread, runners, device).run
+    return loader(str(library), "model", is_called_by_one_thread, runners, gpu).run
 
 
 def trace(function: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple[fx.GraphModule, pytree.TreeSpec]:

@@ -92,6 +92,28 @@ def test_a_seed_that_fails_is_told_and_the_others_count(own, capsys):
     printed = capsys.readouterr().out
     assert "seed 102  failed: qframe: " in printed
     assert "IQM 9.0 [9.0, 9.0] over 1 seeds" in printed
+    assert "failed runs, which no score counts: seeds 102" in printed
+    assert "fail: expected an IQM of at least 5" in printed
+    result = json.loads(Path("results/short.json").read_text())
+    assert (result["passed"], result["failed"]) == (False, [102])
+    assert result["command"] == "qframe bench short --seeds 2"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("config.yaml", "total_frames: 800\n", "got total_frames=800 in outputs/bench/short/s101, 400 in"),
+        ("config.yaml", "{", "got one whose files are damaged"),
+        ("summary.json", '{"status": "finished", "wall_seconds": 1}', "got one whose files are damaged"),
+    ],
+)
+def test_a_seed_of_another_preset_or_a_damaged_one_is_not_averaged(own, capsys, file, content, message):
+    finished(101, 9.0)
+    Path(f"outputs/bench/short/s101/{file}").write_text(content)
+    assert main([*BENCH, "--seeds", "1", "--resume"]) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert "remove outputs/bench/short/s101 to run its seed again" in told
 
 
 def test_a_signal_stops_every_run_and_resume_goes_on(own):
@@ -109,6 +131,7 @@ def test_a_signal_stops_every_run_and_resume_goes_on(own):
     assert summary["status"] == "stopped"
     config = Path("outputs/bench/short/s101/config.yaml")
     config.write_text(config.read_text().replace("total_frames: 1000000", f"total_frames: {summary['frames'] + 8}"))
+    preset(frames=summary["frames"] + 8)
     assert main([*BENCH, "--seeds", "1", "--resume"]) == 0
 
 

@@ -42,6 +42,12 @@ def test_without_a_compiler_or_for_another_optimizer_it_goes_on_eagerly_and_says
     )  # fmt: skip
 
 
+def test_on_a_gpu_how_to_compile_is_the_users_choice():
+    assert resolved(config(device="cuda"))[1]["compile"] == (
+        False, "20,000 updates would pay for compile=cuda_graph or true: on a GPU choose one by yourself",
+    )  # fmt: skip
+
+
 def test_threads_are_all_cores_for_images_and_one_for_grids_and_numbers():
     images = config(network={"trunk": {"_target_": "qframe.modules.ConvTrunk"}})
     assert resolved(images)[0]["runner"]["threads"] == 8

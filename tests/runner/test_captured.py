@@ -55,17 +55,24 @@ def test_updates_from_fixed_places_are_the_eager_ones(monkeypatch, choices):
 
 
 def test_only_inputs_that_are_written_to_are_copied():
-    def function(total, parts, step):
+    def function(total, parts, pieces, out, step):
         total += step
         parts.view(3, 2)[1].mul_(2)
+        pieces.split(2)[1].add_(1)
+        torch.add(step, 1, out=out)
         return (step * 2).add_(1)
 
-    inputs = [torch.zeros(3), torch.ones(6), torch.ones(3)]
+    inputs = [torch.zeros(3), torch.ones(6), torch.ones(4), torch.zeros(3), torch.ones(3)]
     graph, _ = trace(function, inputs)
     scratch = captured.scratch_of(graph, inputs)
-    assert [given is own for given, own in zip(scratch, inputs, strict=True)] == [False, False, True]
+    assert [given is own for given, own in zip(scratch, inputs, strict=True)] == [False, False, False, False, True]
     graph(*scratch)
-    assert [tensor.tolist() for tensor in inputs] == [[0] * 3, [1] * 6, [1] * 3]
+    assert [tensor.tolist() for tensor in inputs] == [[0] * 3, [1] * 6, [1] * 4, [0] * 3, [1] * 3]
+
+
+def test_an_input_on_another_device_would_be_a_constant_and_is_refused():
+    with pytest.raises(ValueError, match="expected inputs on one device, got cpu, meta"):
+        Played(lambda total, step: total + step, [torch.zeros(3), torch.zeros((), device="meta")])
 
 
 def test_a_device_without_graphs_is_refused():

@@ -21,6 +21,7 @@ from qframe.modules import (
     ScalarHead,
     SharedTrunk,
 )
+from qframe.modules.networks.normalization import NormalizedTrunk
 from qframe.objectives import DQNLoss, HardUpdate, NoUpdate, SoftUpdate
 from qframe.runner import Learner, Optimizer, compiled, native
 from qframe.runner.compiled import NotCompiled
@@ -53,12 +54,15 @@ def filled(replay):
 
 def learner(
     *, compiled, head=ScalarHead, network=QNet, noisy=False, algorithm=optim.Adam, max_grad_norm=1.0, target="soft",
-    replay=ReplayBuffer, estimator="TD0", autocast=False, double=False, updates=1, nonfinite="stop",
+    replay=ReplayBuffer, estimator="TD0", autocast=False, double=False, updates=1, nonfinite="stop", normalized=False,
 ):  # fmt: skip
     torch.manual_seed(0)
     space = make_action_space(Discrete(2), encoding="auto")
-    net = network(MLPTrunk((3,), num_cells=[16]), head, spec=space.spec, noisy=noisy)
+    trunk = MLPTrunk((3,), num_cells=[16])
+    net = network(NormalizedTrunk(trunk) if normalized else trunk, head, spec=space.spec, noisy=noisy)
     loss = DQNLoss(net, delay_value=target != "none", double_dqn=double)
+    if normalized:  # the target network has not seen these
+        net.trunk.update_statistics(torch.tensor([[3.0, 0.0, -2.0], [5.0, 1.0, 0.0]]))
     loss.make_value_estimator(estimator)
     targets = {
         "soft": partial(SoftUpdate, tau=0.1), "hard": partial(HardUpdate, value_network_update_interval=3),
@@ -142,6 +146,35 @@ def test_a_round_of_updates_at_once_is_the_same_as_one_after_another(target):
     eager, pure = check_equal(steps=7, updates=3, target=target)
     assert eager.state_dict()["target_update"] == pure.state_dict()["target_update"] == {"calls": 7}
     assert torch.equal(eager.replay.sample()["index"], pure.replay.sample()["index"])
+
+
+@pytest.mark.usefixtures("uncompiled")
+@pytest.mark.parametrize("target", ["soft", "hard"])
+def test_statistics_of_a_target_network_move_with_every_update(target):
+    eager, pure = check_equal(steps=6, updates=2, target=target, normalized=True)
+    networks = [part.loss.target_value_network for part in (eager, pure)]
+    assert torch.equal(*(network.trunk.norms[0].mean for network in networks))
+    assert networks[0].trunk.norms[0].mean.any()
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_rows_that_are_gathered_before_the_compiled_update_are_those_it_would_read():
+    eager, pure = (learner(compiled=compiled, updates=2) for compiled in (False, True))
+    pure.compiled.reads_rows = False
+    for part in (eager, pure):
+        while part.updates < 4:
+            part.learn(4 - part.updates)
+    for a, b in zip(eager.loss.parameters(), pure.loss.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_preparing_without_anything_to_sample_draws_nothing(monkeypatch):
+    monkeypatch.setattr(SliceReplayBuffer, "_is_whole", lambda self, start: start < 0)
+    part = learner(compiled=True, replay=partial(SliceReplayBuffer, slice_length=16, across_episodes=False))
+    state = part.replay.generator.get_state()
+    part.prepare()
+    assert torch.equal(part.replay.generator.get_state(), state)
 
 
 @pytest.mark.usefixtures("uncompiled")

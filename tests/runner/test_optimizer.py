@@ -64,6 +64,16 @@ def test_the_state_is_that_of_the_parameters_and_goes_on_bit_for_bit(algorithm):
         assert torch.equal(a, b)
 
 
+def test_the_number_of_steps_is_where_the_parameters_are_after_a_state_is_loaded():
+    (parameter,) = parameters = [torch.nn.Parameter(torch.zeros(3))]
+    parameter.grad = torch.ones(3)
+    earlier = torch.optim.Adam(parameters)
+    earlier.step()
+    later = Optimizer([torch.nn.Parameter(torch.zeros(3, device="meta"))], torch.optim.Adam, lr=1e-3)
+    later.load_state_dict(earlier.state_dict())
+    assert {tensor.device.type for tensor in later.tensors().values()} == {"meta"}
+
+
 def test_the_state_of_torchs_own_optimizer_is_taken_over():
     ours, theirs = networks()
     reference = optim.Adam(theirs.parameters(), lr=1e-2)
