@@ -13,7 +13,8 @@ from qframe.config.auto import resolved
 from qframe.config.compose import Composition
 from qframe.config.errors import UserError
 from qframe.config.schema import GROUPS
-from qframe.runner.run_folder import RunFolder, read_json
+from qframe.records.run import read_json
+from qframe.runner.run_folder import RunFolder
 
 FIXED = ("name", "seed", "gamma", "action_space", "network", "head")
 """What is part of what a run has learnt, or of where it has begun."""
@@ -47,7 +48,7 @@ def check_changes(overrides: Sequence[str]) -> None:
     """
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
-        group = re.split(r"[./]", key)[0]
+        group = re.split(r"[./[]", key)[0]
         if key in GROUPS:
             raise UserError(
                 f"{key}: expected values of the parts that the run has, such as optimizer.lr=1e-4, got '{override}': "

@@ -22,8 +22,9 @@ from qframe.cli.run_folder import checkpoint, fitting
 from qframe.config import build
 from qframe.config.compose import recheck
 from qframe.config.errors import UserError
+from qframe.records.run import read_json
 from qframe.runner import RunFolder, Runner
-from qframe.runner.run_folder import read_json, write_json
+from qframe.runner.run_folder import write_json
 from qframe.runner.run_lock import RunLocked
 
 OBJECTIVE = "eval_return_mean"

@@ -20,7 +20,8 @@ from qframe.config.errors import ConfigError, Fault, UserError
 from qframe.config.grid import grid, samples
 from qframe.config.hydra_app import CONFIG_NAME, short
 from qframe.config.overrides import pinned_folder
-from qframe.runner.run_folder import read_json, write_json
+from qframe.records.run import read_json
+from qframe.runner.run_folder import write_json
 
 
 def sweep(

@@ -21,7 +21,7 @@ from qframe.config.errors import ConfigError, Fault, UserError
 from qframe.config.hydra_app import CONFIG_NAME, hydra_app
 from qframe.config.hydra_safety import checked_record, inside
 from qframe.config.overrides import pinned_folder
-from qframe.runner.run_folder import read_json
+from qframe.records.run import read_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

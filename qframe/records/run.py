@@ -40,12 +40,12 @@ class Run:
     @cached_property
     def summary(self) -> dict[str, Any]:
         """The outcome."""
-        return _read_json(self.path / "summary.json")
+        return read_json(self.path / "summary.json")
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """Versions, machine and process."""
-        return _read_json(self.path / "manifest.json")
+        return read_json(self.path / "manifest.json")
 
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
@@ -130,7 +130,7 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def planned_jobs(sweep: Path) -> dict[str, Any]:
     """The overrides of every job of a sweep by its number, those included that have not started; else empty."""
-    return _read_json(sweep / "jobs.json")
+    return read_json(sweep / "jobs.json")
 
 
 def find_runs(folder: Path) -> list[Run]:
@@ -146,10 +146,11 @@ def find_runs(folder: Path) -> list[Run]:
 
 def is_run(folder: Path) -> bool:
     """Whether a folder is that of a run: it has a config, or says what became of it."""
-    return (folder / "config.yaml").is_file() or "status" in _read_json(folder / "summary.json")
+    return (folder / "config.yaml").is_file() or "status" in read_json(folder / "summary.json")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file, or {} where there is none or a damaged one."""
     try:
         return _parsed(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

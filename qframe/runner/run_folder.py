@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qframe.records.process import this_process
+from qframe.records.run import read_json
 from qframe.runner.checkpoint import checkpoints_in
 from qframe.runner.run_lock import RunLock
 
@@ -70,14 +71,6 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(content, indent=2, default=str) + "\n")
     temporary.replace(path)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file, or {} where there is none or a damaged one."""
-    try:
-        return json.loads(path.read_text()) if path.is_file() else {}
-    except ValueError:
-        return {}
 
 
 def _versions() -> dict[str, str]:

@@ -24,6 +24,7 @@ WORDS = [
         ("network.trunk.num_cells=[16]", "network is part of what it has learnt from"),
         ("gamma=0.5", "gamma is part of what it has learnt from"),
         ("seed=7", "seed is part of what it has learnt from"),
+        ("head[v_max]=50", "head is part of what it has learnt from"),
     ],
 )
 def test_what_cannot_change_on_the_way_is_refused(run, change, message, capsys):

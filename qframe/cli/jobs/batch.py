@@ -13,7 +13,8 @@ from qframe.cli.jobs.board import SweepBoard, varied_among
 from qframe.cli.jobs.grid import Queue, needs_of
 from qframe.cli.jobs.loop import run_jobs
 from qframe.config.compose import plain
-from qframe.runner.run_folder import RunFolder, read_json
+from qframe.records.run import read_json
+from qframe.runner.run_folder import RunFolder
 
 
 def launch_batch(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:

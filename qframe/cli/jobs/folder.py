@@ -10,7 +10,8 @@ from typing import Any
 
 from qframe.cli.job import DONE
 from qframe.config.errors import UserError
-from qframe.runner.run_folder import RunFolder, read_json, write_json
+from qframe.records.run import read_json
+from qframe.runner.run_folder import RunFolder, write_json
 
 Overrides = tuple[str, ...]
 

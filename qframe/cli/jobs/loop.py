@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, Protocol
 
 from qframe.cli.job import JobSpec
 from qframe.config.auto import resolved
-from qframe.runner.run_folder import RunFolder, read_json, write_json
+from qframe.records.run import read_json
+from qframe.runner.run_folder import RunFolder, write_json
 from qframe.runner.signals import Stopped, StopSignals
 
 POLL = 0.1  # seconds

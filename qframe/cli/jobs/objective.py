@@ -7,8 +7,8 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from qframe.config.errors import ConfigError, Fault, hint
+from qframe.records.run import read_json
 from qframe.runner import RunFolder
-from qframe.runner.run_folder import read_json
 
 EVALUATION = "eval/episode_return"
 OBJECTIVES = ("best", "final", "area")

@@ -10,7 +10,8 @@ from qframe.cli.jobs.folder import Overrides, SweepFolder
 from qframe.config import build
 from qframe.config.compose import Composition, composed
 from qframe.config.errors import ConfigError
-from qframe.runner.run_folder import RunFolder, read_json, write_json
+from qframe.records.run import read_json
+from qframe.runner.run_folder import RunFolder, write_json
 
 MOST_CHECKED = 100  # a larger sweep is checked value by value, not combination by combination
 

@@ -8,7 +8,7 @@ from qframe.cli.jobs.loop import Needs, run_jobs
 from qframe.cli.jobs.ray_engine import RayEngine
 from qframe.cli.jobs.submitit_engine import SubmititEngine
 from qframe.config.errors import UserError
-from qframe.runner.run_folder import read_json
+from qframe.records.run import read_json
 from tests.cli.jobs.short import spec
 from tests.cli.jobs.test_jobs_loop import Board
 

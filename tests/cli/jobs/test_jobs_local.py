@@ -9,7 +9,7 @@ from qframe.cli.jobs.grid import Queue
 from qframe.cli.jobs.local import LocalEngine, local_engine
 from qframe.cli.jobs.loop import Needs, run_jobs
 from qframe.config.errors import ConfigError
-from qframe.runner.run_folder import read_json
+from qframe.records.run import read_json
 from tests.cli.jobs.short import spec
 
 

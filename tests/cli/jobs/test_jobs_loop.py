@@ -10,7 +10,8 @@ import pytest
 from qframe.cli.job import JobSpec
 from qframe.cli.jobs.grid import SYNC, Queue, needs_of
 from qframe.cli.jobs.loop import Needs, run_jobs, sharing
-from qframe.runner.run_folder import read_json, write_json
+from qframe.records.run import read_json
+from qframe.runner.run_folder import write_json
 from qframe.runner.signals import Stopped
 
 

@@ -12,7 +12,7 @@ from qframe.cli.jobs.grid import Queue
 from qframe.cli.jobs.loop import Needs, run_jobs
 from qframe.cli.jobs.submitit_engine import SubmititEngine
 from qframe.config.hydra_app import conf_dir
-from qframe.runner.run_folder import read_json
+from qframe.records.run import read_json
 from tests.cli.jobs import fake_slurm
 from tests.cli.jobs.short import spec
 from tests.cli.jobs.test_jobs_loop import Board
