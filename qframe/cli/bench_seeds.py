@@ -80,11 +80,8 @@ class SeedRun:
             )
 
 
-def run_all(runs: Sequence[SeedRun], jobs: int, metric: str) -> list[SeedRun]:
-    """Run what is not finished, ``jobs`` at a time, and tell each result as it comes.
-
-    Returns:
-        The runs that failed.
+def run_all(runs: Sequence[SeedRun], jobs: int, metric: str) -> None:
+    """Run what is not finished, ``jobs`` at a time, and tell each result as it comes; one that failed stays unfinished.
 
     Raises:
         Stopped: by a signal; every run has stopped with a checkpoint.
@@ -92,7 +89,7 @@ def run_all(runs: Sequence[SeedRun], jobs: int, metric: str) -> list[SeedRun]:
     for run in runs:
         if run.is_finished:
             _tell(run, metric, "  (finished before)")
-    waiting, failed = [run for run in runs if not run.is_finished], []
+    waiting = [run for run in runs if not run.is_finished]
     active: dict[SeedRun, subprocess.Popen[bytes]] = {}
     with StopSignals() as signals:
         try:
@@ -101,17 +98,16 @@ def run_all(runs: Sequence[SeedRun], jobs: int, metric: str) -> list[SeedRun]:
                     run = waiting.pop(0)
                     active[run] = run.start()
                 time.sleep(POLL)
-                failed += _collected(active, metric)
+                _collect(active, metric)
         finally:
             _stop(active.values(), signals.received or signal.SIGTERM)
     if signals.received is not None:
         message = "stopped, and every run with it; go on by the same command with --resume"
         raise Stopped(signals.received, message)
-    return failed
 
 
-def _collected(active: dict[SeedRun, subprocess.Popen[bytes]], metric: str) -> list[SeedRun]:
-    """Take out the runs that have ended and tell their results; returns those without one."""
+def _collect(active: dict[SeedRun, subprocess.Popen[bytes]], metric: str) -> None:
+    """Take out the runs that have ended and tell their results."""
     ended = [run for run, process in active.items() if process.poll() is not None]
     for run in ended:
         del active[run]
@@ -119,7 +115,6 @@ def _collected(active: dict[SeedRun, subprocess.Popen[bytes]], metric: str) -> l
             _tell(run, metric)
         else:
             print(f"seed {run.seed}  failed: {_last_line(run.log)}  (more in {run.log})", flush=True)
-    return [run for run in ended if not run.is_finished]
 
 
 def _stop(processes: Iterable[subprocess.Popen[bytes]], number: int) -> None:
