@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 
 from hydra import version
@@ -53,17 +52,22 @@ def hydra_app(config_dir: str | Path | None = None) -> Iterator[Hydra]:
         state.hydra = outer
 
 
-@lru_cache(maxsize=8)  # Hydra reads every folder again at each question
 def groups(loader: ConfigLoader, parent: str = "") -> tuple[str, ...]:
     """All groups, nested ones as ``network/trunk``; Hydra's own left out."""
-    found = [f"{parent}/{name}" if parent else name for name in loader.list_groups(parent)]
+    found = [f"{parent}/{name}" if parent else name for name in _entries(loader, parent, ObjectType.GROUP)]
     found = [group for group in found if group != "hydra"]
-    return tuple(name for group in found for name in (group, *groups.__wrapped__(loader, group)))
+    return tuple(name for group in found for name in (group, *groups(loader, group)))
 
 
 def options(loader: ConfigLoader, group: str) -> list[str]:
     """The options of a group, sorted."""
-    return loader.get_group_options(group, results_filter=ObjectType.CONFIG)
+    return _entries(loader, group, ObjectType.CONFIG)
+
+
+def _entries(loader: ConfigLoader, group: str, kind: ObjectType) -> list[str]:
+    # The loader's own get_group_options copies everything it holds at each question, a hundredth of a second.
+    sources = [source for source in loader.get_sources() if source.is_group(group)]
+    return sorted({name for source in sources for name in source.list(group, results_filter=kind)})
 
 
 def config_file(loader: ConfigLoader, config_path: str) -> Path | None:
