@@ -92,12 +92,11 @@ class Head(nn.Module, ABC, Generic[TargetT]):
 
         ``taus`` are quantile levels ``[*B, N]`` for heads that take any; None asks them for their fixed ones.
         """
-        return Prediction(self.last_layer(features).unflatten(-1, (self.num_actions, self.num_outputs)))  # [*B, A, N]
+        layer = self.precise if torch._C._is_any_autocast_enabled() else self.layer
+        return Prediction(layer(features).unflatten(-1, (self.num_actions, self.num_outputs)))  # [*B, A, N]
 
-    def last_layer(self, features: Tensor) -> Tensor:
-        """The last layer; not in autocast's bfloat16, whose 8 bits are coarser than what actions differ by."""
-        if not torch._C._is_any_autocast_enabled():
-            return self.layer(features)
+    def precise(self, features: Tensor) -> Tensor:
+        """The last layer under autocast: not in bfloat16, whose 8 bits are coarser than what actions differ by."""
         with torch.autocast(features.device.type, enabled=False):
             return self.layer(features.to(torch.promote_types(features.dtype, torch.float32)))
 

@@ -88,4 +88,5 @@ class ImplicitQuantileHead(Head[Law]):
         """The returns at levels ``[*B, N]`` for every action, ``[*B, H]`` → ``[*B, A, N]``."""
         cosines = (math.pi * taus.unsqueeze(-1) * self.harmonics).cos()  # [*B, N, E]
         joined = features.unsqueeze(-2) * self.embedding(cosines).relu()  # [*B, N, H]
-        return self.last_layer(joined).transpose(-1, -2)
+        layer = self.precise if torch._C._is_any_autocast_enabled() else self.layer
+        return layer(joined).transpose(-1, -2)

@@ -39,7 +39,8 @@ class ScalarHead(Head[Tensor]):
         self.loss_function = loss_function
 
     def prediction(self, features: Tensor, taus: Tensor | None = None) -> Prediction:
-        return Prediction(self.last_layer(features).unsqueeze(-1))  # [*B, A, 1]
+        layer = self.precise if torch._C._is_any_autocast_enabled() else self.layer
+        return Prediction(layer(features).unsqueeze(-1))  # [*B, A, 1]
 
     def law(self, prediction: Prediction) -> Law:
         return Law(prediction.out, torch.ones_like(prediction.out))
