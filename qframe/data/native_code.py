@@ -44,27 +44,28 @@ def processor() -> str:
     return f"{platform.machine()} {platform.processor()} {features}"
 
 
-def library(source: Path, **constants: int) -> ctypes.CDLL | None:
+def library(source: Path, *, links: tuple[str, ...] = (), **constants: int) -> ctypes.CDLL | None:
     """The functions of a small C++ file, compiled now unless they were before; None where that is not possible.
 
     Args:
         source: the file.
+        links: words for the compiler that name other libraries.
         **constants: names that stand for numbers in it.
     """
     flags = (*FLAGS, *(f"-D{name}={number}" for name, number in constants.items()))
-    told = source.read_bytes() + f"{flags} {processor()}".encode()
+    told = source.read_bytes() + f"{flags} {links} {processor()}".encode()
     try:
         place = cache_dir() / f"{source.stem}-{hashlib.sha256(told).hexdigest()[:32]}"
         there = [file for file in place.parent.glob(f"{place.name}-*.so") if is_whole(file)]
-        return ctypes.CDLL(str(there[0] if there else _compiled(source, place, flags)))
+        return ctypes.CDLL(str(there[0] if there else _compiled(source, place, flags, links)))
     except (OSError, RuntimeError, subprocess.SubprocessError):  # a folder that is read-only, no compiler, no loading
         return None
 
 
-def _compiled(source: Path, place: Path, flags: tuple[str, ...]) -> Path:
+def _compiled(source: Path, place: Path, flags: tuple[str, ...], links: tuple[str, ...]) -> Path:
     made = Path(f"{place}.{os.getpid()}")  # another process may be at it as well
     try:
-        command = [compiler(), *flags, "-o", str(made), str(source)]
+        command = [compiler(), *flags, "-o", str(made), str(source), *links]
         subprocess.run(command, check=True, capture_output=True, timeout=SECONDS)
         return made.rename(f"{place}-{checksum(made)}.so")
     finally:

@@ -7,8 +7,10 @@ loads is written as ``TARGET-CHECKSUM.pt2``.
 
 import hashlib
 import os
+import runpy
 import sys
 import warnings
+from pathlib import Path
 
 import torch
 import torch._inductor
@@ -20,6 +22,9 @@ def compile_graph(source: str, target: str, threads: int, *, is_deterministic: b
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(is_deterministic)
     config.aot_inductor.precompile_headers = False  # to write them takes a third of the time, and they save none
+    product_op = runpy.run_path(str(Path(__file__).with_name("product_op.py")))
+    product_op["define"]()
+    config.aot_inductor.custom_ops_to_c_shims = {torch.ops.qframe.product.default: [product_op["DECLARATION"]]}
     graph, layouts = torch.load(source, weights_only=False)
     inputs = [torch.empty_strided(shape, step, dtype=kind, device=device) for shape, step, kind, device in layouts]
     with torch.no_grad():

@@ -18,6 +18,13 @@ from torch.utils import _pytree as pytree
 
 from qframe.data.native_code import cache_dir, is_whole, processor
 from qframe.runner import compile_graph
+from qframe.runner.product import product, product_and_bias
+
+PRODUCTS: dict[Any, Callable[..., Any]] = {
+    torch.ops.aten.mm.default: product,
+    torch.ops.aten.addmm.default: product_and_bias,
+}
+"""What matrix products become."""
 
 
 class NativeFunction:
@@ -125,19 +132,8 @@ def trace(function: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple[fx.Gr
         return leaves
 
     with torch.no_grad():
-        graph = make_fx(flat, tracing_mode="fake", decomposition_table={torch.ops.aten.mm.default: _product})(*inputs)
+        graph = make_fx(flat, tracing_mode="fake", decomposition_table=PRODUCTS)(*inputs)
     return graph, nestings[-1]
-
-
-def _product(left: Tensor, right: Tensor) -> Any:
-    """The gradient of a layer's weights, where it is taller than wide, as the transpose of a wide product.
-
-    On a CPU that is up to ten times faster: for 4 inputs, 120 outputs and a batch of 128, 4.7 µs in place of 18.8.
-    """
-    is_transposed, is_tall = left.stride(0) == 1, left.shape[0] > right.shape[1]
-    if left.device.type != "cpu" or not (is_transposed and is_tall):
-        return NotImplemented  # as it is
-    return torch.mm(right.t(), left.t()).t()
 
 
 def _fingerprint(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> str:

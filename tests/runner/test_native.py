@@ -131,11 +131,3 @@ def test_the_compiling_process_ends_with_the_function(tmp_path, monkeypatch):
     process = function._compiling._process
     del function
     assert process.poll() is not None
-
-
-def test_a_tall_gradient_of_weights_is_the_transpose_of_a_wide_product():
-    gradient, x = torch.arange(12.0).view(2, 6), torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    for left, right, shape in ((gradient, x, [2, 6]), (x, gradient, [2, 6]), (gradient, gradient, [6, 6])):
-        graph, _ = native.trace(lambda a, b: a.t() @ b, [left, right])
-        assert [list(node.meta["val"].shape) for node in graph.graph.nodes if "mm" in node.name] == [shape]
-        assert torch.equal(graph(left, right)[0], left.t() @ right)

@@ -1,0 +1,56 @@
+"""Where compiled updates compute matrix products by ``product.cpp``: twice as fast as the library that torch brings.
+
+That library uses half of the width of an AMD processor, and takes microseconds to begin. Ours is for one thread and
+AVX-512; everywhere else torch's own products stay.
+"""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qframe.data.native_code import library
+from qframe.runner.product_op import define
+
+DEEPEST = 4096
+"""Rows of the right factor at most: 48 of its columns are to stay in the processor's cache."""
+
+
+def product(left: Tensor, right: Tensor) -> Any:
+    """``left @ right`` as traced for compiled code, ``[M, K]`` and ``[K, N]`` → ``[M, N]``."""
+    if _is_ours(left, right):
+        return torch.ops.qframe.product(left, right)
+    is_transposed, is_tall = left.stride(0) == 1, left.shape[0] > right.shape[1]
+    if left.device.type != "cpu" or not (is_transposed and is_tall):
+        return NotImplemented  # as it is
+    # The gradient of a layer's weights as the transpose of a wide product: for 4 inputs, 120 outputs and a batch of 128
+    # 4.7 µs in place of 18.8.
+    return torch.mm(right.t(), left.t()).t()
+
+
+def product_and_bias(bias: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1) -> Any:
+    """``bias + left @ right`` as traced for compiled code."""
+    if beta != 1 or alpha != 1 or not _is_ours(left, right):
+        return NotImplemented
+    return torch.ops.qframe.product(left, right) + bias
+
+
+def _is_ours(left: Tensor, right: Tensor) -> bool:
+    is_float = left.dtype == right.dtype == torch.float32 and left.device.type == "cpu"
+    return is_float and 0 < len(right) <= DEEPEST and torch.get_num_threads() == 1 and native_product() is not None
+
+
+@cache
+def native_product() -> ctypes.CDLL | None:
+    """The functions of ``product.cpp``, for compiled code to find; None where they do not run."""
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return None
+    libraries = Path(torch.__file__).parent / "lib"
+    functions = library(Path(__file__).with_name("product.cpp"), links=(f"-L{libraries}", "-ltorch_cpu"))
+    if functions is None:
+        return None
+    define()
+    return ctypes.CDLL(functions._name, mode=ctypes.RTLD_GLOBAL)
