@@ -2,10 +2,13 @@
 
 import contextlib
 import multiprocessing
+import os
 import pickle
 import queue
+import select
 import signal
 import threading
+import time
 import warnings
 from multiprocessing.connection import Connection
 from typing import Any
@@ -18,6 +21,8 @@ from qframe.runner.collector import Collector
 from qframe.runner.signals import ASKING
 
 GONE = "expected an answer of the process that steps the environments, which is gone: was it killed?"
+SLEEPS_AFTER = 0.001
+"""Seconds."""
 Rows = dict[NestedKey, Tensor]
 
 
@@ -109,15 +114,23 @@ _OWN = ("collect", "metrics", "take_statistics", "returns_warning")
 
 
 class _Pipe:
-    """One end of a connection between processes; tensors travel as bytes."""
+    """One end of a connection between processes; tensors travel as bytes.
+
+    It looks for a message for a while before it sleeps: to wake a process takes the other one longer than to send.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._incoming = select.poll()
+        self._incoming.register(connection, select.POLLIN)
 
     def send(self, message: Any) -> None:
         self._connection.send_bytes(pickle.dumps(message, protocol=5))
 
     def receive(self) -> Any:
+        until = time.perf_counter() + SLEEPS_AFTER
+        while not self._incoming.poll(0) and time.perf_counter() < until:
+            os.sched_yield()
         return pickle.loads(self._connection.recv_bytes())
 
     def close(self) -> None:
