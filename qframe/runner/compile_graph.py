@@ -24,7 +24,9 @@ def compile_graph(source: str, target: str, threads: int, *, is_deterministic: b
     config.aot_inductor.precompile_headers = False  # to write them takes a third of the time, and they save none
     product_op = runpy.run_path(str(Path(__file__).with_name("product_op.py")))
     product_op["define"]()
-    config.aot_inductor.custom_ops_to_c_shims = {torch.ops.qframe.product.default: [product_op["DECLARATION"]]}
+    declared = product_op["DECLARATIONS"].items()
+    shims = {getattr(torch.ops.qframe, name).default: [declaration] for name, declaration in declared}
+    config.aot_inductor.custom_ops_to_c_shims = shims
     graph, layouts = torch.load(source, weights_only=False)
     inputs = [torch.empty_strided(shape, step, dtype=kind, device=device) for shape, step, kind, device in layouts]
     with torch.no_grad():

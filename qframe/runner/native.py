@@ -18,13 +18,16 @@ from torch.utils import _pytree as pytree
 
 from qframe.data.native_code import cache_dir, is_whole, processor
 from qframe.runner import compile_graph
+from qframe.runner.convolution import convolution, convolution_backward
 from qframe.runner.product import product, product_and_bias
 
 PRODUCTS: dict[Any, Callable[..., Any]] = {
     torch.ops.aten.mm.default: product,
     torch.ops.aten.addmm.default: product_and_bias,
+    torch.ops.aten.convolution.default: convolution,
+    torch.ops.aten.convolution_backward.default: convolution_backward,
 }
-"""What matrix products become."""
+"""What matrix products and convolutions become."""
 
 
 class NativeFunction:

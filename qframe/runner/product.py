@@ -15,14 +15,11 @@ from torch import Tensor
 from qframe.data.native_code import library
 from qframe.runner.product_op import define
 
-DEEPEST = 4096
-"""Rows of the right factor at most: 48 of its columns are to stay in the processor's cache."""
-
 
 def product(left: Tensor, right: Tensor) -> Any:
     """``left @ right`` as traced for compiled code, ``[M, K]`` and ``[K, N]`` → ``[M, N]``."""
-    if _is_ours(left, right):
-        return torch.ops.qframe.product(left, right)
+    if is_ours(left, right):
+        return _ours(left, right)
     is_transposed, is_tall = left.stride(0) == 1, left.shape[0] > right.shape[1]
     if left.device.type != "cpu" or not (is_transposed and is_tall):
         return NotImplemented  # as it is
@@ -33,14 +30,22 @@ def product(left: Tensor, right: Tensor) -> Any:
 
 def product_and_bias(bias: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1) -> Any:
     """``bias + left @ right`` as traced for compiled code."""
-    if beta != 1 or alpha != 1 or not _is_ours(left, right):
+    if beta != 1 or alpha != 1 or not is_ours(left, right):
         return NotImplemented
-    return torch.ops.qframe.product(left, right) + bias
+    return _ours(left, right) + bias
 
 
-def _is_ours(left: Tensor, right: Tensor) -> bool:
+def _ours(left: Tensor, right: Tensor) -> Tensor:
+    """Columns of the right factor are copied to lie side by side, where they do not: the fewer, the better."""
+    if right.stride(1) != 1 and left.shape[0] < right.shape[1]:
+        return torch.ops.qframe.product(right.t(), left.t()).t()
+    return torch.ops.qframe.product(left, right)
+
+
+def is_ours(left: Tensor, right: Tensor) -> bool:
+    """Whether ``product.cpp`` computes the product of these on this machine."""
     is_float = left.dtype == right.dtype == torch.float32 and left.device.type == "cpu"
-    return is_float and 0 < len(right) <= DEEPEST and torch.get_num_threads() == 1 and native_product() is not None
+    return is_float and len(right) > 0 and torch.get_num_threads() == 1 and native_product() is not None
 
 
 @cache

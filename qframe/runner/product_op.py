@@ -1,25 +1,55 @@
-"""``torch.ops.qframe.product``, the matrix product of compiled updates: how it is traced, and what it is called in C.
+"""``torch.ops.qframe.product`` and ``patches_product``, the products of compiled updates: how they are traced, and what
+they are called in C.
 
-Imports torch alone, so that the process that compiles need not import qframe. The product itself is in ``product.cpp``.
+Imports torch alone, so that the process that compiles need not import qframe. What computes them is ``product.cpp``.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-DECLARATION = (
-    "AOTITorchError aoti_torch_cpu_product("
-    "AtenTensorHandle left, AtenTensorHandle right, AtenTensorHandle* result)"
-)
+DECLARATIONS = {
+    "product": (
+        "AOTITorchError aoti_torch_cpu_product("
+        "AtenTensorHandle left, AtenTensorHandle right, AtenTensorHandle* result)"
+    ),
+    "patches_product": (
+        "AOTITorchError aoti_torch_cpu_patches_product("
+        "AtenTensorHandle images, AtenTensorHandle right, int64_t height, int64_t width, int64_t stride, "
+        "int64_t transposed, AtenTensorHandle* result)"
+    ),
+}
+"""The functions of ``product.cpp`` by operator."""
 
 
 def define() -> None:
-    """Make the operator known to torch, once in a process."""
+    """Make the operators known to torch, once in a process."""
     if hasattr(torch.ops.qframe, "product"):
         return
-    torch.library.define("qframe::product", "(Tensor left, Tensor right) -> Tensor")
-    torch.library.impl("qframe::product", "CPU")(torch.mm)
-    torch.library.register_fake("qframe::product")(_shaped)
+    _define("product", "(Tensor left, Tensor right) -> Tensor", torch.mm, _shape)
+    geometry = "int height, int width, int stride, int transposed"
+    _define("patches_product", f"(Tensor images, Tensor right, {geometry}) -> Tensor", patches_product, _patches_shape)
 
 
-def _shaped(left: Tensor, right: Tensor) -> Tensor:
+def patches_product(images: Tensor, right: Tensor, height: int, width: int, stride: int, transposed: int) -> Tensor:
+    """Patches of ``[B, C, H, W]``, ``[B · H' · W', C · height · width]``, or the transpose of that, times ``right``."""
+    patches = functional.unfold(images, (height, width), stride=stride).transpose(1, 2).flatten(0, 1)
+    return (patches.t() if transposed else patches) @ right
+
+
+def _define(name: str, schema: str, on_cpu: Callable[..., Tensor], shape: Callable[..., Tensor]) -> None:
+    torch.library.define(f"qframe::{name}", schema)
+    torch.library.impl(f"qframe::{name}", "CPU")(on_cpu)
+    torch.library.register_fake(f"qframe::{name}")(shape)
+
+
+def _shape(left: Tensor, right: Tensor) -> Tensor:
     return left.new_empty(left.shape[0], right.shape[1])
+
+
+def _patches_shape(images: Tensor, right: Tensor, height: int, width: int, stride: int, transposed: int) -> Tensor:
+    batch, channels, down, across = images.shape
+    patches = batch * ((down - height) // stride + 1) * ((across - width) // stride + 1)
+    return images.new_empty(channels * height * width if transposed else patches, right.shape[1])

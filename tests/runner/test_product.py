@@ -52,6 +52,16 @@ def test_products_of_every_shape_and_stride_are_those_of_64_bits(rows, columns):
 
 
 @needs_avx512
+@pytest.mark.parametrize("depth", [2048, 2049, 5000])
+@pytest.mark.parametrize("is_transposed", [False, True])
+def test_deep_products_go_on_from_one_part_to_the_next(depth, is_transposed):
+    left, right = random(9, depth, is_transposed=False), random(depth, 50, is_transposed=is_transposed)
+    torch.testing.assert_close(call(left, right).double(), left.double() @ right.double(), rtol=1e-4, atol=1e-4)
+    whole = torch.cat([torch.ones(1, 3), torch.zeros(1, depth - 3)], 1)
+    assert torch.equal(call(whole, right), (right[0] + right[1] + right[2])[None])
+
+
+@needs_avx512
 def test_a_row_has_the_same_bits_in_any_batch_and_layout():
     left, right = random(29, 77, is_transposed=False), random(77, 50, is_transposed=False)
     whole = call(left, right)
