@@ -158,7 +158,8 @@ def take(x: Tensor, index: Tensor) -> Tensor:
     >>> take(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]), torch.tensor([1]))
     tensor([[3., 4.]])
     """
-    index = index[..., None, None].expand(*index.shape, 1, x.shape[-1])  # [*B, 1, N]
+    index = index.unsqueeze(-1).unsqueeze(-1)  # [*B, 1, 1]
+    index = index if x.shape[-1] == 1 else index.expand(*index.shape[:-1], x.shape[-1])  # [*B, 1, N]
     return x.gather(-2, index).squeeze(-2)  # [*B, N]
 
 

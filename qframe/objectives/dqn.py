@@ -17,7 +17,7 @@ from qframe.modules.q_value import QValueModule
 from qframe.objectives.estimators import ValueEstimators
 from qframe.objectives.joint import JOINT
 from qframe.objectives.q_learning import JointAction, OneAction
-from qframe.objectives.transition_loss import TransitionLoss
+from qframe.objectives.transition_loss import TransitionLoss, place_of_floats
 
 
 class DQNLoss(TransitionLoss):
@@ -151,7 +151,7 @@ class DQNLoss(TransitionLoss):
             self.set_keys(action_mask=q_value.action_mask_key)
         self._encode = encoder(layout)
         modules = value_network, self.target_value_network
-        self._random = random_passes(self._networks, modules)
+        self._random, self._place = random_passes(self._networks, modules), place_of_floats(value_network)
         self.generator = torch.Generator().manual_seed(seed)
         self.make_value_estimator(ValueEstimators.TD0)
 

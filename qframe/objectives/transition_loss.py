@@ -15,6 +15,8 @@ from qframe.modules.networks.noise import RandomPass
 from qframe.objectives.q_learning import Batch, JointAction, Noise, dqn_loss
 from qframe.objectives.value_loss import ValueLoss
 
+_REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"mean": Tensor.mean, "sum": Tensor.sum, "none": lambda x: x}
+
 
 class TransitionLoss(ValueLoss):
     """A loss of transitions: it reads them, evaluates the pure loss, and writes what feeds priorities.
@@ -35,6 +37,8 @@ class TransitionLoss(ValueLoss):
     _takes_mask: bool
     _has_members: bool
     _random: tuple[RandomPass, RandomPass] | None
+    _place: tuple[nn.Module, str] | None
+    """Of ``place_of_floats``: to look for them takes longer than to read a batch's entry."""
 
     @property
     def head(self) -> Head[Any]:
@@ -69,7 +73,7 @@ class TransitionLoss(ValueLoss):
         tensordict.set(self.keys.priority, restore(size).unsqueeze(-1))
         if self.priority == "loss":
             tensordict.set("priority", restore(per_transition).unsqueeze(-1))
-        return TensorDict({"loss": restore(loss) if loss.dim() else loss, "td_error_mean": size.mean()})
+        return TensorDict({"loss": restore(loss) if loss.dim() else loss, "td_error_mean": size.mean()}, [])
 
     def _read(self, tensordict: TensorDictBase) -> Batch:
         """The loss's door: a documented tensordict layout in, plain tensors ``[*B]`` out."""
@@ -104,8 +108,7 @@ class TransitionLoss(ValueLoss):
     @property
     def _like(self) -> Tensor:
         """A parameter of the network: targets are of its dtype, whatever type the rewards have."""
-        parameters = self.value_network.parameters()
-        return next((parameter for parameter in parameters if parameter.is_floating_point()), torch.empty(0))
+        return torch.empty(0) if self._place is None else getattr(*self._place)
 
     def _next_mask(self, following: TensorDictBase) -> Tensor | None:
         key = self.keys.action_mask
@@ -128,8 +131,8 @@ class TransitionLoss(ValueLoss):
             done = terminated if truncated is None else (terminated != 0) | (truncated != 0)
         if discount is None:
             steps = _optional(tensordict, keys.steps_to_next_obs, shape)
-            power = self.gamma if steps is None else self.gamma ** steps.to(reward.dtype)
-            discount = terminated.logical_not().to(reward.dtype) * power
+            power = reward.new_full((), self.gamma) if steps is None else self.gamma ** steps.to(reward.dtype)
+            discount = torch.where(terminated.bool(), 0.0, power)
         return discount.to(reward.dtype), done.bool()
 
     def _evaluate(self, batch: Batch, noise: Noise | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -137,8 +140,7 @@ class TransitionLoss(ValueLoss):
         noise = self.draw_noise(batch.reward.shape) if noise is None else noise
         loss, td_error = self._losses(batch, noise)
         weighted = loss if batch.priority_weight is None else batch.priority_weight * loss
-        reduced = {"mean": Tensor.mean, "sum": Tensor.sum, "none": lambda x: x}[self.reduction](weighted)
-        return reduced, loss.detach(), td_error
+        return _REDUCTIONS[self.reduction](weighted), loss.detach(), td_error
 
     def _losses(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
         """The loss and the signed td_error of every transition, ``[*B]``."""
@@ -162,6 +164,15 @@ class TransitionLoss(ValueLoss):
             target=target.draw(batch, self.generator, like, is_target=True),
             selector=online.draw(batch, self.generator, like, is_target=True),
         )
+
+
+def place_of_floats(network: nn.Module) -> tuple[nn.Module, str] | None:
+    """The module that holds a network's first floating parameter, and the parameter's name there."""
+    for path, parameter in network.named_parameters():
+        if parameter.is_floating_point():
+            owner, _, name = path.rpartition(".")
+            return network.get_submodule(owner), name
+    return None
 
 
 def _from_keywords(keywords: dict[str, Tensor]) -> TensorDict:

@@ -59,7 +59,7 @@ def _of_images(gradient: Tensor, images: Tensor, weight: Tensor, step: int) -> T
     out, channels, height, width = weight.shape
     down, across = height // step, width // step
     padded = functional.pad(gradient, (across - 1, across - 1, down - 1, down - 1))
-    blocks = weight.view(out, channels, down, step, across, step).flip(2, 4)
+    blocks = weight.reshape(out, channels, down, step, across, step).flip(2, 4)
     kernels = blocks.permute(0, 2, 4, 1, 3, 5).reshape(out * down * across, channels * step * step)
     pixels = torch.ops.qframe.patches_product(padded, kernels, down, across, 1, 0)  # [B · blocks, C · step · step]
     rows, columns = gradient.shape[2] + down - 1, gradient.shape[3] + across - 1

@@ -67,4 +67,5 @@ class ScalarHead(Head[Tensor]):
 
     def loss(self, prediction: Prediction, target: Tensor) -> tuple[Tensor, Tensor]:
         value = prediction.out.squeeze(-1)
-        return LOSSES[self.loss_function](value, target.expand_as(value), reduction="none"), target - value
+        goal = target if target.shape == value.shape else target.expand_as(value)
+        return LOSSES[self.loss_function](value, goal, reduction="none"), target - value
