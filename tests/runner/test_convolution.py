@@ -11,10 +11,7 @@ from torch.nn import functional
 from qframe.data.native_code import CACHE_VARIABLE
 from qframe.runner import native, product
 from qframe.runner.product_op import patches_product
-
-needs_avx512 = pytest.mark.skipif(
-    torch.backends.cpu.get_cpu_capability() != "AVX512", reason="native products need a processor with AVX-512"
-)
+from tests.runner.test_product import needs_avx512
 
 
 def test_sums_of_patches_in_literal_numbers():
