@@ -9,7 +9,7 @@ from qframe.config import build
 from qframe.config.compose import compose
 from qframe.config.hydra_app import conf_dir
 from qframe.config.score import Score, stated
-from qframe.records.run import read_json
+from qframe.records.run import environment_name, read_json
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -48,7 +48,7 @@ def _measured(preset: str, result: dict[str, Any]) -> tuple[str, ...]:
     verdict = "reached" if result["passed"] else "missed"
     return (
         f"[`{result['command']}`](results/{preset}.json)",
-        result["environment"],
+        str(environment_name(result["env"])),
         f"{result['frames']:,}",
         f"{result['mean']:.1f}",
         f"{result['iqm']:.1f} [{low:.1f}, {high:.1f}]",
@@ -60,8 +60,8 @@ def _measured(preset: str, result: dict[str, Any]) -> tuple[str, ...]:
 
 def _not_run(preset: str, score: Score) -> tuple[str, ...]:
     config = compose([f"experiment={preset}"], provided=build.PROVIDED)
-    environment = config.env.get("id") or config.env.get("game")
     typed = f"`{command(preset, range(101, 101 + score.seeds))}`"
+    environment = str(environment_name(config.env))
     return (typed, environment, f"{config.total_frames:,}", "not run", "not run", "", f"{score.expected:g}", "")
 
 

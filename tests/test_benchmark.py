@@ -27,6 +27,8 @@ def test_a_ratio_is_of_medians_and_its_range_of_repeats():
     speeds = measure.ratio(measure.Bar("own", "peer", "s", 1.0, inverse=False), results)
     assert (speeds["ratio"], speeds["reached"]) == (0.25, False)
     assert measure.ratio(measure.Bar("own", "absent", "s", 4.0), results) is None
+    once = measure.ratio(measure.Bar("own", "peer", "s", 4.0), results | {"peer": [{"s": 8.0}]})
+    assert (once["ratio"], once["lowest"], once["highest"]) == (4.0, 2.0, 8.0)
 
 
 def test_every_repeat_has_a_seed_of_its_own(monkeypatch):

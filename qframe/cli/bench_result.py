@@ -8,7 +8,7 @@ import numpy as np
 
 from qframe.cli.bench_seeds import SeedRun
 from qframe.config.score import Score
-from qframe.records.run import Run
+from qframe.records.run import Run, environment_name
 from qframe.runner.statistics import interquartile_mean, stratified_bootstrap
 
 Result = dict[str, Any]
@@ -36,7 +36,7 @@ def summed_up(preset: str, score: Score, runs: Sequence[SeedRun]) -> Result:
     measured = statistics([summary[score.metric] for summary in summaries], score.expected)
     return {
         "preset": preset,
-        "environment": env.get("id") or env.get("game"),
+        "environment": environment_name(env),
         "command": command(preset, seeds),
         "frames": config["total_frames"],
         **asdict(score),

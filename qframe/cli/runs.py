@@ -12,7 +12,7 @@ import yaml
 
 from qframe.cli.tables import OUTPUTS, named_runs, print_table, shown_path, span
 from qframe.config.errors import UserError, hint
-from qframe.records.run import Run, flat, planned_jobs
+from qframe.records.run import Run, environment_name, flat, planned_jobs
 
 ORDERS: dict[str, Callable[[list[Run]], Any]] = {
     "age": lambda runs: -max(run.changed for run in runs),
@@ -141,12 +141,11 @@ def _age(runs: list[Run]) -> str:
 
 
 def _facts(run: Run) -> dict[str, Any]:
-    environment = run.config.get("env", {})
     return {
         "path": str(run.path),
         "status": run.status,
         "name": run.config.get("name"),
-        "environment": environment.get("id", environment.get("game")),
+        "environment": environment_name(run.config.get("env", {})),
         "seed": run.config.get("seed"),
         "frames": run.frames,
         "total_frames": run.config.get("total_frames"),

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qframe.records.run import Run, flat
+from qframe.records.run import Run, environment_name, flat
 
 UNLIKE_NOTHING = ("seed", "name", "device", "logger", "checkpoint", "evaluation", "hydra")
 """What may differ between the runs of a group: nothing that is learnt depends on it, or only by chance."""
@@ -74,8 +74,7 @@ def _environment(run: Run) -> dict[str, Any]:
 
 
 def _name(run: Run) -> str:
-    environment = _environment(run)
-    return str(environment.get("id", environment.get("game", environment.get("_target_", "unknown"))))
+    return environment_name(_environment(run)) or "unknown"
 
 
 def _choices(run: Run) -> dict[str, Any]:

@@ -157,6 +157,18 @@ def read_json(path: Path) -> dict[str, Any]:
         return {}
 
 
+def environment_name(env: Mapping[str, Any]) -> str | None:
+    """What people call the environment of a config: its id, or the collection and the game.
+
+    >>> environment_name({"_target_": "qframe.envs.MinAtarEnvs", "game": "breakout"})
+    'MinAtar breakout'
+    """
+    if env.get("id") is not None:
+        return str(env["id"])
+    collection = str(env.get("_target_", "")).rpartition(".")[2].removesuffix("Envs")
+    return " ".join(filter(None, (collection, env.get("game")))) or None
+
+
 def _parsed(text: str) -> dict[str, Any]:
     try:
         content = json.loads(text)

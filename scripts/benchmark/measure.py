@@ -111,12 +111,18 @@ def interleaved(workload: Workload, repeats: int, *, only: Sequence[str] = ()) -
 
 
 def ratio(bar: Bar, results: dict[str, list[dict[str, Any]]]) -> dict[str, Any] | None:
-    """The ratio of medians, and the range of the ratios of the repeats; None where one side did not run."""
+    """The ratio of medians, and the range of the ratios of the repeats; None where one side did not run.
+
+    Where one side sat repeats out, its median stands beside every repeat of the other.
+    """
     if bar.own not in results or bar.peer not in results:
         return None
     own, peer = ([float(row[bar.number]) for row in results[name]] for name in (bar.own, bar.peer))
+    if len(own) != len(peer):
+        repeats = max(len(own), len(peer))
+        own, peer = (side if len(side) == repeats else [statistics.median(side)] * repeats for side in (own, peer))
     sides = (peer, own) if bar.inverse else (own, peer)
-    of_repeats = [a / b for a, b in zip(*sides, strict=False)]
+    of_repeats = [a / b for a, b in zip(*sides, strict=True)]
     middle = statistics.median(sides[0]) / statistics.median(sides[1])
     return {
         "own": bar.own, "peer": bar.peer, "number": bar.number, "at_least": bar.at_least, "ratio": round(middle, 3),
