@@ -127,11 +127,9 @@ class AtariEpisodes(SeededEpisodes):
         tells_lives: whether steps say where a life was lost.
     """
 
-    has_threads = True
-    """The emulator's vector environment has threads of its own, which a forked process would not have."""
-
     def __init__(self, envs: VectorEnv[Any, Any, Any], seed_of: SeedOf, *, tells_lives: bool) -> None:
         super().__init__(envs, seed_of)
+        self.stays_in_process = True  # the emulator has threads of its own, which a forked process would not have
         self._tells_lives = tells_lives
         self._lives = np.zeros(envs.num_envs, dtype=np.int64)
 

@@ -59,7 +59,7 @@ class EnvPoolEpisodes(SelfResettingEpisodes):
         tells_lives: whether steps say where a life was lost.
     """
 
-    has_threads = True
+    stays_in_process = True
     """It has threads of its own, which a forked process would not have."""
 
     def __init__(

@@ -53,6 +53,8 @@ class SeededEpisodes(ReplayedEpisodes):
     ) -> None:
         super().__init__(envs.num_envs, seed_of, is_deterministic=is_deterministic)
         self._envs, self._has_masks, self._skipped = envs, has_masks, 0
+        self.stays_in_process: bool = getattr(envs, "stays_in_process", False)
+        """Whether no forked process could step the environments."""
         self.step_info: Mapping[str, Any] = {}
         """What the environments told with their last step."""
         self.reset_info: Mapping[str, Any] = {}

@@ -41,6 +41,7 @@ class SupervisedEnvs(AsyncVectorEnv):
         self, make: Sequence[Callable[[], gym.Env[Any, Any]]], *, timeout: float | None, max_restarts: int
     ) -> None:
         self.restarts, self._has_failed = 0, False
+        self.stays_in_process = timeout is not None  # a process is replaced by the one that began it
         self._masks: list[dict[str, Any]] = [{} for _ in make]
         self._timeout, self._max_restarts = timeout, max_restarts
         # A process that is killed while it writes would leave shared memory half written, so none is shared then.

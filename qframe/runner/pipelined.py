@@ -25,7 +25,7 @@ class PipelinedCollector:
     ``collect`` hands over the step that the worker took meanwhile, gives it the network as it is now, and lets it take
     the next one. So the actions of a step come from the network of one step before, always; equal seeds give equal
     runs. Until the first step everything happens in this process, so that a state can be loaded; then the worker is a
-    process of its own, or a thread where the environments have threads, which no new process would have.
+    process of its own, or a thread where a new process could not step the environments.
 
     Args:
         envs: the training environments.
@@ -104,7 +104,8 @@ class PipelinedCollector:
     def state_dict(self) -> dict[str, Any]:
         """The collector's state after the steps that were asked for, and those of them not handed over."""
         state = self._inner.state_dict() if self._worker is None else self._call("state_dict")
-        own = [tensor.clone() for tensor in (self._own if self._worker is None else self._acting_own)]
+        counted = self._begins_with or self._own if self._worker is None else self._acting_own
+        own = [tensor.clone() for tensor in counted]
         return state | {"arrived": [dict(rows) for rows in self._arrived], "acting": own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

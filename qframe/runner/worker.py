@@ -34,7 +34,7 @@ class Worker:
     """
 
     def __init__(self, collector: Collector) -> None:
-        is_thread = getattr(collector.envs, "has_threads", False)
+        is_thread = getattr(collector.envs, "stays_in_process", False)
         begin = _in_thread if is_thread else _in_process
         self._place, self._channel = begin(_Server(collector))
 
@@ -68,6 +68,7 @@ class Worker:
         """End it, after the call that runs."""
         with contextlib.suppress(OSError):
             self._channel.send(("close", ()))
+        self._channel.drain()
         self._place.join()
 
 
@@ -78,7 +79,6 @@ class _Server:
         self._collector = collector
 
     def serve(self, channel: Any) -> None:
-        torch.set_num_threads(1)
         while True:
             try:
                 name, arguments = channel.receive()
@@ -91,6 +91,10 @@ class _Server:
                 channel.send((answer, None))
             except Exception as error:
                 channel.send((None, _sendable(error)))
+
+    def close(self) -> None:
+        """Close the environments."""
+        self._collector.envs.close()
 
     def collect(self) -> dict[NestedKey, Any]:
         """The leaves of the next transitions."""
@@ -133,8 +137,11 @@ class _Pipe:
             os.sched_yield()
         return pickle.loads(self._connection.recv_bytes())
 
-    def close(self) -> None:
-        self._connection.close()
+    def drain(self) -> None:
+        """Take what comes until the other end is closed, which an answer that nobody takes would keep from it."""
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                self._connection.recv_bytes()
 
 
 class _Queues:
@@ -143,12 +150,22 @@ class _Queues:
     def __init__(self, incoming: queue.SimpleQueue[Any], outgoing: queue.SimpleQueue[Any]) -> None:
         self.receive, self.send = incoming.get, outgoing.put
 
+    def drain(self) -> None:
+        """Nothing: a queue takes whatever comes."""
+
 
 def _in_thread(server: _Server) -> tuple[Any, Any]:
     there, back = queue.SimpleQueue[Any](), queue.SimpleQueue[Any]()
-    thread = threading.Thread(target=server.serve, args=(_Queues(there, back),), daemon=True)
+    thread = threading.Thread(target=_serve_to_the_end, args=(server, _Queues(there, back)), daemon=True)
     thread.start()
     return thread, _Queues(back, there)
+
+
+def _serve_to_the_end(server: _Server, channel: _Queues) -> None:
+    """In the new thread, with which processes end that it began anew: so it closes the environments itself."""
+    server.serve(channel)
+    with contextlib.suppress(Exception):  # who closes them again is told
+        server.close()
 
 
 def _in_process(server: _Server) -> tuple[Any, Any]:
@@ -167,6 +184,7 @@ def _serve_alone(server: _Server, connection: Connection, other: Connection) -> 
     other.close()
     for number in ASKING:
         signal.signal(number, signal.SIG_IGN)
+    torch.set_num_threads(1)  # here only: in a thread it would be the learner's number too
     server.serve(_Pipe(connection))
 
 

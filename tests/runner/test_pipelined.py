@@ -1,6 +1,7 @@
 """Acting in a worker while the learner updates: what is handed over, and that equal seeds give equal runs."""
 
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -45,12 +46,45 @@ def test_with_a_network_that_stays_the_transitions_are_those_of_the_plain_collec
 
 def test_in_a_thread_they_are_the_same(tmp_path, closing):
     plain, other = make_runner(tmp_path, COUNTER, num_envs=3), made(tmp_path)
-    other.collector.envs.has_threads = True
+    other.collector.envs.stays_in_process = True
     closing(other)
     before = threading.active_count()
     for _ in range(30):
         assert leaves(other.collector.collect()) == leaves(plain.collector.collect())
     assert threading.active_count() == before + 1
+
+
+@pytest.mark.parametrize("is_thread", [False, True])
+def test_the_learner_keeps_its_threads(tmp_path, closing, is_thread):
+    runner, before = made(tmp_path), torch.get_num_threads()
+    runner.collector.envs.stays_in_process = is_thread
+    closing(runner)
+    torch.set_num_threads(2)
+    try:
+        runner.collector.collect()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_step_that_nobody_takes_does_not_keep_the_worker_from_ending(tmp_path):
+    runner = made(tmp_path)
+    runner.collector.envs.step = partial(_padded, runner.collector.envs.step)
+    runner.collector.collect()
+    place = runner.collector._worker._place
+    waiting = threading.Thread(target=runner.collector.close, daemon=True)
+    waiting.start()
+    waiting.join(20)
+    is_alive = place.is_alive()
+    place.kill()
+    assert not is_alive
+
+
+def _padded(step, action):
+    """More than a connection takes at once before anything is read."""
+    taken = step(action)
+    wide = np.broadcast_to(taken.observation[:, :1], (3, 1_000_000)).copy()
+    return taken._replace(next_observation=wide)
 
 
 def test_a_step_is_taken_with_the_network_of_one_step_before(tmp_path, closing):
@@ -103,6 +137,20 @@ def test_a_state_holds_the_steps_that_were_not_handed_over(tmp_path, closing):
         runner.collector.load_state_dict(state)
 
 
+def test_a_state_that_was_loaded_is_the_same_before_the_first_step(tmp_path, closing):
+    runner, fresh = (made(tmp_path / name, normalize_observation=True) for name in "ab")
+    closing(runner)
+    closing(fresh)
+    for _ in range(5):
+        runner.collector.collect()
+    state = runner.collector.state_dict()
+    fresh.network.load_state_dict(runner.network.state_dict())
+    fresh.collector.load_state_dict(state)
+    again = fresh.collector.state_dict()
+    assert [tensor.tolist() for tensor in again["acting"]] == [tensor.tolist() for tensor in state["acting"]]
+    assert state["acting"][2].item() == 6 * 3  # the worker is a step ahead
+
+
 def test_statistics_of_episodes_and_of_observations_come_from_the_worker(tmp_path, closing):
     runner = made(tmp_path, normalize_observation=True)
     closing(runner)
@@ -124,6 +172,16 @@ def test_what_goes_wrong_in_the_worker_is_raised_here(tmp_path, closing):
     runner.collector.envs.step = step
     with pytest.raises(FaultyEnvironment, match="environment 1: broken"):
         runner.collector.collect()
+
+
+def test_a_process_of_an_environment_that_ends_is_started_again(tmp_path, closing):
+    runner = made(tmp_path, vectorization="async", env_options={"timeout": 20.0})
+    closing(runner)
+    runner.collector.collect()
+    runner.collector.envs._envs.processes[1].kill()
+    for _ in range(5):
+        runner.collector.collect()
+    assert runner.collector.faults()["restarts"] == 1
 
 
 def test_a_worker_that_is_gone_is_told(tmp_path):
