@@ -15,7 +15,7 @@ from qframe.objectives.flat import FlatVector
 from qframe.runner.compiled import CompiledUpdate, TargetUpdater, autocast_type
 from qframe.runner.divergence import Diverged, diverged
 from qframe.runner.layout import Rows
-from qframe.runner.optimizer_state import of_all, of_each
+from qframe.runner.optimizer_state import of_all, of_each, take_over
 from qframe.runner.optimizer_steps import ELEMENTWISE, first_state
 from qframe.runner.skipping import SkippedUpdates, means_skipping, step_where_sound, without_skipped
 
@@ -122,7 +122,7 @@ class Optimizer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from ``state``."""
-        self.wrapped.load_state_dict(state if self.flat is None else of_all(state, self.flat))
+        take_over(state if self.flat is None else of_all(state, self.flat), self.wrapped)
 
 
 class Learner:

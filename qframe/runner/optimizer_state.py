@@ -1,9 +1,13 @@
 """The state of an optimizer of one vector, written as that of its parameters: a checkpoint does not tell them apart."""
 
-from copy import deepcopy
+from collections import defaultdict
+from collections.abc import KeysView
+from copy import copy, deepcopy
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from qframe.objectives.flat import FlatVector
 
@@ -33,6 +37,34 @@ def of_all(state: dict[str, Any], flat: FlatVector) -> dict[str, Any]:
         is_of_entries = isinstance(first, Tensor) and first.shape == shapes[0] and name != "step"
         whole[name] = flat.join(entries) if is_of_entries else first
     return {"state": {0: whole} if whole else {}, "param_groups": [group | {"params": [0]}]}
+
+
+def take_over(state: dict[str, Any], optimizer: Optimizer) -> None:
+    """Load what an optimizer remembers; what this one was told stays, all but the learning rate, which is annealed.
+
+    Raises:
+        ValueError: told so, it remembers something else.
+    """
+    (group,) = optimizer.param_groups
+    kept, own = state["state"].get(0, {}).keys(), _remembered(optimizer)
+    if kept and kept != own:
+        raise ValueError(
+            f"expected an optimizer that remembers {', '.join(kept)} of a parameter, got one that remembers "
+            f"{', '.join(own) or 'nothing'}; what decides that is told when a run begins"
+        )
+    told = {name: value for name, value in group.items() if name not in ("params", "lr")}
+    optimizer.load_state_dict(state)
+    optimizer.param_groups[0].update(told)
+
+
+def _remembered(optimizer: Optimizer) -> KeysView[str]:
+    (group,) = optimizer.param_groups
+    parameter = torch.nn.Parameter(torch.zeros_like(group["params"][0]))
+    parameter.grad = torch.zeros_like(parameter)
+    alike = copy(optimizer)
+    alike.state, alike.param_groups = defaultdict(dict), [group | {"params": [parameter]}]
+    alike.step()
+    return alike.state[parameter].keys()
 
 
 def is_like(x: Any, flat: FlatVector) -> bool:

@@ -84,6 +84,29 @@ def test_the_state_of_torchs_own_optimizer_is_taken_over():
     assert torch.equal(optimizer.state_dict()["state"][2]["exp_avg"], reference.state_dict()["state"][2]["exp_avg"])
 
 
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, optim.Adafactor])
+def test_after_a_state_is_loaded_the_choices_are_its_own_and_only_the_learning_rate_is_that_of_the_state(algorithm):
+    ours, theirs = networks()
+    first = Optimizer(ours.parameters(), partial(algorithm, weight_decay=0.0), lr=1e-2)
+    first.minimize(ours(torch.ones(1, 3)).sum())
+    later = Optimizer(theirs.parameters(), partial(algorithm, weight_decay=0.5), lr=1e-3)
+    later.load_state_dict(first.state_dict())
+    (group,) = later.wrapped.param_groups
+    assert (group["weight_decay"], group["lr"]) == (0.5, 1e-2)
+    later.minimize(theirs(torch.ones(1, 3)).sum())
+
+
+def test_choices_that_ask_for_what_a_state_does_not_hold_are_refused():
+    ours, theirs = networks()
+    first, later = (
+        Optimizer(network.parameters(), partial(optim.RMSprop, momentum=momentum), lr=1e-2)
+        for network, momentum in ((ours, 0.0), (theirs, 0.5))
+    )
+    first.minimize(ours(torch.ones(1, 3)).sum())
+    with pytest.raises(ValueError, match="remembers step, square_avg of a .* remembers .*momentum"):
+        later.load_state_dict(first.state_dict())
+
+
 def test_a_state_of_other_parameters_is_refused():
     ours, _ = networks()
     optimizer = Optimizer(ours.parameters(), optim.Adam, lr=1e-2)
