@@ -2,6 +2,7 @@
 
 import errno
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from qframe.config.compose import compose
 from qframe.config.memory import larger_than_machine
 from qframe.data import FrameReplayBuffer, ReplayBuffer, SliceReplayBuffer
 from qframe.data.replay.frame_storage import FrameStorage
+from qframe.data.replay.memory import zeros
 
 MAKERS = [
     lambda device: ReplayBuffer(100, 4, gamma=0.9, device=device),
@@ -58,3 +60,16 @@ def test_a_disk_without_room_is_told_before_a_frame_is_written(monkeypatch):
     with pytest.raises(ValueError, match="GB of room on disk .* No space left on device; lower") as refusal:
         storage.write(torch.tensor([0]), torch.zeros(1, 84, 84, dtype=torch.uint8))
     assert refusal.value.exit_status == 2
+
+
+def test_processes_that_are_forked_do_not_get_the_replay():
+    """Pages that are written later would be there twice; the kernel's flag for that is dc, do not copy on fork."""
+    replay = zeros((1000, 1000), torch.float32, torch.device("cpu"))
+    is_its, flags = False, []
+    for first, *rest in map(str.split, Path("/proc/self/smaps").read_text().splitlines()):
+        if "-" in first:
+            low, high = (int(end, 16) for end in first.split("-"))
+            is_its = low <= replay.data_ptr() < high
+        elif is_its and first == "VmFlags:":
+            flags = rest
+    assert "dc" in flags
