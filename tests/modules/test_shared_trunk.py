@@ -106,3 +106,18 @@ def test_conv_and_mlp_trunks_say_what_they_need():
         MLPTrunk((4,), num_cells=[])
     assert MLPTrunk((2, 3), num_cells=[5])(torch.zeros(7, 2, 2, 3)).shape == (7, 2, 5)
     assert ConvTrunk((1, 36, 36), num_features=9)(torch.zeros(2, 3, 1, 36, 36)).shape == (2, 3, 9)
+
+
+def test_a_layer_norm_makes_every_layer_of_an_image_one_of_mean_0_and_variance_1():
+    from qframe.modules import ConvTrunk
+
+    trunk, seen = ConvTrunk((2, 12, 12), channels=[4, 3], kernels=[3, 3], strides=[2, 1], layer_norm=True), []
+    norms = [layer for layer in trunk.modules() if isinstance(layer, torch.nn.LayerNorm)]
+    for norm in norms:
+        norm.register_forward_hook(lambda layer, inputs, output: seen.append(output.detach()))
+    trunk(torch.rand(5, 2, 12, 12))
+    assert [tuple(output.shape) for output in seen] == [(5, 4, 5, 5), (5, 3, 3, 3), (5, 512)]
+    for output in seen:
+        torch.testing.assert_close(output.flatten(1).mean(1), torch.zeros(5), atol=1e-5, rtol=0)
+        torch.testing.assert_close(output.flatten(1).var(1, correction=0), torch.ones(5), atol=1e-2, rtol=0)
+    assert not any(isinstance(layer, torch.nn.LayerNorm) for layer in ConvTrunk((2, 84, 84)).modules())

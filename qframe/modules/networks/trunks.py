@@ -90,6 +90,8 @@ class ConvTrunk(Trunk):
         kernels: kernel size of each convolution, in pixels.
         strides: stride of each convolution, in pixels.
         num_features: size of the last linear layer.
+        layer_norm: whether each layer is normalised before its activation, a convolution's over channels and pixels;
+            see "Simplifying Deep Temporal Difference Learning", Gallici et al., 2025.
 
     Raises:
         ValueError: the shape is not an image's, the lists differ in length, or the image is too small for them.
@@ -106,6 +108,7 @@ class ConvTrunk(Trunk):
         kernels: Sequence[int] = (8, 4, 3),
         strides: Sequence[int] = (4, 2, 1),
         num_features: int = 512,
+        layer_norm: bool = False,
     ) -> None:
         super().__init__()
         if len(observation_shape) != 3:
@@ -121,10 +124,12 @@ class ConvTrunk(Trunk):
             size = [(pixels - kernel) // stride + 1 for pixels in size]
             if min(size) < 1:
                 raise ValueError(f"expected images {_larger_than(observation_shape)} for kernels {list(kernels)}")
-            layers += [nn.Conv2d(in_channels, out_channels, kernel, stride), nn.ReLU()]
+            norm = [nn.LayerNorm([out_channels, *size])] if layer_norm else []
+            layers += [nn.Conv2d(in_channels, out_channels, kernel, stride), *norm, nn.ReLU()]
             in_channels = out_channels
         self.convolutions = nn.Sequential(*layers)
-        self.linear = nn.Sequential(nn.Linear(in_channels * size[0] * size[1], num_features), nn.ReLU())
+        norm = [nn.LayerNorm(num_features)] if layer_norm else []
+        self.linear = nn.Sequential(nn.Linear(in_channels * size[0] * size[1], num_features), *norm, nn.ReLU())
         self.num_features = num_features
 
     def forward(self, observation: Tensor) -> Tensor:
