@@ -41,6 +41,8 @@ DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 REFUSED_ON_CUDA = "does not have a deterministic implementation"  # what torch says, under deterministic=true
 PACKAGE = Path(qframe.__file__).parent
 ENVIRONMENT = "the environment raised this: mend it where the lines above say"
+ENDED = "expected an environment that goes on or raises an error, got one that ends the process (SystemExit: {}, {}:{})"
+NO_MEMORY = "the system gives no more memory: lower replay.capacity, replay.batch_size or env.num_envs"
 ISSUES = "this is a fault of qframe: please report it with the lines above"
 
 
@@ -61,6 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"qframe: {error}", file=sys.stderr)
         return 2
     except SystemExit as stop:
+        if _is_environments(stop):
+            place = list(walk_tb(stop.__traceback__))[-1]
+            print(f"qframe: {ENDED.format(stop.code, place[0].f_code.co_filename, place[1])}", file=sys.stderr)
+            return 2
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt:
         print("qframe: interrupted", file=sys.stderr)
@@ -78,11 +84,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             told = f"qframe: cannot write or read{place}: {error.strerror}"
             print("\n  ".join([told, *getattr(error, "__notes__", [])]), file=sys.stderr)
             return 2
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+            print("\n  ".join([f"qframe: {NO_MEMORY}", *getattr(error, "__notes__", [])]), file=sys.stderr)
+            return 2
         if REFUSED_ON_CUDA in str(error):
             print(f"qframe: deterministic: {str(error).split(',')[0]}; set deterministic=false", file=sys.stderr)
             return 2
         traceback.print_exc()
-        print(f"qframe: {_blamed(error)}", file=sys.stderr)
+        print(f"qframe: {ENVIRONMENT if _is_environments(error) else ISSUES}", file=sys.stderr)
         return 1
 
 
@@ -116,12 +125,11 @@ def _command(name: str) -> ModuleType:
         gc.enable()
 
 
-def _blamed(error: Exception) -> str:
+def _is_environments(error: BaseException) -> bool:
     """Whose fault it is, by the last of our own files that it passed and whether it went on from there."""
     files = [Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__)]
     ours = [path for path in files if PACKAGE in path.parents]
-    is_environments = bool(ours) and ours[-1] != files[-1] and ours[-1].parent == PACKAGE / "envs"
-    return ENVIRONMENT if is_environments else ISSUES
+    return bool(ours) and ours[-1] != files[-1] and ours[-1].parent == PACKAGE / "envs"
 
 
 def _readable(message: Warning | str, category: type[Warning], *place: object) -> str:

@@ -24,6 +24,10 @@ WORDS = [
         ("network.trunk.num_cells=[16]", "network is part of what it has learnt from"),
         ("gamma=0.5", "gamma is part of what it has learnt from"),
         ("seed=7", "seed is part of what it has learnt from"),
+        ("env.id=Acrobot-v1", "env.id is part of what it has learnt from"),
+        ("env.game=asterix", "env.game is part of what it has learnt from"),
+        ("env.kwargs.is_slippery=false", "env.kwargs is part of what it has learnt from"),
+        ("+env.wrappers=[FlattenObservation]", "env.wrappers is part of what it has learnt from"),
         ("head[v_max]=50", "head is part of what it has learnt from"),
     ],
 )
