@@ -13,6 +13,7 @@ from qframe.data.native_code import compiler
 from qframe.modules.networks.normalization import RunningNorm
 from qframe.objectives import DQNLoss
 from qframe.objectives.flat import FlatVector
+from qframe.runner.allocator import keep_freed_memory
 from qframe.runner.captured import CapturedFunction
 from qframe.runner.layout import Layout, Rows, flatten
 from qframe.runner.native import NativeFunction
@@ -101,6 +102,7 @@ class CompiledUpdate:
         )  # fmt: skip
         self._fixed = self._pure.fixed
         self._kind = CapturedFunction if is_captured else NativeFunction
+        keep_freed_memory()
         self.reads_rows = is_captured or vector.device.type == "cpu"
         """Whether it reads the rows of a replay itself; the compiler would take as much memory of a GPU once more."""
         self.holds_rounds = not (target and any(isinstance(part, RunningNorm) for part in networks[0].modules()))
