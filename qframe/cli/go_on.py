@@ -16,9 +16,11 @@ from qframe.config.schema import GROUPS
 from qframe.records.run import read_json
 from qframe.runner.run_folder import RunFolder
 
-FIXED = ("name", "seed", "gamma", "action_space", "network", "head")
-"""What is part of what a run has learnt, or of where it has begun."""
-FIXED_OF_ENV = ("env._target_", "env.id", "env.game", "env.kwargs", "env.wrappers")
+FIXED = (
+    "name", "seed", "gamma", "action_space", "network", "head",
+    "env._target_", "env.id", "env.game", "env.kwargs", "env.wrappers",
+)  # fmt: skip
+"""What is part of what a run has learnt, or of where it has begun: groups, and entries of groups."""
 
 
 def go_on(folder: RunFolder, overrides: Sequence[str] = (), *, started: float | None = None) -> int:
@@ -50,16 +52,15 @@ def check_changes(overrides: Sequence[str]) -> None:
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
         group, *entries = re.split(r"[./[]", key)
-        place = ".".join([group, *entries[:1]])
+        fixed = next((place for place in (group, ".".join([group, *entries[:1]])) if place in FIXED), None)
         if key in GROUPS:
             raise UserError(
                 f"{key}: expected values of the parts that the run has, such as optimizer.lr=1e-4, got '{override}': "
                 "a run goes on with its own parts; start another by qframe train"
             )
-        if group in FIXED or place in FIXED_OF_ENV:
-            what = group if group in FIXED else place
+        if fixed is not None:
             raise UserError(
-                f"{key}: expected a value that a run can change on its way, got '{override}': {what} is part of what "
+                f"{key}: expected a value that a run can change on its way, got '{override}': {fixed} is part of what "
                 "it has learnt from; start another by qframe train"
             )
 

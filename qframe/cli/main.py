@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         if _is_environments(stop):
             place = list(walk_tb(stop.__traceback__))[-1]
-            print(f"qframe: {ENDED.format(stop.code, place[0].f_code.co_filename, place[1])}", file=sys.stderr)
+            _tell(ENDED.format(stop.code, place[0].f_code.co_filename, place[1]), stop)
             return 2
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt:
@@ -77,15 +77,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         status = getattr(error, "exit_status", None)
         if isinstance(status, int):  # a run that a signal stopped after saving, or that met a fault
-            print("\n  ".join([f"qframe: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
+            _tell(str(error), error)
             return status
         if isinstance(error, OSError) and error.errno in DISK:
             place = f" '{error.filename}'" if error.filename else ""
-            told = f"qframe: cannot write or read{place}: {error.strerror}"
-            print("\n  ".join([told, *getattr(error, "__notes__", [])]), file=sys.stderr)
+            _tell(f"cannot write or read{place}: {error.strerror}", error)
             return 2
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
-            print("\n  ".join([f"qframe: {NO_MEMORY}", *getattr(error, "__notes__", [])]), file=sys.stderr)
+            _tell(NO_MEMORY, error)
             return 2
         if REFUSED_ON_CUDA in str(error):
             print(f"qframe: deterministic: {str(error).split(',')[0]}; set deterministic=false", file=sys.stderr)
@@ -123,6 +122,11 @@ def _command(name: str) -> ModuleType:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def _tell(text: str, error: BaseException) -> None:
+    """What went wrong, and the notes about it, such as where the run stood."""
+    print("\n  ".join([f"qframe: {text}", *getattr(error, "__notes__", [])]), file=sys.stderr)
 
 
 def _is_environments(error: BaseException) -> bool:
