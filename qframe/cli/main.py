@@ -41,7 +41,6 @@ DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 REFUSED_ON_CUDA = "does not have a deterministic implementation"  # what torch says, under deterministic=true
 PACKAGE = Path(qframe.__file__).parent
 ENVIRONMENT = "the environment raised this: mend it where the lines above say"
-ENDED = "expected an environment that goes on or raises an error, got one that ends the process (SystemExit: {}, {}:{})"
 NO_MEMORY = "the system gives no more memory: lower replay.capacity, replay.batch_size or env.num_envs"
 ISSUES = "this is a fault of qframe: please report it with the lines above"
 
@@ -63,10 +62,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"qframe: {error}", file=sys.stderr)
         return 2
     except SystemExit as stop:
-        if _is_environments(stop):
-            place = list(walk_tb(stop.__traceback__))[-1]
-            _tell(ENDED.format(stop.code, place[0].f_code.co_filename, place[1]), stop)
-            return 2
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt:
         print("qframe: interrupted", file=sys.stderr)
@@ -124,12 +119,12 @@ def _command(name: str) -> ModuleType:
         gc.enable()
 
 
-def _tell(text: str, error: BaseException) -> None:
+def _tell(text: str, error: Exception) -> None:
     """What went wrong, and the notes about it, such as where the run stood."""
     print("\n  ".join([f"qframe: {text}", *getattr(error, "__notes__", [])]), file=sys.stderr)
 
 
-def _is_environments(error: BaseException) -> bool:
+def _is_environments(error: Exception) -> bool:
     """Whose fault it is, by the last of our own files that it passed and whether it went on from there."""
     files = [Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__)]
     ours = [path for path in files if PACKAGE in path.parents]

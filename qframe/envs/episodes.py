@@ -17,7 +17,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from qframe.envs.finite import SKIPPED
-from qframe.envs.interface import OBSERVATION_FAULT
+from qframe.envs.interface import FAULT, raised
 from qframe.envs.replaying import LONGEST_REPLAY, ReplayedEpisodes
 from qframe.envs.streams import Episodes, FaultyEnvironment, Observation, SeedOf, Start, Step
 
@@ -63,7 +63,7 @@ class SeededEpisodes(ReplayedEpisodes):
     def step(self, action: NDArray[Any]) -> Step:
         """Step every environment, and start a new episode where one ended."""
         result, reward, terminated, truncated, self.step_info = stepped(self._envs, action)
-        check_layout(self.step_info)
+        check_told(self.step_info)
         if SKIPPED in self.step_info:
             self._skipped += int(self.step_info[SKIPPED].sum())
         next_observation, next_mask = own_copy(result), self._mask(self.step_info)
@@ -82,7 +82,7 @@ class SeededEpisodes(ReplayedEpisodes):
         self._began[done] = len(self._actions)
         seeds: Any = [self._seed_of(i, int(self.episode[i])) if ended else None for i, ended in enumerate(done)]
         result, self.reset_info = was_reset(self._envs, seed=seeds, options={"reset_mask": done})
-        check_layout(self.reset_info)
+        check_told(self.reset_info)
         first = self._mask(self.reset_info)
         if first is not None and mask is not None:
             first = np.where(done[:, None], first, mask)
@@ -123,7 +123,7 @@ def stepped(envs: VectorEnv[Any, Any, Any], action: NDArray[Any]) -> tuple[Any, 
     """
     try:
         result, reward, terminated, truncated, info = envs.step(action)
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, SystemExit) as error:
         raise _misfit(error) from error
     if reward.shape != (envs.num_envs,):
         raise FaultyEnvironment(f"{NO_NUMBER}, got rewards of shape {list(reward.shape[1:])}; use float(reward)")
@@ -165,15 +165,15 @@ def _check_choice(observation: NDArray[Any], space: spaces.Discrete | spaces.Mul
         raise FaultyEnvironment(f"environment {index}: expected observation{name} in {space}, got {found}; {REMEDY}")
 
 
-def check_layout(info: Mapping[str, Any]) -> None:
-    """No worker process found an observation of another layout than its space.
+def check_told(info: Mapping[str, Any]) -> None:
+    """No environment's ``Checked`` tells of a fault.
 
     Raises:
-        FaultyEnvironment: one did.
+        FaultyEnvironment: one does.
     """
-    if OBSERVATION_FAULT in info:
-        index = int(np.flatnonzero(info[f"_{OBSERVATION_FAULT}"])[0])
-        raise FaultyEnvironment(f"environment {index}: {info[OBSERVATION_FAULT][index]}")
+    if FAULT in info:
+        index = int(np.flatnonzero(info[f"_{FAULT}"])[0])
+        raise FaultyEnvironment(f"environment {index}: {info[FAULT][index]}")
 
 
 def was_reset(envs: VectorEnv[Any, Any, Any], **choices: Any) -> tuple[Any, dict[str, Any]]:
@@ -184,12 +184,14 @@ def was_reset(envs: VectorEnv[Any, Any, Any], **choices: Any) -> tuple[Any, dict
     """
     try:
         return envs.reset(**choices)
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, SystemExit) as error:
         raise _misfit(error) from error
 
 
-def _misfit(error: Exception) -> Exception:
+def _misfit(error: Exception | SystemExit) -> Exception:
     """The error in words, or as it is where an environment raised it."""
+    if isinstance(error, SystemExit):
+        return FaultyEnvironment(f"expected environments that go on, got {raised(error)}; mend the environment")
     if not _is_of_vectorization(error):
         return error
     reason = f"no {error}" if isinstance(error, KeyError) else str(error)

@@ -1,61 +1,83 @@
 """Gymnasium's interface: whether an environment keeps to it, told in words where it does not."""
 
 from collections.abc import Mapping
+from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-OBSERVATION_FAULT = "observation_fault"
-"""Where infos of a worker process carry what is wrong with an observation: it is told in words, and no traceback."""
+from qframe.envs.masks import FAULT as MASK_FAULT
+from qframe.envs.masks import MASK, branch_sizes
+
+FAULT = "fault"
+"""Where infos carry what an environment did against the interface: a process of its own could give a traceback only."""
+_OTHERS = tuple(f"{folder}/" for folder in (*gym.__path__, *np.__path__, Path(__file__).parents[1]))
+"""Where an environment's mistake may come to light, and is not to be mended."""
 
 
-class ObservationFaults(gym.Wrapper[Any, Any, Any, Any]):
-    """Puts what is wrong with an observation's layout into ``info["observation_fault"]``, for worker processes.
+class Checked(gym.Wrapper[Any, Any, Any, Any]):
+    """Puts what an environment does against the interface, and what it raises, into ``info["fault"]``.
+
+    What it returns with a fault is of its spaces, so that it can be put beside what others return.
 
     Args:
-        env: to be stepped in a process of its own, which cannot write an observation of another layout.
+        env: in all its other wrappers.
     """
 
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self._space = space = env.observation_space
+        self._layout = (space.shape, space.dtype) if isinstance(space, spaces.Box) else None
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Reset, with an observation of the space whatever the environment gave."""
-        observation, info = self.env.reset(seed=seed, options=options)
-        return self._checked(observation, info)
+        """Reset."""
+        try:
+            start: Any = self.env.reset(seed=seed, options=options)
+            if (fault := fault_of_start(start) or self._misfit("reset", start[0])) is None:
+                return start
+        except (Exception, SystemExit) as error:
+            fault = f"expected reset to give a new episode, got {raised(error)}"
+        return self._space.sample(), {FAULT: f"{fault}; mend the environment"}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step, with an observation of the space whatever the environment gave."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        observation, info = self._checked(observation, info)
-        return observation, reward, terminated, truncated, info  # pyright: ignore[reportReturnType]
+        """Step; the reward is a float, both ends are booleans."""
+        try:
+            result: Any = self.env.step(action)
+            if (fault := fault_of_step(result) or self._misfit("step", result[0])) is None:
+                observation, reward, terminated, truncated, info = result
+                return observation, float(reward), bool(terminated), bool(truncated), info
+        except (Exception, SystemExit) as error:
+            fault = f"expected step to go on, got {raised(error)}"
+        return self._space.sample(), 0.0, False, True, {FAULT: f"{fault}; mend the environment"}
 
-    def _checked(self, observation: Any, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        misfit = misfit_of(observation, self.observation_space)
-        if misfit is None:
-            return observation, info
-        fault = f"expected an observation in {self.observation_space}, got {misfit}; mend the environment"
-        return self.observation_space.sample(), {**info, OBSERVATION_FAULT: fault}
+    def _misfit(self, name: str, observation: Any) -> str | None:
+        if type(observation) is np.ndarray and (observation.shape, observation.dtype) == self._layout:
+            return None
+        misfit = misfit_of(observation, self._space)
+        return None if misfit is None else f"expected {name} to give an observation in {self._space}, got {misfit}"
 
 
 def fault_of(env: gym.Env[Any, Any]) -> str | None:
-    """How an environment breaks Gymnasium's interface, by a reset and a step; None where it does not."""
-    if not isinstance(getattr(env, "observation_space", None), spaces.Space):
-        return f"expected observation_space to be a space, got {getattr(env, 'observation_space', None)!r}"
-    try:
-        start: Any = env.reset(seed=0)
-        if (fault := fault_of_start(start)) is not None:
-            return fault
-        if (misfit := misfit_of(start[0], env.observation_space)) is not None:
-            return f"expected reset to give an observation in {env.observation_space}, got {misfit}"
-        mask = start[1].get("action_mask") if isinstance(env.action_space, spaces.Discrete) else None
-        env.action_space.seed(0)
-        result: Any = env.step(env.action_space.sample(None if mask is None else np.asarray(mask, np.int8)))
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    if not (isinstance(result, tuple) and len(result) == 5 and isinstance(result[4], dict)):
-        return f"expected step to return (observation, reward, terminated, truncated, info), got {_kind(result)}"
-    misfit = misfit_of(result[0], env.observation_space)
-    return None if misfit is None else f"expected step to give an observation in {env.observation_space}, got {misfit}"
+    """How an environment breaks Gymnasium's interface, by a reset and a legal step; None where it does not."""
+    if (fault := fault_of_spaces(env)) is not None:
+        return fault
+    checked = Checked(env)
+    _, info = checked.reset(seed=0)
+    if (fault := info.get(FAULT, info.get(MASK_FAULT))) is not None:
+        return fault
+    env.action_space.seed(0)
+    return checked.step(_legal(env.action_space, info.get(MASK)))[4].get(FAULT)
+
+
+def fault_of_spaces(env: gym.Env[Any, Any]) -> str | None:
+    """What is wrong with an environment's spaces."""
+    for name in ("observation_space", "action_space"):
+        if not isinstance(space := getattr(env, name, None), spaces.Space):
+            return f"expected {name} to be a space of gymnasium.spaces, got {space!r}"
+    return None
 
 
 def fault_of_start(start: Any) -> str | None:
@@ -65,11 +87,32 @@ def fault_of_start(start: Any) -> str | None:
     return f"expected reset to return (observation, info), got {_kind(start)}"
 
 
+def fault_of_step(result: Any) -> str | None:
+    """What is wrong with what ``step`` returned, but for the observation itself.
+
+    >>> fault_of_step((0, np.ones(1), False, False, {}))
+    'expected a number as reward, got an array of shape (1,); use float(reward)'
+    """
+    if not (isinstance(result, tuple) and len(result) == 5 and isinstance(result[4], dict)):
+        return f"expected step to return (observation, reward, terminated, truncated, info), got {_kind(result)}"
+    _, reward, terminated, truncated, _ = result
+    if not (type(reward) is float or _is_number(reward, "biuf")):
+        shape = np.shape(reward) if isinstance(reward, np.ndarray | list | tuple) else ()
+        found = f"an array of shape {shape}; use float(reward)" if shape else f"{reward!r}"
+        return f"expected a number as reward, got {found}"
+    for name, over in (("terminated", terminated), ("truncated", truncated)):
+        if not (type(over) is bool or _is_number(over, "biu")):
+            return f"expected {name} to be True or False, got {over!r}"
+    return None
+
+
 def misfit_of(observation: Any, space: spaces.Space[Any]) -> str | None:
-    """What an observation is, where it does not have the shape or the keys of its space.
+    """What an observation is, where it has not the shape, the keys or the kind of numbers of its space.
 
     >>> misfit_of(np.zeros(3), spaces.Box(0, 1, (2,))), misfit_of({}, spaces.Dict({"at": spaces.Discrete(2)}))
     ('one of shape (3,)', 'the keys []')
+    >>> misfit_of(np.zeros(2), spaces.Box(0, 255, (2,), np.uint8))
+    'numbers of type float64'
     """
     if isinstance(space, spaces.Dict):
         if not isinstance(observation, Mapping):
@@ -83,9 +126,44 @@ def misfit_of(observation: Any, space: spaces.Space[Any]) -> str | None:
             return _kind(observation)
         found = (misfit_of(part, entry) for part, entry in zip(observation, space.spaces, strict=True))
         return next((misfit for misfit in found if misfit is not None), None)
-    if space.shape is not None and np.shape(observation) != space.shape:
-        return f"one of shape {np.shape(observation)}"
-    return None
+    if space.shape is None or space.dtype is None:
+        return None
+    try:
+        numbers = np.asarray(observation)
+    except ValueError:
+        return "rows of several lengths"
+    if numbers.dtype.kind not in "biufc":
+        return _kind(observation)
+    if numbers.shape != space.shape:
+        return f"one of shape {numbers.shape}"
+    return None if np.can_cast(numbers.dtype, space.dtype, "same_kind") else f"numbers of type {numbers.dtype}"
+
+
+def raised(error: BaseException) -> str:
+    """What an environment raised, in one line, and where: its own lines, the last first, if it has any."""
+    places = [f"{frame.f_code.co_filename}:{line}" for frame, line in walk_tb(error.__traceback__)]
+    own = [place for place in places if not place.startswith(_OTHERS)]
+    text = " ".join(str(error).split())
+    where = " from ".join(reversed((own or places[-1:])[-4:]))
+    return f"{type(error).__name__}{': ' if text else ''}{text}{', at ' if where else ''}{where}"
+
+
+def _legal(space: spaces.Space[Any], mask: Any) -> Any:
+    """An action that a flat mask allows, or any where there is none."""
+    sizes = branch_sizes(space)
+    if mask is None or np.shape(mask) != (sum(sizes),):
+        return space.sample()
+    first = [int(np.argmax(part)) for part in np.split(np.asarray(mask), np.cumsum(sizes)[:-1])]
+    if isinstance(space, spaces.Discrete):
+        return space.start + first[0]
+    action = np.asarray(first, space.dtype).reshape(space.shape or ())
+    return action + space.start if isinstance(space, spaces.MultiDiscrete) else action
+
+
+def _is_number(value: object, kinds: str) -> bool:
+    """Whether it is one number of a kind, as NumPy names kinds; an array without dimensions counts."""
+    number = np.asarray(value)
+    return number.shape == () and number.dtype.kind in kinds
 
 
 def _kind(result: object) -> str:

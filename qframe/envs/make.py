@@ -10,8 +10,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from qframe.envs.episodes import Episodes, SeededEpisodes, SeedOf, derive_seed
 from qframe.envs.finite import EndsWhereNotFinite
-from qframe.envs.interface import ObservationFaults, fault_of_start
-from qframe.envs.masks import FAULT, MASK, ActionMasks, branch_sizes, mask_method
+from qframe.envs.interface import FAULT, Checked, fault_of, fault_of_spaces
+from qframe.envs.masks import MASK, ActionMasks, branch_sizes, mask_method
 from qframe.envs.registry import find, made
 from qframe.envs.self_resetting import SelfResettingEpisodes
 from qframe.envs.supervised import SupervisedEnvs
@@ -110,6 +110,8 @@ class GymnasiumEnvs:
         """Learn the spaces, and whether there are action masks."""
         one = self._made()
         try:
+            if (fault := fault_of_spaces(one)) is not None:
+                raise ValueError(f"{self.id}: {fault}; mend the environment")
             space = one.observation_space
             self._mask_is_inside = isinstance(space, gym.spaces.Dict) and self._mask_key in space.spaces
             if (fault := faulty_wrapper(self._without_mask(one), self._wrappers)) is not None:
@@ -120,11 +122,10 @@ class GymnasiumEnvs:
             self.has_masks = gives and bool(branch_sizes(env.action_space))  # other actions are refused later
             env = self._prepared(env)
             self.observation_space, self.action_space = env.observation_space, env.action_space
-            fault = _reset(self.id, env).get(FAULT) if self.has_masks else _hidden_mask(env)
+            if (fault := (None if self.has_masks else _hidden_mask(env)) or self._fault_of(env)) is not None:
+                raise ValueError(f"{self.id}: {fault}")
         finally:
             one.close()
-        if fault is not None:
-            raise ValueError(f"{self.id}: {fault}")
         can_render = "rgb_array" in one.metadata.get("render_modes", ())
         self.pictures_per_second = float(one.metadata.get("render_fps", 30)) if can_render else None
         limit = None if env.spec is None else env.spec.max_episode_steps
@@ -134,6 +135,11 @@ class GymnasiumEnvs:
             self.protocol["kwargs"] = {key: self._kwargs[key] for key in self._kwargs if key != "max_episode_steps"}
         if self._wrappers:
             self.protocol["wrappers"] = [name_of(wrapper) for wrapper in self._wrappers]
+
+    def _fault_of(self, env: gym.Env[Any, Any]) -> str | None:
+        """How it breaks the interface; the environment itself is asked where its wrappers may have stumbled over it."""
+        fault = fault_of(env)
+        return fault if fault is None or self.has_masks or self._wrappers else fault_of(env.unwrapped) or fault
 
     def _check_native(self) -> None:
         if self._spec.vector_entry_point is None:
@@ -146,9 +152,7 @@ class GymnasiumEnvs:
 
     def _make_one(self, max_episode_steps: int | None = None, *, renders: bool = False) -> gym.Env[Any, Any]:
         env = self._prepared(wrapped(self._without_mask(self._made(renders=renders)), self._wrappers))
-        env = EndsWhereNotFinite(env) if self._skips else env
-        if self.vectorization == "async":
-            env = ObservationFaults(env)
+        env = EndsWhereNotFinite(Checked(env)) if self._skips else Checked(env)
         return env if max_episode_steps is None else gym.wrappers.TimeLimit(env, max_episode_steps)
 
     def _made(self, *, renders: bool = False) -> gym.Env[Any, Any]:
@@ -171,10 +175,10 @@ def _reset(id: str, env: gym.Env[Any, Any]) -> dict[str, Any]:
     Raises:
         ValueError: something else came.
     """
-    start: Any = env.reset(seed=0)
-    if (fault := fault_of_start(start)) is not None:
-        raise ValueError(f"{id}: {fault}; mend the environment")
-    return start[1]
+    _, info = Checked(env).reset(seed=0)
+    if FAULT in info:
+        raise ValueError(f"{id}: {info[FAULT]}")
+    return info
 
 
 def _rescaled(id: str, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
+from qframe.envs.interface import raised
 from qframe.envs.names import missing, nearest
 
 
@@ -75,9 +76,10 @@ def made(id: str, spec: EnvSpec, kwargs: Mapping[str, Any]) -> gym.Env[Any, Any]
     except ModuleNotFoundError as absent:
         what = f"expected the packages of environment {id}, of which {absent.name} is not installed"
         raise ValueError(f"{what}; pip install {absent.name}") from absent
-    except (gym.error.Error, TypeError, AssertionError, LookupError, OSError) as refused:
-        reason = f"{type(refused).__name__}: {refused}"
-        raise ValueError(f"expected kwargs that {id} takes, got {dict(kwargs)}: {reason}") from refused
+    except (Exception, SystemExit) as refused:
+        cause = refused.__context__ or refused  # Gymnasium raises a TypeError again, in words of its own
+        expected = f"expected kwargs that {id} takes, got {dict(kwargs)}:" if kwargs else f"expected to make {id}, got"
+        raise ValueError(f"{expected} {raised(cause)}") from refused
 
 
 def _register_family(name: str) -> None:

@@ -198,6 +198,9 @@ def test_a_mask_in_the_observation_is_not_taken_for_something_to_look_at():
         def reset(self, *, seed=None, options=None):
             return {"observation": 0, "action_mask": np.ones(2, np.int8)}, {}
 
+        def step(self, action):
+            return self.reset()[0], 0.0, False, False, {}
+
     gym.register("qframe-test/Shown-v0", entry_point=Shown)
     try:
         with pytest.raises(ValueError, match="got null; set env.mask_key=action_mask"):
@@ -214,6 +217,9 @@ def test_a_mask_of_actions_that_are_not_trained_is_left_to_their_refusal():
 
         def reset(self, *, seed=None, options=None):
             return 0, {"action_mask": np.ones(3)}
+
+        def step(self, action):
+            return 0, 0.0, False, False, {}
 
     gym.register("qframe-test/Continuous-v0", entry_point=Continuous)
     try:

@@ -127,7 +127,7 @@ def test_a_worker_process_tells_an_observation_of_another_layout(how, found, myl
         mask = episodes.reset().mask
         for _ in range(2):
             mask = episodes.step(mask.argmax(-1) + 1).mask
-        with pytest.raises(FaultyEnvironment, match=f"environment 0: expected an observation in Dict.*, got {found}"):
+        with pytest.raises(FaultyEnvironment, match=f"environment 0: .* an observation in Dict.*, got {found}"):
             episodes.step(mask.argmax(-1) + 1)
     finally:
         episodes.close()

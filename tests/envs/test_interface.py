@@ -1,0 +1,183 @@
+"""Environments that break Gymnasium's interface: told in the same words in one process and in several."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from qframe.cli.main import main
+from qframe.envs import FaultyEnvironment, GymnasiumEnvs
+from qframe.envs.interface import fault_of, misfit_of, raised
+
+ZEROS = np.zeros(2, np.float32)
+FAULTS = {
+    "four": ("expected step to return .*, got a tuple of 4|not enough values to unpack", (ZEROS, 0.0, False, {})),
+    "no info": ("expected step to return .*, got a tuple of 5", (ZEROS, 0.0, False, False, None)),
+    "None reward": ("expected a number as reward, got None", (ZEROS, None, False, False, {})),
+    "text reward": ("expected a number as reward, got '1'", (ZEROS, "1", False, False, {})),
+    "array reward": (r"reward, got an array of shape \(2,\); use float", (ZEROS, ZEROS, False, False, {})),
+    "None end": ("expected terminated to be True or False, got None", (ZEROS, 0.0, None, False, {})),
+    "text end": ("expected terminated to be True or False, got 'no'", (ZEROS, 0.0, "no", False, {})),
+    "array end": ("expected truncated to be True or False, got array", (ZEROS, 0.0, False, np.zeros(1, bool), {})),
+    "shape": (r"step to give an observation in Box.*, got one of shape \(3,\)", (np.zeros(3), 0.0, False, False, {})),
+    "None": ("step to give an observation in Box.*, got NoneType", (None, 0.0, False, False, {})),
+    "ragged": ("an observation in Box.*, got rows of several lengths", ([[1], [1, 2]], 0.0, False, False, {})),
+    "complex": ("in Box.*, got numbers of type complex128", (np.zeros(2, complex), 0.0, False, False, {})),
+}  # fmt: skip
+
+
+class Faulty(gym.Env):
+    """Sound until step ``at``, which returns what ``fault`` names, or raises it."""
+
+    observation_space, action_space = spaces.Box(-1.0, 1.0, (2,), np.float32), spaces.Discrete(2)
+
+    def __init__(self, fault="", at=3):
+        self.fault, self.at, self.count = fault, at, 0
+
+    def reset(self, *, seed=None, options=None):
+        if self.fault == "reset" and self.count >= self.at:
+            raise KeyError("start")
+        return ZEROS, {}
+
+    def step(self, action):
+        self.count += 1
+        if self.count < self.at:
+            return ZEROS, np.float32(1.0), np.bool_(False), 0, {}
+        if self.fault == "raises":
+            return ZEROS, 1 / 0, False, False, {}
+        if self.fault == "leaves":
+            raise SystemExit("bye")
+        return FAULTS[self.fault][1] if self.fault in FAULTS else (ZEROS, 1.0, True, False, {})
+
+
+@pytest.fixture(autouse=True)
+def registered():
+    gym.register("qframe-test/Faulty-v0", Faulty, max_episode_steps=100)
+    yield
+    del gym.registry["qframe-test/Faulty-v0"]
+
+
+def envs(vectorization="sync", **kwargs):
+    return GymnasiumEnvs("qframe-test/Faulty-v0", num_envs=2, vectorization=vectorization, kwargs=kwargs)
+
+
+def last_of_three(vectorization, **kwargs):
+    episodes = envs(vectorization, **kwargs).make(0)
+    try:
+        episodes.reset()
+        return [episodes.step(np.zeros(2, np.int64)) for _ in range(3)][-1]
+    finally:
+        episodes.close()
+
+
+RAISED = {
+    "raises": r"expected step to go on, got ZeroDivisionError: .*, at .*test_interface.py:\d+; mend the environment",
+    "leaves": r"expected step to go on, got SystemExit: bye, at .*test_interface.py:\d+; mend the environment",
+    "reset": r"expected reset to give a new episode, got KeyError: 'start', at .*test_interface.py:\d+; mend the env",
+}
+ALL = {name: message for name, (message, _) in FAULTS.items()} | RAISED
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+@pytest.mark.parametrize("fault", ALL)
+def test_a_fault_amid_a_run_is_told_with_the_environments_number(fault, vectorization):
+    with pytest.raises(FaultyEnvironment, match=f"environment 0: .*({ALL[fault]})"):
+        last_of_three(vectorization, fault=fault)
+
+
+@pytest.mark.parametrize("fault", ALL)
+def test_a_fault_of_the_first_step_is_told_before_training(fault):
+    with pytest.raises(ValueError, match=f"^qframe-test/Faulty-v0: .*({ALL[fault].partition('|')[0]})"):
+        envs(fault=fault, at=0 if fault == "reset" else 1)
+
+
+def test_numbers_of_other_types_that_fit_are_taken():
+    step = last_of_three("async")
+    assert (step.reward.tolist(), step.terminated.tolist()) == ([1.0, 1.0], [True, True])
+    assert step.truncated.dtype == np.bool_
+
+
+class Constructed(Faulty):
+    def __init__(self, how="raises"):
+        if how == "raises":
+            self.at = 1 / 0
+        if how == "types":
+            self.at = len(3)
+        if how == "leaves":
+            raise SystemExit(3)
+        if how == "no space":
+            self.observation_space = None
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("raises", r"expected kwargs that .*Constructed takes, got .*: ZeroDivisionError: .*, at .*test_interface.py:"),
+        ("types", r"TypeError: object of type 'int' has no len\(\), at .*test_interface.py:"),
+        ("leaves", "SystemExit: 3, at .*test_interface.py:"),
+        ("no space", "expected observation_space to be a space of gymnasium.spaces, got None; mend the environment"),
+    ],
+)
+def test_a_constructor_that_fails_is_told_with_the_place(how, message, capsys):
+    with pytest.raises(ValueError, match=message):
+        GymnasiumEnvs(f"{__name__}.Constructed", num_envs=1, vectorization="sync", kwargs={"how": how})
+    assert main(["check", "env=gymnasium", f"env.id={__name__}.Constructed", "--trust", "tests"]) == 2
+    assert f"expected to make {__name__}.Constructed, got ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_a_command_tells_a_fault_in_lines_and_no_traceback(tmp_path, capfd):
+    words = ["env=gymnasium", "env.id=qframe-test/Faulty-v0", "env.kwargs.fault=four", f"hydra.run.dir={tmp_path}/run"]
+    assert main(["check", *words, "env.kwargs.at=1"]) == 2
+    told = capfd.readouterr().err
+    assert "env: qframe-test/Faulty-v0: expected step to return (observation, reward, terminated," in told
+    assert main(["train", *words, "env.kwargs.at=20", "env.vectorization=async"]) == 2
+    told += capfd.readouterr().err
+    assert "qframe: environment 0: expected step to go on, got ValueError: not enough values to unpack" in told
+    assert "Traceback" not in told
+
+
+def test_the_step_that_is_tried_is_legal():
+    class Strict(gym.Env):
+        observation_space = spaces.Discrete(2)
+
+        def __init__(self, space, mask, legal):
+            self.action_space, self.mask, self.legal = space, mask, legal
+
+        def reset(self, *, seed=None, options=None):
+            return 0, {"action_mask": np.array(self.mask)}
+
+        def step(self, action):
+            if not np.array_equal(action, self.legal):
+                raise ValueError(f"illegal: {action}")
+            return 0, 0.0, False, False, {}
+
+    assert fault_of(Strict(spaces.Discrete(3, start=5), [0, 0, 1], 7)) is None
+    assert fault_of(Strict(spaces.MultiDiscrete([2, 3]), [0, 1, 0, 1, 1], [1, 1])) is None
+    assert fault_of(Strict(spaces.MultiBinary(2), [0, 1, 1, 0], [1, 0])) is None
+    assert "ValueError: illegal: 7, at" in str(fault_of(Strict(spaces.Discrete(3, start=5), [0, 0, 1], 6)))
+
+
+@pytest.mark.parametrize(
+    ("observation", "dtype", "misfit"),
+    [
+        ([0.0, 1.0], np.uint8, "numbers of type float64"),
+        ([0, 1], np.float32, None),
+        ([0.0, 1.0], np.float32, None),
+        ([-1, 1], np.uint8, "numbers of type int64"),
+        (["a", "b"], np.uint8, "list"),
+    ],
+)
+def test_numbers_fit_as_numpy_would_cast_them(observation, dtype, misfit):
+    assert misfit_of(observation, spaces.Box(0, 1, (2,), dtype)) == misfit
+
+
+def test_what_was_raised_names_the_environments_own_lines_only():
+    def inner():
+        np.stack([np.zeros(2), np.zeros(3)])
+
+    with pytest.raises(ValueError, match="same shape") as error:
+        inner()
+    told = raised(error.value)
+    assert told.count("test_interface.py") == 2
+    assert "numpy" not in told
+    assert raised(KeyError()) == "KeyError"
