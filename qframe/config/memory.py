@@ -1,46 +1,78 @@
-"""What a replay's observations take, told before the first step, and refused where the machine does not have it."""
+"""What a replay takes, told before the first step, and refused where the machine does not have it."""
 
 import math
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping
-from typing import Any
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from gymnasium import Space
 
 from qframe.config.parts import Parts
+from qframe.envs.masks import branch_sizes
+
+_REWARD_AND_ENDS = 4 + 3  # a 32-bit float; terminated, truncated and done
+_ALIGNMENT = 8  # of a row's small entries
+_CONTAINER = Path("/sys/fs/cgroup/memory.max")
+
+
+class _Row(NamedTuple):
+    """Bytes of a replay's row."""
+
+    observations: int
+    others: int
 
 
 def larger_than_machine(parts: Parts, config: Mapping[str, Any]) -> str | None:
     """Why the replay does not fit; None where it does, or where the system does not tell."""
-    place, room, needed = _place(parts), _room(_place(parts)), _needed(parts)
-    if room is None or needed <= room:
+    place, capacity, row = _place(parts), parts.replay.capacity, _row(parts)
+    room, kept = _room(place), row.observations + (0 if place == "disk" else row.others)
+    if room is None or kept * capacity <= room:
         return None
+    what = " of observations" if place == "disk" else ""
+    where = f"'{tempfile.gettempdir()}', the folder that TMPDIR names" if place == "disk" else place
     return (
-        f"expected a capacity that fits the {place}, got {parts.replay.capacity:,}: {_arithmetic(parts)}, this machine "
-        f"has {room / 1e9:,.1f} GB of {place}"
+        f"expected a capacity that fits the {place}, got {capacity:,}: {_gigabytes(kept * capacity)}{what} "
+        f"({capacity:,} × {kept:,} bytes), this machine has {room / 1e9:,.1f} GB of {where}"
     )
 
 
 def memory_line(parts: Parts) -> str:
-    """The prediction in words, such as ``7.06 GB of memory for observations (1,000,000 × 7,056 bytes)``."""
-    return f"{_arithmetic(parts)} in {_place(parts)}"
+    """The prediction in words, such as ``7.06 GB (1,000,000 × 7,080 bytes, 7,056 of observations) in memory``."""
+    place, capacity, row = _place(parts), parts.replay.capacity, _row(parts)
+    if place != "disk":
+        return f"{_told(capacity, sum(row))}, {row.observations:,} of observations) in {place}"
+    return f"{_told(capacity, row.observations)} of observations) on disk, {_told(capacity, row.others)}) in memory"
 
 
-def _arithmetic(parts: Parts) -> str:
-    needed, capacity = _needed(parts), parts.replay.capacity
-    return f"{_gigabytes(needed)} of observations ({capacity:,} × {needed // capacity:,} bytes)"
+def _told(capacity: int, each: int) -> str:
+    return f"{_gigabytes(capacity * each)} ({capacity:,} × {each:,} bytes"
 
 
 def _gigabytes(count: int) -> str:
     return f"{count / 1e9:,.2f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
-def _needed(parts: Parts) -> int:
-    size = observation_bytes(parts.envs.observation_space)
-    return parts.replay.capacity * parts.replay.observations_per_row * size // getattr(parts.replay, "stack", 1)
+def _row(parts: Parts) -> _Row:
+    replay, size = parts.replay, observation_bytes(parts.envs.observation_space)
+    action = parts.action_space.from_env(parts.envs.action_space.sample()).nbytes
+    stored = sum(entry.nbytes // len(entry) for entry in deepcopy(parts.exploration).stored().values())
+    probability = 4 if "behaviour_probability" in parts.loss.estimator.requires else 0
+    others = _REWARD_AND_ENDS + action + stored + probability + 2 * _mask_bytes(parts) + replay.bookkeeping_bytes
+    whole = replay.observations_per_row * size // getattr(replay, "stack", 1)
+    return _Row(whole, -(-(whole + others) // _ALIGNMENT) * _ALIGNMENT - whole)
+
+
+def _mask_bytes(parts: Parts) -> int:
+    if not parts.envs.has_masks:
+        return 0
+    return parts.action_space.legal(np.ones((1, sum(branch_sizes(parts.envs.action_space))), np.bool_)).nbytes
 
 
 def _place(parts: Parts) -> str:
@@ -55,9 +87,17 @@ def _room(place: str) -> int | None:
             return torch.cuda.mem_get_info(place.rpartition(" ")[2])[1]
         if place == "disk":
             return shutil.disk_usage(tempfile.gettempdir()).free
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), _limit())
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def _limit() -> int:
+    """Bytes that a container may take."""
+    try:
+        return int(_CONTAINER.read_text())
+    except (OSError, ValueError):  # there is none, or it says "max"
+        return sys.maxsize
 
 
 def observation_bytes(space: Space[Any]) -> int:

@@ -70,6 +70,8 @@ class ReplayBuffer:
     """Whether a draw does not depend on what was learnt from earlier ones, so that several may be made at once."""
     observations_per_row = 2
     """How many observations a row keeps whole: a step's own and the next."""
+    bookkeeping_bytes = 4 + 8
+    """What a row takes beside what came: the discount and the number of steps."""
 
     def __init__(
         self,

@@ -43,6 +43,8 @@ class FrameReplayBuffer:
     draws_alike = True
     observations_per_row = 1
     """How many observations a row keeps whole: its own, of which a stack shares frames."""
+    bookkeeping_bytes = 1 + 1
+    """What a row takes beside what came: whether it is complete, and whether its environment was abandoned there."""
 
     def __init__(
         self,

@@ -6,6 +6,9 @@ from torch import Tensor
 
 from qframe.data.replay.native_sum_tree import sum_tree
 
+PRIORITY_BYTES = 9
+"""Of a row: a leaf of the tree, and its share of the nodes above."""
+
 
 class Priorities:
     """Draws number i with probability ``P_i = p_i / Σ p``, where ``p = (|δ| + ε)^α``, and weighs it.

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from qframe.data.replay.buffer import ReplayBuffer
-from qframe.data.replay.priorities import DrawsByPriority, Priorities, checked_errors
+from qframe.data.replay.priorities import PRIORITY_BYTES, DrawsByPriority, Priorities, checked_errors
 from qframe.data.replay.rows import Rows
 
 
@@ -35,6 +35,8 @@ class PrioritizedReplayBuffer(DrawsByPriority, ReplayBuffer):
     Raises:
         ValueError: an argument is out of its range.
     """
+
+    bookkeeping_bytes = ReplayBuffer.bookkeeping_bytes + PRIORITY_BYTES
 
     def __init__(
         self,

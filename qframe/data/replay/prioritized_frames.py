@@ -6,7 +6,7 @@ from torch import Tensor
 
 from qframe.data.replay.frame_storage import Place
 from qframe.data.replay.frames import FrameReplayBuffer
-from qframe.data.replay.priorities import DrawsByPriority, Priorities, checked_errors
+from qframe.data.replay.priorities import PRIORITY_BYTES, DrawsByPriority, Priorities, checked_errors
 from qframe.data.replay.rows import Rows
 
 
@@ -25,6 +25,8 @@ class PrioritizedFrameReplayBuffer(DrawsByPriority, FrameReplayBuffer):
     Raises:
         ValueError: an argument is out of its range.
     """
+
+    bookkeeping_bytes = FrameReplayBuffer.bookkeeping_bytes + PRIORITY_BYTES
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qframe.data.replay.priorities import DrawsByPriority, Priorities, checked_errors
+from qframe.data.replay.priorities import PRIORITY_BYTES, DrawsByPriority, Priorities, checked_errors
 from qframe.data.replay.rows import Rows
 from qframe.data.replay.slices import SliceReplayBuffer
 
@@ -39,6 +39,8 @@ class PrioritizedSliceReplayBuffer(DrawsByPriority, SliceReplayBuffer):
     Raises:
         ValueError: an argument is out of its range.
     """
+
+    bookkeeping_bytes = SliceReplayBuffer.bookkeeping_bytes + PRIORITY_BYTES
 
     def __init__(
         self,

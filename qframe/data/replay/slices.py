@@ -53,6 +53,8 @@ class SliceReplayBuffer:
     draws_alike = True
     observations_per_row = 2
     """How many observations a row keeps whole: a step's own and the next."""
+    bookkeeping_bytes = 4 + 8 + 8
+    """What a row takes beside what came: the discount, the number of steps, and the step's place in its episode."""
 
     def __init__(
         self,

@@ -2,19 +2,23 @@
 
 import errno
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from qframe.cli.main import main
-from qframe.config import build
+from qframe.config import build, memory
 from qframe.config.compose import compose
-from qframe.config.memory import larger_than_machine
+from qframe.config.memory import larger_than_machine, memory_line
 from qframe.data import FrameReplayBuffer, ReplayBuffer, SliceReplayBuffer
 from qframe.data.replay.frame_storage import FrameStorage
 from qframe.data.replay.memory import zeros
+from qframe.runner.progress import SilentReport
 
 MAKERS = [
     lambda device: ReplayBuffer(100, 4, gamma=0.9, device=device),
@@ -43,12 +47,78 @@ def test_a_replay_larger_than_the_devices_memory_is_refused(monkeypatch):
     parts = build.parts(compose(["replay.capacity=1M"], provided=build.PROVIDED))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**7, 2 * 10**7))
     assert larger_than_machine(parts, {}) is None
-    replay = SimpleNamespace(capacity=1_000_000, observations_per_row=2, device=torch.device("cuda:0"))
-    parts = SimpleNamespace(envs=parts.envs, replay=replay)
-    assert larger_than_machine(parts, {}) == (  # pyright: ignore
-        "expected a capacity that fits the memory of cuda:0, got 1,000,000: 32.0 MB of observations (1,000,000 × "
-        "32 bytes), this machine has 0.0 GB of memory of cuda:0"
+    parts.replay.device = torch.device("cuda:0")
+    assert larger_than_machine(parts, {}) == (
+        "expected a capacity that fits the memory of cuda:0, got 1,000,000: 64.0 MB (1,000,000 × "
+        "64 bytes), this machine has 0.0 GB of memory of cuda:0"
     )
+
+
+def test_a_containers_limit_counts(tmp_path, monkeypatch):
+    limit, parts = tmp_path / "memory.max", build.parts(compose(["replay.capacity=1M"], provided=build.PROVIDED))
+    monkeypatch.setattr(memory, "_CONTAINER", limit)
+    for told, is_small in (("64000000", False), ("max", False), ("63999999", True)):
+        limit.write_text(told)
+        assert ("this machine has 0.1 GB of memory" in str(larger_than_machine(parts, {}))) == is_small
+
+
+def test_a_disk_is_named_by_its_folder(tmp_path, monkeypatch):
+    parts = build.parts(compose([*ATARI, "replay=frames", "replay.storage=disk"], provided=build.PROVIDED))
+    assert memory_line(parts) == (
+        "14.1 MB (2,000 × 7,056 bytes of observations) on disk, 0.0 MB (2,000 × 24 bytes) in memory"
+    )
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=14_111_999))
+    assert larger_than_machine(parts, {}) == (
+        "expected a capacity that fits the disk, got 2,000: 14.1 MB of observations (2,000 × 7,056 bytes), this "
+        f"machine has 0.0 GB of '{tmp_path}', the folder that TMPDIR names"
+    )
+
+
+ATARI = ["env=atari", "network=conv_q_net", "replay.capacity=2000"]
+LEGAL = ["env=gymnasium", "env.id=qframe-test/Legal-v0"]
+ENSEMBLE = ["network=ensemble_q_net", "exploration=bootstrapped", "exploration.bootstrap_probability=0.5"]
+STORED = [
+    (["replay.capacity=2000"], 64),
+    (["replay=prioritized", "replay.capacity=2000"], 72),
+    (["replay=slices", "estimator=retrace", "replay.capacity=2000"], 72),
+    (["replay=prioritized_slices", "estimator=td_lambda", "replay.capacity=2000"], 80),
+    ([*ENSEMBLE, "replay.capacity=2000"], 72),
+    ([*ATARI, "replay=frames"], 7080),
+    ([*ATARI, "replay=prioritized_frames"], 7088),
+    ([*LEGAL, "replay.capacity=2000"], 56),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "each"), STORED)
+def test_the_prediction_is_what_a_replay_then_takes(words, each, tmp_path):
+    config = compose(words, provided=build.PROVIDED)
+    assert f"(2,000 × {each:,} bytes, " in memory_line(build.parts(config))
+    runner = build.build(config, tmp_path, report=SilentReport())
+    try:
+        while not len(runner.replay):
+            runner.replay.extend(runner.collector.collect())
+    finally:
+        runner.collector.close()
+        runner.folder.lock.release()
+    assert taken(runner.replay) == pytest.approx(2000 * each, rel=0.06)
+
+
+def taken(thing, seen=None):
+    """The bytes of every array and tensor of at least a byte per row that hangs on it."""
+    seen = {} if seen is None else seen
+    if isinstance(thing, torch.Tensor):
+        seen[thing.untyped_storage().data_ptr()] = thing.untyped_storage().nbytes()
+    elif isinstance(thing, np.ndarray):
+        base = thing if thing.base is None else thing.base
+        seen[id(base)] = getattr(base, "nbytes", thing.nbytes)
+    elif isinstance(thing, dict | list | tuple):
+        for inner in thing.values() if isinstance(thing, dict) else thing:
+            taken(inner, seen)
+    elif type(thing).__module__.startswith("qframe") and id(thing) not in seen:
+        seen[id(thing)] = 0
+        taken(vars(thing), seen)
+    return sum(size for size in seen.values() if size >= 2000)
 
 
 def test_a_disk_without_room_is_told_before_a_frame_is_written(monkeypatch):
