@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from qframe.envs.finite import SKIPPED
 from qframe.envs.interface import FAULT, raised
+from qframe.envs.pictures import picture_of
 from qframe.envs.replaying import LONGEST_REPLAY, ReplayedEpisodes
 from qframe.envs.streams import Episodes, FaultyEnvironment, Observation, SeedOf, Start, Step
 
@@ -106,9 +107,16 @@ class SeededEpisodes(ReplayedEpisodes):
         return {"restarts": getattr(self._envs, "restarts", 0), SKIPPED: self._skipped}
 
     def picture(self) -> NDArray[np.uint8]:
-        """What the first environment shows, ``[H, W, 3]``; made with ``renders=True``."""
-        pictures: Any = self._envs.render()
-        return np.asarray(pictures[0], dtype=np.uint8)
+        """What the first environment shows, ``[H, W, 3]``; made with ``renders=True``.
+
+        Raises:
+            FaultyEnvironment: it is no picture, or was not drawn.
+        """
+        try:
+            pictures: Any = self._envs.render()
+        except Exception as error:
+            raise FaultyEnvironment(f"expected render to give a picture, got {raised(error)}") from error
+        return picture_of(pictures[0])
 
     def close(self) -> None:
         """Close the environments."""

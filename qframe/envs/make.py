@@ -12,6 +12,7 @@ from qframe.envs.episodes import Episodes, SeededEpisodes, SeedOf, derive_seed
 from qframe.envs.finite import EndsWhereNotFinite
 from qframe.envs.interface import FAULT, Checked, fault_of, fault_of_spaces
 from qframe.envs.masks import MASK, ActionMasks, branch_sizes, mask_method
+from qframe.envs.pictures import rate_of
 from qframe.envs.registry import find, made
 from qframe.envs.self_resetting import SelfResettingEpisodes
 from qframe.envs.supervised import SupervisedEnvs
@@ -127,7 +128,7 @@ class GymnasiumEnvs:
         finally:
             one.close()
         can_render = "rgb_array" in one.metadata.get("render_modes", ())
-        self.pictures_per_second = float(one.metadata.get("render_fps", 30)) if can_render else None
+        self.pictures_per_second = rate_of(one.metadata.get("render_fps")) if can_render else None
         limit = None if env.spec is None else env.spec.max_episode_steps
         self._is_deterministic = env.spec is None or not env.spec.nondeterministic
         self.protocol: dict[str, Any] = {"env": self.id, "max_episode_steps": limit}

@@ -79,7 +79,8 @@ class Runner:
         self.every, self.updates, self.threads = every, updates, threads
         self.report = report or SilentReport()
         self.logger = cast(Logger, Unfailing(logger, self.report))
-        self.films = Films(evaluation, folder.videos, self.logger)
+        films = Films(evaluation, folder.videos, self.logger)
+        self.films = cast(Films, Unfailing(films, self.report, "a film could not be made"))
         self.frames = 0
         self.standing = Standing(seed, time.monotonic() if started is None else started)
         self.stop = stop or EarlyStop()

@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from qframe.cli.main import main
 from qframe.runner.video import MOST_THUMBNAILS, Camera, film
+from tests import probes
 from tests.runner.test_evaluation import evaluation_of
 
 
@@ -46,6 +47,58 @@ def test_a_film_that_fails_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="lost"):
         film(evaluation, network, tmp_path / "x.mp4", episodes=1, stream=("final",))
     assert list(tmp_path.iterdir()) == []
+
+
+class Drawn(probes.Counter):
+    """Draws what ``how`` says."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 0}  # noqa: RUF012
+
+    def __init__(self, how="grey", **render_mode):
+        super().__init__()
+        if how == "takes no mode" and render_mode:
+            raise TypeError("unexpected keyword argument 'render_mode'")
+        self.how, self.render_mode = how, render_mode.get("render_mode")
+
+    def render(self):
+        if self.how == "raises":
+            raise gym.error.DependencyNotInstalled("pygame is not installed")
+        if self.how == "raises later" and self.step_number == 2:
+            raise RuntimeError("lost")
+        return {"nothing": None, "floats": np.zeros((4, 4, 3))}.get(self.how, np.zeros((4, 6), np.uint8))
+
+
+DRAWN = ["env=gymnasium", f"env.id={__name__}.Drawn", "evaluation.video=1"]
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("nothing", "evaluation: expected render to give a picture, bytes [H, W, 3], got NoneType; mend that"),
+        ("floats", "expected render to give a picture, bytes [H, W, 3], got float64 of shape (4, 4, 3); mend"),
+        ("raises", "expected render to give a picture, got DependencyNotInstalled: pygame is not installed, at"),
+        ("takes no mode", "'render_mode': 'rgb_array'}: TypeError: unexpected keyword argument 'render_mode', at"),
+    ],
+)
+def test_what_draws_no_picture_is_refused_before_training(how, message, capsys):
+    assert main(["check", *DRAWN, f"env.kwargs.how='{how}'", "--trust", "tests"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_film_that_fails_amid_a_run_is_told_and_training_goes_on(tmp_path, capsys):
+    words = ["total_frames=200", "runner.learning_starts=100", "evaluation.final_episodes=1", "compile=false"]
+    assert main(["train", *DRAWN, *words, "env.kwargs.how='raises later'", "--trust", "tests",
+                 f"hydra.run.dir={tmp_path}"]) == 0  # fmt: skip
+    told = capsys.readouterr().out
+    assert "a film could not be made (FaultyEnvironment: expected render to give a picture, got RuntimeError" in told
+    assert json.loads((tmp_path / "summary.json").read_text())["status"] == "finished"
+
+
+def test_grey_pictures_are_filmed(tmp_path):
+    evaluation, network = evaluation_of(f"{__name__}.Drawn")
+    made = film(evaluation, network, tmp_path / "x.mp4", episodes=1, stream=("final",))
+    assert iio.imread(made.path, plugin="pyav").shape[1:] == (4, 6, 3)
+    assert iio.immeta(made.path, plugin="pyav")["fps"] == 30
 
 
 def test_a_run_films_its_evaluations_into_its_folder_and_tensorboard(tmp_path):
