@@ -3,7 +3,7 @@
 import argparse
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
@@ -29,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train by the run's own resolved config, on the device it picked, and compare what was logged.
 
+    Returns:
+        0, or 1 where the two differ.
+
     Raises:
         UserError: no run, or a config that cannot run here.
     """
@@ -46,25 +49,54 @@ def run(arguments: argparse.Namespace) -> int:
     for key, then, now in differences(_versions(earlier), _versions(Run(folder))):
         print(f"not as it was: {key} was {then}, is {now}")
     runner.run()
-    print(compared(earlier, Run(folder)))
-    return 0
+    difference, told = compared(earlier, Run(folder))
+    print(told)
+    return 1 if difference else 0
 
 
-def compared(earlier: Run, later: Run) -> str:
-    """Whether two runs logged the same, times left out, and where not, the first difference."""
+class Compared(NamedTuple):
+    """Whether two runs differ, and that in words."""
+
+    is_different: bool
+    told: str
+
+
+def compared(earlier: Run, later: Run) -> Compared:
+    """Whether two runs logged the same, times left out, and where not, the first difference.
+
+    A run that was stopped has a log where it stopped, which the other one lacks, and means over a part of what the
+    other one's next log is about: only logs that begin and end at the same frames are compared.
+    """
     before, after = _logs(earlier), _logs(later)
-    for number, (then, now) in enumerate(zip(before, after, strict=False)):
-        if then != now:
+    for span, then in before.items():
+        if (now := after.get(span)) is not None and then != now:
             key, was, became = differences(then, now)[0]
-            return f"differs from log {number + 1} on, at {then['frames']:,} frames: {key} was {was}, is {became}"
-    if len(before) != len(after):
-        shared = min(len(before), len(after))
-        return f"the same in the {shared} logs that both have; the earlier run ({earlier.status}) has {len(before)}"
-    return f"the same in all {len(after)} logs"
+            return Compared(True, f"differs from {span.stop:,} frames on: {key} was {was}, is {became}")
+    if before.keys() == after.keys():
+        return Compared(False, f"the same in all {len(after)} logs")
+    shared = len(before.keys() & after.keys())
+    told = f"the same in the {shared} logs that both have; the earlier run ({earlier.status}) has {len(before)}"
+    return Compared(False, told)
 
 
-def _logs(run: Run) -> list[dict[str, Any]]:
-    return [{key: value for key, value in log.items() if not _is_time(key)} for log in run.metrics]
+class _Span(NamedTuple):
+    """What a log is about: entries, from the log before it on."""
+
+    keys: frozenset[str]
+    start: int
+    stop: int
+
+
+def _logs(run: Run) -> dict[_Span, dict[str, Any]]:
+    """The logs without times, by what they are about."""
+    found: dict[_Span, dict[str, Any]] = {}
+    ends: dict[frozenset[str], int] = {}
+    for log in run.metrics:
+        kept = {key: value for key, value in log.items() if not _is_time(key)}
+        keys, stop = frozenset(kept), kept["frames"]
+        found[_Span(keys, ends.get(keys, 0), stop)] = kept
+        ends[keys] = stop
+    return found
 
 
 def _is_time(key: str) -> bool:

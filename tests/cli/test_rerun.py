@@ -38,7 +38,21 @@ def test_what_is_not_as_it_was_is_told(run, capsys):
 def test_the_first_difference_is_named(tmp_path):
     first = Run(write_run(tmp_path / "a", score=1.0, curve=[(500, 3.0), (1000, 4.0)]))
     second = Run(write_run(tmp_path / "b", score=1.0, curve=[(500, 3.0), (1000, 5.0)]))
-    text = "differs from log 2 on, at 1,000 frames: eval/episode_return was 4.0, is 5.0"
-    assert compared(first, second) == text
+    text = "differs from 1,000 frames on: eval/episode_return was 4.0, is 5.0"
+    assert compared(first, second) == (True, text)
     shorter = Run(write_run(tmp_path / "c", status="stopped", curve=[(500, 3.0)]))
-    assert "the same in the 1 logs that both have; the earlier run (stopped) has 1" in compared(shorter, first)
+    assert "the same in the 1 logs that both have; the earlier run (stopped) has 1" in compared(shorter, first).told
+    stopped = Run(write_run(tmp_path / "d", score=1.0, curve=[(500, 3.0), (700, 8.0), (1000, 9.0), (1500, 6.0)]))
+    whole = Run(write_run(tmp_path / "e", score=1.0, curve=[(500, 3.0), (1000, 4.0), (1500, 6.0)]))
+    assert compared(stopped, whole) == (
+        False, "the same in the 2 logs that both have; the earlier run (finished) has 4"
+    )  # fmt: skip
+
+
+def test_a_difference_is_told_by_the_exit_status(run, capsys):
+    path = run / "metrics.jsonl"
+    logs = path.read_text()
+    assert '"replay/size": 104' in logs
+    path.write_text(logs.replace('"replay/size": 104', '"replay/size": 99'))
+    assert main(["rerun", "run", "--dir", "again"]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "differs from 104 frames on: replay/size was 99, is 104"
