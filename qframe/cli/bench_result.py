@@ -28,7 +28,7 @@ def summed_up(preset: str, score: Score, runs: Sequence[SeedRun]) -> Result:
         runs: of all seeds, at least one of them finished; one that failed is no pass.
     """
     failed = [run.seed for run in runs if not run.is_finished]
-    seeds, runs = [run.seed for run in runs], [run for run in runs if run.is_finished]
+    seeds, options, runs = [run.seed for run in runs], runs[0].options, [run for run in runs if run.is_finished]
     manifests = [Run(run.folder).manifest for run in runs]
     summaries = [run.summary for run in runs]
     config = Run(runs[0].folder).config
@@ -37,7 +37,7 @@ def summed_up(preset: str, score: Score, runs: Sequence[SeedRun]) -> Result:
     return {
         "preset": preset,
         "environment": environment_name(env),
-        "command": command(preset, seeds),
+        "command": command(preset, seeds, options),
         "frames": config["total_frames"],
         **asdict(score),
         **measured,
@@ -71,14 +71,14 @@ def statistics(scores: Sequence[float], expected: float) -> Result:
     }
 
 
-def command(preset: str, seeds: Sequence[int]) -> str:
-    """The command that gives these seeds.
+def command(preset: str, seeds: Sequence[int], options: Sequence[str] = ()) -> str:
+    """The command that gives these seeds; ``options`` say where the preset is and what it may name.
 
     >>> command("cartpole_dqn", [101, 102])
     'qframe bench cartpole_dqn --seeds 2'
     """
     first = "" if seeds[0] == 101 else f" --first-seed {seeds[0]}"
-    return f"qframe bench {preset} --seeds {len(seeds)}{first}"
+    return " ".join([f"qframe bench {preset} --seeds {len(seeds)}{first}", *options])
 
 
 def _revision(manifest: dict[str, Any]) -> str | None:

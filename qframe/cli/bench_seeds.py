@@ -114,7 +114,7 @@ def _collect(active: dict[SeedRun, subprocess.Popen[bytes]], metric: str) -> Non
         if run.is_finished:
             _tell(run, metric)
         else:
-            print(f"seed {run.seed}  failed: {_last_line(run.log)}  (more in {run.log})", flush=True)
+            print(f"seed {run.seed}  failed: {_cause(run.log)}  (more in {run.log})", flush=True)
 
 
 def _stop(processes: Iterable[subprocess.Popen[bytes]], number: int) -> None:
@@ -129,9 +129,11 @@ def _tell(run: SeedRun, metric: str, more: str = "") -> None:
     print(f"seed {run.seed}  {metric} {summary[metric]:.1f}  {summary['wall_seconds']:.0f} s{more}", flush=True)
 
 
-def _last_line(log: Path) -> str:
+def _cause(log: Path) -> str:
+    """What a run that failed said of it; notes of where it stood follow."""
     lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "no word"
+    told = [line.removeprefix("qframe: ") for line in lines if line.startswith("qframe: ")]
+    return (told or lines or ["no word"])[-1]
 
 
 def import_path() -> list[str]:

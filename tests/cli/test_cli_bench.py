@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from qframe.cli import bench_seeds
 from qframe.cli.bench_seeds import import_path
 from qframe.cli.main import main
 
@@ -60,7 +61,7 @@ def test_seeds_are_trained_and_summed_up(own, capsys):
     scores = [run["eval_return_mean"] for run in result["runs"]]
     assert result["mean"] == result["iqm"] == sum(scores) / 2
     assert result["interval"] == sorted(scores)
-    assert result["command"] == "qframe bench short --seeds 2"
+    assert result["command"] == "qframe bench short --seeds 2 --config-dir own"
     assert result["runs"][0]["command"] == "qframe train experiment=short seed=101 --config-dir own"
     assert result["environment"] == "CartPole-v1"
     assert {"torch", "python"} <= result["versions"].keys()
@@ -82,7 +83,7 @@ def test_a_score_that_is_missed_fails(own, capsys):
     assert main([*BENCH, "--seeds", "1", "--first-seed", "7", "--resume"]) == 1
     assert "fail: expected an IQM of at least 5" in capsys.readouterr().out
     result = json.loads(Path("results/short.json").read_text())
-    assert result["command"] == "qframe bench short --seeds 1 --first-seed 7"
+    assert result["command"] == "qframe bench short --seeds 1 --first-seed 7 --config-dir own"
 
 
 def test_a_seed_that_fails_is_told_and_the_others_count(own, capsys):
@@ -90,13 +91,13 @@ def test_a_seed_that_fails_is_told_and_the_others_count(own, capsys):
     Path("outputs/bench/short/s102").write_text("a file where the run's folder is to be")
     assert main([*BENCH, "--seeds", "2", "--resume"]) == 1
     printed = capsys.readouterr().out
-    assert "seed 102  failed: qframe: " in printed
+    assert "seed 102  failed: hydra.run.dir: expected a new or empty folder, got '" in printed
     assert "IQM 9.0 [9.0, 9.0] over 1 seeds" in printed
     assert "failed runs, which no score counts: seeds 102" in printed
     assert "fail: expected an IQM of at least 5" in printed
     result = json.loads(Path("results/short.json").read_text())
     assert (result["passed"], result["failed"]) == (False, [102])
-    assert result["command"] == "qframe bench short --seeds 2"
+    assert result["command"] == "qframe bench short --seeds 2 --config-dir own"
 
 
 @pytest.mark.parametrize(
@@ -158,3 +159,13 @@ def test_seeds_that_were_run_before_are_not_overwritten(own, capsys):
     finished(102, 5.0)
     assert main(BENCH) == 2
     assert "got outputs/bench/short/s102; add --resume to go on, or remove it" in capsys.readouterr().err
+
+
+def test_what_a_run_said_of_its_failure_is_told_and_not_where_it_stood(tmp_path):
+    log = tmp_path / "s1.log"
+    log.write_text("")
+    assert bench_seeds._cause(log) == "no word"
+    log.write_text("  400/1,000 frames\nqframe: warning: odd\nqframe: training diverged\n  at 400 frames; there is no\n")
+    assert bench_seeds._cause(log) == "training diverged"
+    log.write_text("killed\n")
+    assert bench_seeds._cause(log) == "killed"
