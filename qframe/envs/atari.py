@@ -15,6 +15,7 @@ from qframe.envs.episodes import Episodes, SeededEpisodes, SeedOf, Start, Step, 
 
 Backend = Literal["ale_vector", "gymnasium", "envpool"]
 MAX_NO_OPS = 30
+LARGEST_SIZE = 1024
 
 
 class AtariEnvs:
@@ -67,8 +68,14 @@ class AtariEnvs:
         for name, number in (numbers | {"size": size, "max_episode_frames": max_episode_frames}).items():
             if number < 1:
                 raise ValueError(f"expected {name} of at least 1, got {number}")
-        if no_ops < 0 or not 0 <= sticky <= 1:
-            raise ValueError(f"expected no_ops of at least 0 and sticky in [0, 1], got {no_ops} and {sticky}")
+        if size > LARGEST_SIZE:
+            raise ValueError(f"expected size of at most {LARGEST_SIZE} pixels, got {size}; the screen has 210 × 160")
+        longest = max_episode_frames // frame_skip
+        if not 0 <= no_ops < longest or not 0 <= sticky <= 1:
+            raise ValueError(
+                f"expected no_ops of at least 0, below the {longest:,} steps of an episode, and sticky in [0, 1], got "
+                f"{no_ops} and {sticky}"
+            )
         if backend not in _MAKERS:
             raise ValueError(f"expected backend to be one of {', '.join(_MAKERS)}, got {backend!r}")
         if backend != "ale_vector" and not max_pool:
