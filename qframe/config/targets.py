@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import ModuleType
@@ -24,6 +25,7 @@ ONLY_CLASSES = ("qframe.runner", "qframe.envs")  # their functions write files, 
 WRITES_FILES = ("RecordVideo",)  # wrappers; a config may come from somebody else
 TORCH = ("torch.nn", "torch.optim")  # what may be imported of torch
 WRAPPERS = ("gymnasium.wrappers", "minigrid.wrappers")  # of environments
+TOO_LARGE = re.compile("allocate memory|calculation overflowed|dimension exceeded")  # what torch and NumPy say of sizes
 TORCH_CLASSES = ("torch.nn.modules", "torch.optim")  # where the class that is found must have been written
 
 _trusted: list[str] = []
@@ -159,7 +161,8 @@ def _call(target: Callable[..., Any], args: tuple[Any, ...], given: Mapping[str,
         return target(*args, **given)
     except (ValueError, TypeError, OverflowError, MemoryError, RuntimeError) as error:  # torch's own are RuntimeErrors
         message = next(iter(str(error).splitlines()), type(error).__name__)
-        if isinstance(error, MemoryError):
+        if isinstance(error, MemoryError) or TOO_LARGE.search(message):
+            message = message.rpartition("allocate memory: ")[2]
             message = f"expected sizes that fit this machine's memory, got: {message}; choose smaller ones"
         raise ConfigError([Fault(where or target.__qualname__, message)]) from error
 

@@ -25,6 +25,8 @@ def test_the_faults_of_all_groups_are_told_at_once(capsys):
         (["runner.learning_starts=0"], "runner.learning_starts: expected at least 16 frames, so that the replay holds"),
         (["replay.capacity=1e15"], "replay.capacity: expected a capacity that fits the memory, got 1,000,000"),
         (["replay=prioritized", "replay.capacity=1e15"], "replay: expected sizes that fit this machine's memory, got"),
+        (["replay=prioritized", "replay.capacity=1e30"], "replay: expected sizes that fit this machine's memory, got"),
+        (["network.trunk.num_cells=[1000000,1000000]"], "network.trunk: expected sizes that fit this machine's mem"),
         (["optimizer.algorithm.foreach=true"], "optimizer: `fused` and `foreach` cannot be `True` together."),
         (["env.id=os.path:CartPole-v1"], "env.id: expected an id without a module, or of a trusted one, got 'os.path"),
         (["head._target_=qframe.runner.run_folder.write_json"], "head._target_: expected a class or function written"),
