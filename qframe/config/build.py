@@ -61,7 +61,7 @@ def describe(config: Mapping[str, Any]) -> dict[str, str]:
     update = f"{'double, ' if loss.double_dqn else ''}{type(built.target_update).__name__}"
     return {
         "environment": f"{built.envs.id} × {built.envs.num_envs} ({built.envs.vectorization})",
-        "observation": str(built.envs.observation_space),
+        "observation": " ".join(str(built.envs.observation_space).split()),
         "action": f"{built.envs.action_space} as {built.action_space.spec}",
         "network": f"{type(loss.value_network).__name__}, {parameters:,} parameters",
         "head": f"{type(loss.head).__name__}, {loss.head.num_outputs} per action",

@@ -5,7 +5,7 @@ check against the constructors' signatures (which knows the valid keys) then nam
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,11 +49,14 @@ def read(texts: Iterable[str], loader: ConfigLoader, *, sweep: bool = False) -> 
     """
     result = Overrides()
     known = groups(loader)
+    chosen: dict[str, str] = {}
     for text in texts:
         override = parsed(text, loader, result.faults)
         if override is None:
             continue
         key = override.key_or_group
+        if not override.is_delete() and not override.is_sweep_override():
+            chosen[key] = str(override.value())
         if not key:
             message = f"expected key=value or group=option, got '{text}'"
             result.faults.append(Fault("", message, SOURCE, unknown=True))
@@ -72,7 +75,27 @@ def read(texts: Iterable[str], loader: ConfigLoader, *, sweep: bool = False) -> 
         else:
             result.keys.add(key)
             result.hydra.append(f"++{text.lstrip('+')}")
+    if (name := own_name(chosen)) is not None:
+        result.keys.add("name")
+        result.hydra.insert(0, f"++name={name}")
     return result
+
+
+def own_name(chosen: Mapping[str, str]) -> str | None:
+    """The name of a run on another environment than the usual preset's, where nobody has given it one.
+
+    Args:
+        chosen: values on the command line, by key or group.
+
+    >>> own_name({"env": "minatar", "env.game": "freeway"}), own_name({"env": "gymnasium", "env.id": "mylab.Odd-v0"})
+    ('minatar_freeway', 'Odd-v0')
+    """
+    if chosen.keys() & {"experiment", "name"}:
+        return None
+    family = chosen.get("env", "gymnasium")
+    id = re.split(r"[:.]", chosen.get("env.id", ""))[-1]
+    words = [word for word in ("" if family == "gymnasium" else family, id, chosen.get("env.game")) if word]
+    return re.sub(r"[^\w-]+", "_", "_".join(words)) or None
 
 
 def pinned_folder(kind: str, folder: Path) -> str:
