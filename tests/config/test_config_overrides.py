@@ -14,7 +14,6 @@ from qframe.config.overrides import own_name
         (["gamma=0.9"], "cartpole_dqn"),
         (["env=mountaincar"], "mountaincar"),
         (["env=gymnasium", "env.id=Acrobot-v1"], "Acrobot-v1"),
-        (["env.id=gymnasium.envs.classic_control.acrobot.AcrobotEnv"], "AcrobotEnv"),
         (["env=minatar", "env.game=freeway", "network=conv_q_net"], "minatar_freeway"),
         (["env=acrobot", "name=mine"], "mine"),
         (["experiment=acrobot_dqn", "env.num_envs=4"], "acrobot_dqn"),
@@ -27,4 +26,5 @@ def test_a_run_is_named_by_its_preset_or_its_environment(words, name):
 
 def test_a_name_is_one_of_a_folder():
     assert own_name({"env.id": "ALE/Pong v5;x"}) == "ALE_Pong_v5_x"
+    assert own_name({"env": "gymnasium", "env.id": "mylab.envs.Odd"}) == "Odd"
     assert own_name({"env.id": ""}) is own_name({}) is None

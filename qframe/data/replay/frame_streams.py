@@ -120,7 +120,8 @@ class FrameStreams:
         ends_early = (steps < self.n_step).unsqueeze(-1)
         found[TRUNCATED] = found[TRUNCATED] | (ends_early & ~found[TERMINATED])
         found[DONE] = found[DONE] | ends_early
-        discount = torch.tensor([self.gamma**k for k in range(self.n_step + 1)]).to(found[REWARD])[steps]
+        powers = [self.gamma**k for k in range(self.n_step + 1)]
+        discount = torch.tensor(powers, dtype=found[REWARD].dtype, device=found[REWARD].device)[steps]
         found[DISCOUNT] = torch.where(found[TERMINATED], 0.0, discount.unsqueeze(-1))
         found[STEPS] = steps.unsqueeze(-1)
         return {OBSERVATION: self._observe(env, place), NEXT_OBSERVATION: self._observe(env, place + used)} | found
