@@ -58,6 +58,9 @@ def find(id: str) -> EnvSpec:
     try:
         return gym.spec(name)
     except gym.error.Error as unknown:
+        if written is not None:
+            what = f"a subclass of gymnasium.Env written in {str(module_name).partition('.')[0]}"
+            raise ValueError(f"expected {id!r} to be {what}, got {written!r}") from unknown
         ours = [key for key, value in vars(module).items() if _is_env(value, module_name)] if module else []
         near = nearest(name, [*gym.registry, *ours]) or f": {next(iter(str(unknown).splitlines()))}"
         raise ValueError(f"expected the id of a registered environment, got {id!r}{near}") from unknown
