@@ -89,7 +89,11 @@ def resolve(target: str, where: str = "") -> Callable[..., Any]:
     if not _may_import(target) or name.startswith("_"):
         raise _refusal(where, target)
     holder = _holder(path, where, target)
-    found = getattr(holder, name, None)
+    try:
+        found = getattr(holder, name, None)
+    except ImportError as absent:  # Gymnasium imports some of its wrappers when they are asked for
+        package = (absent.name or "").partition(".")[0]
+        raise _fault(where, f"'{target}' needs the package {package}; pip install {package}") from absent
     if found is None:
         written = [key for key in dir(holder) if not key.startswith("_") and _is_allowed(getattr(holder, key, None))]
         raise _fault(where, f"'{path}' has no '{name}'; {hint(name, written, f'{path}.')}")

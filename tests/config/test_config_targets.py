@@ -1,3 +1,4 @@
+import sys
 from functools import partial
 
 import pytest
@@ -121,3 +122,9 @@ def test_a_constructors_refusal_is_a_fault_at_its_place():
     with pytest.raises(ConfigError) as caught:
         instantiate({"_target_": "toy_parts.Env", "id": "x", "num_envs": 0}, where="env")
     assert str(caught.value) == "env: expected at least one environment, got 0"
+
+
+def test_a_wrapper_that_needs_a_package_says_which(monkeypatch):
+    monkeypatch.setitem(sys.modules, "array_api_compat", None)
+    with pytest.raises(ConfigError, match="'gymnasium.wrappers.NumpyToTorch' needs the package array_api_compat; pip"):
+        resolve("NumpyToTorch")
