@@ -91,8 +91,10 @@ def _register_family(name: str) -> None:
         if name.startswith(family.prefix) and not any(id.startswith(family.prefix) for id in gym.registry):
             try:
                 module = import_module(family.module)
-            except ImportError as absent:
+            except ModuleNotFoundError as absent:
                 raise ValueError(missing(family.package, f"environment {name}", family.extra)) from absent
+            except Exception as error:
+                raise ValueError(f"importing {family.module!r} for {name!r} failed: {raised(error)}") from error
             getattr(module, "register_envs", lambda: None)()
 
 
@@ -105,9 +107,8 @@ def _imported(module: str, id: str) -> ModuleType:
             raise ValueError(message) from absent
         remedy = "is it installed, and is its folder the current one or on PYTHONPATH?"
         raise ValueError(f"expected a module {module!r} for {id!r}, found none; {remedy}") from absent
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"importing {module!r} for {id!r} failed: {reason}") from error
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"importing {module!r} for {id!r} failed: {raised(error)}") from error
 
 
 def _is_env(value: Any, module: str | None) -> bool:
