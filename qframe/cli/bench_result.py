@@ -1,5 +1,6 @@
 """The outcome of a benchmark: per-seed numbers, their interquartile mean, and all that is needed to repeat it."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -78,7 +79,7 @@ def command(preset: str, seeds: Sequence[int], options: Sequence[str] = ()) -> s
     'qframe bench cartpole_dqn --seeds 2'
     """
     first = "" if seeds[0] == 101 else f" --first-seed {seeds[0]}"
-    return " ".join([f"qframe bench {preset} --seeds {len(seeds)}{first}", *options])
+    return f"qframe bench {preset} --seeds {len(seeds)}{first} {shlex.join(options)}".rstrip()
 
 
 def _revision(manifest: dict[str, Any]) -> str | None:

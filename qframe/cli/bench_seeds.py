@@ -1,6 +1,7 @@
 """The runs of a benchmark, a process for every seed; a signal is handed on to all, and each leaves a checkpoint."""
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -39,7 +40,7 @@ class SeedRun:
     @property
     def command(self) -> str:
         """What a user would type for this run alone."""
-        return " ".join(["qframe", "train", *self._choices, *self.options])
+        return shlex.join(["qframe", "train", *self._choices, *self.options])
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -108,13 +109,12 @@ def run_all(runs: Sequence[SeedRun], jobs: int, metric: str) -> None:
 
 def _collect(active: dict[SeedRun, subprocess.Popen[bytes]], metric: str) -> None:
     """Take out the runs that have ended and tell their results."""
-    ended = [run for run, process in active.items() if process.poll() is not None]
-    for run in ended:
-        del active[run]
+    for run in [run for run, process in active.items() if process.poll() is not None]:
+        status = active.pop(run).returncode
         if run.is_finished:
             _tell(run, metric)
         else:
-            print(f"seed {run.seed}  failed: {_cause(run.log)}  (more in {run.log})", flush=True)
+            print(f"seed {run.seed}  failed: {_cause(run.log, status)}  (more in {run.log})", flush=True)
 
 
 def _stop(processes: Iterable[subprocess.Popen[bytes]], number: int) -> None:
@@ -129,11 +129,13 @@ def _tell(run: SeedRun, metric: str, more: str = "") -> None:
     print(f"seed {run.seed}  {metric} {summary[metric]:.1f}  {summary['wall_seconds']:.0f} s{more}", flush=True)
 
 
-def _cause(log: Path) -> str:
-    """What a run that failed said of it; notes of where it stood follow."""
+def _cause(log: Path, status: int) -> str:
+    """What a run that failed said of it, before its notes of where it stood; the signal of one that was killed."""
+    if status < 0:
+        return f"ended by {signal.Signals(-status).name}"
     lines = log.read_text(errors="replace").strip().splitlines()
-    told = [line.removeprefix("qframe: ") for line in lines if line.startswith("qframe: ")]
-    return (told or lines or ["no word"])[-1]
+    told = [line for line in lines if line.startswith("qframe: ") and not line.startswith("qframe: warning:")]
+    return (told or lines or ["no word"])[-1].removeprefix("qframe: ")
 
 
 def import_path() -> list[str]:

@@ -62,6 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"qframe: {error}", file=sys.stderr)
         return 2
     except SystemExit as stop:
+        if _is_environments(stop):  # in a place that no check guards
+            traceback.print_exc()
+            print(f"qframe: {ENVIRONMENT}", file=sys.stderr)
+            return 1
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt:
         print("qframe: interrupted", file=sys.stderr)
@@ -124,7 +128,7 @@ def _tell(text: str, error: Exception) -> None:
     print("\n  ".join([f"qframe: {text}", *getattr(error, "__notes__", [])]), file=sys.stderr)
 
 
-def _is_environments(error: Exception) -> bool:
+def _is_environments(error: BaseException) -> bool:
     """Whose fault it is, by the last of our own files that it passed and whether it went on from there."""
     files = [Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__)]
     ours = [path for path in files if PACKAGE in path.parents]

@@ -1,6 +1,7 @@
 """``qframe rerun RUN``: the same run once more, in a folder of its own, and whether it came out the same."""
 
 import argparse
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,14 +65,25 @@ class Compared(NamedTuple):
 def compared(earlier: Run, later: Run) -> Compared:
     """Whether two runs logged the same, times left out, and where not, the first difference.
 
-    A run that was stopped has a log where it stopped, which the other one lacks, and means over a part of what the
-    other one's next log is about: only logs that begin and end at the same frames are compared.
+    Training that ended, and went on further later, has a log where it ended, which the other one lacks, and means over
+    a part of what the other one's next log is about: only logs that begin and end at the same frames are compared.
+
+    Args:
+        earlier: a run that may have been stopped, or gone on.
+        later: the same from the start to the end; every log of its is one that the earlier one has, as far as it came.
     """
     before, after = _logs(earlier), _logs(later)
     for span, then in before.items():
         if (now := after.get(span)) is not None and then != now:
             key, was, became = differences(then, now)[0]
             return Compared(True, f"differs from {span.stop:,} frames on: {key} was {was}, is {became}")
+    for is_evaluation in (False, True):
+        logged, again = (_frames(logs, is_evaluation) for logs in (before, after))
+        is_whole, last = earlier.status == "finished", max(logged, default=0)
+        if lacking := [frames for frames in again if frames not in logged and (is_whole or frames < last)]:
+            return Compared(True, f"differs from {min(lacking):,} frames on: only the new run has a log there")
+        if max(again, default=0) < last:
+            return Compared(True, f"differs from {last:,} frames on: only the earlier run has a log there")
     if before.keys() == after.keys():
         return Compared(False, f"the same in all {len(after)} logs")
     shared = len(before.keys() & after.keys())
@@ -80,22 +92,28 @@ def compared(earlier: Run, later: Run) -> Compared:
 
 
 class _Span(NamedTuple):
-    """What a log is about: entries, from the log before it on."""
+    """What a log is about: training or an evaluation, from the log of its kind before it on."""
 
-    keys: frozenset[str]
+    is_evaluation: bool
     start: int
     stop: int
+
+
+def _frames(logs: Iterable[_Span], is_evaluation: bool) -> set[int]:
+    """Where logs of one kind end."""
+    return {span.stop for span in logs if span.is_evaluation is is_evaluation}
 
 
 def _logs(run: Run) -> dict[_Span, dict[str, Any]]:
     """The logs without times, by what they are about."""
     found: dict[_Span, dict[str, Any]] = {}
-    ends: dict[frozenset[str], int] = {}
+    ends = {False: 0, True: 0}
     for log in run.metrics:
-        kept = {key: value for key, value in log.items() if not _is_time(key)}
-        keys, stop = frozenset(kept), kept["frames"]
-        found[_Span(keys, ends.get(keys, 0), stop)] = kept
-        ends[keys] = stop
+        is_evaluation = any(key.startswith("eval/") for key in log)
+        found[_Span(is_evaluation, ends[is_evaluation], log["frames"])] = {
+            key: value for key, value in log.items() if not _is_time(key)
+        }
+        ends[is_evaluation] = log["frames"]
     return found
 
 

@@ -36,8 +36,19 @@ def check(config: Mapping[str, Any], found: Sequence[Fault] = ()) -> list[Fault]
     if not broken <= {*SETTINGS, *GROUPS}:  # an unknown preset or key: it may have meant anything
         return list(found)
     assembly = Assembly(_plain(config), broken)
-    assembly.parts()
-    return [*found, *assembly.faults]
+    built = assembly.parts()
+    return [*found, *assembly.faults] or _without_picture(built)
+
+
+def _without_picture(built: Parts) -> list[Fault]:
+    """Why nothing can be filmed where something is to be; a run that goes on need not draw a picture first."""
+    if not built.evaluation.video:
+        return []
+    try:
+        built.evaluation.check_picture()
+    except ValueError as error:
+        return [Fault("evaluation.video", str(error))]
+    return []
 
 
 def parts(config: Mapping[str, Any]) -> Parts:

@@ -3,7 +3,6 @@
 import math
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Mapping
 from copy import deepcopy
@@ -15,11 +14,11 @@ import torch
 from gymnasium import Space
 
 from qframe.config.parts import Parts
+from qframe.envs.episodes import own_copy
 from qframe.envs.masks import branch_sizes
 
 _REWARD_AND_ENDS = 4 + 3  # a 32-bit float; terminated, truncated and done
 _ALIGNMENT = 8  # of a row's small entries
-_CONTAINER = Path("/sys/fs/cgroup/memory.max")
 
 
 class _Row(NamedTuple):
@@ -39,7 +38,7 @@ def larger_than_machine(parts: Parts, config: Mapping[str, Any]) -> str | None:
     where = f"'{tempfile.gettempdir()}', the folder that TMPDIR names" if place == "disk" else place
     return (
         f"expected a capacity that fits the {place}, got {capacity:,}: {_gigabytes(kept * capacity)}{what} "
-        f"({capacity:,} × {kept:,} bytes), this machine has {room / 1e9:,.1f} GB of {where}"
+        f"({capacity:,} × {kept:,} bytes), there are {room / 1e9:,.1f} GB of {where}"
     )
 
 
@@ -87,17 +86,24 @@ def _room(place: str) -> int | None:
             return torch.cuda.mem_get_info(place.rpartition(" ")[2])[1]
         if place == "disk":
             return shutil.disk_usage(tempfile.gettempdir()).free
-        return min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), _limit())
+        return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_limits()])
     except (AttributeError, ValueError, OSError):
         return None
 
 
-def _limit() -> int:
-    """Bytes that a container may take."""
-    try:
-        return int(_CONTAINER.read_text())
-    except (OSError, ValueError):  # there is none, or it says "max"
-        return sys.maxsize
+def _limits(of: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> list[int]:
+    """Bytes that a container, or a queue's job, may take: limits of the process's control groups, and those above.
+
+    Args:
+        of: says which they are, such as ``0::/system.slice/job_7``.
+        root: where their files are, of the kernel's second version or its first one.
+    """
+    groups = [line.rpartition(":")[2].strip("/") for line in of.read_text().splitlines()] if of.is_file() else []
+    inside = {root / place for group in groups for place in (Path(group), *Path(group).parents)}
+    older = {root / "memory" / folder.relative_to(root) for folder in inside}
+    files = [folder / "memory.max" for folder in inside] + [folder / "memory.limit_in_bytes" for folder in older]
+    told = [file.read_text().strip() for file in files if file.is_file()]
+    return [int(limit) for limit in told if limit.isdigit()]  # "max" is none
 
 
 def observation_bytes(space: Space[Any]) -> int:
@@ -107,5 +113,4 @@ def observation_bytes(space: Space[Any]) -> int:
         return sum(map(observation_bytes, entries.values() if isinstance(entries, Mapping) else entries))
     if space.shape is None or space.dtype is None:
         return 0
-    size = 4 if space.dtype.kind == "f" else space.dtype.itemsize  # floats are stored as 32-bit ones
-    return math.prod(space.shape) * size
+    return math.prod(space.shape) * np.asarray(own_copy(np.zeros(1, space.dtype))).itemsize

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -49,14 +50,14 @@ def read(texts: Iterable[str], loader: ConfigLoader, *, sweep: bool = False) -> 
     """
     result = Overrides()
     known = groups(loader)
-    chosen: dict[str, str] = {}
+    chosen: dict[str, Any] = {}
     for text in texts:
         override = parsed(text, loader, result.faults)
         if override is None:
             continue
         key = override.key_or_group
-        if not override.is_delete() and not override.is_sweep_override():
-            chosen[key] = str(override.value())
+        if not override.is_delete():
+            chosen[key] = None if override.is_sweep_override() else override.value()
         if not key:
             message = f"expected key=value or group=option, got '{text}'"
             result.faults.append(Fault("", message, SOURCE, unknown=True))
@@ -81,21 +82,24 @@ def read(texts: Iterable[str], loader: ConfigLoader, *, sweep: bool = False) -> 
     return result
 
 
-def own_name(chosen: Mapping[str, str]) -> str | None:
+def own_name(chosen: Mapping[str, Any]) -> str | None:
     """The name of a run on another environment than the usual preset's, where nobody has given it one.
 
     Args:
-        chosen: values on the command line, by key or group.
+        chosen: values on the command line, by key or group; None of what is swept over.
 
     >>> own_name({"env": "minatar", "env.game": "freeway"}), own_name({"env": "gymnasium", "env.id": "mylab.Odd-v0"})
     ('minatar_freeway', 'Odd-v0')
     """
     if chosen.keys() & {"experiment", "name"}:
         return None
-    family = chosen.get("env", "gymnasium")
-    id = re.split(r"[:.]", chosen.get("env.id", ""))[-1]
-    words = [word for word in ("" if family == "gymnasium" else family, id, chosen.get("env.game")) if word]
-    return re.sub(r"[^\w-]+", "_", "_".join(words)) or None
+    env = chosen.get("env")
+    values = env if isinstance(env, dict) else {"family": None if env == "gymnasium" else env}
+    values |= {key.removeprefix("env."): value for key, value in chosen.items() if key.startswith("env.")}
+    words = [str(values[key]) for key in ("family", "id", "game") if values.get(key) is not None]
+    if set(words) <= {"cartpole", "CartPole-v1"} or any("$" in word for word in words):
+        return None
+    return re.sub(r"[^\w-]+", "_", "_".join(re.split(r"[:.]", word)[-1] for word in words))
 
 
 def pinned_folder(kind: str, folder: Path) -> str:

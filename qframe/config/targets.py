@@ -91,9 +91,11 @@ def resolve(target: str, where: str = "") -> Callable[..., Any]:
     holder = _holder(path, where, target)
     try:
         found = getattr(holder, name, None)
-    except ImportError as absent:  # Gymnasium imports some of its wrappers when they are asked for
-        package = (absent.name or "").partition(".")[0]
-        raise _fault(where, f"'{target}' needs the package {package}; pip install {package}") from absent
+    except Exception as error:  # Gymnasium imports some of its wrappers when they are asked for
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            package = error.name.partition(".")[0]
+            raise _fault(where, f"'{target}' needs the package {package}; pip install {package}") from error
+        raise _fault(where, f"importing '{target}' failed: {type(error).__name__}: {error}") from error
     if found is None:
         written = [key for key in dir(holder) if not key.startswith("_") and _is_allowed(getattr(holder, key, None))]
         raise _fault(where, f"'{path}' has no '{name}'; {hint(name, written, f'{path}.')}")

@@ -35,7 +35,7 @@ class AtariEnvs:
         max_pool: whether a frame is the pixelwise maximum of a step's last two.
         stack: frames in an observation.
         size: height and width of a frame, in pixels.
-        no_ops: at most so many steps without action start an episode.
+        no_ops: at most so many emulated frames without action start an episode.
         sticky: probability that the emulator repeats the last action (``repeat_action_probability``).
         terminal_on_life_loss: whether a lost life ends what is learnt from; the game goes on. Never in evaluation.
         full_action_space: all 18 actions in place of those that the game reads.
@@ -70,11 +70,10 @@ class AtariEnvs:
                 raise ValueError(f"expected {name} of at least 1, got {number}")
         if size > LARGEST_SIZE:
             raise ValueError(f"expected size of at most {LARGEST_SIZE} pixels, got {size}; the screen has 210 × 160")
-        longest = max_episode_frames // frame_skip
-        if not 0 <= no_ops < longest or not 0 <= sticky <= 1:
+        if not 0 <= no_ops < max_episode_frames or not 0 <= sticky <= 1:
             raise ValueError(
-                f"expected no_ops of at least 0, below the {longest:,} steps of an episode, and sticky in [0, 1], got "
-                f"{no_ops} and {sticky}"
+                f"expected no_ops of at least 0, fewer than max_episode_frames={max_episode_frames}, and sticky in "
+                f"[0, 1], got {no_ops} and {sticky}"
             )
         if backend not in _MAKERS:
             raise ValueError(f"expected backend to be one of {', '.join(_MAKERS)}, got {backend!r}")

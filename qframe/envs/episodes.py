@@ -104,7 +104,7 @@ class SeededEpisodes(ReplayedEpisodes):
 
     def faults(self) -> dict[str, int]:
         """How often processes were started again, and episodes cut for a number that is not finite."""
-        return {"restarts": getattr(self._envs, "restarts", 0), SKIPPED: self._skipped}
+        return {"restarts": getattr(self._envs, "restarts", 0), "skipped": self._skipped}
 
     def picture(self) -> NDArray[np.uint8]:
         """What the first environment shows, ``[H, W, 3]``; made with ``renders=True``.
@@ -114,7 +114,7 @@ class SeededEpisodes(ReplayedEpisodes):
         """
         try:
             pictures: Any = self._envs.render()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise FaultyEnvironment(f"expected render to give a picture, got {raised(error)}") from error
         return picture_of(pictures[0])
 

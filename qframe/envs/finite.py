@@ -6,7 +6,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-SKIPPED = "skipped"
+SKIPPED = "qframe_skipped"
 """Where infos tell that an episode was ended so."""
 
 

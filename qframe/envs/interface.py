@@ -1,5 +1,6 @@
 """Gymnasium's interface: whether an environment keeps to it, told in words where it does not."""
 
+import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 from traceback import walk_tb
@@ -10,11 +11,13 @@ import numpy as np
 from gymnasium import spaces
 
 from qframe.envs.masks import FAULT as MASK_FAULT
-from qframe.envs.masks import MASK, branch_sizes
+from qframe.envs.masks import MASK, branch_sizes, checked_mask
 
-FAULT = "fault"
+FAULT = "qframe_fault"
 """Where infos carry what an environment did against the interface: a process of its own could give a traceback only."""
 _OTHERS = tuple(f"{folder}/" for folder in (*gym.__path__, *np.__path__, Path(__file__).parents[1]))
+_LIBRARIES = tuple({f"{sysconfig.get_path(name)}/" for name in ("stdlib", "purelib", "platlib")})
+_MOST_PLACES = 4
 """Where an environment's mistake may come to light, and is not to be mended."""
 
 
@@ -37,7 +40,7 @@ class Checked(gym.Wrapper[Any, Any, Any, Any]):
         try:
             start: Any = self.env.reset(seed=seed, options=options)
             if (fault := fault_of_start(start) or self._misfit("reset", start[0])) is None:
-                return start
+                return start[0], dict(start[1])
         except (Exception, SystemExit) as error:
             fault = f"expected reset to give a new episode, got {raised(error)}"
         return self._space.sample(), {FAULT: f"{fault}; mend the environment"}
@@ -48,7 +51,7 @@ class Checked(gym.Wrapper[Any, Any, Any, Any]):
             result: Any = self.env.step(action)
             if (fault := fault_of_step(result) or self._misfit("step", result[0])) is None:
                 observation, reward, terminated, truncated, info = result
-                return observation, float(reward), bool(terminated), bool(truncated), info
+                return observation, float(reward), _as_bool(terminated), _as_bool(truncated), dict(info)
         except (Exception, SystemExit) as error:
             fault = f"expected step to go on, got {raised(error)}"
         return self._space.sample(), 0.0, False, True, {FAULT: f"{fault}; mend the environment"}
@@ -82,9 +85,9 @@ def fault_of_spaces(env: gym.Env[Any, Any]) -> str | None:
 
 def fault_of_start(start: Any) -> str | None:
     """What is wrong with what ``reset`` returned, but for the observation itself."""
-    if isinstance(start, tuple) and len(start) == 2 and isinstance(start[1], dict):
-        return None
-    return f"expected reset to return (observation, info), got {_kind(start)}"
+    if not (isinstance(start, tuple | list) and len(start) == 2):
+        return f"expected reset to return (observation, info), got {_kind(start)}"
+    return _fault_of_info(start[1])
 
 
 def fault_of_step(result: Any) -> str | None:
@@ -93,17 +96,21 @@ def fault_of_step(result: Any) -> str | None:
     >>> fault_of_step((0, np.ones(1), False, False, {}))
     'expected a number as reward, got an array of shape (1,); use float(reward)'
     """
-    if not (isinstance(result, tuple) and len(result) == 5 and isinstance(result[4], dict)):
+    if not (isinstance(result, tuple | list) and len(result) == 5):
         return f"expected step to return (observation, reward, terminated, truncated, info), got {_kind(result)}"
-    _, reward, terminated, truncated, _ = result
+    _, reward, terminated, truncated, info = result
     if not (type(reward) is float or _is_number(reward, "biuf")):
         shape = np.shape(reward) if isinstance(reward, np.ndarray | list | tuple) else ()
         found = f"an array of shape {shape}; use float(reward)" if shape else f"{reward!r}"
         return f"expected a number as reward, got {found}"
     for name, over in (("terminated", terminated), ("truncated", truncated)):
-        if not (type(over) is bool or _is_number(over, "biu")):
-            return f"expected {name} to be True or False, got {over!r}"
-    return None
+        if not (type(over) is bool or _is_number(np.asarray(over).reshape(-1)[:2].squeeze(), "biuf")):
+            return f"expected {name} to be True or False, got {over!r}; use bool({name})"
+    return _fault_of_info(info)
+
+
+def _fault_of_info(info: object) -> str | None:
+    return None if isinstance(info, Mapping) else f"expected info to be a dict, got {_kind(info)}"
 
 
 def misfit_of(observation: Any, space: spaces.Space[Any]) -> str | None:
@@ -140,20 +147,22 @@ def misfit_of(observation: Any, space: spaces.Space[Any]) -> str | None:
 
 
 def raised(error: BaseException) -> str:
-    """What an environment raised, in one line, and where: its own lines, the last first, if it has any."""
+    """What an environment raised, in one line, and where: its own lines, the last first, else those of libraries."""
     places = [f"{frame.f_code.co_filename}:{line}" for frame, line in walk_tb(error.__traceback__)]
-    own = [place for place in places if not place.startswith(_OTHERS)]
+    others = [place for place in places if not place.startswith(_OTHERS)]
+    own = [place for place in others if not place.startswith(_LIBRARIES)] or others or places[-1:]
     text = " ".join(str(error).split())
-    where = " from ".join(reversed((own or places[-1:])[-4:]))
+    where = " from ".join(reversed(own[-_MOST_PLACES:]))
     return f"{type(error).__name__}{': ' if text else ''}{text}{', at ' if where else ''}{where}"
 
 
 def _legal(space: spaces.Space[Any], mask: Any) -> Any:
-    """An action that a flat mask allows, or any where there is none."""
+    """An action that a mask allows, or any where there is none."""
     sizes = branch_sizes(space)
-    if mask is None or np.shape(mask) != (sum(sizes),):
+    if mask is None or not sizes:
         return space.sample()
-    first = [int(np.argmax(part)) for part in np.split(np.asarray(mask), np.cumsum(sizes)[:-1])]
+    flat = checked_mask(mask, space, is_over=False).mask
+    first = [int(part.argmax()) for part in np.split(flat, np.cumsum(sizes)[:-1])]
     if isinstance(space, spaces.Discrete):
         return space.start + first[0]
     action = np.asarray(first, space.dtype).reshape(space.shape or ())
@@ -164,6 +173,10 @@ def _is_number(value: object, kinds: str) -> bool:
     """Whether it is one number of a kind, as NumPy names kinds; an array without dimensions counts."""
     number = np.asarray(value)
     return number.shape == () and number.dtype.kind in kinds
+
+
+def _as_bool(over: Any) -> bool:
+    return over if type(over) is bool else bool(np.asarray(over).item())
 
 
 def _kind(result: object) -> str:

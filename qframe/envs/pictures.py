@@ -1,5 +1,6 @@
 """Pictures that environments draw, whatever they draw them as."""
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from qframe.envs.streams import FaultyEnvironment
 
 USUAL_RATE = 30.0
+MOST = 255
 
 
 def picture_of(drawn: Any) -> NDArray[np.uint8]:
@@ -21,10 +23,11 @@ def picture_of(drawn: Any) -> NDArray[np.uint8]:
     """
     picture = np.asarray(drawn)
     picture = picture[..., None] if picture.ndim == 2 else picture
-    if picture.ndim != 3 or picture.dtype != np.uint8 or picture.shape[2] not in (1, 3, 4) or not picture.size:
+    is_colour = picture.dtype.kind in "uif" and bool(((picture >= 0) & (picture <= MOST)).all())
+    if picture.ndim != 3 or picture.shape[2] not in (1, 3, 4) or not picture.size or not is_colour:
         found = f"{picture.dtype} of shape {picture.shape}" if isinstance(drawn, np.ndarray) else type(drawn).__name__
-        found = f"{picture.dtype} of shape {picture.shape}" if isinstance(drawn, np.ndarray) else type(drawn).__name__
-        raise FaultyEnvironment(f"expected render to give a picture, bytes [H, W, 3], got {found}; mend that")
+        raise FaultyEnvironment(f"expected render to give a picture [H, W, 3] of 0 to {MOST}, got {found}; mend that")
+    picture = picture.astype(np.uint8, copy=False)
     return np.repeat(picture, 3, -1) if picture.shape[2] == 1 else picture[..., :3]
 
 
@@ -34,4 +37,5 @@ def rate_of(told: Any) -> float:
     >>> rate_of(50), rate_of(0), rate_of(None)
     (50.0, 30.0, 30.0)
     """
-    return float(told) if isinstance(told, int | float) and 1 <= told <= 1000 else USUAL_RATE
+    rate = float(told) if isinstance(told, Real) else 0.0
+    return rate if 1 <= rate <= 1000 else USUAL_RATE

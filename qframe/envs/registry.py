@@ -80,7 +80,8 @@ def made(id: str, spec: EnvSpec, kwargs: Mapping[str, Any]) -> gym.Env[Any, Any]
         what = f"expected the packages of environment {id}, of which {absent.name} is not installed"
         raise ValueError(f"{what}; pip install {absent.name}") from absent
     except (Exception, SystemExit) as refused:
-        cause = refused.__context__ or refused  # Gymnasium raises a TypeError again, in words of its own
+        is_again = isinstance(refused, TypeError) and "was raised from the environment creator" in str(refused)
+        cause = (refused.__context__ if is_again else None) or refused  # Gymnasium's own words name no place
         expected = f"expected kwargs that {id} takes, got {dict(kwargs)}:" if kwargs else f"expected to make {id}, got"
         raise ValueError(f"{expected} {raised(cause)}") from refused
 
@@ -91,9 +92,9 @@ def _register_family(name: str) -> None:
         if name.startswith(family.prefix) and not any(id.startswith(family.prefix) for id in gym.registry):
             try:
                 module = import_module(family.module)
-            except ModuleNotFoundError as absent:
-                raise ValueError(missing(family.package, f"environment {name}", family.extra)) from absent
             except Exception as error:
+                if _is_absent(family.module, error):
+                    raise ValueError(missing(family.package, f"environment {name}", family.extra)) from error
                 raise ValueError(f"importing {family.module!r} for {name!r} failed: {raised(error)}") from error
             getattr(module, "register_envs", lambda: None)()
 
@@ -101,14 +102,20 @@ def _register_family(name: str) -> None:
 def _imported(module: str, id: str) -> ModuleType:
     try:
         return import_module(module)
-    except ModuleNotFoundError as absent:
-        if absent.name is None or not (module == absent.name or module.startswith(f"{absent.name}.")):
-            message = f"importing {module!r} for {id!r} needs the package {absent.name!r}, which is not installed"
-            raise ValueError(message) from absent
-        remedy = "is it installed, and is its folder the current one or on PYTHONPATH?"
-        raise ValueError(f"expected a module {module!r} for {id!r}, found none; {remedy}") from absent
     except (Exception, SystemExit) as error:
+        if _is_absent(module, error):
+            remedy = "is it installed, and is its folder the current one or on PYTHONPATH?"
+            raise ValueError(f"expected a module {module!r} for {id!r}, found none; {remedy}") from error
+        if isinstance(error, ModuleNotFoundError):
+            message = f"importing {module!r} for {id!r} needs the package {error.name!r}, which is not installed"
+            raise ValueError(message) from error
         raise ValueError(f"importing {module!r} for {id!r} failed: {raised(error)}") from error
+
+
+def _is_absent(module: str, error: BaseException) -> bool:
+    """Whether a module was not imported because it, or the package that it is in, is not there."""
+    name = error.name if isinstance(error, ModuleNotFoundError) else None
+    return name is not None and f"{module}.".startswith(f"{name}.")
 
 
 def _is_env(value: Any, module: str | None) -> bool:

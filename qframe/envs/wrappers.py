@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from qframe.envs.interface import fault_of
+from qframe.envs.interface import fault_of, raised
 
 Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
 """Environment → environment: a wrapper's class, or one with its further arguments given."""
@@ -89,9 +89,9 @@ def wrapped(env: gym.Env[Any, Any], wrappers: Sequence[Wrapper]) -> gym.Env[Any,
             )
         try:
             env = wrapper(env)
-        except Exception as refused:
-            reason = f"{type(refused).__name__}: {refused}"
-            raise ValueError(f"expected an environment that wrapper {name} takes, got {env}: {reason}") from refused
+        except (Exception, SystemExit) as refused:
+            told = f"expected an environment that wrapper {name} takes, got {env}: {raised(refused)}"
+            raise ValueError(told) from refused
         if not isinstance(env, gym.Env):
             raise ValueError(f"expected wrapper {name} to return an environment, got {type(env).__name__}")
     return env

@@ -105,7 +105,7 @@ class Evaluation:
         """How many pictures are to be shown in a second.
 
         Raises:
-            ValueError: the environments draw no pictures, not even one now, or a package is missing.
+            ValueError: the environments draw no pictures, or a package is missing.
         """
         if any(find_spec(package) is None for package in ("imageio", "av")):
             raise ValueError(
@@ -113,13 +113,20 @@ class Evaluation:
             )
         if (rate := self._envs.pictures_per_second) is None:
             raise ValueError(f"expected an environment with the render mode rgb_array for video, got {self._envs.id}")
+        return rate
+
+    def check_picture(self) -> None:
+        """Draw one picture, as films will.
+
+        Raises:
+            ValueError: the environments do not draw it.
+        """
         envs = self._envs.make_seeded(1, lambda index, episode: 0, renders=True)
         try:
             envs.reset()
             envs.picture()
         finally:
             envs.close()
-        return rate
 
     def protocol(self, episodes: int) -> dict[str, Any]:
         """What a score of so many episodes depends on, to be written beside it."""

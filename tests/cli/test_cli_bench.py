@@ -164,8 +164,9 @@ def test_seeds_that_were_run_before_are_not_overwritten(own, capsys):
 def test_what_a_run_said_of_its_failure_is_told_and_not_where_it_stood(tmp_path):
     log = tmp_path / "s1.log"
     log.write_text("")
-    assert bench_seeds._cause(log) == "no word"
+    assert bench_seeds._cause(log, 1) == "no word"
     log.write_text("  400/1,000 frames\nqframe: warning: odd\nqframe: training diverged\n  at 400 frames; there is\n")
-    assert bench_seeds._cause(log) == "training diverged"
-    log.write_text("killed\n")
-    assert bench_seeds._cause(log) == "killed"
+    assert bench_seeds._cause(log, 2) == "training diverged"
+    assert bench_seeds._cause(log, -9) == "ended by SIGKILL"
+    log.write_text("qframe: warning: odd\nkilled\n")
+    assert bench_seeds._cause(log, 1) == "killed"

@@ -49,6 +49,21 @@ def test_the_first_difference_is_named(tmp_path):
     )  # fmt: skip
 
 
+def test_logs_that_only_one_run_has_are_a_difference(tmp_path):
+    def run(name, curve, **choices):
+        return Run(write_run(tmp_path / name, score=1.0, curve=curve, **choices))
+
+    whole, shorter = run("a", [(500, 3.0), (1000, 4.0)]), run("b", [(500, 3.0)])
+    assert compared(whole, shorter) == (True, "differs from 1,000 frames on: only the earlier run has a log there")
+    assert compared(shorter, whole) == (True, "differs from 1,000 frames on: only the new run has a log there")
+    sparse = run("c", [(1000, 4.0)], status="stopped")
+    assert compared(sparse, whole) == (True, "differs from 500 frames on: only the new run has a log there")
+    more = run("d", [(500, 3.0), (1000, 4.0)])
+    path = tmp_path / "d" / "metrics.jsonl"
+    path.write_text(path.read_text().replace('"frames": 500', '"eval/more": 1.0, "frames": 500', 1))
+    assert compared(whole, more) == (True, "differs from 500 frames on: eval/more was –, is 1.0")
+
+
 def test_a_difference_is_told_by_the_exit_status(run, capsys):
     path = run / "metrics.jsonl"
     first, *rest = path.read_text().splitlines()

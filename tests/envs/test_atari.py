@@ -182,7 +182,7 @@ def test_faults_are_told():
         AtariEnvs("pong", num_envs=1, frame_skip=0)
     with pytest.raises(ValueError, match=r"sticky in \[0, 1\], got 30 and 2"):
         AtariEnvs("pong", num_envs=1, sticky=2)
-    with pytest.raises(ValueError, match="no_ops of at least 0, below the 27,000 steps of an episode, .*got 1000000"):
+    with pytest.raises(ValueError, match="no_ops of at least 0, fewer than max_episode_frames=108000, .*got 1000000"):
         AtariEnvs("pong", num_envs=1, no_ops=10**6)
     with pytest.raises(ValueError, match="expected size of at most 1024 pixels, got 1000000000; the screen has 210"):
         AtariEnvs("pong", num_envs=1, size=10**9)

@@ -1,8 +1,12 @@
 """Environments that break Gymnasium's interface: told in the same words in one process and in several."""
 
+import re
+from collections import UserDict
+
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 from qframe.cli.main import main
@@ -12,13 +16,13 @@ from qframe.envs.interface import fault_of, misfit_of, raised
 ZEROS = np.zeros(2, np.float32)
 FAULTS = {
     "four": ("expected step to return .*, got a tuple of 4|not enough values to unpack", (ZEROS, 0.0, False, {})),
-    "no info": ("expected step to return .*, got a tuple of 5", (ZEROS, 0.0, False, False, None)),
+    "no info": ("expected info to be a dict, got NoneType; mend", (ZEROS, 0.0, False, False, None)),
     "None reward": ("expected a number as reward, got None", (ZEROS, None, False, False, {})),
     "text reward": ("expected a number as reward, got '1'", (ZEROS, "1", False, False, {})),
     "array reward": (r"reward, got an array of shape \(2,\); use float", (ZEROS, ZEROS, False, False, {})),
     "None end": ("expected terminated to be True or False, got None", (ZEROS, 0.0, None, False, {})),
     "text end": ("expected terminated to be True or False, got 'no'", (ZEROS, 0.0, "no", False, {})),
-    "array end": ("expected truncated to be True or False, got array", (ZEROS, 0.0, False, np.zeros(1, bool), {})),
+    "array end": (r"expected truncated to be True or False, got .*; use bool\(truncated\)", (ZEROS, 0.0, 0, ZEROS, {})),
     "shape": (r"step to give an observation in Box.*, got one of shape \(3,\)", (np.zeros(3), 0.0, False, False, {})),
     "None": ("step to give an observation in Box.*, got NoneType", (None, 0.0, False, False, {})),
     "ragged": ("an observation in Box.*, got rows of several lengths", ([[1], [1, 2]], 0.0, False, False, {})),
@@ -42,7 +46,7 @@ class Faulty(gym.Env):
     def step(self, action):
         self.count += 1
         if self.count < self.at:
-            return ZEROS, np.float32(1.0), np.bool_(False), 0, {}
+            return [ZEROS, np.float32(1.0), np.zeros(1, np.bool_), 0.0, UserDict(fault="none")]
         if self.fault == "raises":
             return ZEROS, 1 / 0, False, False, {}
         if self.fault == "leaves":
@@ -99,6 +103,11 @@ def test_numbers_of_other_types_that_fit_are_taken():
 
 class Constructed(Faulty):
     def __init__(self, how="raises"):
+        if how == "again":
+            try:
+                self.levels = {}["hrad"]
+            except KeyError:
+                raise ValueError("no level 'hrad'; choose easy") from None
         if how == "raises":
             self.at = 1 / 0
         if how == "types":
@@ -113,6 +122,7 @@ class Constructed(Faulty):
     ("how", "message"),
     [
         ("raises", r"expected kwargs that .*Constructed takes, got .*: ZeroDivisionError: .*, at .*test_interface.py:"),
+        ("again", r"ValueError: no level 'hrad'; choose easy, at .*test_interface.py:"),
         ("types", r"TypeError: object of type 'int' has no len\(\), at .*test_interface.py:"),
         ("leaves", "SystemExit: 3, at .*test_interface.py:"),
         ("no space", "expected observation_space to be a space of gymnasium.spaces, got None; mend the environment"),
@@ -144,7 +154,7 @@ def test_the_step_that_is_tried_is_legal():
             self.action_space, self.mask, self.legal = space, mask, legal
 
         def reset(self, *, seed=None, options=None):
-            return 0, {"action_mask": np.array(self.mask)}
+            return 0, {"action_mask": self.mask}
 
         def step(self, action):
             if not np.array_equal(action, self.legal):
@@ -153,6 +163,8 @@ def test_the_step_that_is_tried_is_legal():
 
     assert fault_of(Strict(spaces.Discrete(3, start=5), [0, 0, 1], 7)) is None
     assert fault_of(Strict(spaces.MultiDiscrete([2, 3]), [0, 1, 0, 1, 1], [1, 1])) is None
+    assert fault_of(Strict(spaces.MultiDiscrete([2, 3]), (np.array([0, 1]), np.array([0, 0, 1])), [1, 2])) is None
+    assert fault_of(Strict(spaces.MultiDiscrete([2, 2]), [[0, 1], [1, 0]], [1, 0])) is None
     assert fault_of(Strict(spaces.MultiBinary(2), [0, 1, 1, 0], [1, 0])) is None
     assert "ValueError: illegal: 7, at" in str(fault_of(Strict(spaces.Discrete(3, start=5), [0, 0, 1], 6)))
 
@@ -169,6 +181,13 @@ def test_the_step_that_is_tried_is_legal():
 )
 def test_numbers_fit_as_numpy_would_cast_them(observation, dtype, misfit):
     assert misfit_of(observation, spaces.Box(0, 1, (2,), dtype)) == misfit
+
+
+def test_of_what_a_library_raised_the_environments_lines_are_named():
+    layer = torch.nn.Sequential(torch.nn.Sequential(torch.nn.Linear(2, 2)))
+    with pytest.raises(RuntimeError, match="mat1") as error:
+        layer(torch.zeros(1, 3))
+    assert re.search(r", at \S*test_interface.py:\d+$", raised(error.value))
 
 
 def test_what_was_raised_names_the_environments_own_lines_only():

@@ -6,7 +6,7 @@ import gymnasium as gym
 import pytest
 
 from qframe.cli.main import main
-from qframe.envs import FaultyEnvironment, GymnasiumEnvs
+from qframe.envs import FaultyEnvironment, GymnasiumEnvs, registry
 
 MODULE = """
 import gymnasium as gym
@@ -114,6 +114,17 @@ def test_without_the_package_of_an_id_the_pip_command_is_told(monkeypatch):
     for id in [id for id in gym.registry if id.startswith("MinAtar/")]:
         monkeypatch.delitem(gym.registry, id)
     with pytest.raises(ValueError, match=r'environment MinAtar/Breakout-v1, .*; pip install "qframe\[minatar\]"'):
+        envs("MinAtar/Breakout-v1")
+
+
+def test_a_package_that_needs_another_is_not_called_missing(monkeypatch):
+    def broken(name):
+        raise ModuleNotFoundError("No module named 'pygame'", name="pygame")
+
+    monkeypatch.setattr(registry, "import_module", broken)
+    for id in [id for id in gym.registry if id.startswith("MinAtar/")]:
+        monkeypatch.delitem(gym.registry, id)
+    with pytest.raises(ValueError, match="importing 'minatar.gym' for 'MinAtar/Breakout-v1' failed: ModuleNotFoundE"):
         envs("MinAtar/Breakout-v1")
 
 

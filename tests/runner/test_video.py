@@ -9,6 +9,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from qframe.cli.main import main
+from qframe.envs.pictures import picture_of, rate_of
+from qframe.envs.streams import FaultyEnvironment
 from qframe.runner.video import MOST_THUMBNAILS, Camera, film
 from tests import probes
 from tests.runner.test_evaluation import evaluation_of
@@ -63,9 +65,11 @@ class Drawn(probes.Counter):
     def render(self):
         if self.how == "raises":
             raise gym.error.DependencyNotInstalled("pygame is not installed")
+        if self.how == "quits":
+            raise SystemExit
         if self.how == "raises later" and self.step_number == 2:
             raise RuntimeError("lost")
-        return {"nothing": None, "floats": np.zeros((4, 4, 3))}.get(self.how, np.zeros((4, 6), np.uint8))
+        return {"nothing": None, "floats": np.full((4, 4, 3), -1.0)}.get(self.how, np.zeros((4, 6), np.uint8))
 
 
 DRAWN = ["env=gymnasium", f"env.id={__name__}.Drawn", "evaluation.video=1"]
@@ -74,9 +78,10 @@ DRAWN = ["env=gymnasium", f"env.id={__name__}.Drawn", "evaluation.video=1"]
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("nothing", "evaluation: expected render to give a picture, bytes [H, W, 3], got NoneType; mend that"),
-        ("floats", "expected render to give a picture, bytes [H, W, 3], got float64 of shape (4, 4, 3); mend"),
+        ("nothing", "evaluation.video: expected render to give a picture [H, W, 3] of 0 to 255, got NoneType; mend"),
+        ("floats", "a picture [H, W, 3] of 0 to 255, got float64 of shape (4, 4, 3); mend that"),
         ("raises", "expected render to give a picture, got DependencyNotInstalled: pygame is not installed, at"),
+        ("quits", "expected render to give a picture, got SystemExit, at"),
         ("takes no mode", "'render_mode': 'rgb_array'}: TypeError: unexpected keyword argument 'render_mode', at"),
     ],
 )
@@ -92,6 +97,28 @@ def test_a_film_that_fails_amid_a_run_is_told_and_training_goes_on(tmp_path, cap
     told = capsys.readouterr().out
     assert "a film could not be made (FaultyEnvironment: expected render to give a picture, got RuntimeError" in told
     assert json.loads((tmp_path / "summary.json").read_text())["status"] == "finished"
+
+
+def test_a_run_goes_on_where_nothing_can_be_drawn_any_more(tmp_path, monkeypatch, capsys):
+    words = ["total_frames=200", "runner.learning_starts=100", "evaluation.final_episodes=1", "compile=false"]
+    assert main(["train", *DRAWN, *words, "--trust", "tests", f"hydra.run.dir={tmp_path}"]) == 0
+    monkeypatch.setattr(Drawn, "render", lambda self: 1 / 0)
+    capsys.readouterr()
+    assert main(["resume", str(tmp_path), "total_frames=300", "--trust", "tests"]) == 0
+    assert "a film could not be made (FaultyEnvironment: expected render to give a picture, got ZeroDivisionError" in (
+        capsys.readouterr().out
+    )
+    assert main(["eval", str(tmp_path), "--episodes", "1", "--trust", "tests"]) == 0
+    assert main(["eval", str(tmp_path), "--episodes", "1", "--video", "--trust", "tests"]) == 2
+    assert "expected render to give a picture, got ZeroDivisionError: division by zero, at" in capsys.readouterr().err
+
+
+def test_pictures_of_other_numbers_are_taken():
+    assert picture_of(np.full((2, 2, 3), 255)).dtype == picture_of(np.full((2, 2), 7.0)).dtype == np.uint8
+    assert picture_of(np.full((2, 2), 7.0))[0, 0].tolist() == [7, 7, 7]
+    with pytest.raises(FaultyEnvironment, match="got int64 of shape"):
+        picture_of(np.full((2, 2, 3), 256))
+    assert rate_of(np.int64(50)) == 50.0
 
 
 def test_grey_pictures_are_filmed(tmp_path):

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,7 @@ from qframe.data import FrameReplayBuffer, ReplayBuffer, SliceReplayBuffer
 from qframe.data.replay.frame_storage import FrameStorage
 from qframe.data.replay.memory import zeros
 from qframe.runner.progress import SilentReport
+from tests import probes
 
 MAKERS = [
     lambda device: ReplayBuffer(100, 4, gamma=0.9, device=device),
@@ -50,16 +52,25 @@ def test_a_replay_larger_than_the_devices_memory_is_refused(monkeypatch):
     parts.replay.device = torch.device("cuda:0")
     assert larger_than_machine(parts, {}) == (
         "expected a capacity that fits the memory of cuda:0, got 1,000,000: 64.0 MB (1,000,000 × "
-        "64 bytes), this machine has 0.0 GB of memory of cuda:0"
+        "64 bytes), there are 0.0 GB of memory of cuda:0"
     )
 
 
-def test_a_containers_limit_counts(tmp_path, monkeypatch):
-    limit, parts = tmp_path / "memory.max", build.parts(compose(["replay.capacity=1M"], provided=build.PROVIDED))
-    monkeypatch.setattr(memory, "_CONTAINER", limit)
-    for told, is_small in (("64000000", False), ("max", False), ("63999999", True)):
-        limit.write_text(told)
-        assert ("this machine has 0.1 GB of memory" in str(larger_than_machine(parts, {}))) == is_small
+OLDER = "memory/slice/memory.limit_in_bytes"
+
+
+@pytest.mark.parametrize(("told", "found"), [("64000000", 64_000_000), ("max", None), ("63999999", 63_999_999)])
+@pytest.mark.parametrize("place", ["memory.max", "slice/memory.max", "slice/job/memory.max", OLDER])
+def test_a_containers_limit_counts(place, told, found, tmp_path, monkeypatch):
+    limit, of = tmp_path / place, tmp_path / "cgroup"
+    limit.parent.mkdir(parents=True, exist_ok=True)
+    of.write_text("0::/slice/job\n")
+    limit.write_text(f"{told}\n")
+    limits = memory._limits(of, tmp_path)
+    assert limits == ([] if found is None else [found])
+    parts = build.parts(compose(["replay.capacity=1M"], provided=build.PROVIDED))
+    monkeypatch.setattr(memory, "_limits", lambda: limits)
+    assert ("there are 0.1 GB of memory" in str(larger_than_machine(parts, {}))) == (told == "63999999")
 
 
 def test_a_disk_is_named_by_its_folder(tmp_path, monkeypatch):
@@ -70,9 +81,31 @@ def test_a_disk_is_named_by_its_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=14_111_999))
     assert larger_than_machine(parts, {}) == (
-        "expected a capacity that fits the disk, got 2,000: 14.1 MB of observations (2,000 × 7,056 bytes), this "
-        f"machine has 0.0 GB of '{tmp_path}', the folder that TMPDIR names"
+        "expected a capacity that fits the disk, got 2,000: 14.1 MB of observations (2,000 × 7,056 bytes), there "
+        f"are 0.0 GB of '{tmp_path}', the folder that TMPDIR names"
     )
+
+
+class Unsigned(probes.Counter):
+    """Its observations are stored as signed numbers, twice as wide."""
+
+    def __init__(self):
+        super().__init__()
+        self.observation_space = gym.spaces.Box(0, 9, (10,), np.uint16)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(10, np.uint16), {}
+
+    def step(self, action):
+        return np.zeros(10, np.uint16), *super().step(action)[1:]
+
+
+@pytest.fixture(autouse=True)
+def registered():
+    gym.register("qframe-test/Unsigned-v0", Unsigned)
+    yield
+    del gym.registry["qframe-test/Unsigned-v0"]
 
 
 ATARI = ["env=atari", "network=conv_q_net", "replay.capacity=2000"]
@@ -87,6 +120,7 @@ STORED = [
     ([*ATARI, "replay=frames"], 7080),
     ([*ATARI, "replay=prioritized_frames"], 7088),
     ([*LEGAL, "replay.capacity=2000"], 56),
+    (["env=gymnasium", "env.id=qframe-test/Unsigned-v0", "replay.capacity=2000"], 112),
 ]  # fmt: skip
 
 
@@ -101,7 +135,7 @@ def test_the_prediction_is_what_a_replay_then_takes(words, each, tmp_path):
     finally:
         runner.collector.close()
         runner.folder.lock.release()
-    assert taken(runner.replay) == pytest.approx(2000 * each, rel=0.06)
+    assert taken(runner.replay) == pytest.approx(2000 * each, abs=2000 * 8)
 
 
 def taken(thing, seen=None):
