@@ -40,7 +40,7 @@ class Checked(gym.Wrapper[Any, Any, Any, Any]):
         try:
             start: Any = self.env.reset(seed=seed, options=options)
             if (fault := fault_of_start(start) or self._misfit("reset", start[0])) is None:
-                return start[0], dict(start[1])
+                return start[0], _as_dict(start[1])
         except (Exception, SystemExit) as error:
             fault = f"expected reset to give a new episode, got {raised(error)}"
         return self._space.sample(), {FAULT: f"{fault}; mend the environment"}
@@ -51,7 +51,7 @@ class Checked(gym.Wrapper[Any, Any, Any, Any]):
             result: Any = self.env.step(action)
             if (fault := fault_of_step(result) or self._misfit("step", result[0])) is None:
                 observation, reward, terminated, truncated, info = result
-                return observation, float(reward), _as_bool(terminated), _as_bool(truncated), dict(info)
+                return observation, float(reward), _as_bool(terminated), _as_bool(truncated), _as_dict(info)
         except (Exception, SystemExit) as error:
             fault = f"expected step to go on, got {raised(error)}"
         return self._space.sample(), 0.0, False, True, {FAULT: f"{fault}; mend the environment"}
@@ -110,7 +110,7 @@ def fault_of_step(result: Any) -> str | None:
 
 
 def _fault_of_info(info: object) -> str | None:
-    return None if isinstance(info, Mapping) else f"expected info to be a dict, got {_kind(info)}"
+    return None if type(info) is dict or isinstance(info, Mapping) else f"expected info to be a dict, got {_kind(info)}"
 
 
 def misfit_of(observation: Any, space: spaces.Space[Any]) -> str | None:
@@ -177,6 +177,10 @@ def _is_number(value: object, kinds: str) -> bool:
 
 def _as_bool(over: Any) -> bool:
     return over if type(over) is bool else bool(np.asarray(over).item())
+
+
+def _as_dict(info: Any) -> dict[str, Any]:
+    return info if type(info) is dict else dict(info)
 
 
 def _kind(result: object) -> str:
