@@ -17,12 +17,12 @@ FAULT = "qframe_fault"
 """Where infos carry what an environment did against the interface: a process of its own could give a traceback only."""
 _OTHERS = tuple(f"{folder}/" for folder in (*gym.__path__, *np.__path__, Path(__file__).parents[1]))
 _LIBRARIES = tuple({f"{sysconfig.get_path(name)}/" for name in ("stdlib", "purelib", "platlib")})
+"""Where an environment's mistake may come to light, and is not to be mended, and where it hardly is."""
 _MOST_PLACES = 4
-"""Where an environment's mistake may come to light, and is not to be mended."""
 
 
 class Checked(gym.Wrapper[Any, Any, Any, Any]):
-    """Puts what an environment does against the interface, and what it raises, into ``info["fault"]``.
+    """Puts what an environment does against the interface, and what it raises, into ``info["qframe_fault"]``.
 
     What it returns with a fault is of its spaces, so that it can be put beside what others return.
 
