@@ -7,23 +7,22 @@ ended an episode is kept.
 
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
-from traceback import walk_tb
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from qframe.envs.finite import SKIPPED
-from qframe.envs.interface import FAULT, raised
+from qframe.envs.interface import FAULT, NO_NUMBER, as_start, as_step, fault_of_error, fault_of_vector, raised
 from qframe.envs.pictures import picture_of
 from qframe.envs.replaying import LONGEST_REPLAY, ReplayedEpisodes
 from qframe.envs.streams import Episodes, FaultyEnvironment, Observation, SeedOf, Start, Step
 
 __all__ = [
-    "LATE_MASK", "Episodes", "FaultyEnvironment", "Observation", "SeedOf", "SeededEpisodes", "Start", "Step",
+    "LATE_MASK", "Checked", "Episodes", "FaultyEnvironment", "Observation", "SeedOf", "SeededEpisodes", "Start", "Step",
     "check_observation", "derive_seed", "own_copy", "stepped", "was_reset",
 ]
 
@@ -123,6 +122,45 @@ class SeededEpisodes(ReplayedEpisodes):
         self._envs.close()
 
 
+class Checked(gym.Wrapper[Any, Any, Any, Any]):
+    """Puts what an environment does against the interface, and what it raises, into ``info["qframe_fault"]``.
+
+    What it returns with a fault is of its spaces, so that it can be put beside what others return.
+
+    Args:
+        env: in all its other wrappers.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self._space = space = env.observation_space
+        self._layout = (space.shape, space.dtype) if isinstance(space, spaces.Box) else None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Reset."""
+        try:
+            start: Any = self.env.reset(seed=seed, options=options)
+            if type(start) is tuple and tuple(map(type, start)) == _USUAL_START:
+                seen = start[0]
+                if (seen.shape, seen.dtype) == self._layout:
+                    return start
+            return as_start(start, self._space)
+        except (Exception, SystemExit) as error:
+            return self._space.sample(), {FAULT: fault_of_error(error, "reset to give a new episode")}
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step; the reward is a float, both ends are booleans."""
+        try:
+            result: Any = self.env.step(action)
+            if type(result) is tuple and tuple(map(type, result)) == _USUAL_STEP:  # of most environments, mostly
+                seen = result[0]
+                if (seen.shape, seen.dtype) == self._layout:
+                    return result
+            return as_step(result, self._space)
+        except (Exception, SystemExit) as error:
+            return self._space.sample(), 0.0, False, True, {FAULT: fault_of_error(error, "step to go on")}
+
+
 def stepped(envs: VectorEnv[Any, Any, Any], action: NDArray[Any]) -> tuple[Any, ...]:
     """What ``envs.step`` returns, the rewards checked and as 32-bit floats.
 
@@ -132,7 +170,7 @@ def stepped(envs: VectorEnv[Any, Any, Any], action: NDArray[Any]) -> tuple[Any, 
     try:
         result, reward, terminated, truncated, info = envs.step(action)
     except (TypeError, ValueError, KeyError, SystemExit) as error:
-        raise _misfit(error) from error
+        raise _in_words(error) from error
     if reward.shape != (envs.num_envs,):
         raise FaultyEnvironment(f"{NO_NUMBER}, got rewards of shape {list(reward.shape[1:])}; use float(reward)")
     reward = reward.astype(np.float32)
@@ -193,29 +231,17 @@ def was_reset(envs: VectorEnv[Any, Any, Any], **choices: Any) -> tuple[Any, dict
     try:
         return envs.reset(**choices)
     except (TypeError, ValueError, KeyError, SystemExit) as error:
-        raise _misfit(error) from error
+        raise _in_words(error) from error
 
 
-def _misfit(error: Exception | SystemExit) -> Exception:
+def _in_words(error: Exception | SystemExit) -> BaseException:
     """The error in words, or as it is where an environment raised it."""
-    if isinstance(error, SystemExit):
-        return FaultyEnvironment(f"expected environments that go on, got {raised(error)}; mend the environment")
-    if not _is_of_vectorization(error):
-        return error
-    reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-    return FaultyEnvironment(f"{NO_NUMBER}, got what does not fit: {reason}; mend the environment")
+    fault = fault_of_vector(error)
+    return error if fault is None else FaultyEnvironment(fault)
 
 
-def _is_of_vectorization(error: Exception) -> bool:
-    """Whether it comes from putting results side by side, and not from an environment."""
-    codes = [frame.f_code for frame, _ in walk_tb(error.__traceback__)]
-    code = next(code for code in reversed(codes) if "numpy" not in Path(code.co_filename).parts)
-    is_inside = "gymnasium/vector/" in Path(code.co_filename).as_posix()
-    return is_inside and code.co_name != "_raise_if_errors"
-
-
-NO_NUMBER = "expected a number as reward and an observation of the environment's space"
 REMEDY = "mend the environment, or wrap it in one that does not give it"
+_USUAL_START, _USUAL_STEP = (np.ndarray, dict), (np.ndarray, float, bool, bool, dict)
 LATE_MASK = (
     "expected an environment to give its action masks from its first reset on, got the first one later; "
     "put info['action_mask'] into what reset returns as well"

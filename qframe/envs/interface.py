@@ -10,9 +10,6 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from qframe.envs.masks import FAULT as MASK_FAULT
-from qframe.envs.masks import MASK, branch_sizes, checked_mask
-
 FAULT = "qframe_fault"
 """Where infos carry what an environment did against the interface: a process of its own could give a traceback only."""
 _OTHERS = tuple(f"{folder}/" for folder in (*gym.__path__, *np.__path__, Path(__file__).parents[1]))
@@ -21,66 +18,42 @@ _LIBRARIES = tuple({f"{sysconfig.get_path(name)}/" for name in ("stdlib", "purel
 _MOST_PLACES = 4
 
 
-class Checked(gym.Wrapper[Any, Any, Any, Any]):
-    """Puts what an environment does against the interface, and what it raises, into ``info["qframe_fault"]``.
+class _Broken(Exception):
+    """What was returned is against the interface, in words."""
 
-    What it returns with a fault is of its spaces, so that it can be put beside what others return.
 
-    Args:
-        env: in all its other wrappers.
+def fault_of_error(error: BaseException, expected: str) -> str:
+    """What is wrong where something else came than what was expected of an environment."""
+    told = str(error) if isinstance(error, _Broken) else f"expected {expected}, got {raised(error)}"
+    return f"{told}; mend the environment"
+
+
+def as_start(start: Any, space: spaces.Space[Any]) -> tuple[Any, dict[str, Any]]:
+    """What ``reset`` returned.
+
+    Raises:
+        _Broken: it is against the interface.
     """
-
-    def __init__(self, env: gym.Env[Any, Any]) -> None:
-        super().__init__(env)
-        self._space = space = env.observation_space
-        self._layout = (space.shape, space.dtype) if isinstance(space, spaces.Box) else None
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Reset."""
-        try:
-            start: Any = self.env.reset(seed=seed, options=options)
-            if (fault := fault_of_start(start) or self._misfit("reset", start[0])) is None:
-                return start[0], _as_dict(start[1])
-        except (Exception, SystemExit) as error:
-            fault = f"expected reset to give a new episode, got {raised(error)}"
-        return self._space.sample(), {FAULT: f"{fault}; mend the environment"}
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step; the reward is a float, both ends are booleans."""
-        try:
-            result: Any = self.env.step(action)
-            if (fault := fault_of_step(result) or self._misfit("step", result[0])) is None:
-                observation, reward, terminated, truncated, info = result
-                return observation, float(reward), _as_bool(terminated), _as_bool(truncated), _as_dict(info)
-        except (Exception, SystemExit) as error:
-            fault = f"expected step to go on, got {raised(error)}"
-        return self._space.sample(), 0.0, False, True, {FAULT: f"{fault}; mend the environment"}
-
-    def _misfit(self, name: str, observation: Any) -> str | None:
-        if type(observation) is np.ndarray and (observation.shape, observation.dtype) == self._layout:
-            return None
-        misfit = misfit_of(observation, self._space)
-        return None if misfit is None else f"expected {name} to give an observation in {self._space}, got {misfit}"
+    if (fault := fault_of_start(start) or _misfit("reset", start[0], space)) is not None:
+        raise _Broken(fault)
+    return start[0], dict(start[1])
 
 
-def fault_of(env: gym.Env[Any, Any]) -> str | None:
-    """How an environment breaks Gymnasium's interface, by a reset and a legal step; None where it does not."""
-    if (fault := fault_of_spaces(env)) is not None:
-        return fault
-    checked = Checked(env)
-    _, info = checked.reset(seed=0)
-    if (fault := info.get(FAULT, info.get(MASK_FAULT))) is not None:
-        return fault
-    env.action_space.seed(0)
-    return checked.step(_legal(env.action_space, info.get(MASK)))[4].get(FAULT)
+def as_step(result: Any, space: spaces.Space[Any]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    """What ``step`` returned, the numbers as Python's own.
+
+    Raises:
+        _Broken: it is against the interface.
+    """
+    if (fault := fault_of_step(result) or _misfit("step", result[0], space)) is not None:
+        raise _Broken(fault)
+    observation, reward, terminated, truncated, info = result
+    return observation, float(reward), _as_bool(terminated), _as_bool(truncated), dict(info)
 
 
-def fault_of_spaces(env: gym.Env[Any, Any]) -> str | None:
-    """What is wrong with an environment's spaces."""
-    for name in ("observation_space", "action_space"):
-        if not isinstance(space := getattr(env, name, None), spaces.Space):
-            return f"expected {name} to be a space of gymnasium.spaces, got {space!r}"
-    return None
+def _misfit(name: str, observation: Any, space: spaces.Space[Any]) -> str | None:
+    misfit = misfit_of(observation, space)
+    return None if misfit is None else f"expected {name} to give an observation in {space}, got {misfit}"
 
 
 def fault_of_start(start: Any) -> str | None:
@@ -156,19 +129,6 @@ def raised(error: BaseException) -> str:
     return f"{type(error).__name__}{': ' if text else ''}{text}{', at ' if where else ''}{where}"
 
 
-def _legal(space: spaces.Space[Any], mask: Any) -> Any:
-    """An action that a mask allows, or any where there is none."""
-    sizes = branch_sizes(space)
-    if mask is None or not sizes:
-        return space.sample()
-    flat = checked_mask(mask, space, is_over=False).mask
-    first = [int(part.argmax()) for part in np.split(flat, np.cumsum(sizes)[:-1])]
-    if isinstance(space, spaces.Discrete):
-        return space.start + first[0]
-    action = np.asarray(first, space.dtype).reshape(space.shape or ())
-    return action + space.start if isinstance(space, spaces.MultiDiscrete) else action
-
-
 def _is_number(value: object, kinds: str) -> bool:
     """Whether it is one number of a kind, as NumPy names kinds; an array without dimensions counts."""
     number = np.asarray(value)
@@ -176,12 +136,32 @@ def _is_number(value: object, kinds: str) -> bool:
 
 
 def _as_bool(over: Any) -> bool:
-    return over if type(over) is bool else bool(np.asarray(over).item())
-
-
-def _as_dict(info: Any) -> dict[str, Any]:
-    return info if type(info) is dict else dict(info)
+    return bool(np.asarray(over).item())
 
 
 def _kind(result: object) -> str:
     return f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
+
+
+def fault_of_vector(error: Exception | SystemExit) -> str | None:
+    """What is wrong with environments whose results a vector environment could not put side by side.
+
+    None of an error that one of them raised itself.
+    """
+    if isinstance(error, SystemExit):
+        return f"expected environments that go on, got {raised(error)}; mend the environment"
+    if not _is_of_vectorization(error):
+        return None
+    reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+    return f"{NO_NUMBER}, got what does not fit: {reason}; mend the environment"
+
+
+def _is_of_vectorization(error: Exception) -> bool:
+    """Whether it comes from putting results side by side, and not from an environment."""
+    codes = [frame.f_code for frame, _ in walk_tb(error.__traceback__)]
+    code = next(code for code in reversed(codes) if "numpy" not in Path(code.co_filename).parts)
+    is_inside = "gymnasium/vector/" in Path(code.co_filename).as_posix()
+    return is_inside and code.co_name != "_raise_if_errors"
+
+
+NO_NUMBER = "expected a number as reward and an observation of the environment's space"

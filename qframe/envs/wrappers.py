@@ -8,7 +8,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from qframe.envs.interface import fault_of, raised
+from qframe.envs.interface import raised
+from qframe.envs.trial import fault_of
 
 Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
 """Environment → environment: a wrapper's class, or one with its further arguments given."""
