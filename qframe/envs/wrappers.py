@@ -105,7 +105,7 @@ def faulty_wrapper(env: gym.Env[Any, Any], wrappers: Sequence[Wrapper]) -> str |
         env: without wrappers.
         wrappers: put on one by one, and each time reset and stepped once.
     """
-    if fault_of(env) is not None:
+    if not wrappers or fault_of(env) is not None:
         return None
     for wrapper in wrappers:
         env = wrapped(env, [wrapper])
