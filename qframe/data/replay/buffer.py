@@ -201,7 +201,7 @@ class ReplayBuffer:
         self._storage.restore(torch.arange(self._size, device=self.device), state["rows"])
         self.generator.set_state(state["generator"].cpu())
 
-    def _settings(self) -> dict[str, float]:
+    def _settings(self) -> dict[str, float | None]:
         """What must be equal for a state to be taken over."""
         return {"capacity": self.capacity, "gamma": self.gamma, "n_step": self.n_step, "num_envs": self.num_envs}
 
@@ -233,7 +233,7 @@ def check_sizes(capacity: int, batch_size: int) -> None:
         )
 
 
-def check_settings(own: dict[str, float], saved: dict[str, float]) -> None:
+def check_settings(own: dict[str, float | None], saved: dict[str, float | None]) -> None:
     """A saved state fits: the settings that it was made under are one's own."""
     different = [f"{name} = {own[name]} here, {saved.get(name)} saved" for name in own if own[name] != saved.get(name)]
     if different:

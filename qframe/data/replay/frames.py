@@ -144,7 +144,7 @@ class FrameReplayBuffer:
             self._streams.load_state_dict(state["streams"])
         self.generator.set_state(state["generator"].cpu())
 
-    def _settings(self) -> dict[str, float]:
+    def _settings(self) -> dict[str, float | None]:
         names = ("capacity", "gamma", "n_step", "stack", "num_envs")
         return {name: getattr(self, name) for name in names}
 

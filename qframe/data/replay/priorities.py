@@ -21,6 +21,8 @@ class Priorities:
         beta: β at first, in ``[0, 1]``; 1 corrects the bias of sampling in full.
         beta_end: β at last, in ``[0, 1]``.
         epsilon: ε ≥ 0, in units of δ.
+        max_td_error: a larger |δ| counts as this, so that a few outliers cannot take all draws; None leaves it. Schaul
+            et al. have 1 (section 4).
 
     Raises:
         ValueError: an argument is out of its range.
@@ -31,17 +33,28 @@ class Priorities:
     (array([4, 4]), tensor([1., 1.]))
     """
 
-    def __init__(self, capacity: int, *, alpha: float, beta: float, beta_end: float, epsilon: float) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        *,
+        alpha: float,
+        beta: float,
+        beta_end: float,
+        epsilon: float,
+        max_td_error: float | None = None,
+    ) -> None:
         for name, value in (("alpha", alpha), ("epsilon", epsilon)):
             if not 0.0 <= value < np.inf:
                 raise ValueError(f"expected {name} of at least 0, got {value}; alpha 0.6 and epsilon 1e-6 are common")
         for name, value in (("beta", beta), ("beta_end", beta_end)):
             if not 0.0 <= value <= 1.0:
                 raise ValueError(f"expected {name} in [0, 1], got {value}; from 0.4 to 1 is common")
-        self.capacity, self.alpha, self.epsilon = capacity, alpha, epsilon
+        if max_td_error is not None and not max_td_error > 0.0:
+            raise ValueError(f"expected max_td_error above 0 or none, got {max_td_error}; 1 is common")
+        self.capacity, self.alpha, self.epsilon, self.max_td_error = capacity, alpha, epsilon, max_td_error
         self._beta_start, self._beta_end = beta, beta_end
         self._fraction = 0.0
-        self._largest = 1.0  # |δ|
+        self._largest = 1.0 if max_td_error is None else min(1.0, max_td_error)  # |δ|
         self._tree = sum_tree(capacity)
 
     @property
@@ -84,12 +97,14 @@ class Priorities:
     def update(self, index: np.ndarray, error: np.ndarray) -> None:
         """Set priorities to ``(|δ| + ε)^α``; where a number repeats, the last error wins."""
         if len(index):
+            if self.max_td_error is not None:
+                error = np.minimum(error, self.max_td_error)
             self._tree.set(index, self._priority(error))
             self._largest = max(self._largest, float(error.max()))
 
-    def settings(self) -> dict[str, float]:
+    def settings(self) -> dict[str, float | None]:
         """What must be equal for a state to be taken over."""
-        return {"alpha": self.alpha, "epsilon": self.epsilon}
+        return {"alpha": self.alpha, "epsilon": self.epsilon, "max_td_error": self.max_td_error}
 
     def state_dict(self, index: np.ndarray) -> dict:
         """The priorities of the numbers ``index``, and all else that makes what comes next."""

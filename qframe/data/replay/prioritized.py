@@ -31,6 +31,7 @@ class PrioritizedReplayBuffer(DrawsByPriority, ReplayBuffer):
         beta: β at first, in ``[0, 1]``; 1 corrects the bias of sampling in full.
         beta_end: β at last, in ``[0, 1]``.
         epsilon: ε ≥ 0, in units of δ.
+        max_td_error: a larger |δ| counts as this; None leaves it.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -52,11 +53,14 @@ class PrioritizedReplayBuffer(DrawsByPriority, ReplayBuffer):
         beta: float = 0.4,
         beta_end: float = 1.0,
         epsilon: float = 1e-6,
+        max_td_error: float | None = None,
     ) -> None:
         super().__init__(
             capacity, batch_size, gamma=gamma, n_step=n_step, num_envs=num_envs, device=device, seed=seed
         )
-        self._priorities = Priorities(capacity, alpha=alpha, beta=beta, beta_end=beta_end, epsilon=epsilon)
+        self._priorities = Priorities(
+            capacity, alpha=alpha, beta=beta, beta_end=beta_end, epsilon=epsilon, max_td_error=max_td_error
+        )
 
     def update_priority(self, index: Tensor, td_error: Tensor) -> None:
         """Set the priorities of rows to ``(|δ| + ε)^α``; where a row repeats, the last error wins.
@@ -90,7 +94,7 @@ class PrioritizedReplayBuffer(DrawsByPriority, ReplayBuffer):
         super().load_state_dict(state)
         self._priorities.load_state_dict(state, np.arange(self._size))
 
-    def _settings(self) -> dict[str, float]:
+    def _settings(self) -> dict[str, float | None]:
         return super()._settings() | self._priorities.settings()
 
     def _draw(self, batch_size: int) -> tuple[Tensor, Rows]:

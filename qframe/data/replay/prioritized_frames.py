@@ -21,6 +21,7 @@ class PrioritizedFrameReplayBuffer(DrawsByPriority, FrameReplayBuffer):
         beta: β at first, in ``[0, 1]``; 1 corrects the bias of sampling in full.
         beta_end: β at last, in ``[0, 1]``.
         epsilon: ε ≥ 0, in units of δ.
+        max_td_error: a larger |δ| counts as this; None leaves it.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -44,13 +45,16 @@ class PrioritizedFrameReplayBuffer(DrawsByPriority, FrameReplayBuffer):
         beta: float = 0.4,
         beta_end: float = 1.0,
         epsilon: float = 1e-6,
+        max_td_error: float | None = None,
     ) -> None:
         super().__init__(
             capacity, batch_size, gamma=gamma, n_step=n_step, stack=stack, storage=storage, num_envs=num_envs,
             device=device, seed=seed,
         )
         rows = len(self._streams.complete)
-        self._priorities = Priorities(rows, alpha=alpha, beta=beta, beta_end=beta_end, epsilon=epsilon)
+        self._priorities = Priorities(
+            rows, alpha=alpha, beta=beta, beta_end=beta_end, epsilon=epsilon, max_td_error=max_td_error
+        )
 
     def update_priority(self, index: Tensor, td_error: Tensor) -> None:
         """Set the priorities of transitions; where one repeats, the last wins. Those overwritten are passed over.
@@ -84,7 +88,7 @@ class PrioritizedFrameReplayBuffer(DrawsByPriority, FrameReplayBuffer):
         super().load_state_dict(state)
         self._priorities.load_state_dict(state, self._streams.filled())
 
-    def _settings(self) -> dict[str, float]:
+    def _settings(self) -> dict[str, float | None]:
         return super()._settings() | self._priorities.settings()
 
     def _draw(self, batch_size: int) -> tuple[np.ndarray, Rows]:

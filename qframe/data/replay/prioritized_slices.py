@@ -35,6 +35,7 @@ class PrioritizedSliceReplayBuffer(DrawsByPriority, SliceReplayBuffer):
         beta: β at first, in ``[0, 1]``; 1 corrects the bias of sampling in full.
         beta_end: β at last, in ``[0, 1]``.
         epsilon: ε ≥ 0, in units of δ.
+        max_td_error: a larger sum of both counts as this; None leaves it.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -57,6 +58,7 @@ class PrioritizedSliceReplayBuffer(DrawsByPriority, SliceReplayBuffer):
         beta: float = 0.4,
         beta_end: float = 1.0,
         epsilon: float = 1e-6,
+        max_td_error: float | None = None,
     ) -> None:
         super().__init__(
             capacity,
@@ -69,7 +71,9 @@ class PrioritizedSliceReplayBuffer(DrawsByPriority, SliceReplayBuffer):
             seed=seed,
         )
         rows = self._length * num_envs  # a slice goes by the number of its first row
-        self._priorities = Priorities(rows, alpha=alpha, beta=beta, beta_end=beta_end, epsilon=epsilon)
+        self._priorities = Priorities(
+            rows, alpha=alpha, beta=beta, beta_end=beta_end, epsilon=epsilon, max_td_error=max_td_error
+        )
 
     def update_priority(self, index: Tensor, td_error: Tensor) -> None:
         """Set the priorities of slices; where one repeats, the last wins. Those overwritten meanwhile are passed over.
@@ -106,7 +110,7 @@ class PrioritizedSliceReplayBuffer(DrawsByPriority, SliceReplayBuffer):
         super().load_state_dict(state)
         self._priorities.load_state_dict(state, self._filled())
 
-    def _settings(self) -> dict[str, float]:
+    def _settings(self) -> dict[str, float | None]:
         own = {"slice_length": self.slice_length, "across_episodes": self.across_episodes}
         return super()._settings() | own | self._priorities.settings()
 

@@ -179,7 +179,7 @@ class SliceReplayBuffer:
         self._storage.restore(torch.from_numpy(filled).to(self.device), state["rows"])
         self.generator.set_state(state["generator"].cpu())
 
-    def _settings(self) -> dict[str, float]:
+    def _settings(self) -> dict[str, float | None]:
         return {"capacity": self.capacity, "gamma": self.gamma, "num_envs": self.num_envs}
 
     def _append(self, env: np.ndarray, ended: np.ndarray, rows: Rows) -> None:

@@ -94,6 +94,19 @@ def test_priority_is_the_error_plus_epsilon_to_the_power_of_alpha(episode):
     assert priorities(buffer) == [2.0, 3.0]
 
 
+def test_an_error_above_the_largest_allowed_counts_as_that(episode):
+    buffer = with_errors(episode, [3.0, 0.25, 1e6], max_td_error=0.5)
+    buffer.extend(episode([0.0]))
+    assert priorities(buffer) == [0.5, 0.25, 0.5, 0.5]
+    assert priorities(with_errors(episode, [3.0, 1e6], alpha=0.5, epsilon=1.0, max_td_error=8.0)) == [2.0, 3.0]
+
+
+def test_new_rows_have_no_larger_error_than_is_allowed(episode):
+    buffer = prioritized(1, max_td_error=0.5)
+    buffer.extend(episode([0.0, 0.0]))
+    assert priorities(buffer) == [0.5, 0.5]
+
+
 def test_rows_that_are_overwritten_get_the_priority_of_new_ones(episode):
     buffer = with_errors(episode, [9.0, 0.5, 0.25], capacity=4)
     buffer.extend(episode([0.0, 0.0]))
@@ -157,6 +170,8 @@ def test_rows_that_are_not_filled_cannot_be_updated(row, episode):
     [
         ("alpha", -0.1, "expected alpha of at least 0, got -0.1"),
         ("epsilon", float("nan"), "expected epsilon of at least 0, got nan"),
+        ("max_td_error", 0.0, "expected max_td_error above 0 or none, got 0.0"),
+        ("max_td_error", float("nan"), "expected max_td_error above 0 or none, got nan"),
         ("beta", 1.5, r"expected beta in \[0, 1\], got 1.5"),
         ("beta_end", -1.0, r"expected beta_end in \[0, 1\], got -1.0"),
         ("n_step", 11, "expected n_step of at most capacity = 10, got 11"),
@@ -188,6 +203,14 @@ def test_a_loaded_buffer_goes_on_bit_for_bit(count, random_steps, saved_and_load
     assert other.beta == buffer.beta
     for piece in steps[count:].split(10):
         assert_equal(use(other, piece), use(buffer, piece))
+
+
+def test_a_state_of_another_largest_error_is_refused_and_one_that_has_none_is_not():
+    state = prioritized(0).state_dict()
+    with pytest.raises(ValueError, match=r"max_td_error = 2\.0 here, None saved"):
+        prioritized(0, max_td_error=2.0).load_state_dict(state)
+    del state["settings"]["max_td_error"]  # saved before there was such a setting
+    prioritized(0).load_state_dict(state)
 
 
 def test_a_state_of_another_alpha_is_refused():
