@@ -1,5 +1,6 @@
 """Wrappers around environments: put on one after another, each checked to leave an environment behind."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -79,7 +80,7 @@ def wrapped(env: gym.Env[Any, Any], wrappers: Sequence[Wrapper]) -> gym.Env[Any,
     """The environment inside its wrappers, the last of which is the outermost.
 
     Raises:
-        ValueError: one that refuses the environment or is not for training, by its name.
+        ValueError: one that refuses the environment, lacks arguments or is not for training, by its name.
     """
     for wrapper in wrappers:
         name = name_of(wrapper)
@@ -87,6 +88,11 @@ def wrapped(env: gym.Env[Any, Any], wrappers: Sequence[Wrapper]) -> gym.Env[Any,
             raise ValueError(
                 f"expected wrappers without statistics of their own, which evaluation would not have, got {name}; "
                 f"set {_KEEPS_STATISTICS[name]}"
+            )
+        if needed := _arguments_left(wrapper):
+            raise ValueError(
+                f"expected wrapper {name} with all its arguments, got none for {', '.join(needed)}; "
+                f"write {{_target_: {name}, {': …, '.join(needed)}: …}}"
             )
         try:
             env = wrapper(env)
@@ -117,3 +123,13 @@ def faulty_wrapper(env: gym.Env[Any, Any], wrappers: Sequence[Wrapper]) -> str |
 def name_of(wrapper: Wrapper) -> str:
     """The name of its class or function."""
     return getattr(getattr(wrapper, "func", wrapper), "__name__", type(wrapper).__name__)
+
+
+def _arguments_left(wrapper: Wrapper) -> list[str]:
+    """What it must be given besides the environment, and is not."""
+    try:
+        parameters = list(inspect.signature(wrapper).parameters.values())
+    except (TypeError, ValueError):  # one that tells nothing of its arguments
+        return []
+    fixed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [one.name for one in parameters[1:] if one.default is one.empty and one.kind not in fixed]
