@@ -109,7 +109,9 @@ class Assembly:
             ),
             reward=self.part("reward", gamma=config["gamma"], num_envs=any_envs.num_envs),
             optimizer=self.part("optimizer", any_loss and list(any_loss.value_network.parameters())),
-            evaluation=self.part("evaluation", self._evaluated(envs) or any_envs, any_space, seed=seed),
+            evaluation=self.part(
+                "evaluation", self._evaluated(envs) or any_envs, any_space, node=self._recorded("evaluation"), seed=seed
+            ),
             checkpoints=self.part("checkpoint"),
             logger=self.part("logger"),
         )
@@ -202,6 +204,11 @@ class Assembly:
         self.faults.append(Fault("evaluation.env", message))
         return None
 
+    def _recorded(self, group: str) -> dict[str, Any]:
+        """A group's config whose changes of the environments are for the record."""
+        node = self.config[group]
+        return {**node, "env": _as_words(node.get("env"))} if isinstance(node, Mapping) else node
+
     def _make_head(self, features: int, num_actions: int) -> Any:
         return instantiate(self.config["head"], features, num_actions, where="head")
 
@@ -238,3 +245,17 @@ def _some_envs() -> GymnasiumEnvs:
 
 def _some_space() -> ActionSpace:
     return make_action_space(spaces.Discrete(2), encoding="auto")
+
+
+def _as_words(value: Any) -> Any:
+    """What was configured, with the nodes in it as text.
+
+    >>> _as_words({"wrappers": [{"_target_": "gymnasium.wrappers.TimeLimit", "max_episode_steps": 5}]})
+    {'wrappers': ['TimeLimit(max_episode_steps=5)']}
+    """
+    if isinstance(value, Mapping) and "_target_" in value:
+        given = ", ".join(f"{key}={_as_words(item)!r}" for key, item in value.items() if key != "_target_")
+        return f"{str(value['_target_']).rpartition('.')[2]}({given})"
+    if isinstance(value, Mapping):
+        return {key: _as_words(item) for key, item in value.items()}
+    return [_as_words(item) for item in value] if isinstance(value, list | tuple) else value

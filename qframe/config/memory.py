@@ -31,14 +31,22 @@ class _Row(NamedTuple):
 def larger_than_machine(parts: Parts, config: Mapping[str, Any]) -> str | None:
     """Why the replay does not fit; None where it does, or where the system does not tell."""
     place, capacity, row = _place(parts), parts.replay.capacity, _row(parts)
-    room, kept = _room(place), row.observations + (0 if place == "disk" else row.others)
-    if room is None or kept * capacity <= room:
+    if place != "disk":
+        return _too_large(place, capacity, sum(row), "", place)
+    folder = f"'{tempfile.gettempdir()}', the folder that TMPDIR names"
+    others = "of all but the observations, which stay in memory"
+    return _too_large("disk", capacity, row.observations, " of observations", folder) or _too_large(
+        "memory", capacity, row.others, f" {others}", "memory"
+    )
+
+
+def _too_large(place: str, capacity: int, each: int, what: str, where: str) -> str | None:
+    room = _room(place)
+    if room is None or each * capacity <= room:
         return None
-    what = " of observations" if place == "disk" else ""
-    where = f"'{tempfile.gettempdir()}', the folder that TMPDIR names" if place == "disk" else place
     return (
-        f"expected a capacity that fits the {place}, got {capacity:,}: {_gigabytes(kept * capacity)}{what} "
-        f"({capacity:,} × {kept:,} bytes), there are {room / 1e9:,.1f} GB of {where}"
+        f"expected a capacity that fits the {place}, got {capacity:,}: {_gigabytes(each * capacity)}{what} "
+        f"({capacity:,} × {each:,} bytes), there are {room / 1e9:,.1f} GB of {where}"
     )
 
 

@@ -39,7 +39,10 @@ def validate(
                 message = "unknown key of collector=auto, which has none; choose a collector by its name"
                 checker.faults.append(Fault(f"{key}.{unknown}", message, unknown=True))
         elif isinstance(config[key], Mapping):
-            checked[key] = checker.node(config[key], key)
+            node = dict(config[key])
+            # What evaluation changes of the environments is checked with all else of them, where they are built.
+            held = {"env": node.pop("env")} if key == "evaluation" and isinstance(node.get("env"), Mapping) else {}
+            checked[key] = checker.node(node, key) | held
             foreign = refused_import(config[key].get("id")) if key == "env" else None
             if foreign:
                 checker.faults.append(Fault("env.id", foreign, unknown=True))

@@ -11,6 +11,9 @@ from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
 
 from qframe.envs.names import missing, nearest, snake_case
 
+FOR_TWO = ("combat", "joust", "maze_craze", "warlords")
+"""Games whose ROMs the emulator ends the process over, unless they are played by two."""
+
 
 class _SeedsWhereReset(gym.vector.VectorWrapper):
     """The emulator's vector environment with a list of seeds, None where there is no reset."""
@@ -90,8 +93,11 @@ def known_game(game: str) -> str:
     except ImportError as absent:
         raise ValueError(_missing("ale-py")) from absent
     name = snake_case(str(game))
-    if name in (games := get_all_rom_ids()):
+    games = [game for game in get_all_rom_ids() if game not in FOR_TWO]
+    if name in games:
         return name
+    if name in FOR_TWO:
+        raise ValueError(f"expected a game that one can play, got {game!r}, which the emulator has for two only")
     raise ValueError(
         f"expected the name of an Atari game, such as pong, got {game!r}{nearest(name, games, listed=True)}"
     )

@@ -7,6 +7,7 @@ ended an episode is kept.
 
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import gymnasium as gym
@@ -16,7 +17,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from qframe.envs.finite import SKIPPED
-from qframe.envs.interface import FAULT, NO_NUMBER, as_start, as_step, fault_of_error, fault_of_vector, raised
+from qframe.envs.interface import FAULT, NO_NUMBER, as_start, as_step, fault_of_error, fault_of_vector, kept, raised
 from qframe.envs.pictures import picture_of
 from qframe.envs.replaying import LONGEST_REPLAY, ReplayedEpisodes
 from qframe.envs.streams import Episodes, FaultyEnvironment, Observation, SeedOf, Start, Step
@@ -56,13 +57,15 @@ class SeededEpisodes(ReplayedEpisodes):
         self.stays_in_process: bool = getattr(envs, "stays_in_process", False)
         """Whether no forked process could step the environments."""
         self.step_info: Mapping[str, Any] = {}
-        """What the environments told with their last step."""
+        """What the environments told with their last step, as far as it is read."""
         self.reset_info: Mapping[str, Any] = {}
         """What they told with the last reset, where there was one."""
 
     def step(self, action: NDArray[Any]) -> Step:
         """Step every environment, and start a new episode where one ended."""
-        result, reward, terminated, truncated, self.step_info = stepped(self._envs, action)
+        # Environments may change what they are given, if it is no number.
+        lent = action.copy() if action.ndim > 1 else action
+        result, reward, terminated, truncated, self.step_info = stepped(self._envs, lent)
         check_told(self.step_info)
         if SKIPPED in self.step_info:
             self._skipped += int(self.step_info[SKIPPED].sum())
@@ -139,11 +142,11 @@ class Checked(gym.Wrapper[Any, Any, Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset."""
         try:
-            start: Any = self.env.reset(seed=seed, options=options)
+            start: Any = self.env.reset(seed=seed, options=options or None)
             if type(start) is tuple and tuple(map(type, start)) == _USUAL_START:
                 seen = start[0]
                 if (seen.shape, seen.dtype) == self._layout:
-                    return start
+                    return (seen, kept(start[1])) if start[1] else start
             return as_start(start, self._space)
         except (Exception, SystemExit) as error:
             return self._space.sample(), {FAULT: fault_of_error(error, "reset to give a new episode")}
@@ -155,10 +158,15 @@ class Checked(gym.Wrapper[Any, Any, Any, Any]):
             if type(result) is tuple and tuple(map(type, result)) == _USUAL_STEP:  # of most environments, mostly
                 seen = result[0]
                 if (seen.shape, seen.dtype) == self._layout:
-                    return result
+                    return (*result[:4], kept(result[4])) if result[4] else result
             return as_step(result, self._space)
         except (Exception, SystemExit) as error:
             return self._space.sample(), 0.0, False, True, {FAULT: fault_of_error(error, "step to go on")}
+
+    def close(self) -> None:
+        """Close; nothing more is asked of the environment, so that one which fails at it does no harm."""
+        with suppress(Exception):
+            self.env.close()
 
 
 def stepped(envs: VectorEnv[Any, Any, Any], action: NDArray[Any]) -> tuple[Any, ...]:
@@ -193,7 +201,7 @@ def check_observation(
         inner = entries.values() if isinstance(entries, dict) else entries
         for (key, entry), entry_space in zip(observation.items(), inner, strict=True):
             check_observation(entry, entry_space, terminated, f"{name}[{key!r}]")
-    elif isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+    elif isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
         _check_choice(observation, space, name)
     elif observation.dtype == np.float32 and not np.isfinite(observation).all():
         rows = observation.reshape(len(observation), -1)
@@ -203,9 +211,14 @@ def check_observation(
             raise FaultyEnvironment(f"environment {index}: expected a finite observation{name}, got {found}; {REMEDY}")
 
 
-def _check_choice(observation: NDArray[Any], space: spaces.Discrete | spaces.MultiDiscrete, name: str) -> None:
-    count = space.n if isinstance(space, spaces.Discrete) else space.nvec
-    is_outside = (observation < space.start) | (observation >= space.start + count)
+def _check_choice(
+    observation: NDArray[Any], space: spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary, name: str
+) -> None:
+    if isinstance(space, spaces.MultiBinary):
+        first, count = 0, 2
+    else:
+        first, count = space.start, space.n if isinstance(space, spaces.Discrete) else space.nvec
+    is_outside = (observation < first) | (observation >= first + count)
     for index in np.flatnonzero(is_outside.reshape(len(observation), -1).any(-1))[:1]:
         found = observation[index].tolist()
         raise FaultyEnvironment(f"environment {index}: expected observation{name} in {space}, got {found}; {REMEDY}")

@@ -9,7 +9,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
+from qframe.envs.masks import FAULT as MASK_FAULT
+from qframe.envs.masks import MASK
+
+READ = (MASK, MASK_FAULT)
+"""What is read of an environment's infos."""
 FAULT = "qframe_fault"
 """Where infos carry what an environment did against the interface: a process of its own could give a traceback only."""
 _OTHERS = tuple(f"{folder}/" for folder in (*gym.__path__, *np.__path__, Path(__file__).parents[1]))
@@ -36,7 +42,7 @@ def as_start(start: Any, space: spaces.Space[Any]) -> tuple[Any, dict[str, Any]]
     """
     if (fault := fault_of_start(start) or _misfit("reset", start[0], space)) is not None:
         raise _Broken(fault)
-    return start[0], dict(start[1])
+    return start[0], kept(start[1])
 
 
 def as_step(result: Any, space: spaces.Space[Any]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -48,7 +54,12 @@ def as_step(result: Any, space: spaces.Space[Any]) -> tuple[Any, float, bool, bo
     if (fault := fault_of_step(result) or _misfit("step", result[0], space)) is not None:
         raise _Broken(fault)
     observation, reward, terminated, truncated, info = result
-    return observation, float(reward), _as_bool(terminated), _as_bool(truncated), dict(info)
+    return observation, float(reward), _as_bool(terminated), _as_bool(truncated), kept(info)
+
+
+def kept(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What is read of infos: a vector environment cannot put all else that they may hold side by side."""
+    return {key: info[key] for key in READ if key in info}
 
 
 def _misfit(name: str, observation: Any, space: spaces.Space[Any]) -> str | None:
@@ -93,6 +104,8 @@ def misfit_of(observation: Any, space: spaces.Space[Any]) -> str | None:
     ('one of shape (3,)', 'the keys []')
     >>> misfit_of(np.zeros(2), spaces.Box(0, 255, (2,), np.uint8))
     'numbers of type float64'
+    >>> misfit_of(np.array([300]), spaces.Box(0, 9, (1,), np.int8))
+    'one with 300, which int8 cannot hold'
     """
     if isinstance(space, spaces.Dict):
         if not isinstance(observation, Mapping):
@@ -116,7 +129,14 @@ def misfit_of(observation: Any, space: spaces.Space[Any]) -> str | None:
         return _kind(observation)
     if numbers.shape != space.shape:
         return f"one of shape {numbers.shape}"
-    return None if np.can_cast(numbers.dtype, space.dtype, "same_kind") else f"numbers of type {numbers.dtype}"
+    if not np.can_cast(numbers.dtype, space.dtype, "same_kind"):
+        return f"numbers of type {numbers.dtype}"
+    return None if np.can_cast(numbers.dtype, space.dtype) or space.dtype.kind == "f" else _lost(numbers, space.dtype)
+
+
+def _lost(numbers: NDArray[Any], dtype: np.dtype[Any]) -> str | None:
+    lost = numbers[numbers.astype(dtype) != numbers]
+    return f"one with {lost[0]}, which {dtype} cannot hold" if lost.size else None
 
 
 def raised(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """Gymnasium environments by their id: how many, how they run side by side, and what goes wrong in words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Literal
 
@@ -15,10 +16,10 @@ from qframe.envs.masks import MASK, ActionMasks, branch_sizes, mask_method
 from qframe.envs.pictures import rate_of
 from qframe.envs.registry import find, made
 from qframe.envs.self_resetting import SelfResettingEpisodes
-from qframe.envs.supervised import SupervisedEnvs
+from qframe.envs.supervised import UNLIKE, SupervisedEnvs
 from qframe.envs.trial import fault_of, fault_of_spaces
 from qframe.envs.worker_process import in_worker
-from qframe.envs.wrappers import Wrapper, faulty_wrapper, name_of, wrapped
+from qframe.envs.wrappers import Wrapper, faulty_wrapper, told, wrapped
 
 Vectorization = Literal["sync", "async", "native"]
 _MODES = ("sync", "async", "native")
@@ -78,9 +79,7 @@ class GymnasiumEnvs:
         self._timeout, self._max_restarts, self._skips = timeout, max_restarts, nonfinite == "skip"
         self.id, self.num_envs, self.vectorization = id, num_envs, vectorization
         self._spec, self._kwargs, self._wrappers = find(id), dict(kwargs or {}), tuple(wrappers)
-        if max_episode_steps is not None:
-            self._kwargs["max_episode_steps"] = max_episode_steps
-        self._rescales, self._mask_key = rescale_observation, mask_key
+        self._limit, self._rescales, self._mask_key = max_episode_steps, rescale_observation, mask_key
         self._look_at_one()
         if vectorization == "native":
             self._check_native()
@@ -88,13 +87,15 @@ class GymnasiumEnvs:
     def make(self, seed: int) -> Episodes:
         """The training environments; every episode's seed is derived from ``seed``, its environment and its number."""
         if self.vectorization == "native":
-            envs = gym.make_vec(self._spec, self.num_envs, vectorization_mode="vector_entry_point", **self._kwargs)
+            limit: dict[str, Any] = {} if self._limit is None else {"max_episode_steps": self._limit}
+            mode = "vector_entry_point"
+            envs = gym.make_vec(self._spec, self.num_envs, vectorization_mode=mode, **self._kwargs, **limit)
             return SelfResettingEpisodes(envs, partial(derive_seed, seed, "native"), has_masks=self.has_masks)
         makers = [self._make_one] * self.num_envs
         if self.vectorization == "async":
             envs = SupervisedEnvs(list(map(in_worker, makers)), timeout=self._timeout, max_restarts=self._max_restarts)
         else:
-            envs = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
+            envs = self._side_by_side(makers)
         return SeededEpisodes(
             envs, partial(derive_seed, seed), has_masks=self.has_masks, is_deterministic=self._is_deterministic
         )
@@ -105,8 +106,13 @@ class GymnasiumEnvs:
         """Environments in this process whose every episode has the seed that ``seed_of`` gives: see ``Envs``."""
         limit = max_episode_steps if self.protocol["max_episode_steps"] is None else None
         make = partial(self._make_one, limit, renders=renders)
-        envs = SyncVectorEnv([make] * num_envs, autoreset_mode=AutoresetMode.DISABLED)
-        return SeededEpisodes(envs, seed_of, has_masks=self.has_masks)
+        return SeededEpisodes(self._side_by_side([make] * num_envs), seed_of, has_masks=self.has_masks)
+
+    def _side_by_side(self, makers: Sequence[Callable[[], gym.Env[Any, Any]]]) -> SyncVectorEnv:
+        try:
+            return SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
+        except RuntimeError as unlike:  # what an environment raises itself is told as a ValueError
+            raise ValueError(f"{self.id}: {UNLIKE}; mend the environment") from unlike
 
     def _look_at_one(self) -> None:
         """Learn the spaces, and whether there are action masks."""
@@ -127,16 +133,17 @@ class GymnasiumEnvs:
             if (fault := (None if self.has_masks else _hidden_mask(env)) or self._fault_of(env)) is not None:
                 raise ValueError(f"{self.id}: {fault}")
         finally:
-            one.close()
+            with suppress(Exception):  # nothing more is asked of it
+                one.close()
         can_render = "rgb_array" in one.metadata.get("render_modes", ())
         self.pictures_per_second = rate_of(one.metadata.get("render_fps")) if can_render else None
         limit = None if env.spec is None else env.spec.max_episode_steps
         self._is_deterministic = env.spec is None or not env.spec.nondeterministic
         self.protocol: dict[str, Any] = {"env": self.id, "max_episode_steps": limit}
-        if self._kwargs.keys() - {"max_episode_steps"}:
-            self.protocol["kwargs"] = {key: self._kwargs[key] for key in self._kwargs if key != "max_episode_steps"}
+        if self._kwargs:
+            self.protocol["kwargs"] = self._kwargs
         if self._wrappers:
-            self.protocol["wrappers"] = [name_of(wrapper) for wrapper in self._wrappers]
+            self.protocol["wrappers"] = [told(wrapper) for wrapper in self._wrappers]
 
     def _fault_of(self, env: gym.Env[Any, Any]) -> str | None:
         """How it breaks the interface; the environment itself is asked where its wrappers may have stumbled over it."""
@@ -148,7 +155,10 @@ class GymnasiumEnvs:
             raise ValueError(
                 f"expected an environment with a vector implementation of its own for native, got {self.id}"
             )
-        for name, given in (("mask_key", self._mask_key), ("wrappers", self.protocol.get("wrappers"))):
+        unlike = {
+            "mask_key": self._mask_key, "wrappers": self.protocol.get("wrappers"), "rescale_observation": self._rescales
+        }  # fmt: skip
+        for name, given in unlike.items():
             if given:
                 raise ValueError(f"expected no {name} for native vectorization, got {given!r}; use vectorization=sync")
 
@@ -159,7 +169,7 @@ class GymnasiumEnvs:
 
     def _made(self, *, renders: bool = False) -> gym.Env[Any, Any]:
         shown = {"render_mode": "rgb_array"} if renders else {}
-        return made(self.id, self._spec, self._kwargs | shown)
+        return made(self.id, self._spec, self._kwargs | shown, max_episode_steps=self._limit)
 
     def _without_mask(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
         """Wrappers are not shown a mask that the environment's own observation holds."""

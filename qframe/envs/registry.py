@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -66,14 +67,23 @@ def find(id: str) -> EnvSpec:
         raise ValueError(f"expected the id of a registered environment, got {id!r}{near}") from unknown
 
 
-def made(id: str, spec: EnvSpec, kwargs: Mapping[str, Any]) -> gym.Env[Any, Any]:
+def made(
+    id: str, spec: EnvSpec, kwargs: Mapping[str, Any], *, max_episode_steps: int | None = None
+) -> gym.Env[Any, Any]:
     """The environment.
+
+    Args:
+        id: as it was asked for.
+        spec: what it is made by.
+        kwargs: all are its constructor's, also those that ``gymnasium.make`` would take for its own.
+        max_episode_steps: truncates its episodes; None keeps the registered limit.
 
     Raises:
         ValueError: a package is missing, or its constructor refuses the arguments.
     """
     try:
-        return gym.make(spec, disable_env_checker=True, **kwargs)
+        given = replace(spec, kwargs={**spec.kwargs, **kwargs})
+        return gym.make(given, max_episode_steps=max_episode_steps, disable_env_checker=True)
     except gym.error.DependencyNotInstalled as absent:
         raise ValueError(_missing_extra(id, absent)) from absent
     except ModuleNotFoundError as absent:
@@ -83,7 +93,8 @@ def made(id: str, spec: EnvSpec, kwargs: Mapping[str, Any]) -> gym.Env[Any, Any]
         is_again = isinstance(refused, TypeError) and "was raised from the environment creator" in str(refused)
         cause = (refused.__context__ if is_again else None) or refused  # Gymnasium's own words name no place
         expected = f"expected kwargs that {id} takes, got {dict(kwargs)}:" if kwargs else f"expected to make {id}, got"
-        raise ValueError(f"{expected} {raised(cause)}") from refused
+        remedy = "; an episode's limit is env.max_episode_steps" if "max_episode_steps" in kwargs else ""
+        raise ValueError(f"{expected} {raised(cause)}{remedy}") from refused
 
 
 def _register_family(name: str) -> None:

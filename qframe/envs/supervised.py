@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from qframe.envs.masks import MASK
 from qframe.envs.streams import FaultyEnvironment
 
+UNLIKE = "expected all its copies to have the same spaces, got one whose bounds, sizes or kinds are others"
+
 
 class SupervisedEnvs(AsyncVectorEnv):
     """Gymnasium's vector environment of processes, with an eye on each.
@@ -34,7 +36,8 @@ class SupervisedEnvs(AsyncVectorEnv):
         max_restarts: how often a process may be replaced in this run, all environments together.
 
     Raises:
-        FaultyEnvironment: by ``reset`` and ``step``, one more than ``max_restarts``, or one without a ``timeout``.
+        FaultyEnvironment: an environment that cannot be made, or has other spaces than the first; by ``reset`` and
+            ``step``, one restart more than ``max_restarts``, or one without a ``timeout``.
     """
 
     def __init__(
@@ -46,8 +49,22 @@ class SupervisedEnvs(AsyncVectorEnv):
         self._timeout, self._max_restarts = timeout, max_restarts
         # A process that is killed while it writes would leave shared memory half written, so none is shared then.
         super().__init__(make, shared_memory=timeout is None, autoreset_mode=AutoresetMode.DISABLED)
+
+    def _check_spaces(self) -> None:
+        """Every process has made its environment, all with the same spaces."""
         self._at_exit = partial(_kill, self.processes)  # before Python waits for them: they take no notice of SIGTERM
         atexit.register(self._at_exit)
+        try:
+            super()._check_spaces()
+        except (OSError, EOFError) as gone:
+            self.close(terminate=True)
+            raise FaultyEnvironment(
+                f"expected {self.num_envs} environments in a process each, got one that could not be made, for the "
+                "reason above; mend the environment, or set env.vectorization=sync"
+            ) from gone
+        except RuntimeError as unlike:
+            self.close(terminate=True)
+            raise FaultyEnvironment(f"{UNLIKE}; mend the environment") from unlike
 
     def step_async(self, actions: Any) -> None:
         """Tell every process its action; one that is gone is found when its answer is waited for."""

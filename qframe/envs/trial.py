@@ -29,7 +29,18 @@ def fault_of_spaces(env: gym.Env[Any, Any]) -> str | None:
     for name in ("observation_space", "action_space"):
         if not isinstance(space := getattr(env, name, None), spaces.Space):
             return f"expected {name} to be a space of gymnasium.spaces, got {space!r}"
+    if (key := _odd_key(env.observation_space)) is not None:
+        return f"expected words as keys of the observation's Dict, got {key!r}; use {str(key)!r}"
     return None
+
+
+def _odd_key(space: spaces.Space[Any]) -> object | None:
+    """A key that is no string, however deep inside."""
+    if isinstance(space, spaces.Dict):
+        odd, inner = [key for key in space.spaces if not isinstance(key, str)], list(space.spaces.values())
+    else:
+        odd, inner = [], list(space.spaces) if isinstance(space, spaces.Tuple) else []
+    return next((key for key in (*odd, *map(_odd_key, inner)) if key is not None), None)
 
 
 def _legal(space: spaces.Space[Any], mask: Any) -> Any:

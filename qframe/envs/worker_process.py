@@ -26,4 +26,9 @@ def _make(creator: int, make: Callable[[], Any]) -> Any:
             signal.signal(number, signal.SIG_IGN)
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL)
+        try:
+            return make()
+        except Exception as error:  # the one that trains sees that this process ended, and not why
+            print(f"qframe: the process of an environment: {error}", file=sys.stderr, flush=True)
+            raise SystemExit(2) from error
     return make()

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import gymnasium as gym
@@ -76,12 +77,20 @@ class SymbolicGrid(gym.ObservationWrapper[Any, Any, Any]):
         return np.moveaxis(np.concatenate(parts, -1), -1, 0)
 
 
+class _OwnObservations(gym.ObservationWrapper[Any, Any, Any]):
+    """Observations that stay what they were: an environment may use one array for all, and a wrapper keep the last."""
+
+    def observation(self, observation: Any) -> Any:
+        return deepcopy(observation)
+
+
 def wrapped(env: gym.Env[Any, Any], wrappers: Sequence[Wrapper]) -> gym.Env[Any, Any]:
     """The environment inside its wrappers, the last of which is the outermost.
 
     Raises:
         ValueError: one that refuses the environment, lacks arguments or is not for training, by its name.
     """
+    env = _OwnObservations(env) if wrappers else env
     for wrapper in wrappers:
         name = name_of(wrapper)
         if name in _KEEPS_STATISTICS:
@@ -123,6 +132,17 @@ def faulty_wrapper(env: gym.Env[Any, Any], wrappers: Sequence[Wrapper]) -> str |
 def name_of(wrapper: Wrapper) -> str:
     """The name of its class or function."""
     return getattr(getattr(wrapper, "func", wrapper), "__name__", type(wrapper).__name__)
+
+
+def told(wrapper: Wrapper) -> str:
+    """Its name, and the arguments that it was given.
+
+    >>> from functools import partial
+    >>> told(partial(ChannelsFirst, axis=2)), told(ChannelsFirst)
+    ('ChannelsFirst(axis=2)', 'ChannelsFirst')
+    """
+    given = ", ".join(f"{key}={value!r}" for key, value in getattr(wrapper, "keywords", {}).items())
+    return f"{name_of(wrapper)}({given})" if given else name_of(wrapper)
 
 
 def _arguments_left(wrapper: Wrapper) -> list[str]:

@@ -131,12 +131,13 @@ class Evaluation:
     def protocol(self, episodes: int) -> dict[str, Any]:
         """What a score of so many episodes depends on, to be written beside it."""
         own_limit = self._envs.protocol.get("max_episode_steps")
+        rewards = "as its wrappers give them" if "wrappers" in self._envs.protocol else "the environment's own"
         return {
             "episodes": episodes,
             "epsilon": self.epsilon,
             **self._envs.protocol,
             "max_episode_steps": self.max_episode_steps if own_limit is None else own_limit,
-            "rewards": "the environment's own",
+            "rewards": rewards,
             **({"unlike_training": self._changed} if self._changed else {}),
         }
 

@@ -172,6 +172,8 @@ def test_evaluation_plays_through_lost_lives():
 def test_faults_are_told():
     with pytest.raises(ValueError, match="such as pong, got 'pongg'; the nearest is pong"):
         AtariEnvs("pongg", num_envs=1)
+    with pytest.raises(ValueError, match="a game that one can play, got 'joust', which the emulator has for two only"):
+        AtariEnvs("joust", num_envs=1)
     with pytest.raises(ValueError, match="expected backend to be one of ale_vector, gymnasium, envpool, got 'ale'"):
         AtariEnvs("pong", num_envs=1, backend="ale")  # pyright: ignore
     with pytest.raises(ValueError, match="no_ops of at least 1 with backend=envpool, which always waits, got 0"):

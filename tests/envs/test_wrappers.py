@@ -79,7 +79,7 @@ def test_the_last_wrapper_is_the_outermost():
     envs = cartpole(partial(FrameStackObservation, stack_size=3), FlattenObservation)
     assert envs.observation_space.shape == (12,)
     assert envs.make(0).reset().observation.shape == (2, 12)
-    assert envs.protocol["wrappers"] == ["FrameStackObservation", "FlattenObservation"]
+    assert envs.protocol["wrappers"] == ["FrameStackObservation(stack_size=3)", "FlattenObservation"]
 
 
 def test_the_limit_is_that_of_the_environment_in_its_wrappers():

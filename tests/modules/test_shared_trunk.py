@@ -94,12 +94,18 @@ def test_a_q_net_is_a_tensordict_module_in_the_layout_of_its_spec(head):
 
 
 def test_conv_and_mlp_trunks_say_what_they_need():
-    from qframe.modules import ConvTrunk
+    from qframe.modules import ConvTrunk, ImpalaTrunk
 
     with pytest.raises(ValueError, match=r"images of shape \(C, H, W\), got \(4,\)"):
         ConvTrunk((4,))
     with pytest.raises(ValueError, match=r"images \(C, H, W\) larger than"):
         ConvTrunk((4, 8, 8))
+    for shape in ((10, 10, 4), (10, 10, 7), (210, 160, 3), (12, 10, 1)):
+        for trunk in (ConvTrunk, ImpalaTrunk):
+            with pytest.raises(ValueError, match=rf"got \({shape[0]}, .*, the channels last; add qframe.envs.Channels"):
+                trunk(shape)
+    for shape in ((21, 7, 7), (4, 10, 10), (10, 10, 10), (3, 210, 160)):
+        ConvTrunk(shape, channels=[2], kernels=[3], strides=[1], num_features=2)
     with pytest.raises(ValueError, match="as many kernels and strides"):
         ConvTrunk((4, 84, 84), kernels=[8])
     with pytest.raises(ValueError, match="at least one positive size"):

@@ -5,6 +5,9 @@ import pytest
 import torch
 
 from qframe.cli.main import main
+from qframe.config import build
+from qframe.config.compose import compose
+from qframe.config.errors import ConfigError
 from qframe.data import make_action_space
 from qframe.envs import AtariEnvs, GymnasiumEnvs, MinAtarEnvs
 from qframe.modules import MLPTrunk, QNet, ScalarHead
@@ -83,6 +86,22 @@ def test_settings_unlike_trainings_are_checked_and_recorded(tmp_path, capsys):
     assert "evaluation.env.stick: unknown key of qframe.envs.MinAtarEnvs" in capsys.readouterr().err
     assert main(["check", *words, "evaluation.env.game=seaquest"]) == 2
     assert "evaluation.env: expected environments of the same spaces as in training" in capsys.readouterr().err
+
+
+def test_evaluation_may_have_wrappers_of_its_own_and_the_protocol_tells_them():
+    limit = "{_target_: gymnasium.wrappers.TimeLimit, max_episode_steps: 5}"
+    clipped = "{_target_: ClipReward, min_reward: 0, max_reward: 0.1}"
+    words = [f"env.wrappers=[{clipped}]", f"evaluation.env.wrappers=[{limit}]"]
+    parts = build.parts(compose(words, provided=build.PROVIDED))
+    told = parts.evaluation.protocol(3)
+    assert told["wrappers"] == ["TimeLimit(max_episode_steps=5)"]
+    assert told["unlike_training"] == {"wrappers": ["TimeLimit(max_episode_steps=5)"]}
+    assert told["rewards"] == "as its wrappers give them"
+    assert parts.envs.protocol["wrappers"] == ["ClipReward(min_reward=0.0, max_reward=0.1)"]
+    plain = build.parts(compose([], provided=build.PROVIDED)).evaluation.protocol(3)
+    assert plain["rewards"] == "the environment's own"
+    with pytest.raises(ConfigError, match=r"evaluation.env.wrappers\[0\].max_episode_step: unknown key of"):
+        build.parts(compose([words[1].replace("steps:", "step:")], provided=build.PROVIDED))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from qframe.modules.networks.trunks import Trunk, scaled
+from qframe.modules.networks.trunks import Trunk, check_image, scaled
 
 
 class ImpalaTrunk(Trunk):
@@ -43,8 +43,7 @@ class ImpalaTrunk(Trunk):
         num_features: int = 512,
     ) -> None:
         super().__init__()
-        if len(observation_shape) != 3:
-            raise ValueError(f"expected images of shape (C, H, W), got {tuple(observation_shape)}; use an MLPTrunk")
+        check_image(observation_shape)
         sizes = {"channels": min(channels, default=0), "width_scale": width_scale, "num_features": num_features}
         for name, size in (sizes | {"pooled_size": 1 if pooled_size is None else pooled_size}).items():
             if size < 1:

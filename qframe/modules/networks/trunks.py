@@ -111,8 +111,7 @@ class ConvTrunk(Trunk):
         layer_norm: bool = False,
     ) -> None:
         super().__init__()
-        if len(observation_shape) != 3:
-            raise ValueError(f"expected images of shape (C, H, W), got {tuple(observation_shape)}; use an MLPTrunk")
+        check_image(observation_shape)
         if not len(channels) == len(kernels) == len(strides):
             raise ValueError(
                 f"expected as many kernels and strides as channels ({len(channels)}), "
@@ -123,7 +122,8 @@ class ConvTrunk(Trunk):
         for out_channels, kernel, stride in zip(channels, kernels, strides, strict=True):
             size = [(pixels - kernel) // stride + 1 for pixels in size]
             if min(size) < 1:
-                raise ValueError(f"expected images {_larger_than(observation_shape)} for kernels {list(kernels)}")
+                seen = f"expected images (C, H, W) larger than {tuple(observation_shape)}"
+                raise ValueError(f"{seen} for kernels {list(kernels)}")
             norm = [nn.LayerNorm([out_channels, *size])] if layer_norm else []
             layers += [nn.Conv2d(in_channels, out_channels, kernel, stride), *norm, nn.ReLU()]
             in_channels = out_channels
@@ -138,9 +138,18 @@ class ConvTrunk(Trunk):
         return features.reshape(*observation.shape[:-3], self.num_features)  # [*B, H]
 
 
-def _larger_than(shape: Sequence[int]) -> str:
-    remedy = ", or channels first (env.wrappers=[qframe.envs.ChannelsFirst])" if shape[2] < shape[0] else ""
-    return f"(C, H, W) larger than {tuple(shape)}{remedy}"
+def check_image(shape: Sequence[int]) -> None:
+    """An image's shape has its channels first.
+
+    Raises:
+        ValueError: it is no image's, or looks like ``(H, W, C)``: a square of fewer channels, or four channels at most.
+    """
+    if len(shape) != 3:
+        raise ValueError(f"expected images of shape (C, H, W), got {tuple(shape)}; use an MLPTrunk")
+    height, width, channels = shape
+    if (height == width > channels) or channels <= 4 < min(height, width):
+        remedy = "add qframe.envs.ChannelsFirst to the end of env.wrappers"
+        raise ValueError(f"expected images of shape (C, H, W), got {tuple(shape)}, the channels last; {remedy}")
 
 
 def scaled(images: Tensor, dtype: torch.dtype) -> Tensor:

@@ -86,6 +86,17 @@ def test_a_disk_is_named_by_its_folder(tmp_path, monkeypatch):
     )
 
 
+def test_what_a_replay_on_disk_keeps_in_memory_has_to_fit_there(monkeypatch):
+    parts = build.parts(compose([*ATARI, "replay=frames", "replay.storage=disk"], provided=build.PROVIDED))
+    monkeypatch.setattr(memory, "_limits", lambda: [2_000 * 24])
+    assert larger_than_machine(parts, {}) is None
+    monkeypatch.setattr(memory, "_limits", lambda: [2_000 * 24 - 1])
+    assert larger_than_machine(parts, {}) == (
+        "expected a capacity that fits the memory, got 2,000: 0.0 MB of all but the observations, which stay in memory "
+        "(2,000 × 24 bytes), there are 0.0 GB of memory"
+    )
+
+
 class Unsigned(probes.Counter):
     """Its observations are stored as signed numbers, twice as wide."""
 
