@@ -110,7 +110,7 @@ class Assembly:
             reward=self.part("reward", gamma=config["gamma"], num_envs=any_envs.num_envs),
             optimizer=self.part("optimizer", any_loss and list(any_loss.value_network.parameters())),
             evaluation=self.part(
-                "evaluation", self._evaluated(envs) or any_envs, any_space, node=self._recorded("evaluation"), seed=seed
+                "evaluation", self._evaluated(envs) or any_envs, any_space, node=self._evaluation(), seed=seed
             ),
             checkpoints=self.part("checkpoint"),
             logger=self.part("logger"),
@@ -204,9 +204,9 @@ class Assembly:
         self.faults.append(Fault("evaluation.env", message))
         return None
 
-    def _recorded(self, group: str) -> dict[str, Any]:
-        """A group's config whose changes of the environments are for the record."""
-        node = self.config[group]
+    def _evaluation(self) -> dict[str, Any]:
+        """Evaluation's config, in which changes of the environments are for the record."""
+        node = self.config["evaluation"]
         return {**node, "env": _as_words(node.get("env"))} if isinstance(node, Mapping) else node
 
     def _make_head(self, features: int, num_actions: int) -> Any:

@@ -34,10 +34,9 @@ def larger_than_machine(parts: Parts, config: Mapping[str, Any]) -> str | None:
     if place != "disk":
         return _too_large(place, capacity, sum(row), "", place)
     folder = f"'{tempfile.gettempdir()}', the folder that TMPDIR names"
-    others = "of all but the observations, which stay in memory"
-    return _too_large("disk", capacity, row.observations, " of observations", folder) or _too_large(
-        "memory", capacity, row.others, f" {others}", "memory"
-    )
+    others = " of all but the observations, which stay in memory"
+    on_disk = _too_large("disk", capacity, row.observations, " of observations", folder)
+    return on_disk or _too_large("memory", capacity, row.others, others, "memory")
 
 
 def _too_large(place: str, capacity: int, each: int, what: str, where: str) -> str | None:

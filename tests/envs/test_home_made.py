@@ -77,7 +77,7 @@ class Switches(Base):
 
 
 class Numbered(Base):
-    observation_space = spaces.Dict({1: spaces.Box(-1, 1, (3,)), 0: spaces.Discrete(3)})  # type: ignore
+    observation_space = spaces.Dict({1: spaces.Box(-1, 1, (3,)), 0: spaces.Discrete(3)})
 
     def look(self):
         return {0: 1, 1: super().look()}
@@ -194,7 +194,7 @@ def test_a_process_whose_environment_cannot_be_made_is_told_and_none_is_left(num
 def test_a_constructors_own_limit_is_given_to_it_and_the_episodes_limit_is_another():
     envs = envs_of(OwnLimit, kwargs={"max_episode_steps": 50}, max_episode_steps=2)
     episodes = envs.make(0)
-    assert [one.unwrapped.limit for one in episodes._envs.envs] == [50, 50]  # type: ignore
+    assert [one.unwrapped.limit for one in episodes._envs.envs] == [50, 50]
     assert envs.protocol["max_episode_steps"] == 2
     assert envs.protocol["kwargs"] == {"max_episode_steps": 50}
     episodes.reset()
@@ -213,7 +213,7 @@ def test_an_environment_cannot_change_the_action_that_is_stored():
     action = np.array([[2, 1], [0, 2]])
     episodes.step(action)
     assert action.tolist() == [[2, 1], [0, 2]]
-    assert episodes._actions[-1].tolist() == [[2, 1], [0, 2]]  # type: ignore
+    assert episodes._actions[-1].tolist() == [[2, 1], [0, 2]]
 
 
 def test_a_stack_over_an_environment_that_gives_one_array_holds_different_frames():
@@ -234,7 +234,7 @@ def test_a_reset_has_no_options():
     episodes.reset()
     for _ in range(7):
         episodes.step(np.zeros(2, np.int64))
-    given = [options for one in episodes._envs.envs for options in one.unwrapped.given]  # type: ignore
+    given = [options for one in episodes._envs.envs for options in one.unwrapped.given]
     assert len(given) > 2
     assert set(given) == {None}
 
