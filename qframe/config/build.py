@@ -16,6 +16,7 @@ from qframe.config.schema import GROUPS, SETTINGS
 from qframe.config.targets import instantiate
 from qframe.envs import derive_seed
 from qframe.runner import Learner, Runner
+from qframe.runner.allocator import share_heap
 from qframe.runner.determinism import only_deterministic
 from qframe.runner.profile import Profile
 from qframe.runner.progress import Report, console_report
@@ -106,6 +107,7 @@ def build(
         ConfigError: every reason why this config cannot run; then there is no folder.
     """
     plain, picked = resolved(_plain(config))
+    share_heap()
     built, report = parts(plain), report or console_report()
     seed, device = plain["seed"], pick_device(plain["device"])
     if plain["deterministic"]:

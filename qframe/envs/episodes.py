@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from qframe.envs.finite import SKIPPED
 from qframe.envs.interface import FAULT, NO_NUMBER, as_start, as_step, fault_of_error, fault_of_vector, kept, raised
 from qframe.envs.pictures import picture_of
-from qframe.envs.replaying import LONGEST_REPLAY, ReplayedEpisodes
+from qframe.envs.replaying import ReplayedEpisodes
 from qframe.envs.streams import Episodes, FaultyEnvironment, Observation, SeedOf, Start, Step
 
 __all__ = [
@@ -74,15 +74,16 @@ class SeededEpisodes(ReplayedEpisodes):
         done = terminated | truncated
         self.episode += done
         if self._remembers:
-            self._actions.append(action)
-            if len(self._actions) > 2 * LONGEST_REPLAY:
-                self._forget()
+            if self._taken == len(self._actions):
+                self._make_room(action)
+            self._actions[self._taken] = action
+            self._taken += 1
         start = self._restart(done, next_mask) if done.any() else Start(next_observation, next_mask)
         return Step(next_observation, reward, terminated, truncated, None, start.observation, next_mask, start.mask)
 
     def _restart(self, done: NDArray[np.bool_], mask: NDArray[np.bool_] | None) -> Start:
         """Start a new episode, with its own seed, where ``done``; ``mask`` stays that of the others."""
-        self._began[done] = len(self._actions)
+        self._began[done] = self._taken
         seeds: Any = [self._seed_of(i, int(self.episode[i])) if ended else None for i, ended in enumerate(done)]
         result, self.reset_info = was_reset(self._envs, seed=seeds, options={"reset_mask": done})
         check_told(self.reset_info)

@@ -11,6 +11,9 @@ from qframe.envs.streams import FaultyEnvironment, SeedOf, Start, Step
 LONGEST_REPLAY = 100_000
 """Steps of an episode; a longer one is not played again: it would take too long, and its actions too much memory."""
 
+SHORTEST_ROOM = 1_024
+"""Steps whose actions there is room for at first."""
+
 
 class ReplayedEpisodes:
     """Environments with a seed per episode, as far as their running episodes can be played again.
@@ -26,12 +29,15 @@ class ReplayedEpisodes:
         self.episode = np.zeros(num_envs, dtype=np.int64)
         """The number of each environment's running episode, ``[E]``."""
         self._seed_of, self._remembers = seed_of, is_deterministic
-        self._actions: list[NDArray[Any]] = []  # every step's, back to the start of the longest running episode
+        # Every step's, back to the start of the longest running episode. An array of its own for each step, kept that
+        # long, would tear the free memory apart that the next observations are to take.
+        self._actions: NDArray[Any] = np.zeros((0, num_envs), np.int64)
+        self._taken = 0  # how many of these rows there are
         self._began = np.zeros(num_envs, dtype=np.int64)  # with which of these each running episode began
 
     def reset(self) -> Start:
         """Start an episode in every environment."""
-        self._actions = []
+        self._taken = 0
         return self._restart(np.ones(self.num_envs, dtype=np.bool_), None)
 
     def step(self, action: NDArray[Any]) -> Step:
@@ -53,15 +59,15 @@ class ReplayedEpisodes:
     @property
     def can_replay(self) -> bool:
         """Whether the running episodes can be played again: the environment says so, and none of them is too long."""
-        return self._remembers and len(self._actions) - int(self._began.min()) <= LONGEST_REPLAY
+        return self._remembers and self._taken - int(self._began.min()) <= LONGEST_REPLAY
 
     def played(self) -> dict[str, Any]:
         """What ``replay`` plays: number and length of each running episode, and all actions ``[T, E, …]`` since."""
         self._forget()
         return {
             "episode": self.episode.tolist(),
-            "length": (len(self._actions) - self._began).tolist(),
-            "actions": np.stack(self._actions) if self._actions else np.zeros((0, self.num_envs), np.int64),
+            "length": (self._taken - self._began).tolist(),
+            "actions": self._actions[: self._taken].copy(),
         }
 
     def replay(self, played: Mapping[str, Any]) -> tuple[Start, NDArray[np.float64]] | None:
@@ -79,7 +85,7 @@ class ReplayedEpisodes:
             found = self._play(length, actions)
         except FaultyEnvironment:
             return None
-        self._actions, self._began = list(actions), len(actions) - length
+        self._actions, self._taken, self._began = actions.copy(), len(actions), len(actions) - length
         return found
 
     def _play(self, length: NDArray[np.int64], actions: NDArray[Any]) -> tuple[Start, NDArray[np.float64]] | None:
@@ -108,10 +114,18 @@ class ReplayedEpisodes:
         finally:
             self._seed_of = own
 
+    def _make_room(self, action: NDArray[Any]) -> None:
+        """Make room for actions like these, of more steps."""
+        self._forget()
+        room = np.empty((max(SHORTEST_ROOM, 2 * self._taken), *action.shape), action.dtype)
+        if self._taken:
+            room[: self._taken] = self._actions[: self._taken]
+        self._actions = room
+
     def _forget(self) -> None:
         """Drop the actions from before all running episodes; where one of them is too long, all."""
         oldest = int(self._began.min())
-        if len(self._actions) - oldest > LONGEST_REPLAY:
-            oldest = len(self._actions) - LONGEST_REPLAY - 1
-        del self._actions[:oldest]
+        if self._taken - oldest > LONGEST_REPLAY:
+            oldest = self._taken - LONGEST_REPLAY - 1
+        self._actions, self._taken = self._actions[oldest : self._taken], self._taken - oldest
         self._began -= oldest

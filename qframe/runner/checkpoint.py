@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from qframe.data.replay.pages import Pages
+from qframe.runner.allocator import give_back_freed_memory
 from qframe.runner.checkpoint_files import (
     MANIFEST,
     Damaged,
@@ -90,6 +91,7 @@ class Checkpoints:
         sync_folder(folder)
         self._newest = made.name
         _remove_all_but(folder, {made, *earlier[max(0, len(earlier) - self.keep + 1) :]})
+        give_back_freed_memory()
         return f"{writer.bytes_written / 1e6:,.1f} MB in {time.monotonic() - started:.2f} s"
 
     def _earlier(self, folder: Path) -> list[Path]:

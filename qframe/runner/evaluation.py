@@ -13,6 +13,7 @@ from qframe.data.action_space import ActionSpace
 from qframe.envs import Envs, Start, derive_seed
 from qframe.modules.behaviour import ActionIndices
 from qframe.modules.networks.adapters import TrainedNetwork
+from qframe.runner.allocator import give_back_freed_memory
 from qframe.runner.collector import as_tensors
 
 Show = Callable[[NDArray[np.uint8]], None]
@@ -199,6 +200,7 @@ class Evaluation:
         finally:
             envs.close()
             network.train(training)
+            give_back_freed_memory()
         return EvaluationResult(returns.tolist(), lengths.tolist(), cut)
 
     def _act(self, network: TrainedNetwork, start: Start, generator: torch.Generator) -> torch.Tensor:

@@ -213,7 +213,7 @@ def test_an_environment_cannot_change_the_action_that_is_stored():
     action = np.array([[2, 1], [0, 2]])
     episodes.step(action)
     assert action.tolist() == [[2, 1], [0, 2]]
-    assert episodes._actions[-1].tolist() == [[2, 1], [0, 2]]
+    assert episodes.played()["actions"][-1].tolist() == [[2, 1], [0, 2]]
 
 
 def test_a_stack_over_an_environment_that_gives_one_array_holds_different_frames():

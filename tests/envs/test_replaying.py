@@ -48,13 +48,13 @@ def test_only_the_actions_of_running_episodes_are_kept():
 
 def test_an_episode_that_is_too_long_is_not_played_again(monkeypatch):
     monkeypatch.setattr(module, "LONGEST_REPLAY", 20)
-    monkeypatch.setattr("qframe.envs.episodes.LONGEST_REPLAY", 20)
+    monkeypatch.setattr(module, "SHORTEST_ROOM", 5)
     episodes = GymnasiumEnvs("MountainCar-v0", num_envs=1, vectorization="sync").make(seed=0)
     episodes.reset()
     for _ in range(199):
         episodes.step(np.array([1]))
     assert not episodes.can_replay
-    assert len(episodes._actions) <= 41
+    assert len(episodes._actions) <= 42
     episodes.step(np.array([1]))  # the 200th step ends the episode
     assert episodes.can_replay
     episodes.close()
