@@ -1,12 +1,11 @@
 """Checkpoints: the whole state of a run in a folder of its own, written beside the earlier ones and then renamed."""
 
-import io
 import os
 import re
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import torch
 
@@ -151,10 +150,8 @@ class _Writer:
         return True
 
     def _put(self, name: str, content: Any) -> None:
-        file = io.BytesIO()
-        torch.save(content, file)
-        self.files[name] = write_durably(self._folder / name, file.getvalue())
-        self.bytes_written += file.tell()
+        self.files[name] = write_durably(self._folder / name, lambda file: torch.save(content, cast(BinaryIO, file)))
+        self.bytes_written += self.files[name]["bytes"]
 
 
 PAGES = "pages of"

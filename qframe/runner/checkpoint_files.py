@@ -3,9 +3,9 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 FORMAT = 2
 """The version of a checkpoint's layout; another one is refused with its number. 1 was a single file, ``last.pt``."""
@@ -18,16 +18,54 @@ class Damaged(ValueError):
 
 def checksum(content: bytes) -> str:
     """128 bits of BLAKE2b: any flipped bit shows."""
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
+    return _new_hash(content).hexdigest()
 
 
-def write_durably(path: Path, content: bytes) -> dict[str, Any]:
-    """Write a file and wait until the disk has it; what the manifest says of it."""
+def _new_hash(content: bytes = b"") -> hashlib.blake2b:
+    return hashlib.blake2b(content, digest_size=16)
+
+
+class WatchedFile:
+    """A file that is written once from its start to its end, measured as it is: a content need not be there twice."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._hash, self._size = file, _new_hash(), 0
+        self._error: OSError | None = None
+
+    def write(self, part: bytes | memoryview) -> int:
+        """Append a part; what the disk says to it is told at the end, as ``torch.save`` would have no ear for it."""
+        self._hash.update(part)
+        self._size += len(part)
+        if self._error is None:
+            try:
+                self._file.write(part)
+            except OSError as error:
+                self._error = error
+        return len(part)
+
+    def flush(self) -> None:
+        """Nothing: who opened the file does."""
+
+    def told(self) -> dict[str, Any]:
+        """What the manifest says of what was written.
+
+        Raises:
+            OSError: it was not.
+        """
+        if self._error is not None:
+            raise self._error
+        return {"bytes": self._size, "checksum": self._hash.hexdigest()}
+
+
+def write_durably(path: Path, write: Callable[[WatchedFile], object]) -> dict[str, Any]:
+    """Have ``write`` write a file and wait until the disk has it; what the manifest says of it."""
     with path.open("wb") as file:
-        file.write(content)
+        watched = WatchedFile(file)
+        write(watched)
+        told = watched.told()
         file.flush()
         os.fsync(file.fileno())
-    return {"bytes": len(content), "checksum": checksum(content)}
+    return told
 
 
 def sync_folder(path: Path) -> None:
@@ -41,7 +79,8 @@ def sync_folder(path: Path) -> None:
 
 def write_manifest(folder: Path, frames: int, files: Mapping[str, dict[str, Any]]) -> None:
     """Write the manifest: the last file of a checkpoint."""
-    write_durably(folder / MANIFEST, _rendered({"format": FORMAT, "frames": frames, "files": dict(files)}))
+    content = _rendered({"format": FORMAT, "frames": frames, "files": dict(files)})
+    write_durably(folder / MANIFEST, lambda file: file.write(content))
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from qframe.data import ReplayBuffer
 from qframe.data.replay import storage
 from qframe.runner import Checkpoints, checkpoint_files, load_checkpoint
 from qframe.runner.checkpoint import checkpoints_in
+from qframe.runner.checkpoint_files import checksum, write_durably
 
 
 def small_state(number=0):
@@ -143,3 +145,17 @@ def test_only_changed_pages_are_written_and_kept_checkpoints_share_no_file(tmp_p
 def test_numbers_below_1_are_refused(option, message):
     with pytest.raises(ValueError, match=f"expected {message} of at least 1"):
         Checkpoints(**option)
+
+
+def test_what_is_told_of_a_file_is_what_it_holds(tmp_path):
+    told = write_durably(tmp_path / "a.pt", lambda file: torch.save({"weight": torch.arange(1000)}, file))
+    content = (tmp_path / "a.pt").read_bytes()
+    assert told == {"bytes": len(content), "checksum": checksum(content)}
+    assert torch.equal(torch.load(tmp_path / "a.pt")["weight"], torch.arange(1000))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a system without /dev/full")
+@pytest.mark.parametrize("size", [1, 10**6])  # what is written when the file is closed, and at once
+def test_a_full_disk_is_told_as_such(size):
+    with pytest.raises(OSError, match="No space left on device"):
+        write_durably(Path("/dev/full"), lambda file: torch.save(torch.zeros(size), file))
