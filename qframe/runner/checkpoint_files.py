@@ -33,7 +33,7 @@ class WatchedFile:
         self._error: OSError | None = None
 
     def write(self, part: bytes | memoryview) -> int:
-        """Append a part; what the disk says to it is told at the end, as ``torch.save`` would have no ear for it."""
+        """Append a part; ``told`` raises what the disk says to it, as ``torch.save`` may raise something else instead."""
         self._hash.update(part)
         self._size += len(part)
         if self._error is None:
