@@ -33,7 +33,7 @@ class WatchedFile:
         self._error: OSError | None = None
 
     def write(self, part: bytes | memoryview) -> int:
-        """Append a part; ``told`` raises what the disk says to it, as ``torch.save`` may raise something else instead."""
+        """Append a part; ``told`` raises what the disk says to it, as ``torch.save`` may raise something else then."""
         self._hash.update(part)
         self._size += len(part)
         if self._error is None:
