@@ -16,9 +16,10 @@ def played_on(episodes, actions):
     return start, totals
 
 
-@pytest.mark.parametrize("vectorization", ["sync", "async"])
+@pytest.mark.parametrize(("vectorization", "room"), [("sync", 1024), ("sync", 1), ("async", 1024)])
 @pytest.mark.parametrize("steps", [0, 1, 7, 60])
-def test_a_replay_comes_to_where_the_episodes_were_and_goes_on_alike(vectorization, steps):
+def test_a_replay_comes_to_where_the_episodes_were_and_goes_on_alike(vectorization, room, steps, monkeypatch):
+    monkeypatch.setattr(module, "SHORTEST_ROOM", room)
     envs = GymnasiumEnvs("CartPole-v1", num_envs=3, vectorization=vectorization)
     rng = np.random.default_rng(3)
     actions, more = rng.integers(2, size=(steps, 3)), rng.integers(2, size=(80, 3))
@@ -34,6 +35,9 @@ def test_a_replay_comes_to_where_the_episodes_were_and_goes_on_alike(vectorizati
         np.testing.assert_array_equal(one.observation, other.observation)
         np.testing.assert_array_equal(one.terminated, other.terminated)
     assert first.played()["length"] == second.played()["length"]
+    np.testing.assert_array_equal(first.played()["actions"], second.played()["actions"])
+    longest = max(first.played()["length"])
+    np.testing.assert_array_equal(first.played()["actions"], [*actions, *more][-longest:] if longest else actions[:0])
     first.close(), second.close()
 
 
