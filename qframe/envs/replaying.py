@@ -115,9 +115,10 @@ class ReplayedEpisodes:
             self._seed_of = own
 
     def _make_room(self, action: NDArray[Any]) -> None:
-        """Make room for actions like these, of more steps."""
+        """Make room for actions like these: of as many more steps, but of no more than can be played again."""
         self._forget()
-        room = np.empty((max(SHORTEST_ROOM, 2 * self._taken), *action.shape), action.dtype)
+        more = max(SHORTEST_ROOM, min(self._taken, LONGEST_REPLAY))
+        room = np.empty((self._taken + more, *action.shape), action.dtype)
         if self._taken:
             room[: self._taken] = self._actions[: self._taken]
         self._actions = room

@@ -58,7 +58,7 @@ def test_an_episode_that_is_too_long_is_not_played_again(monkeypatch):
     for _ in range(199):
         episodes.step(np.array([1]))
     assert not episodes.can_replay
-    assert len(episodes._actions) <= 42
+    assert len(episodes._actions) <= 41
     episodes.step(np.array([1]))  # the 200th step ends the episode
     assert episodes.can_replay
     episodes.close()
