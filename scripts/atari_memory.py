@@ -20,6 +20,7 @@ checkpoint.every=1M logger.every=10k device=cpu
 """
 ).split()
 BAR, DISK_BAR = 7.6, 1.5
+OUTPUTS = Path("outputs")  # its checkpoint takes 7 GB of the disk for a moment
 EVERY = 1.0
 """Seconds between two looks."""
 
@@ -36,7 +37,8 @@ def gigabytes(process: int, entry: str) -> float:
 
 def main(words: list[str]) -> int:
     """Train, look and judge."""
-    with tempfile.TemporaryDirectory(dir=".") as folder:
+    OUTPUTS.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=OUTPUTS) as folder:
         command = [sys.executable, "-m", "qframe.cli.main", "train", *WORDS, f"hydra.run.dir={folder}/run", *words]
         run, resident, anonymous = subprocess.Popen(command), 0.0, 0.0
         while run.poll() is None:
