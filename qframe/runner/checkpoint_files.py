@@ -40,7 +40,7 @@ class WatchedFile:
             try:
                 self._file.write(part)
             except OSError as error:
-                self._error = error
+                self._error = error.with_traceback(None)  # or torch's writer would keep all frames below, and the run
         return len(part)
 
     def flush(self) -> None:

@@ -1,8 +1,10 @@
 """Checkpoints: whole or not there, recognised when they are damaged, and written again only where they changed."""
 
+import gc
 import json
 import os
 import random
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -159,3 +161,23 @@ def test_what_is_told_of_a_file_is_what_it_holds(tmp_path):
 def test_a_full_disk_is_told_as_such(size):
     with pytest.raises(OSError, match="No space left on device"):
         write_durably(Path("/dev/full"), lambda file: torch.save(torch.zeros(size), file))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a system without /dev/full")
+def test_a_full_disk_keeps_nothing_that_its_callers_held():
+    """An error that stays within reach of torch's writer keeps all frames below it: the games too, to the very end."""
+
+    class Held:
+        pass
+
+    def save():
+        held = Held()
+        holding.append(weakref.ref(held))
+        write_durably(Path("/dev/full"), lambda file: torch.save(torch.zeros(10**6), file))
+
+    holding: list[weakref.ref[Held]] = []
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        save()
+    del caught
+    gc.collect()
+    assert holding[0]() is None
