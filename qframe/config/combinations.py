@@ -116,7 +116,7 @@ def _starts_before_n_steps(parts: Parts, config: Mapping[str, Any]) -> str | Non
 def _stacked_otherwise(parts: Parts, config: Mapping[str, Any]) -> str | None:
     stack = getattr(parts.replay, "stack", 1)
     shape = parts.envs.observation_space.shape
-    if stack == 1 or (shape is not None and shape[0] == stack):
+    if stack == 1 or (shape is not None and shape[:1] == (stack,)):
         return None
     return (
         f"expected observations of {stack} frames along their first dimension, got {parts.envs.observation_space}; set "

@@ -16,7 +16,7 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from qframe.envs.finite import SKIPPED
+from qframe.envs.finite import SKIPPED, in_32_bits
 from qframe.envs.interface import FAULT, NO_NUMBER, as_start, as_step, fault_of_error, fault_of_vector, kept, raised
 from qframe.envs.pictures import picture_of
 from qframe.envs.replaying import ReplayedEpisodes
@@ -177,15 +177,16 @@ def stepped(envs: VectorEnv[Any, Any, Any], action: NDArray[Any]) -> tuple[Any, 
         FaultyEnvironment: rewards or observations that do not fit side by side, or a reward that is not finite.
     """
     try:
-        result, reward, terminated, truncated, info = envs.step(action)
+        result, given, terminated, truncated, info = envs.step(action)
     except (TypeError, ValueError, KeyError, SystemExit) as error:
         raise _in_words(error) from error
-    if reward.shape != (envs.num_envs,):
-        raise FaultyEnvironment(f"{NO_NUMBER}, got rewards of shape {list(reward.shape[1:])}; use float(reward)")
-    reward = reward.astype(np.float32)
+    if given.shape != (envs.num_envs,):
+        raise FaultyEnvironment(f"{NO_NUMBER}, got rewards of shape {list(given.shape[1:])}; use float(reward)")
+    reward = given.astype(np.float32)
     if not np.isfinite(reward).all():
         index = int(np.flatnonzero(~np.isfinite(reward))[0])
-        raise FaultyEnvironment(f"environment {index}: expected a finite reward, got {reward[index]}; {REMEDY}")
+        found = in_32_bits(given[index])
+        raise FaultyEnvironment(f"environment {index}: expected a finite reward, got {found}; {REMEDY}")
     return result, reward, terminated, truncated, info
 
 
@@ -198,10 +199,12 @@ def check_observation(
         FaultyEnvironment: one is not.
     """
     if isinstance(observation, dict):
-        entries = space.spaces if isinstance(space, spaces.Dict | spaces.Tuple) else {}
-        inner = entries.values() if isinstance(entries, dict) else entries
-        for (key, entry), entry_space in zip(observation.items(), inner, strict=True):
-            check_observation(entry, entry_space, terminated, f"{name}[{key!r}]")
+        inner = space.spaces if isinstance(space, spaces.Dict | spaces.Tuple) else {}
+        entries = inner if isinstance(inner, dict) else {str(number): entry for number, entry in enumerate(inner)}
+        if observation.keys() != entries.keys():
+            raise FaultyEnvironment(f"expected observation{name} in {space}, got the keys {[*observation]}; {REMEDY}")
+        for key, entry_space in entries.items():
+            check_observation(observation[key], entry_space, terminated, f"{name}[{key!r}]")
     elif isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
         _check_choice(observation, space, name)
     elif observation.dtype == np.float32 and not np.isfinite(observation).all():
@@ -215,11 +218,9 @@ def check_observation(
 def _check_choice(
     observation: NDArray[Any], space: spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary, name: str
 ) -> None:
-    if isinstance(space, spaces.MultiBinary):
-        first, count = 0, 2
-    else:
-        first, count = space.start, space.n if isinstance(space, spaces.Discrete) else space.nvec
-    is_outside = (observation < first) | (observation >= first + count)
+    count = space.n if isinstance(space, spaces.Discrete) else getattr(space, "nvec", 2)
+    first = getattr(space, "start", 0)
+    is_outside = (observation < first) | (observation >= np.add(first, count, dtype=np.int64))  # int8 may overflow
     for index in np.flatnonzero(is_outside.reshape(len(observation), -1).any(-1))[:1]:
         found = observation[index].tolist()
         raise FaultyEnvironment(f"environment {index}: expected observation{name} in {space}, got {found}; {REMEDY}")
@@ -270,13 +271,13 @@ def own_copy(observation: Any) -> Observation:
     """
     if isinstance(observation, np.ndarray):
         dtype = observation.dtype
-        return np.array(observation, dtype=np.float32 if dtype.kind == "f" else _SIGNED.get(dtype.name, dtype))
+        return np.array(observation, dtype=np.float32 if dtype.kind == "f" else _TORCHS.get(dtype.name, dtype))
     entries = enumerate(observation) if isinstance(observation, tuple) else observation.items()
     return {str(key): own_copy(entry) for key, entry in entries}
 
 
-_SIGNED = {"uint16": np.int32, "uint32": np.int64, "uint64": np.int64}
-"""Torch can store the unsigned ones, but hardly do anything with them."""
+_TORCHS = {"uint16": "i4", "uint32": "i8", "uint64": "i8", "int16": "i2", "int32": "i4", "int64": "i8"}
+"""Torch can store the unsigned ones, but hardly do anything with them, and no bytes in another order."""
 
 
 def derive_seed(seed: int, *path: str | int) -> int:

@@ -2,6 +2,7 @@
 
 import sysconfig
 from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
@@ -83,7 +84,7 @@ def fault_of_step(result: Any) -> str | None:
     if not (isinstance(result, tuple | list) and len(result) == 5):
         return f"expected step to return (observation, reward, terminated, truncated, info), got {_kind(result)}"
     _, reward, terminated, truncated, info = result
-    if not (type(reward) is float or _is_number(reward, "biuf")):
+    if not (type(reward) is float or isinstance(reward, Real) or _is_number(reward, "biuf")):
         shape = np.shape(reward) if isinstance(reward, np.ndarray | list | tuple) else ()
         found = f"an array of shape {shape}; use float(reward)" if shape else f"{reward!r}"
         return f"expected a number as reward, got {found}"

@@ -197,6 +197,12 @@ def _rescaled(id: str, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     space = env.observation_space
     if not (isinstance(space, gym.spaces.Box) and space.is_bounded()):
         raise ValueError(f"expected Box observations with finite bounds to rescale, got {space} from {id}")
+    with np.errstate(over="ignore"):
+        span = space.high.astype(np.float32) - space.low.astype(np.float32)
+    if not (np.isfinite(span) & (span > 0)).all():
+        raise ValueError(f"expected bounds apart, by what 32 bits hold, to rescale observations, got {space} from {id}")
+    if space.dtype.kind != "f":  # in whole numbers nothing lies between -1 and 1
+        env = gym.wrappers.DtypeObservation(env, np.float32)
     return gym.wrappers.RescaleObservation(env, np.float32(-1), np.float32(1))
 
 

@@ -89,13 +89,16 @@ class SelfResettingEpisodes:
         result, reward, terminated, truncated, info = stepped(self._envs, action)
         self.step_info = info
         observation, terminated, truncated = own_copy(result), terminated.astype(bool), truncated.astype(bool)
-        check_observation(observation, self._envs.single_observation_space, terminated)
+        space = self._envs.single_observation_space
         done = terminated | truncated
         self.episode += done
         if self._same_step:
             mask = self._mask(info, np.zeros_like(done))
             final, final_mask = _with_final(observation, info, done), self._with_final_mask(mask, info, done)
+            check_observation(observation, space)
+            check_observation(final, space, terminated)
             return Step(final, reward, terminated, truncated, None, observation, final_mask, mask)
+        check_observation(observation, space, terminated)
         mask = self._mask(info, done)
         valid = ~self._resets_next
         self._resets_next = done & valid

@@ -31,7 +31,7 @@ class FrameStreams:
         - What is read from a row equals, byte for byte, what an ``NStepFold`` makes of the steps that were pushed.
 
     Args:
-        length: rows per environment.
+        capacity: rows of all environments together; each has as many, and what is over is not used.
         stack: frames in an observation ≥ 1.
         n_step: n ≥ 1, steps that a transition spans at most.
         gamma: γ in ``[0, 1]``, per step.
@@ -45,7 +45,7 @@ class FrameStreams:
 
     def __init__(
         self,
-        length: int,
+        capacity: int,
         *,
         stack: int,
         n_step: int,
@@ -54,11 +54,11 @@ class FrameStreams:
         frames: FrameStorage,
         device: torch.device | str,
     ) -> None:
-        shortest = n_step + 2 * stack + 1
+        shortest, length = n_step + 2 * stack + 1, capacity // num_envs
         if length < shortest:
             raise ValueError(
                 f"expected a capacity of at least num_envs · (n_step + 2 · stack + 1) = {num_envs * shortest}, got "
-                f"{num_envs * length}; raise it"
+                f"{capacity}; raise it"
             )
         self.length, self.stack, self.n_step, self.gamma, self.num_envs = length, stack, n_step, gamma, num_envs
         self._frames, self._steps = frames, TensorStorage(num_envs * length, device, is_paged=True)
@@ -84,7 +84,8 @@ class FrameStreams:
         env = rows[ENV].numpy(force=True)
         observation, following = rows[OBSERVATION], rows[NEXT_OBSERVATION]
         starts = self._taken[env] == 0
-        self._check_continues(env, starts, observation, following)
+        if not self._continues(env, starts, observation, following):
+            return self._push_others(rows)
         changed = [self._begin(env[starts], observation[torch.from_numpy(starts)])]
         at = self._rows(env, self._cursor[env])  # the newest frame is there already
         self._steps.write(self._index(at), {key: leaf for key, leaf in rows.items() if key not in _NOT_STEPS})
@@ -94,6 +95,25 @@ class FrameStreams:
         ended = (rows[TERMINATED] | rows[TRUNCATED]).numpy(force=True)[:, 0]
         changed += [self._complete(env[self._taken[env] >= self.n_step], self.n_step), self._end(env[ended])]
         return np.concatenate(changed)
+
+    def _push_others(self, rows: Rows) -> np.ndarray:
+        """Push all steps but those that only tell that their episode was cut: they stay where they were, truncated.
+
+        So an environment is ended whose process died, or whose numbers are not finite; the step before is the last.
+        """
+        observation, following = rows[OBSERVATION], rows[NEXT_OBSERVATION]
+        stays = (observation == following).flatten(1).all(-1)
+        is_other = (observation[:, 1:] != following[:, :-1]).flatten(1).any(-1)
+        is_cut = stays & is_other & (rows[TRUNCATED] & ~rows[TERMINATED])[:, 0]
+        if not is_cut.any():
+            raise NotStacked(
+                f"expected every observation to be the one before it and a new frame (stack = {self.stack}), got "
+                "another; use replay=uniform, which keeps observations whole"
+            )
+        changed = self.flush(rows[ENV][is_cut].numpy(force=True))
+        if is_cut.all():
+            return changed
+        return np.concatenate([changed, self.push({key: leaf[~is_cut] for key, leaf in rows.items()})])
 
     def flush(self, env: np.ndarray) -> np.ndarray:
         """End the episodes under way of these environments: windows that are still open are truncated there.
@@ -222,7 +242,8 @@ class FrameStreams:
             total = torch.where(steps > i, total + self.gamma**i * reward[:, i], total)
         return total.to(dtype).unsqueeze(-1)
 
-    def _check_continues(self, env: np.ndarray, starts: np.ndarray, observation: Tensor, following: Tensor) -> None:
+    def _continues(self, env: np.ndarray, starts: np.ndarray, observation: Tensor, following: Tensor) -> bool:
+        """Whether every observation is the one before it and a new frame."""
         if self.stack > 1 and observation.shape[1:2] != (self.stack,):
             raise NotStacked(
                 f"expected observations of {self.stack} frames along their first dimension, got shape "
@@ -232,11 +253,7 @@ class FrameStreams:
         if not starts.all():
             newest = self._frames.read(torch.from_numpy(self._rows(env, self._cursor[env])[~starts]))
             shifts = shifts and torch.equal(newest, self._newest(observation[torch.from_numpy(~starts)]))
-        if not shifts:
-            raise NotStacked(
-                f"expected every observation to be the one before it and a new frame (stack = {self.stack}), got "
-                "another; use replay=uniform, which keeps observations whole"
-            )
+        return shifts
 
     def _newest(self, observation: Tensor) -> Tensor:
         return observation[:, -1] if self.stack > 1 else observation

@@ -68,11 +68,10 @@ class FrameReplayBuffer:
         self.gamma, self.n_step, self.stack, self.num_envs = gamma, n_step, stack, num_envs
         self.storage = storage
         self.device = usable_device(device)
-        length = capacity // num_envs
         self._schema = RowSchema(num_envs, device)
         self._streams = FrameStreams(
-            length, stack=stack, n_step=n_step, gamma=gamma, num_envs=num_envs, device=device,
-            frames=FrameStorage(length * num_envs, storage, device),
+            capacity, stack=stack, n_step=n_step, gamma=gamma, num_envs=num_envs, device=device,
+            frames=FrameStorage(capacity // num_envs * num_envs, storage, device),
         )
         self.generator = torch.Generator().manual_seed(seed)
 

@@ -17,6 +17,12 @@ from qframe.data.replay.storage import RowSchema, TensorStorage, chosen_streams,
 TIME_LAST = cast("Sequence[str]", (None, "time"))  # annotated without None by tensordict, which takes it
 
 
+class OnlyShorterEpisodes(RuntimeError):
+    """No episode that is kept holds a slice; the run's last checkpoint stays as it is."""
+
+    exit_status = 2
+
+
 class SliceReplayBuffer:
     """The last steps of every environment, sampled as slices of T consecutive steps: for λ-returns and memory.
 
@@ -220,10 +226,10 @@ class SliceReplayBuffer:
             )
         return fitting
 
-    def _only_shorter_episodes(self) -> RuntimeError:
-        return RuntimeError(
-            f"expected {self.slice_length} steps of one episode to sample, got only shorter episodes; take a "
-            "smaller slice_length, or across_episodes=True"
+    def _only_shorter_episodes(self) -> OnlyShorterEpisodes:
+        return OnlyShorterEpisodes(
+            f"expected {self.slice_length} steps of one episode to sample, got only shorter episodes; set "
+            "replay.slice_length smaller, or replay.across_episodes=true"
         )
 
     def _starts(self) -> np.ndarray:

@@ -54,7 +54,7 @@ class RunningNorm(nn.Module):
     def forward(self, entry: Tensor) -> Tensor:
         dtype = entry.dtype if entry.is_floating_point() else torch.get_default_dtype()
         scale = (self.variance + EPSILON).rsqrt().to(dtype)
-        return ((entry - self.mean.to(dtype)) * scale).clamp(-LIMIT, LIMIT)
+        return ((entry.to(dtype) - self.mean.to(dtype)) * scale).clamp(-LIMIT, LIMIT)
 
 
 class NormalizedTrunk(Trunk):

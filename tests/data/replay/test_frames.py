@@ -198,9 +198,44 @@ def test_an_observation_that_does_not_continue_the_last_one_is_refused():
         FrameReplayBuffer(100, 1, gamma=0.9, stack=3).extend(Streams(1, 4, 6).step([0]))
 
 
+@pytest.mark.parametrize("buffer_class", [FrameReplayBuffer, PrioritizedFrameReplayBuffer])
+def test_a_step_that_only_cuts_its_episode_is_left_out_and_the_one_before_is_the_last(buffer_class):
+    """So an environment ends whose process died: its observation stays, which is no new frame. The others go on."""
+    options = {"gamma": 0.9, "n_step": 3, "num_envs": 2}
+    streams, buffer = Streams(2, 4, 7), buffer_class(200, 1, stack=4, **options)
+    expected = FrameReplayBuffer(200, 1, stack=4, **options)
+    cut_at = {0: [0], 3: [1], 9: [0], 14: [0, 1]}  # the first step of an episode, one amid, and both at once
+    for number in range(20):
+        rows, others = streams.step([0, 1], end=0.0), []
+        for env in range(2):
+            if env in cut_at.get(number, []):
+                rows["next", "observation"][env] = rows["observation"][env]
+                rows["next", "truncated"][env] = rows["next", "done"][env] = True
+                streams.now[env] = streams.start()
+            else:
+                others.append(env)
+        buffer.extend(rows)
+        if others:
+            expected.extend(rows[others])
+        for env in cut_at.get(number, []):
+            expected.flush(env)
+    assert every_transition(buffer) == every_transition(expected)
+    assert len(buffer) == len(expected) == 2 * 20 - 5 - 4  # less the steps that cut, and n - 1 that are open at the end
+
+
+def test_a_step_that_stays_and_is_no_cut_is_refused():
+    streams, buffer = Streams(1, 4, 8), FrameReplayBuffer(100, 1, gamma=0.9, stack=4)
+    for _ in range(4):
+        buffer.extend(streams.step([0], end=0.0))
+    rows = streams.step([0], end=0.0)
+    rows["next", "observation"] = rows["observation"].clone()
+    with pytest.raises(ValueError, match="the one before it and a new frame"):
+        buffer.extend(rows)
+
+
 def test_sizes_out_of_range_are_refused():
-    with pytest.raises(ValueError, match=r"capacity of at least num_envs · \(n_step \+ 2 · stack \+ 1\) = 24, got 20"):
-        FrameReplayBuffer(20, 1, gamma=0.9, n_step=3, num_envs=2, stack=4)
+    with pytest.raises(ValueError, match=r"capacity of at least num_envs · \(n_step \+ 2 · stack \+ 1\) = 24, got 21"):
+        FrameReplayBuffer(21, 1, gamma=0.9, n_step=3, num_envs=2, stack=4)
     with pytest.raises(ValueError, match="expected storage to be memory or disk, got 'ram'"):
         FrameReplayBuffer(100, 1, gamma=0.9, storage="ram")  # pyright: ignore
     with pytest.raises(ValueError, match="n_step and stack of at least 1"):
