@@ -36,6 +36,10 @@ def test_the_faults_of_all_groups_are_told_at_once(capsys):
             ["network=ensemble_q_net", "exploration=bootstrapped", "estimator=retrace", "replay=slices"],
             "exploration: expected exploration that knows the probability of its actions for Retrace, got Bootstrapped",
         ),
+        (
+            ["env=gymnasium", "env.id=CliffWalking-v1", "replay=frames"],
+            "replay.stack: expected observations of 4 frames along their first dimension, got Discrete(48); set",
+        ),
         (["=5"], "expected key=value or group=option, got '=5'"),
         (["env=null"], "env: unknown option 'null'"),
         (["~runner.stop.wall_seconds"], "~runner.stop.wall_seconds: its value is null: there is nothing to take out"),
