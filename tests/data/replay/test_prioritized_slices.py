@@ -119,7 +119,7 @@ def test_too_few_steps_and_too_short_episodes_raise(episode):
     with pytest.raises(RuntimeError, match="expected a slice of 4 steps to sample, got at most 0 steps"):
         buffer.sample()
     buffer.extend(TensorDict.cat([episode([0.0] * 3)] * 3))
-    with pytest.raises(RuntimeError, match="expected 4 steps of one episode to sample, got only shorter episodes") as told:
+    with pytest.raises(RuntimeError, match="expected 4 steps of one episode to sample, got only shorter ep") as told:
         buffer.sample()
     assert told.value.exit_status == 2
 

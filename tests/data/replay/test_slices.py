@@ -107,7 +107,7 @@ def test_flush_parts_what_comes_before_from_what_comes_after(episode):
     buffer.extend(episode([0.0] * 3, end=None))
     buffer.flush()
     buffer.extend(episode([0.0] * 3, end=None))
-    with pytest.raises(RuntimeError, match="expected 4 steps of one episode to sample, got only shorter episodes") as told:
+    with pytest.raises(RuntimeError, match="expected 4 steps of one episode to sample, got only shorter ep") as told:
         buffer.sample()
     assert told.value.exit_status == 2
 
