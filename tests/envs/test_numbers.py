@@ -132,7 +132,7 @@ class NativeOnes(VectorEnv):
         self.steps += 1
         ends = np.full(self.num_envs, self.steps % 2 == 0)
         last = [np.full(1, self.last, np.float32) for _ in range(self.num_envs)]
-        info = {"final_obs": np.array(last + [None], object)[:-1]} if ends[0] else {}
+        info = {"final_obs": np.array([*last, None], object)[:-1]} if ends[0] else {}
         seen = self.look(self.first if ends[0] else 0)
         return seen, np.ones(self.num_envs), ends & self.terminates, ends & (not self.terminates), info
 
