@@ -10,7 +10,7 @@ from qframe.cli.run_folder import open_run
 from qframe.cli.trained import trained
 from qframe.config.errors import UserError
 from qframe.runner import Evaluation
-from qframe.runner.evaluation import note_of_cut, told
+from qframe.runner.evaluation import note_of_cut, note_of_faults, told
 from qframe.runner.video import film
 
 
@@ -51,6 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"protocol {told(evaluation.protocol(arguments.episodes))}")
     if result.cut:
         print(note_of_cut(result.cut, len(result.returns), evaluation.max_episode_steps))
+    if result.faults:
+        print(note_of_faults(result.faults, len(result.returns)))
     if arguments.video:
         path = folder.videos / f"eval-{found.name}-seed{arguments.seed}.mp4"
         made = film(evaluation, found.network, path, episodes=arguments.video, stream=stream)

@@ -29,7 +29,7 @@ class Envs(Protocol):
     def make_seeded(
         self, num_envs: int, seed_of: SeedOf, *, max_episode_steps: int | None = None, renders: bool = False
     ) -> Episodes:
-        """Environments in this process whose every episode has the seed that ``seed_of`` gives, as evaluation needs.
+        """Environments whose every episode has the seed that ``seed_of`` gives, as evaluation needs.
 
         Args:
             num_envs: how many.

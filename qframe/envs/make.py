@@ -92,10 +92,7 @@ class GymnasiumEnvs:
             envs = gym.make_vec(self._spec, self.num_envs, vectorization_mode=mode, **self._kwargs, **limit)
             return SelfResettingEpisodes(envs, partial(derive_seed, seed, "native"), has_masks=self.has_masks)
         makers = [self._make_one] * self.num_envs
-        if self.vectorization == "async":
-            envs = SupervisedEnvs(list(map(in_worker, makers)), timeout=self._timeout, max_restarts=self._max_restarts)
-        else:
-            envs = self._side_by_side(makers)
+        envs = self._in_processes(makers) if self.vectorization == "async" else self._side_by_side(makers)
         return SeededEpisodes(
             envs, partial(derive_seed, seed), has_masks=self.has_masks, is_deterministic=self._is_deterministic
         )
@@ -103,10 +100,17 @@ class GymnasiumEnvs:
     def make_seeded(
         self, num_envs: int, seed_of: SeedOf, *, max_episode_steps: int | None = None, renders: bool = False
     ) -> Episodes:
-        """Environments in this process whose every episode has the seed that ``seed_of`` gives: see ``Envs``."""
+        """Environments whose every episode has the seed that ``seed_of`` gives: see ``Envs``.
+
+        They are in this process, but where they may die or hang (``timeout``) and draw no pictures.
+        """
         limit = max_episode_steps if self.protocol["max_episode_steps"] is None else None
-        make = partial(self._make_one, limit, renders=renders)
-        return SeededEpisodes(self._side_by_side([make] * num_envs), seed_of, has_masks=self.has_masks)
+        makers = [partial(self._make_one, limit, renders=renders)] * num_envs
+        envs = self._side_by_side(makers) if self._timeout is None or renders else self._in_processes(makers)
+        return SeededEpisodes(envs, seed_of, has_masks=self.has_masks)
+
+    def _in_processes(self, makers: Sequence[Callable[[], gym.Env[Any, Any]]]) -> SupervisedEnvs:
+        return SupervisedEnvs(list(map(in_worker, makers)), timeout=self._timeout, max_restarts=self._max_restarts)
 
     def _side_by_side(self, makers: Sequence[Callable[[], gym.Env[Any, Any]]]) -> SyncVectorEnv:
         try:

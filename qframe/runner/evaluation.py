@@ -27,6 +27,8 @@ class EvaluationResult(NamedTuple):
     lengths: list[int]
     cut: int = 0
     """How many were cut at the evaluation's own limit of steps."""
+    faults: int = 0
+    """How often an environment ended its episode by a fault, where the config lets it go on."""
 
     @property
     def mean(self) -> float:
@@ -35,8 +37,9 @@ class EvaluationResult(NamedTuple):
 
     @property
     def note(self) -> str:
-        """That some were cut, for the end of a line."""
-        return f", {self.cut} cut at the limit of steps" if self.cut else ""
+        """That some were cut, or ended by a fault, for the end of a line."""
+        cut = f", {self.cut} cut at the limit of steps" if self.cut else ""
+        return f"{cut}, {self.faults} ended by a fault" if self.faults else cut
 
     @property
     def std(self) -> float:
@@ -197,11 +200,12 @@ class Evaluation:
                     if counted[index] and not has_limit and step.truncated[index]:
                         cut += int(lengths[running[index]] == self.max_episode_steps)
                     running[index], following = following, following + 1
+            faults = sum(envs.faults().values())
         finally:
             envs.close()
             network.train(training)
             give_back_freed_memory()
-        return EvaluationResult(returns.tolist(), lengths.tolist(), cut)
+        return EvaluationResult(returns.tolist(), lengths.tolist(), cut, faults)
 
     def _act(self, network: TrainedNetwork, start: Start, generator: torch.Generator) -> torch.Tensor:
         """The greedy index, or a random legal one with probability ε."""
@@ -222,6 +226,14 @@ def note_of_cut(cut: int, episodes: int, max_episode_steps: int) -> str:
     return (
         f"{cut} of {episodes} evaluated episodes were cut after {max_episode_steps:,} steps, as the environment has "
         "no limit: set env.max_episode_steps, or evaluation.max_episode_steps"
+    )
+
+
+def note_of_faults(faults: int, episodes: int) -> str:
+    """What to tell of episodes that a fault of their environment ended."""
+    return (
+        f"{faults} of {episodes} evaluated episodes, or begun after them, ended by a fault of the environment, as "
+        "env.timeout and env.nonfinite=skip let them: they count with what they had returned"
     )
 
 

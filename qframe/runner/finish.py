@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from qframe.modules.networks.adapters import TrainedNetwork
-from qframe.runner.evaluation import Evaluation, EvaluationResult, note_of_cut, told
+from qframe.runner.evaluation import Evaluation, EvaluationResult, note_of_cut, note_of_faults, told
 from qframe.runner.progress import Report
 from qframe.runner.run_folder import RunFolder
 from qframe.runner.video import Films
@@ -41,6 +41,7 @@ def _scores(best: EvaluationResult, last: EvaluationResult) -> dict[str, Any]:
         "eval_return_last": last.mean,
         "eval_episodes": len(best.returns),
         "eval_episodes_cut": best.cut,
+        "eval_faults": best.faults,
     }
 
 
@@ -58,6 +59,8 @@ def tell(report: Report, summary: dict[str, Any], folder: Path, *, total_frames:
     if summary["eval_episodes_cut"]:
         limit = summary["eval_protocol"]["max_episode_steps"]
         report.say(note_of_cut(summary["eval_episodes_cut"], summary["eval_episodes"], limit))
+    if summary["eval_faults"]:
+        report.say(note_of_faults(summary["eval_faults"], summary["eval_episodes"]))
     report.say(f"{summary['frames']:,} frames and {summary['updates']:,} updates in {summary['wall_seconds']:.1f} s")
     report.say(f"run folder   {shown(folder)}")
     if tensorboard:

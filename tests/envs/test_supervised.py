@@ -82,6 +82,18 @@ def test_one_that_dies_without_a_timeout_is_told_and_closed():
     episodes.close()
 
 
+def test_one_that_dies_in_evaluation_ends_its_episode_and_nothing_else():
+    """In the process that trains it would end the run."""
+    envs = GymnasiumEnvs("qframe-test/Mortal-v0", num_envs=1, vectorization="async", timeout=20.0)
+    episodes = envs.make_seeded(2, lambda index, episode: 10 * index + episode)
+    assert episodes.reset().observation.tolist() == [[0], [10]]
+    episodes.step(np.array([0, 0]))
+    step = episodes.step(np.array([0, 1]))
+    assert (step.truncated.tolist(), step.observation.tolist()) == ([False, True], [[2], [11]])
+    assert episodes.faults() == {"restarts": 1, "skipped": 0}
+    episodes.close()
+
+
 def test_a_timeout_is_for_processes(capsys):
     assert main(["check", "env.timeout=3"]) == 2
     assert "expected a timeout above 0, of vectorization=async, got 3.0 with sync" in capsys.readouterr().err

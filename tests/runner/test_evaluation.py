@@ -126,4 +126,5 @@ def test_without_the_package_for_videos_the_pip_command_is_told(monkeypatch):
 
 def test_a_result_without_cuts_has_none():
     assert EvaluationResult([1.0, 3.0], [1, 1]).cut == 0
+    assert EvaluationResult([1.0], [1], cut=2, faults=1).note == ", 2 cut at the limit of steps, 1 ended by a fault"
     assert (EvaluationResult([1.0, 3.0], [1, 1]).mean, EvaluationResult([1.0, 3.0], [1, 1]).std) == (2.0, 1.0)
