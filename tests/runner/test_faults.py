@@ -154,7 +154,7 @@ def test_what_was_skipped_is_in_the_metrics_and_stopping_names_the_frame(odd, tm
     told = capsys.readouterr().out
     summary = json.loads((tmp_path / "a" / "summary.json").read_text())
     assert summary["eval_faults"] >= summary["eval_episodes"]  # each that counts ends so, others may by then
-    assert f"{summary['eval_faults']} of {summary['eval_episodes']} evaluated episodes, or begun after them, end" in told
+    assert f"{summary['eval_faults']} of {summary['eval_episodes']} evaluated episodes, or begun after them" in told
     assert train(tmp_path / "b", *env, "logger.tensorboard=false") == 2
     told = capsys.readouterr().err
     assert "environment 0: expected a finite reward, got inf" in told
