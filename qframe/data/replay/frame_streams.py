@@ -28,7 +28,8 @@ class FrameStreams:
     Invariants:
         - A row is *complete* where an n-step transition can be read from it: n steps follow, or the episode's end, and
           none of the frames it needs is overwritten.
-        - What is read from a row equals, byte for byte, what an ``NStepFold`` makes of the steps that were pushed.
+        - What is read from a row equals, byte for byte, what an ``NStepFold`` makes of the steps that were pushed, but
+          of those that only tell that their episode was cut: the step before is the last.
 
     Args:
         capacity: rows of all environments together; each has as many, and what is over is not used.
