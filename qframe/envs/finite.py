@@ -14,8 +14,8 @@ SKIPPED = "qframe_skipped"
 class EndsWhereNotFinite(gym.Wrapper[Any, Any, Any, Any]):
     """Where an observation or a reward is not finite, the last sound observation stays, without reward, truncated.
 
-    Numbers are judged as the 32-bit floats that are learnt of, and only those of the observation space. The last
-    observation of an episode that terminates may be anything: nothing is learnt of it.
+    Its action mask stays with it. Numbers are judged as the 32-bit floats that are learnt of, and only those of the
+    observation space. The last observation of an episode that terminates may be anything: nothing is learnt of it.
 
     Args:
         env: to be stepped.
@@ -24,7 +24,7 @@ class EndsWhereNotFinite(gym.Wrapper[Any, Any, Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset; what a new episode starts with must be sound."""
         observation, info = self.env.reset(seed=seed, options=options)
-        self._sound = _kept(observation, self.observation_space)
+        self._sound, self._told = _kept(observation, self.observation_space), info
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -32,8 +32,8 @@ class EndsWhereNotFinite(gym.Wrapper[Any, Any, Any, Any]):
         observation, reward, terminated, truncated, info = self.env.step(action)
         space = self.observation_space
         if not _fits(reward) or not (terminated or is_finite(observation, space)):
-            return self._sound, 0.0, False, True, {**info, SKIPPED: 1}
-        self._sound = _kept(observation, space)
+            return self._sound, 0.0, False, True, {**self._told, SKIPPED: 1}
+        self._sound, self._told = _kept(observation, space), info
         return observation, reward, terminated, truncated, info
 
 

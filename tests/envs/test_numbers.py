@@ -171,3 +171,28 @@ def test_bits_can_be_normalised(tmp_path):
     register("Bits-v0", lambda: Given(space, [np.array([0, 1, 1], bool), np.array([1, 1, 0], bool)]))
     runner = make_runner(tmp_path, "Bits-v0", normalize_observation=True, total_frames=200)
     assert np.isfinite(runner.run()["eval_return_mean"])
+
+
+class MaskedOnes(Given):
+    """A mask that follows from what is seen, and allows nothing where that is no number."""
+
+    def mask(self):
+        return {"action_mask": np.array([self.seen[self.at][0] > 0, self.seen[self.at][0] <= 0], np.int8)}
+
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed)[0], self.mask()
+
+    def step(self, action):
+        return (*super().step(action)[:4], self.mask())
+
+
+def test_the_mask_of_the_last_sound_observation_stays_where_an_episode_is_skipped():
+    seen = [np.full(1, value, np.float32) for value in (-1, 1, np.nan, 1, 1)]
+    gym.registry.pop("MaskedOnes-v0", None)
+    register("MaskedOnes-v0", lambda: MaskedOnes(spaces.Box(-1, 1, (1,)), seen))
+    made = GymnasiumEnvs("MaskedOnes-v0", num_envs=1, vectorization="sync", nonfinite="skip").make(0)
+    assert made.reset().mask.tolist() == [[False, True]]
+    assert made.step(np.ones(1, np.int64)).mask.tolist() == [[True, False]]
+    step = made.step(np.zeros(1, np.int64))
+    assert step.truncated.all()
+    assert (step.next_mask.tolist(), step.mask.tolist()) == ([[True, False]], [[False, True]])
