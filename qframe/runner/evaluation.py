@@ -232,8 +232,8 @@ def note_of_cut(cut: int, episodes: int, max_episode_steps: int) -> str:
 def note_of_faults(faults: int, episodes: int) -> str:
     """What to tell of episodes that a fault of their environment ended."""
     return (
-        f"{faults} of {episodes} evaluated episodes, or begun after them, ended by a fault of the environment, as "
-        "env.timeout and env.nonfinite=skip let them: they count with what they had returned"
+        f"a fault of the environment ended {faults} episodes, of the {episodes} evaluated or begun after them, as "
+        "env.timeout and env.nonfinite=skip let it: they count with what they had returned"
     )
 
 
