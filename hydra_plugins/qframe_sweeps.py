@@ -45,10 +45,10 @@ class GridSweeper(JobSweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the jobs that are left."""
-        from qframe.cli.jobs.folder import SweepFolder
-        from qframe.cli.jobs.grid import launch, parameters, zipped
-        from qframe.cli.jobs.spec import SpecMaker
         from qframe.config.grid import grid
+        from qframe.sweeps.folder import SweepFolder
+        from qframe.sweeps.grid import launch, parameters, zipped
+        from qframe.sweeps.spec import SpecMaker
 
         assert self.config is not None
         folder = SweepFolder(self.folder)
@@ -74,15 +74,15 @@ class OptunaSweeper(JobSweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run trials until there are as many as asked for."""
-        from qframe.cli.jobs.folder import SweepFolder
-        from qframe.cli.jobs.grid import parameters
-        from qframe.cli.jobs.optional import imported
-        from qframe.cli.jobs.spec import SpecMaker
+        from qframe.sweeps.folder import SweepFolder
+        from qframe.sweeps.grid import parameters
+        from qframe.sweeps.optional import imported
+        from qframe.sweeps.spec import SpecMaker
 
         assert self.config is not None
         imported("optuna", extra="optuna")
-        from qframe.cli.jobs.optuna_sweep import search
-        from qframe.cli.jobs.space import space
+        from qframe.sweeps.optuna_search import search
+        from qframe.sweeps.space import space
 
         folder = SweepFolder(self.folder)
         found = space(arguments, parameters(self.config), list(self.mean_over), self.loader)
@@ -108,7 +108,7 @@ class JobLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run a batch of jobs for a sweeper that is not qframe's."""
-        from qframe.cli.jobs.batch import launch_batch
+        from qframe.sweeps.batch import launch_batch
 
         return launch_batch(self, job_overrides, initial_job_idx)
 
@@ -125,7 +125,7 @@ class LocalLauncher(JobLauncher):
 
     def engine(self, *, needs: Any, say: Callable[[str], None]) -> Any:
         """Processes, as many at once as cores allow."""
-        from qframe.cli.jobs.local import local_engine
+        from qframe.sweeps.engines.local import local_engine
 
         return local_engine(self.jobs, needs=needs, say=say)
 
@@ -144,10 +144,10 @@ class RayLauncher(JobLauncher):
 
     def engine(self, *, needs: Any, say: Callable[[str], None]) -> Any:
         """A connection to the cluster."""
-        from qframe.cli.jobs.optional import imported
+        from qframe.sweeps.optional import imported
 
         imported("ray", extra="ray")
-        from qframe.cli.jobs.ray_engine import RayEngine
+        from qframe.sweeps.engines.ray import RayEngine
 
         return RayEngine(self.address, self.jobs, needs=needs, gpus=self.gpus, say=say)
 
@@ -166,10 +166,10 @@ class SubmititLauncher(JobLauncher):
 
     def engine(self, *, needs: Any, say: Callable[[str], None]) -> Any:
         """The queue."""
-        from qframe.cli.jobs.optional import imported
+        from qframe.sweeps.optional import imported
 
         imported("submitit", extra="submitit")
-        from qframe.cli.jobs.submitit_engine import SubmititEngine
+        from qframe.sweeps.engines.submitit import SubmititEngine
 
         folder = Path(self.config.hydra.sweep.dir) / "submitit"
         given = {str(key): value for key, value in self.parameters.items() if value is not None}

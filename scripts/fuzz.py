@@ -29,7 +29,7 @@ VALUES = (
     "", "null", "true", "-1", "0", "1", "0.5", "1e400", "-1e308", ".nan", ".inf", "1e30", "1" + "0" * 30, "1M", "[]",
     "{}", "[1,[2,{a: b}]]", "{a: {b: [null]}}", "'💥'", "'\u202e'", "'a b'", "../../x", "/", "${seed}", "${nope}",
     "${head}", "${oc.env:HOME}", "${oc.env:NOT_SET}", "x" * 2000, "0x10", "'%s%n'", "'{0.__class__}'", "'[/red]'",
-    "{_target_: os.system}", "{_target_: torch.nn.Tanh}", "torch.nn.Tanh", "qframe.modules.MLPTrunk",
+    "{_target_: os.system}", "{_target_: torch.nn.Tanh}", "torch.nn.Tanh", "qframe.networks.MLPTrunk",
     "-9223372036854775809",
 )  # fmt: skip
 SMALL = {

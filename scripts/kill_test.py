@@ -26,10 +26,10 @@ from pathlib import Path
 
 import torch
 
+from qframe.checkpoints import Checkpoints, load_checkpoint
+from qframe.checkpoints.fingerprint import fingerprint
+from qframe.checkpoints.save import checkpoints_in
 from qframe.cli.main import main as qframe
-from qframe.runner import Checkpoints, load_checkpoint
-from qframe.runner.checkpoint import checkpoints_in
-from qframe.runner.fingerprint import fingerprint
 
 SMALL = (  # noqa: SIM905 (words as on the command line)
     """

@@ -12,7 +12,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from qframe.data import PrioritizedReplayBuffer
+from qframe.replay import PrioritizedReplayBuffer
 
 BATCH, CALLS, CHUNK = 128, 2_000, 100_000
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from qframe.data.native_code import CACHE_VARIABLE
+from qframe.machine.native_code import CACHE_VARIABLE
 from tests import probes
 
 torch.set_num_threads(1)

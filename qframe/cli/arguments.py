@@ -1,14 +1,12 @@
 """Reading a command's words, with the nearest valid option named when one is mistyped."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from qframe.config.errors import UserError, hint
 from qframe.config.numbers import integer
-from qframe.config.targets import trust
+from qframe.errors import UserError, hint
 
 
 class Parser(argparse.ArgumentParser):
@@ -56,8 +54,3 @@ def whole_number(text: str) -> int:
     return number
 
 
-def apply_trust(prefixes: Sequence[str]) -> None:
-    """Trust the packages, and find them in the current folder as ``python`` would."""
-    trust(*prefixes)
-    if prefixes and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))

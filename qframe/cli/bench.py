@@ -5,16 +5,17 @@ import os
 from pathlib import Path
 from typing import Any
 
-from qframe.cli.arguments import add_config_arguments, apply_trust, whole_number
+from qframe.cli.arguments import add_config_arguments, whole_number
 from qframe.cli.bench_result import Result, summed_up
 from qframe.cli.bench_seeds import SeedRun, run_all
 from qframe.config import build
 from qframe.config.compose import composed
-from qframe.config.errors import ConfigError, UserError
 from qframe.config.hydra_app import hydra_app
 from qframe.config.score import Score, preset_score
-from qframe.records.run import Run, flat
-from qframe.runner.run_folder import write_json
+from qframe.config.targets import apply_trust
+from qframe.errors import ConfigError, UserError
+from qframe.runs.folder import write_json
+from qframe.runs.run import Run, flat
 
 FOLDER = Path("outputs", "bench")
 RESULTS = Path("results")

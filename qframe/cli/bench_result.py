@@ -9,8 +9,8 @@ import numpy as np
 
 from qframe.cli.bench_seeds import SeedRun
 from qframe.config.score import Score
-from qframe.records.run import Run, environment_name
-from qframe.runner.statistics import interquartile_mean, stratified_bootstrap
+from qframe.runs.run import Run, environment_name
+from qframe.runs.statistics import interquartile_mean, stratified_bootstrap
 
 Result = dict[str, Any]
 

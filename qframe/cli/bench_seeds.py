@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import qframe
-from qframe.records.run import Run
-from qframe.runner import Stopped
-from qframe.runner.run_folder import RunFolder
-from qframe.runner.signals import StopSignals
+from qframe.runs.folder import RunFolder
+from qframe.runs.run import Run
+from qframe.training import Stopped
+from qframe.training.signals import StopSignals
 
 POLL = 0.2  # seconds between looks at the processes
 

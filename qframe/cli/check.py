@@ -7,13 +7,14 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 
-from qframe.cli.arguments import add_config_arguments, apply_trust
+from qframe.cli.arguments import add_config_arguments
 from qframe.config import build
 from qframe.config.compose import Composition, composed
-from qframe.config.errors import ConfigError
 from qframe.config.hydra_app import hydra_app
 from qframe.config.provenance import sources
-from qframe.records.run import flat
+from qframe.config.targets import apply_trust
+from qframe.errors import ConfigError
+from qframe.runs.run import flat
 
 COMMENT = 56  # the column of comments
 

@@ -7,16 +7,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from qframe.cli.compare_files import write_csv
-from qframe.cli.compare_page import write_page
-from qframe.cli.compare_plots import write_plots
-from qframe.cli.compare_results import EnvironmentResult, compare
-from qframe.cli.compare_text import group_row, headers, interval
 from qframe.cli.tables import named_runs, print_table, shown_path
-from qframe.config.errors import UserError
 from qframe.config.hydra_app import conf_dir
-from qframe.records.comparison import repeated_seeds
-from qframe.records.run import Run
+from qframe.errors import UserError
+from qframe.runs.comparison.groups import repeated_seeds
+from qframe.runs.comparison.page import write_page
+from qframe.runs.comparison.plots import write_plots
+from qframe.runs.comparison.results import EnvironmentResult, compare
+from qframe.runs.comparison.tables import write_csv
+from qframe.runs.comparison.text import group_row, headers, interval
+from qframe.runs.run import Run
 
 MOST_PAIRS = 10
 
@@ -103,7 +103,7 @@ def _thresholds(words: Sequence[str]) -> dict[str, float]:
 
 
 def _names() -> dict[str, str]:
-    """The options of ``conf/`` by what they name: ``head=qframe.modules.ScalarHead`` → ``scalar``, where it is one."""
+    """The options of ``conf/`` by what they name: ``head=qframe.heads.ScalarHead`` → ``scalar``, where it is one."""
     options: dict[str, list[str]] = {}
     for file in sorted(conf_dir().glob("*/*.yaml")):
         target = re.search(r"^_target_: *(\S+)", file.read_text(encoding="utf-8"), re.MULTILINE)

@@ -6,9 +6,9 @@ import importlib
 from hydra.plugins.completion_plugin import DefaultCompletionPlugin
 
 from qframe.cli.arguments import Parser
-from qframe.config.errors import UserError, hint
 from qframe.config.hydra_app import CONFIG_NAME, groups, hydra_app, options
 from qframe.config.overrides import read
+from qframe.errors import UserError, hint
 
 BASH = """_qframe() {
     local line="${COMP_LINE:0:$COMP_POINT}"

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from qframe.cli.tables import named_runs, print_table
-from qframe.config.errors import UserError
-from qframe.records.run import Run, flat
+from qframe.errors import UserError
+from qframe.runs.run import Run, flat
 
 ABSENT = "–"
 

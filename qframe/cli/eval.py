@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from qframe.cli.arguments import apply_trust, whole_number
-from qframe.cli.run_folder import open_run
+from qframe.cli.arguments import whole_number
 from qframe.cli.trained import trained
-from qframe.config.errors import UserError
-from qframe.runner import Evaluation
-from qframe.runner.evaluation import note_of_cut, note_of_faults, told
-from qframe.runner.video import film
+from qframe.config.saved_run import open_run
+from qframe.config.targets import apply_trust
+from qframe.errors import UserError
+from qframe.training import Evaluation
+from qframe.training.evaluation import note_of_cut, note_of_faults, told
+from qframe.training.video import film
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,15 +10,15 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from qframe.cli.arguments import apply_trust
-from qframe.cli.exporting import FORMATS
-from qframe.cli.run_folder import open_run
 from qframe.cli.tables import shown_path
 from qframe.cli.trained import Trained, trained
-from qframe.config.errors import UserError, hint
-from qframe.modules.behaviour import ActionIndices
-from qframe.runner.policy import GreedyPolicy
-from qframe.runner.states import FixedStates
+from qframe.config.saved_run import open_run
+from qframe.config.targets import apply_trust
+from qframe.errors import UserError, hint
+from qframe.exploration.protocol import ActionIndices
+from qframe.export.formats import FORMATS
+from qframe.export.policy import GreedyPolicy
+from qframe.loggers.probe_states import FixedStates
 
 CHECKED = 1_000  # observations
 TOLERANCE = 1e-4  # of action values, relative to their largest

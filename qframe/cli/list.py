@@ -5,8 +5,8 @@ from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
 
-from qframe.config.errors import ConfigError, Fault, hint
 from qframe.config.hydra_app import config_file, groups, hydra_app, options
+from qframe.errors import ConfigError, Fault, hint
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

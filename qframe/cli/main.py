@@ -21,7 +21,7 @@ from types import ModuleType
 
 import qframe
 from qframe.cli.arguments import Parser
-from qframe.config.errors import UserError, hint
+from qframe.errors import UserError, hint
 
 COMMANDS = {
     "train": "train; -m sweeps over several values",

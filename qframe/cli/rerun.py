@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from qframe.cli.arguments import apply_trust
 from qframe.cli.diff import differences
-from qframe.cli.run_folder import new_folder, open_run, saved_config
 from qframe.cli.tables import OUTPUTS
 from qframe.config import build
 from qframe.config.auto import pick_device
-from qframe.config.errors import ConfigError, UserError
-from qframe.records.run import Run
-from qframe.runner import RunFolder
+from qframe.config.saved_run import new_folder, open_run, saved_config
+from qframe.config.targets import apply_trust
+from qframe.errors import ConfigError, UserError
+from qframe.runs import RunFolder
+from qframe.runs.run import Run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from qframe.cli.arguments import apply_trust
-from qframe.cli.go_on import go_on
-from qframe.cli.jobs.folder import SweepFolder
-from qframe.cli.run_folder import open_run
+from qframe.cli.resumable import go_on
 from qframe.cli.train import relaunch
+from qframe.config.saved_run import open_run
+from qframe.config.targets import apply_trust
+from qframe.sweeps.folder import SweepFolder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from qframe.cli.tables import OUTPUTS, named_runs, print_table, shown_path, span
-from qframe.config.errors import UserError, hint
-from qframe.records.run import Run, environment_name, flat, planned_jobs
+from qframe.errors import UserError, hint
+from qframe.runs.run import Run, environment_name, flat, planned_jobs
 
 ORDERS: dict[str, Callable[[list[Run]], Any]] = {
     "age": lambda runs: -max(run.changed for run in runs),

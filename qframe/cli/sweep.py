@@ -8,20 +8,20 @@ from typing import Any
 from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig, OmegaConf
 
-from qframe.cli.job import DONE, OBJECTIVE, Job
-from qframe.cli.jobs.board import results, screen, varied_among
-from qframe.cli.jobs.folder import SweepFolder
-from qframe.cli.jobs.grid import parameters, zipped
-from qframe.cli.jobs.objective import check_objective, objective
-from qframe.cli.jobs.spec import MOST_CHECKED, composition
-from qframe.cli.run_folder import new_folder
 from qframe.config.compose import Composition
-from qframe.config.errors import ConfigError, Fault, UserError
 from qframe.config.grid import grid, samples
 from qframe.config.hydra_app import CONFIG_NAME, short
 from qframe.config.overrides import pinned_folder
-from qframe.records.run import read_json
-from qframe.runner.run_folder import write_json
+from qframe.config.saved_run import new_folder
+from qframe.errors import ConfigError, Fault, UserError
+from qframe.runs.folder import write_json
+from qframe.runs.run import read_json
+from qframe.sweeps.folder import SweepFolder
+from qframe.sweeps.grid import parameters, zipped
+from qframe.sweeps.job import DONE, OBJECTIVE, Job
+from qframe.sweeps.objective import check_objective, objective
+from qframe.sweeps.progress_board import results, screen, varied_among
+from qframe.sweeps.spec import MOST_CHECKED, composition
 
 
 def sweep(

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from qframe.config.errors import UserError
-from qframe.records.run import Run, find_runs
+from qframe.errors import UserError
+from qframe.runs.run import Run, find_runs
 
 OUTPUTS = Path("outputs")
 

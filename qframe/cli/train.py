@@ -9,19 +9,20 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from qframe.cli.arguments import add_config_arguments, apply_trust
-from qframe.cli.go_on import begun_before, go_on, without_resume
-from qframe.cli.job import Job
-from qframe.cli.jobs.folder import SweepFolder
-from qframe.cli.run_folder import new_folder
+from qframe.cli.arguments import add_config_arguments
+from qframe.cli.resumable import begun_before, go_on, without_resume
 from qframe.cli.sweep import planned, sweep
 from qframe.config import build
 from qframe.config.compose import Composition, composed
-from qframe.config.errors import ConfigError, Fault, UserError
 from qframe.config.hydra_app import CONFIG_NAME, hydra_app
 from qframe.config.hydra_safety import checked_record, inside
 from qframe.config.overrides import pinned_folder
-from qframe.records.run import read_json
+from qframe.config.saved_run import new_folder
+from qframe.config.targets import apply_trust
+from qframe.errors import ConfigError, Fault, UserError
+from qframe.runs.run import read_json
+from qframe.sweeps.folder import SweepFolder
+from qframe.sweeps.job import Job
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

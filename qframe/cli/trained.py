@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 import torch
 from omegaconf import DictConfig
 
-from qframe.cli.run_folder import checkpoint, fitting, saved_config
 from qframe.config import build
 from qframe.config.auto import resolved
 from qframe.config.parts import Parts
-from qframe.runner import RunFolder
+from qframe.config.saved_run import checkpoint, fitting, saved_config
+from qframe.runs import RunFolder
 
 
 class Trained(NamedTuple):

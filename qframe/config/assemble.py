@@ -9,21 +9,21 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
+from qframe.actions import ActionSpace, make_action_space
+from qframe.compiled.cuda_graph import check_capturable
+from qframe.compiled.update import autocast_type
 from qframe.config.auto import pick_device, resolved
 from qframe.config.combinations import refused
-from qframe.config.errors import ConfigError, Fault
 from qframe.config.parts import Parts
 from qframe.config.signature import Checker
 from qframe.config.targets import instantiate
-from qframe.data import ActionSpace, make_action_space
 from qframe.envs import Envs, GymnasiumEnvs, derive_seed
-from qframe.modules import EncodedTrunk, Trunk, make_encoder
-from qframe.modules.networks.encoders import check_box
+from qframe.errors import ConfigError, Fault
+from qframe.networks import EncodedTrunk, Trunk, make_encoder
+from qframe.networks.encoders import check_box
 from qframe.objectives import DQNLoss
-from qframe.runner.cadences import check_numbers
-from qframe.runner.captured import check_capturable
-from qframe.runner.compiled import autocast_type
-from qframe.runner.optimizer_steps import pure_step
+from qframe.optimizer.pure_steps import pure_step
+from qframe.training.cadences import check_numbers
 
 PROVIDED: dict[str, frozenset[str]] = {
     "action_space": frozenset({"space"}),

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from qframe.runner.compiled import missing_compiler
+from qframe.compiled.update import missing_compiler
 
 Picked = dict[str, tuple[Any, str]]
 """By key: the value, and why."""
@@ -22,7 +22,7 @@ COSTLY_HEADS = ("Quantile", "Categorical", "HLGauss")
 """Heads whose updates save several times as much."""
 
 
-COLLECTORS = {False: "qframe.runner.Collector", True: "qframe.runner.PipelinedCollector"}
+COLLECTORS = {False: "qframe.training.Collector", True: "qframe.training.PipelinedCollector"}
 """By whether environments step while the learner updates."""
 FRAMES_WORTH_A_WORKER = 100_000
 """From how many frames on a process for the environments, some seconds to start, saves more than it costs."""

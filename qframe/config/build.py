@@ -9,19 +9,19 @@ from omegaconf import DictConfig, OmegaConf
 
 from qframe.config.assemble import PROVIDED, Assembly
 from qframe.config.auto import pick_device, resolved
-from qframe.config.errors import ConfigError, Fault
 from qframe.config.memory import memory_line
 from qframe.config.parts import Parts
 from qframe.config.schema import GROUPS, SETTINGS
 from qframe.config.targets import instantiate
 from qframe.envs import derive_seed
-from qframe.runner import Learner, Runner
-from qframe.runner.allocator import share_heap
-from qframe.runner.determinism import only_deterministic
-from qframe.runner.profile import Profile
-from qframe.runner.progress import Report, console_report
-from qframe.runner.return_range import ReturnRange
-from qframe.runner.run_folder import RunFolder
+from qframe.errors import ConfigError, Fault
+from qframe.loggers.console import Report, console_report
+from qframe.machine.allocator import share_heap
+from qframe.machine.determinism import only_deterministic
+from qframe.runs.folder import RunFolder
+from qframe.training import Learner, Runner
+from qframe.training.return_range import ReturnRange
+from qframe.training.timing import Profile
 
 __all__ = ["PROVIDED", "build", "check", "describe", "parts"]
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
-from qframe.config.errors import Fault
 from qframe.config.memory import larger_than_machine
 from qframe.config.parts import Parts
-from qframe.modules.networks.noise import noisy_layers
+from qframe.errors import Fault
+from qframe.networks.noise import noisy_layers
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from qframe.config.errors import ConfigError, Fault, hint
 from qframe.config.hydra_app import CONFIG_NAME, groups, hydra_app
 from qframe.config.hydra_faults import composition_fault, first_line, ignored_options, traversals
 from qframe.config.hydra_safety import foreign
@@ -19,6 +18,7 @@ from qframe.config.overrides import SOURCE, Overrides, read
 from qframe.config.provenance import located
 from qframe.config.schema import GROUPS
 from qframe.config.validate import Provided, validate
+from qframe.errors import ConfigError, Fault, hint
 
 
 @dataclass(frozen=True)

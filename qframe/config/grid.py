@@ -7,8 +7,8 @@ from math import prod
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from qframe.config.errors import ConfigError, Fault, hint
 from qframe.config.overrides import parsed
+from qframe.errors import ConfigError, Fault, hint
 
 ZIP = "hydra.sweeper.zip"
 Axis = list[tuple[str, ...]]

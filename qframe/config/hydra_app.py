@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 
 import qframe
-from qframe.config.errors import ConfigError, Fault
+from qframe.errors import ConfigError, Fault
 
 CONFIG_NAME = "train"
 

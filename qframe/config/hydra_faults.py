@@ -11,9 +11,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
-from qframe.config.errors import Fault, hint
 from qframe.config.hydra_app import groups, options, short, yaml_files
 from qframe.config.provenance import file_name
+from qframe.errors import Fault, hint
 
 
 def ignored_options(tree: DefaultsTreeNode | InputDefault, loader: ConfigLoader) -> list[Fault]:

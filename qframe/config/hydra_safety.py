@@ -10,8 +10,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from qframe.config.errors import ConfigError, Fault, UserError
 from qframe.config.targets import trusted
+from qframe.errors import ConfigError, Fault, UserError
 
 PLUGIN = re.compile(r"(hydra_plugins|hydra\._internal\.core_plugins)(\.[a-z_]\w*)*\.[A-Z]\w*")
 CHOICES = {

@@ -15,8 +15,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
-from qframe.config.errors import Fault, hint
 from qframe.config.hydra_app import groups, options
+from qframe.errors import Fault, hint
 
 SOURCE = "command line"
 

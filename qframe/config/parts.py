@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from qframe.data import ActionSpace
+from qframe.actions import ActionSpace
 from qframe.envs import Envs
 from qframe.objectives import DQNLoss
 

@@ -8,9 +8,9 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import OmegaConf
 
-from qframe.config.errors import Fault
 from qframe.config.hydra_app import config_file, short
 from qframe.config.overrides import SOURCE
+from qframe.errors import Fault
 
 
 def located(

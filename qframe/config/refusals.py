@@ -9,24 +9,17 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
+from qframe.actions import MultiCategorical, make_action_space
+from qframe.actions.gymnasium_spaces import REFUSED
 from qframe.config import build
 from qframe.config.combinations import REFUSALS
 from qframe.config.compose import compose
-from qframe.config.errors import ConfigError
-from qframe.data import MultiCategorical, make_action_space
-from qframe.data.gymnasium_actions import REFUSED
-from qframe.modules import (
-    MLP,
-    CategoricalHead,
-    DistributionalQValueActor,
-    EnsembleQNet,
-    MLPTrunk,
-    QNet,
-    QuantileHead,
-    ScalarHead,
-)
-from qframe.modules.networks.encoders import REFUSED_OBSERVATIONS
-from qframe.modules.networks.q_net import MakeHead
+from qframe.errors import ConfigError
+from qframe.heads import CategoricalHead, QuantileHead, ScalarHead
+from qframe.modules import DistributionalQValueActor
+from qframe.networks import MLP, EnsembleQNet, MLPTrunk, QNet
+from qframe.networks.encoders import REFUSED_OBSERVATIONS
+from qframe.networks.q_net import MakeHead
 from qframe.objectives import DQNLoss
 
 BY_PARTS = (

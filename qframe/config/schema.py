@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import torch
 
-from qframe.runner.compiled import missing_compiler
+from qframe.compiled.update import missing_compiler
 
 Rule = Callable[[Any], str | None]  # says what is wrong with a value, or None
 

@@ -7,8 +7,8 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from yaml import YAMLError, safe_load
 
-from qframe.config.errors import ConfigError, Fault, hint
 from qframe.config.hydra_app import config_file, options, short
+from qframe.errors import ConfigError, Fault, hint
 
 METRICS = ("eval_return_mean", "eval_return_last", "train_return_mean")
 EXAMPLE = "# score: {algorithm: DQN, expected: 490, metric: eval_return_mean, protocol: …, seeds: 5}"

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, is_typeddict
 
 from qframe.config.auto import AUTO_NUMBERS
-from qframe.config.errors import ConfigError, Fault, hint, nearest
 from qframe.config.numbers import integer
 from qframe.config.parameters import alternatives, parameters, takes_callable, takes_class
 from qframe.config.targets import resolve
+from qframe.errors import ConfigError, Fault, hint, nearest
 
 SCALARS: dict[Any, str] = {
     bool: "true or false",
@@ -45,7 +45,7 @@ class Checker:
             waits: whoever takes the node calls it later with more arguments, so none is missing.
         """
         if not isinstance(node.get("_target_"), str):
-            self._fault(f"{where}._target_", "expected the dotted name of a class, as qframe.modules.MLP; got none")
+            self._fault(f"{where}._target_", "expected the dotted name of a class, as qframe.networks.MLP; got none")
             return dict(node)
         try:
             known = parameters(resolve(node["_target_"], f"{where}._target_"))

@@ -1,7 +1,7 @@
 """From a ``_target_`` to the object it names: which names a config may use, and building what it describes.
 
 A config is data. A name is imported only when it lies under an allowed package, and what it resolves to must be a
-class or function that was itself written there: ``qframe.data.specs.torch`` leads out of the package and is refused.
+class or function that was itself written there: ``qframe.actions.specs.torch`` leads out of the package and is refused.
 """
 
 import importlib
@@ -9,19 +9,25 @@ import importlib.util
 import inspect
 import pkgutil
 import re
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 
-from qframe.config.errors import ConfigError, Fault, UserError, hint, nearest
 from qframe.config.parameters import alternatives, parameters, takes_callable, takes_class
+from qframe.errors import ConfigError, Fault, UserError, hint, nearest
 
 PARTS = "qframe"
-BORDER = ("qframe.config", "qframe.cli", "qframe.records", "qframe.runner.run_folder")  # no config may name these
-ONLY_CLASSES = ("qframe.runner", "qframe.envs")  # their functions write files, or import what an id names
+BORDER = tuple(f"qframe.{package}" for package in ("cli", "config", "errors", "machine", "runs", "sweeps"))
+"""No config may name these."""
+ONLY_CLASSES = tuple(
+    f"qframe.{package}" for package in ("checkpoints", "compiled", "envs", "export", "loggers", "optimizer", "training")
+)
+"""Of these a config may name classes: their functions write files, or import what an id names."""
 WRITES_FILES = ("RecordVideo",)  # wrappers; a config may come from somebody else
 TORCH = ("torch.nn", "torch.optim")  # what may be imported of torch
 WRAPPERS = ("gymnasium.wrappers", "minigrid.wrappers")  # of environments
@@ -67,7 +73,7 @@ def resolve(target: str, where: str = "") -> Callable[..., Any]:
     """The class or function that ``target`` names.
 
     Args:
-        target: a module and a class or function in it, as ``qframe.modules.MLP``, or a classmethod of such a class; a
+        target: a module and a class or function in it, as ``qframe.networks.MLP``, or a classmethod of such a class; a
             wrapper of Gymnasium's by its name alone.
         where: the place in the config, for the message.
 
@@ -85,7 +91,7 @@ def resolve(target: str, where: str = "") -> Callable[..., Any]:
     if not path or not all(part.isidentifier() for part in target.split(".")):
         near = nearest(target, gymnasium.wrappers.__all__)
         remedy = f"; the nearest wrapper of Gymnasium is {near}" if near else ""
-        raise _fault(where, f"expected a dotted name such as qframe.modules.MLP, got '{target}'{remedy}")
+        raise _fault(where, f"expected a dotted name such as qframe.networks.MLP, got '{target}'{remedy}")
     if not _may_import(target) or name.startswith("_"):
         raise _refusal(where, target)
     holder = _holder(path, where, target)
@@ -245,3 +251,10 @@ def _under(name: str, prefix: str) -> bool:
 
 def _join(where: str, key: str) -> str:
     return f"{where}.{key}" if where else key
+
+
+def apply_trust(prefixes: Sequence[str]) -> None:
+    """Trust the packages, and find them in the current folder as ``python`` would."""
+    trust(*prefixes)
+    if prefixes and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))

@@ -5,10 +5,10 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from qframe.config.auto import AUTO_COLLECTOR
-from qframe.config.errors import Fault, hint
 from qframe.config.schema import GROUPS, SETTINGS
 from qframe.config.signature import Checker, shown
 from qframe.config.targets import refused_import
+from qframe.errors import Fault, hint
 
 Provided = Mapping[str, AbstractSet[str]]
 

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from qframe.envs.atari_backends import ale_vector, gymnasium_wrappers, known_game
 from qframe.envs.envpool import EnvPoolEpisodes, envpool_atari
-from qframe.envs.episodes import Episodes, SeededEpisodes, SeedOf, Start, Step, derive_seed
+from qframe.envs.episodes import SeededEpisodes
+from qframe.envs.seeding import derive_seed
+from qframe.envs.streams import Episodes, SeedOf, Start, Step
 
 Backend = Literal["ale_vector", "gymnasium", "envpool"]
 MAX_NO_OPS = 30

@@ -9,9 +9,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from qframe.envs.atari_backends import shared_settings
-from qframe.envs.episodes import Start, Step
 from qframe.envs.names import missing, nearest
 from qframe.envs.self_resetting import SelfResettingEpisodes
+from qframe.envs.streams import Start, Step
 
 MakePool = Callable[[int, int], VectorEnv[Any, Any, Any]]
 """(number of environments, seed) → environments."""

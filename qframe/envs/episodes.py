@@ -5,7 +5,6 @@ in this step, and the observation to act on next. No reset step ever looks like 
 ended an episode is kept.
 """
 
-import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -24,7 +23,7 @@ from qframe.envs.streams import Episodes, FaultyEnvironment, Observation, SeedOf
 
 __all__ = [
     "LATE_MASK", "Checked", "Episodes", "FaultyEnvironment", "Observation", "SeedOf", "SeededEpisodes", "Start", "Step",
-    "check_observation", "derive_seed", "own_copy", "stepped", "was_reset",
+    "check_observation", "own_copy", "stepped", "was_reset",
 ]
 
 
@@ -280,21 +279,3 @@ _TORCHS = {"uint16": "i4", "uint32": "i8", "uint64": "i8", "int16": "i2", "int32
 """Torch can store the unsigned ones, but hardly do anything with them, and no bytes in another order."""
 
 
-def derive_seed(seed: int, *path: str | int) -> int:
-    """The seed of one part of a run, such as ``derive_seed(1, "train", env_index, episode)``.
-
-    Parts are derived independently: adding one changes no other part's stream. Names enter by a checksum, so that
-    the result is the same on every machine and in every process.
-
-    Args:
-        seed: the run's seed, at least 0.
-        path: names and numbers that lead to the part.
-
-    Returns:
-        A number in [0, 2³¹).
-
-    >>> derive_seed(1, "network") == derive_seed(1, "network"), derive_seed(1, "a") == derive_seed(1, "b")
-    (True, False)
-    """
-    key = tuple(zlib.crc32(part.encode()) if isinstance(part, str) else part for part in path)
-    return int(np.random.SeedSequence(seed, spawn_key=key).generate_state(1)[0] >> 1)

@@ -9,16 +9,18 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from qframe.envs.episodes import Checked, Episodes, SeededEpisodes, SeedOf, derive_seed
+from qframe.envs.episodes import Checked, SeededEpisodes
 from qframe.envs.finite import EndsWhereNotFinite
 from qframe.envs.interface import FAULT
 from qframe.envs.masks import MASK, ActionMasks, branch_sizes, mask_method
 from qframe.envs.pictures import rate_of
+from qframe.envs.processes import in_worker
 from qframe.envs.registry import find, made
+from qframe.envs.seeding import derive_seed
 from qframe.envs.self_resetting import SelfResettingEpisodes
+from qframe.envs.streams import Episodes, SeedOf
 from qframe.envs.supervised import UNLIKE, SupervisedEnvs
 from qframe.envs.trial import fault_of, fault_of_spaces
-from qframe.envs.worker_process import in_worker
 from qframe.envs.wrappers import Wrapper, faulty_wrapper, told, wrapped
 
 Vectorization = Literal["sync", "async", "native"]

@@ -12,8 +12,10 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
-from qframe.envs.episodes import SeededEpisodes, SeedOf, derive_seed
+from qframe.envs.episodes import SeededEpisodes
 from qframe.envs.names import missing, nearest, snake_case
+from qframe.envs.seeding import derive_seed
+from qframe.envs.streams import SeedOf
 
 GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 _PALETTE = [

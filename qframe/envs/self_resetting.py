@@ -7,18 +7,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from qframe.envs.episodes import (
-    LATE_MASK,
-    FaultyEnvironment,
-    Observation,
-    Start,
-    Step,
-    check_observation,
-    own_copy,
-    stepped,
-    was_reset,
-)
+from qframe.envs.episodes import LATE_MASK, check_observation, own_copy, stepped, was_reset
 from qframe.envs.masks import MASK, native_masks
+from qframe.envs.streams import FaultyEnvironment, Observation, Start, Step
 
 
 class SelfResettingEpisodes:

@@ -13,8 +13,8 @@ from tensordict.nn import (
 )
 from torch import Tensor, nn
 
-from qframe.data.keys import ACTION, OBSERVATION, SAMPLE_LOG_PROB, STATE_ACTION_VALUE, STATE_VALUE, NestedKey
-from qframe.data.specs import TensorSpec
+from qframe.actions.specs.base import TensorSpec
+from qframe.keys import ACTION, OBSERVATION, SAMPLE_LOG_PROB, STATE_ACTION_VALUE, STATE_VALUE, NestedKey
 from qframe.modules.safe import SafeModule, project_outputs, safe_specs
 
 

@@ -8,12 +8,12 @@ from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase, dispatch
 from torch import Tensor, nn
 
-from qframe.data.keys import ACTION_VALUE, OBSERVATION, NestedKey
-from qframe.data.specs import TensorSpec
-from qframe.data.specs_layout import VarNums
-from qframe.functional import mask_values
+from qframe.actions.specs.base import TensorSpec
+from qframe.actions.specs.layout import VarNums
+from qframe.functional.action import mask_values
+from qframe.keys import ACTION_VALUE, OBSERVATION, NestedKey, required
 from qframe.modules.q_value import QValueModule, value_network
-from qframe.modules.safe import SafeSequential, required
+from qframe.modules.safe import SafeSequential
 
 
 class DistributionalQValueModule(QValueModule):
@@ -170,7 +170,7 @@ class DistributionalQValueActor(SafeSequential):
         ValueError: a network whose ``out_shape`` is not that of N atoms, besides what ``DistributionalQValueModule``
             refuses.
 
-    >>> from qframe.modules import MLP
+    >>> from qframe.networks import MLP
     >>> network = MLP(4, (51, 2), num_cells=[16])
     >>> actor = DistributionalQValueActor(network, support=torch.linspace(-1, 1, 51), action_space="one-hot")
     >>> action, log_probs = actor(torch.zeros(3, 4))

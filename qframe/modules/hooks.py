@@ -7,9 +7,9 @@ from typing import Any
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
-from qframe.data.keys import NestedKey, as_path
-from qframe.data.specs import TensorSpec
-from qframe.data.specs_layout import VarNums
+from qframe.actions.specs.base import TensorSpec
+from qframe.actions.specs.layout import VarNums
+from qframe.keys import NestedKey, as_path
 from qframe.modules.distributional import DistributionalQValueModule
 from qframe.modules.q_value import QValueModule
 
@@ -36,7 +36,7 @@ class QValueHook:
     >>> import torch
     >>> from tensordict import TensorDict
     >>> from torch import nn
-    >>> from qframe.data import OneHotDiscreteTensorSpec
+    >>> from qframe.actions import OneHotDiscreteTensorSpec
     >>> from qframe.modules import QValueHook, Actor
     >>> td = TensorDict({'observation': torch.randn(5, 4)}, [5])
     >>> module = nn.Linear(4, 4)

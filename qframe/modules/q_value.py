@@ -7,12 +7,12 @@ from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase, dispatch
 from torch import Tensor, nn
 
-from qframe.data.keys import ACTION, ACTION_VALUE, CHOSEN_ACTION_VALUE, OBSERVATION, NestedKey
-from qframe.data.specs import TensorSpec, find_action_space, leaf_spec
-from qframe.data.specs_layout import VarNums
-from qframe.functional import mask_values
-from qframe.modules.greedy import chosen_value, greedy_action
-from qframe.modules.safe import SafeModule, SafeSequential, required
+from qframe.actions.greedy import chosen_value, greedy_action
+from qframe.actions.specs.base import TensorSpec
+from qframe.actions.specs.layout import VarNums, find_action_space, leaf_spec
+from qframe.functional.action import mask_values
+from qframe.keys import ACTION, ACTION_VALUE, CHOSEN_ACTION_VALUE, OBSERVATION, NestedKey, required
+from qframe.modules.safe import SafeModule, SafeSequential
 
 
 class QValueModule(TensorDictModuleBase):
@@ -122,7 +122,7 @@ class QValueActor(SafeSequential):
         ValueError: a tensordict module that does not write the values, or arguments that disagree.
 
     >>> import torch
-    >>> from qframe.data import Categorical
+    >>> from qframe.actions import Categorical
     >>> actor = QValueActor(torch.nn.Linear(4, 2), spec=Categorical(2))
     >>> action, action_value, chosen = actor(torch.zeros(3, 4))
     >>> action.shape, action_value.shape, chosen.shape

@@ -7,8 +7,9 @@ from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModule, TensorDictModuleBase, TensorDictSequential
 from torch import Tensor, nn
 
-from qframe.data.keys import NestedKey
-from qframe.data.specs import Composite, TensorSpec
+from qframe.actions.specs.base import TensorSpec
+from qframe.actions.specs.composite import Composite
+from qframe.keys import NestedKey
 
 
 class SafeModule(TensorDictModule):
@@ -26,7 +27,7 @@ class SafeModule(TensorDictModule):
         ValueError: ``safe`` without a spec of any output.
 
     >>> import torch
-    >>> from qframe.data import Bounded
+    >>> from qframe.actions import Bounded
     >>> module = SafeModule(torch.nn.Identity(), in_keys=["x"], out_keys=["y"], spec=Bounded(-1.0, 1.0), safe=True)
     >>> module(torch.tensor([3.0, 0.5]))
     tensor([1.0000, 0.5000])
@@ -107,18 +108,6 @@ def project_outputs(output: Any, specs: dict[NestedKey, TensorSpec], out_keys: S
         return specs[out_keys[0]].project(output)
     pairs = zip([key for key in out_keys if key != "_"], output, strict=True)
     return tuple(specs[key].project(entry) if key in specs else entry for key, entry in pairs)
-
-
-def required(tensordict: TensorDictBase, key: NestedKey, what: str) -> Tensor:
-    """The entry under a key.
-
-    Raises:
-        KeyError: there is none.
-    """
-    entry = tensordict.get(key, None)
-    if entry is None:
-        raise KeyError(f"expected {what} under {key!r}, got the keys {list(tensordict.keys(True, True))}")
-    return entry
 
 
 def _nested(key: NestedKey, spec: TensorSpec) -> dict[str, Any]:

@@ -7,17 +7,17 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from qframe.data.action_space import encoder
-from qframe.data.specs import TensorSpec
-from qframe.modules.branches import make_branches
-from qframe.modules.heads import Head
-from qframe.modules.networks.adapters import agreed_layout, as_network
-from qframe.modules.networks.noise import random_passes
+from qframe.actions.action_space import encoder
+from qframe.actions.branches import make_branches
+from qframe.actions.specs.base import TensorSpec
+from qframe.estimators.factory import ValueEstimators
+from qframe.heads import Head
+from qframe.modules.adapters import agreed_layout, as_network
 from qframe.modules.q_value import QValueModule
-from qframe.objectives.estimators import ValueEstimators
-from qframe.objectives.joint import JOINT
+from qframe.networks.noise import random_passes
+from qframe.objectives.batch import TransitionLoss, place_of_floats
+from qframe.objectives.joint_actions import JOINT
 from qframe.objectives.q_learning import JointAction, OneAction
-from qframe.objectives.transition_loss import TransitionLoss, place_of_floats
 
 
 class DQNLoss(TransitionLoss):
@@ -53,8 +53,9 @@ class DQNLoss(TransitionLoss):
 
     >>> import torch
     >>> from tensordict import TensorDict
-    >>> from qframe.modules import MLP, QValueActor
-    >>> from qframe.data import OneHotDiscreteTensorSpec
+    >>> from qframe.modules import QValueActor
+    >>> from qframe.networks import MLP
+    >>> from qframe.actions import OneHotDiscreteTensorSpec
     >>> n_obs, n_act = 4, 3
     >>> value_net = MLP(in_features=n_obs, out_features=n_act)
     >>> spec = OneHotDiscreteTensorSpec(n_act)
@@ -74,7 +75,7 @@ class DQNLoss(TransitionLoss):
     Without a tensordict:
 
     >>> from qframe.objectives import DQNLoss
-    >>> from qframe.data import OneHotDiscreteTensorSpec
+    >>> from qframe.actions import OneHotDiscreteTensorSpec
     >>> from torch import nn
     >>> import torch
     >>> n_obs = 3

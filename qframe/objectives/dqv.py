@@ -6,12 +6,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from qframe.data.specs import TensorSpec
-from qframe.modules import SharedTrunk
-from qframe.modules.heads import Head, Prediction
-from qframe.modules.networks.noise import random_passes
+from qframe.actions.specs.base import TensorSpec
+from qframe.estimators.protocol import Batch, ValueEstimator
+from qframe.heads import Head, Prediction
+from qframe.networks import SharedTrunk
+from qframe.networks.noise import random_passes
 from qframe.objectives.dqn import DQNLoss
-from qframe.objectives.q_learning import ONE_ACTION, Batch, JointAction, Noise, ValueEstimator, dqn_target, of_action
+from qframe.objectives.q_learning import ONE_ACTION, JointAction, Noise, dqn_target, of_action
 
 Streams = Callable[..., tuple[Prediction, Prediction]]
 

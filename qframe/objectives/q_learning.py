@@ -9,75 +9,14 @@ from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
-from tensordict import TensorDictBase
 from torch import Tensor
 
-from qframe.functional import Backup, LambdaBackup, greedy, take
-from qframe.modules.heads import Head, Prediction
+from qframe.estimators.protocol import Batch, ValueEstimator, Values
+from qframe.functional.action import take
+from qframe.functional.backup import Backup, LambdaBackup
+from qframe.heads import Head, Prediction
 
 Predict = Callable[..., Prediction]
-
-
-class Batch(NamedTuple):
-    """Transitions as the mathematics reads them. ``*B`` any batch dimensions; time, where there is any, is last.
-
-    Of a joint action, ``action`` is ``[D, *B]`` and the masks are ``[D, *B, A]``.
-    """
-
-    observation: Tensor | TensorDictBase
-    action: Tensor  # [*B], the index of the action taken
-    reward: Tensor  # [*B]
-    discount: Tensor  # [*B], γᵏ over the steps used, 0 where the episode terminated
-    next_observation: Tensor | TensorDictBase
-    done: Tensor  # [*B], True where the episode ended, terminated or truncated
-    mask: Tensor | None = None  # [*B, A], legal actions now
-    next_mask: Tensor | None = None  # [*B, A], legal actions next
-    priority_weight: Tensor | None = None  # [*B]
-    action_probability: Tensor | None = None  # [*B], of the action taken under the behaviour policy
-    bootstrap_mask: Tensor | None = None  # [*B, K], which members of an ensemble learn from a transition
-
-
-class Values(NamedTuple):
-    """The action values an estimator may look at."""
-
-    selector: Tensor  # [*B, A], of the next state: what selects there (the online network's for double)
-    target: Tensor  # [*B, A], of the next state, by the target network
-    target_now: Tensor | None = None  # [*B, A], of this state, by the target network
-
-
-class Bootstrap(NamedTuple):
-    """Which next action's prediction to bootstrap on, and how. ``action`` None: on all actions, K = A."""
-
-    action: Tensor | None  # [*B], an index
-    backup: Backup | LambdaBackup
-
-
-class ValueEstimator(Protocol):
-    """What the loss asks of an estimator.
-
-    ``requires`` is a subset of ``next_online`` (select with the online network), ``target_now`` (the target
-    network's values of this state), ``target_policy`` (the target network selects: no Double DQN),
-    ``behaviour_probability`` (stored with each action), ``next_action`` (the action taken next), ``all_actions`` (it
-    bootstraps on all actions, weighted by a policy), ``mean_target`` (only the target's mean is right: a head that
-    learns no law) and ``time`` (a time dimension, last).
-    """
-
-    @property
-    def requires(self) -> frozenset[str]: ...
-
-    def __call__(self, batch: Batch, values: Values) -> Bootstrap: ...
-
-
-class TD0:
-    """The one-step target, ``r + γ · z(s′, argmax_a q(s′, a))``; n steps where the replay folded n.
-
-    See "Human-level control through deep reinforcement learning", Mnih et al., 2015, algorithm 1.
-    """
-
-    requires: frozenset[str] = frozenset()
-
-    def __call__(self, batch: Batch, values: Values) -> Bootstrap:
-        return Bootstrap(greedy(values.selector, batch.next_mask), Backup(batch.reward, batch.discount))
 
 
 class Noise(NamedTuple):

@@ -6,10 +6,11 @@ from typing import Any, ClassVar, NamedTuple
 from tensordict import unravel_key
 from torch import nn
 
-from qframe.data.keys import NestedKey
-from qframe.modules.heads import Head
-from qframe.objectives.estimators import ValueEstimators, make_estimator
-from qframe.objectives.q_learning import JointAction, ValueEstimator
+from qframe.estimators.factory import ValueEstimators, make_estimator
+from qframe.estimators.protocol import ValueEstimator
+from qframe.heads import Head
+from qframe.keys import NestedKey
+from qframe.objectives.q_learning import JointAction
 
 
 class BatchKeys(NamedTuple):
@@ -89,7 +90,8 @@ class ValueLoss(nn.Module, ABC):
             ValueError: an estimator or a hyperparameter that this loss cannot use.
 
         >>> import torch
-        >>> from qframe.objectives import DQNLoss, ValueEstimators
+        >>> from qframe.estimators import ValueEstimators
+        >>> from qframe.objectives import DQNLoss
         >>> # initialize the DQN loss
         >>> actor = torch.nn.Linear(3, 4)
         >>> dqn_loss = DQNLoss(actor, action_space="one-hot")

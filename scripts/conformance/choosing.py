@@ -7,8 +7,10 @@ from record import Record
 from tensordict import TensorDict
 from torch import Tensor, nn
 
-import qframe.data
+import qframe.actions
+import qframe.exploration
 import qframe.modules
+import qframe.networks
 
 CASES = 4000
 SPACES = {"one-hot": (5,), "categorical": (5,), "mult-one-hot": (2, 1, 3)}
@@ -121,7 +123,7 @@ def _specs(record: Record) -> None:
         "MultiCategorical": (([2, 3],), {}), "Binary": ((4,), {}),
     }  # fmt: skip
     for name, (args, kwargs) in pairs.items():
-        ours, theirs = (getattr(library, name)(*args, **kwargs) for library in (qframe.data, reference_data))
+        ours, theirs = (getattr(library, name)(*args, **kwargs) for library in (qframe.actions, reference_data))
         record.same(f"spec {name}: shape", tuple(ours.shape), tuple(theirs.shape))
         drawn = theirs.rand((CASES,)).to(ours.dtype)
         inside = [ours.is_in(row) for row in drawn]

@@ -8,8 +8,10 @@ from tensordict import TensorDict
 from tensordict.nn import TensorDictModule, set_interaction_type
 from torch import nn
 
-import qframe.data
+import qframe.actions
+import qframe.exploration
 import qframe.modules
+import qframe.networks
 
 CASES = 2000
 
@@ -27,17 +29,17 @@ def compare(record: Record) -> None:
 def _networks(record: Record) -> None:
     x, image = torch.randn(CASES, 6), torch.rand(60, 3, 40, 40)
     tanh = {"activation_class": nn.Tanh}
-    ours = qframe.modules.MLP(6, 4, [32, 16], **tanh)
+    ours = qframe.networks.MLP(6, 4, [32, 16], **tanh)
     theirs = reference.MLP(in_features=6, out_features=4, num_cells=[32, 16], **tanh)
     _same(record, "MLP", ours, theirs, x)
-    ours = qframe.modules.MLP(6, (5, 3), 16, 2, **tanh)
+    ours = qframe.networks.MLP(6, (5, 3), 16, 2, **tanh)
     theirs = reference.MLP(in_features=6, out_features=torch.Size((5, 3)), num_cells=16, depth=2, **tanh)
     _same(record, "MLP of a shape", ours, theirs, x)
     shape = {"num_cells": [8, 8], "kernel_sizes": [5, 3], "strides": [2, 1], "activation_class": nn.ELU}
-    ours, theirs = qframe.modules.ConvNet(3, **shape), reference.ConvNet(in_features=3, **shape)
+    ours, theirs = qframe.networks.ConvNet(3, **shape), reference.ConvNet(in_features=3, **shape)
     _same(record, "ConvNet", ours, theirs, image)
     cells = {"num_cells": [16], "activation_class": nn.ReLU}
-    ours = qframe.modules.DuelingMlpDQNet(6, 4, num_cells=(32,), stream_cells=(16,), activation_class=nn.ReLU)
+    ours = qframe.networks.DuelingMlpDQNet(6, 4, num_cells=(32,), stream_cells=(16,), activation_class=nn.ReLU)
     theirs = reference.models.models.DuelingMlpDQNet(
         4, mlp_kwargs_feature={"in_features": 6, "depth": 0, "out_features": 32, "activation_class": nn.ReLU,
                                "activate_last_layer": True, "num_cells": []},
@@ -54,7 +56,7 @@ def _same(record: Record, part: str, ours: nn.Module, theirs: nn.Module, x: torc
 
 
 def _noisy(record: Record) -> None:
-    ours, theirs = qframe.modules.NoisyLinear(5, 4), reference.NoisyLinear(5, 4)
+    ours, theirs = qframe.networks.NoisyLinear(5, 4), reference.NoisyLinear(5, 4)
     weights = dict(theirs.named_parameters())
     with torch.no_grad():
         for name, own in ours.named_parameters():
@@ -128,7 +130,7 @@ def _operators(record: Record) -> None:
 
 
 def _epsilon(record: Record) -> None:
-    ours = qframe.modules.EGreedyModule(qframe.data.Categorical(4), 1.0, 0.1, 500)
+    ours = qframe.exploration.EGreedyModule(qframe.actions.Categorical(4), 1.0, 0.1, 500)
     theirs = reference.EGreedyModule(reference_data.Categorical(4), 1.0, 0.1, 500)
     for _ in range(600):
         ours.step(1)

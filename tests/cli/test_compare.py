@@ -5,12 +5,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from qframe.cli.compare_plots import plain
 from qframe.cli.main import main
-from tests.records.folders import DEAD, write_run
+from qframe.runs.comparison.plots import plain
+from tests.runs.folders import DEAD, write_run
 
 EVIL = "<script>alert(1)</script>&$x$[red]"
-CATEGORICAL = {"_target_": "qframe.modules.CategoricalHead", "num_atoms": 51}
+CATEGORICAL = {"_target_": "qframe.heads.CategoricalHead", "num_atoms": 51}
 
 
 @pytest.fixture

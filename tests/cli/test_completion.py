@@ -73,7 +73,7 @@ def test_what_check_prints_is_yaml_that_says_the_same(capsys):
     assert main(["check", "--print", "experiment=cartpole_rainbow"]) == 0
     text = capsys.readouterr().out.partition("\n\n")[0]
     config = yaml.safe_load(text)
-    assert config["head"]["_target_"] == "qframe.modules.CategoricalHead"
+    assert config["head"]["_target_"] == "qframe.heads.CategoricalHead"
     assert config["device"] == "auto"
     assert isinstance(config["network"]["noisy"], bool)
 

@@ -7,8 +7,8 @@ import pytest
 from qframe.cli.main import main
 
 HEAD = '''
-from qframe.functional import Law
-from qframe.modules import Head
+from qframe.functional.backup import Law
+from qframe.heads import Head
 
 
 class ExpectileHead(Head):
@@ -32,8 +32,9 @@ class ExpectileHead(Head):
 '''
 
 ESTIMATOR = '''
-from qframe.functional import Backup, soft
-from qframe.objectives import Bootstrap
+from qframe.functional.action import soft
+from qframe.functional.backup import Backup
+from qframe.estimators import Bootstrap
 
 
 class SoftBootstrap:
@@ -73,7 +74,7 @@ def test_a_part_of_ones_own_trains(module, code, group, yaml, choices, tmp_path,
 
 
 PROBABILITY = '''
-from qframe.objectives import TD0
+from qframe.estimators import TD0
 
 
 class Corrected(TD0):

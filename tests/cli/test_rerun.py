@@ -4,8 +4,8 @@ import pytest
 
 from qframe.cli.main import main
 from qframe.cli.rerun import compared
-from qframe.records.run import Run
-from tests.records.folders import write_run
+from qframe.runs.run import Run
+from tests.runs.folders import write_run
 
 SMALL = ["total_frames=400", "runner.learning_starts=100", "evaluation.every=200", "evaluation.episodes=1"]
 

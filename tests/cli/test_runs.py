@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from qframe.cli.main import main
-from tests.records.folders import DEAD, write_run
+from tests.runs.folders import DEAD, write_run
 
 NEWEST_FIRST = ("day/c", "day/b", "day/a", "sweeps/day/s")
 

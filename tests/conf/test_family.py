@@ -12,7 +12,7 @@ from qframe.config import build
 from qframe.config.assemble import Assembly
 from qframe.config.compose import compose
 from qframe.config.targets import resolve
-from qframe.runner import Learner
+from qframe.training import Learner
 
 CONF = Path(__file__).parents[2] / "conf"
 HEADS = sorted(path.stem for path in (CONF / "head").glob("*.yaml"))

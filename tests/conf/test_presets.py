@@ -7,7 +7,7 @@ import pytest
 
 from qframe.config import build
 from qframe.config.compose import compose
-from qframe.runner.progress import SilentReport
+from qframe.loggers.console import SilentReport
 
 EXPERIMENTS = sorted((Path(__file__).parents[2] / "conf" / "experiment").glob("*.yaml"))
 SMALL = (

@@ -5,14 +5,14 @@ import pytest
 from qframe.config import auto, build
 from qframe.config.auto import resolved
 from qframe.config.compose import compose
-from qframe.config.errors import ConfigError
+from qframe.errors import ConfigError
 
 
 def config(**changes):
     return {
-        "compile": "auto", "total_frames": 61_000, "head": {"_target_": "qframe.modules.ScalarHead"},
+        "compile": "auto", "total_frames": 61_000, "head": {"_target_": "qframe.heads.ScalarHead"},
         "optimizer": {"algorithm": {"_target_": "torch.optim.Adam"}},
-        "network": {"trunk": {"_target_": "qframe.modules.MLPTrunk"}},
+        "network": {"trunk": {"_target_": "qframe.networks.MLPTrunk"}},
         "runner": {"learning_starts": 1_000, "every": 6, "updates": 2, "threads": "auto"},
     } | changes  # fmt: skip
 
@@ -28,7 +28,7 @@ def test_an_update_is_compiled_where_a_run_has_enough_of_them():
     assert resolved(config(total_frames=60_999))[1]["compile"] == (
         False, "19,998 updates, of 20,000 that pay for compiling",
     )  # fmt: skip
-    costly = config(total_frames=16_000, head={"_target_": "qframe.modules.QuantileHead"})
+    costly = config(total_frames=16_000, head={"_target_": "qframe.heads.QuantileHead"})
     assert resolved(costly)[0]["compile"] is True
 
 
@@ -49,9 +49,9 @@ def test_on_a_gpu_how_to_compile_is_the_users_choice():
 
 
 def test_threads_are_all_cores_for_images_and_one_for_grids_and_numbers():
-    images = config(network={"trunk": {"_target_": "qframe.modules.ConvTrunk"}})
+    images = config(network={"trunk": {"_target_": "qframe.networks.ConvTrunk"}})
     assert resolved(images)[0]["runner"]["threads"] == 8
-    grid = config(network={"trunk": {"_target_": "qframe.modules.ConvTrunk", "strides": [1]}})
+    grid = config(network={"trunk": {"_target_": "qframe.networks.ConvTrunk", "strides": [1]}})
     assert resolved(grid)[0]["runner"]["threads"] == 1
     assert resolved(config())[0]["runner"]["threads"] == 1
 

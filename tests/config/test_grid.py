@@ -1,8 +1,8 @@
 import pytest
 
-from qframe.config.errors import ConfigError
 from qframe.config.grid import grid, samples
 from qframe.config.hydra_app import hydra_app
+from qframe.errors import ConfigError
 
 
 @pytest.fixture(scope="module")

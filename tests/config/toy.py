@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from qframe.config import build, hydra_app, targets
-from qframe.config.errors import Fault
 from qframe.config.schema import GROUPS
-from qframe.runner.signals import Stopped
+from qframe.errors import Fault
+from qframe.training.signals import Stopped
 
 PROVIDED = {"head": frozenset({"num_actions"}), "network": frozenset({"features"})}
 

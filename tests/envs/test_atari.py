@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from qframe.actions import Categorical, make_action_space
 from qframe.cli.main import main
-from qframe.data import Categorical, FrameReplayBuffer, make_action_space
 from qframe.envs import AtariEnvs, AtariEpisodes
-from qframe.modules import ConvTrunk, EGreedyModule, QNet, ScalarHead
-from qframe.runner import Collector
+from qframe.exploration import EGreedyModule
+from qframe.heads import ScalarHead
+from qframe.networks import ConvTrunk, QNet
+from qframe.replay import FrameReplayBuffer
+from qframe.training import Collector
 
 SEED = next(i for i in range(100) if np.random.SeedSequence(i).generate_state(2)[1] < 2**31)
 

@@ -12,8 +12,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from qframe.envs import GymnasiumEnvs
-from qframe.envs.episodes import FaultyEnvironment, own_copy
-from tests.training import make_runner
+from qframe.envs.episodes import own_copy
+from qframe.envs.streams import FaultyEnvironment
+from tests.runners import make_runner
 
 
 class Given(gym.Env):

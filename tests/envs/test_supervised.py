@@ -9,7 +9,7 @@ import pytest
 
 from qframe.cli.main import main
 from qframe.envs import GymnasiumEnvs
-from qframe.envs.episodes import FaultyEnvironment
+from qframe.envs.streams import FaultyEnvironment
 
 
 class Mortal(gym.Env):

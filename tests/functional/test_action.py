@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qframe.functional import OneChoice, dueling, greedy, lowest, mask_values, soft, take
+from qframe.functional.action import OneChoice, dueling, greedy, lowest, mask_values, soft, take
 
 INF = torch.inf
 NAN = torch.nan

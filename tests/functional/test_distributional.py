@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from qframe.functional import Law, categorical_cross_entropy, categorical_projection, huber, quantile_huber
+from qframe.functional.backup import Law
+from qframe.functional.distributional import categorical_cross_entropy, categorical_projection, quantile_huber
+from qframe.functional.value_learning import huber
 
 
 def project_by_loops(location, mass, support):

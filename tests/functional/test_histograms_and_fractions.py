@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from qframe.functional import entropy, fraction_loss, gaussian_histogram
+from qframe.functional.distributional import entropy, fraction_loss, gaussian_histogram
 
 
 def histogram(mean, sigma, v_min, v_max, num_atoms):

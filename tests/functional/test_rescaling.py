@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from qframe.functional import TRANSFORMS, h, h_inverse
+from qframe.functional.rescaling import TRANSFORMS, h, h_inverse
 
 
 @pytest.mark.parametrize(

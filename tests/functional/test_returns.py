@@ -3,18 +3,9 @@
 import pytest
 import torch
 
-from qframe.functional import (
-    Backup,
-    Law,
-    apply,
-    lambda_horizons,
-    lambda_return,
-    mix,
-    n_step_return,
-    selected_value,
-    soft_value,
-    td_zero,
-)
+from qframe.functional.backup import Backup, Law, apply, mix
+from qframe.functional.returns import lambda_horizons, lambda_return, n_step_return
+from qframe.functional.value_learning import selected_value, soft_value, td_zero
 
 
 def test_td_zero_by_hand():

@@ -3,7 +3,7 @@ import torch
 from tensordict import TensorDict, set_printoptions
 from torch import nn
 
-from qframe.data import Binary, Categorical, MultiCategorical, MultiOneHot, OneHot
+from qframe.actions import Binary, Categorical, MultiCategorical, MultiOneHot, OneHot
 from qframe.modules import DistributionalDQNnet, DistributionalQValueActor, DistributionalQValueModule
 
 LOWEST = torch.finfo(torch.float32).min

@@ -6,13 +6,13 @@ from tensordict import TensorDict, set_printoptions
 from tensordict.nn import TensorDictModule
 from torch import nn
 
-from qframe.data import Bounded, Composite, OneHot, Unbounded
+from qframe.actions import Bounded, Composite, OneHot, Unbounded
+from qframe.exploration import ExplorationType, set_exploration_type
 from qframe.modules import (
     Actor,
     ActorCriticOperator,
     ActorCriticWrapper,
     ActorValueOperator,
-    ExplorationType,
     NormalParamExtractor,
     ProbabilisticActor,
     QValueHook,
@@ -20,7 +20,6 @@ from qframe.modules import (
     SafeSequential,
     TanhNormal,
     ValueOperator,
-    set_exploration_type,
 )
 
 

@@ -6,7 +6,7 @@ from tensordict import TensorDict
 from tensordict.nn import TensorDictModule
 from torch import nn
 
-from qframe.data import Binary, Bounded, Categorical, Composite, MultiCategorical, MultiOneHot, OneHot
+from qframe.actions import Binary, Bounded, Categorical, Composite, MultiCategorical, MultiOneHot, OneHot
 from qframe.modules import Actor, DistributionalQValueHook, QValueActor, QValueHook, QValueModule
 
 LOWEST = torch.finfo(torch.float32).min

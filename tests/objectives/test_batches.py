@@ -7,8 +7,10 @@ import torch
 from tensordict import TensorDict
 from torch import nn
 
-from qframe.data import Categorical, OneHot
-from qframe.modules import MLP, CategoricalHead, DistributionalQValueActor, MLPTrunk, QNet, QValueActor, ScalarHead
+from qframe.actions import Categorical, OneHot
+from qframe.heads import CategoricalHead, ScalarHead
+from qframe.modules import DistributionalQValueActor, QValueActor
+from qframe.networks import MLP, MLPTrunk, QNet
 from qframe.objectives import DQNLoss
 
 

@@ -5,9 +5,12 @@ import torch
 from tensordict import TensorDict
 from torch import nn
 
-from qframe.data import Categorical, OneHot
-from qframe.modules import CategoricalHead, MLPTrunk, QNet, QuantileHead, QValueActor, ScalarHead, SharedTrunk
-from qframe.objectives import DQNLoss, HardUpdate, ValueEstimators
+from qframe.actions import Categorical, OneHot
+from qframe.estimators import ValueEstimators
+from qframe.heads import CategoricalHead, QuantileHead, ScalarHead
+from qframe.modules import QValueActor
+from qframe.networks import MLPTrunk, QNet, SharedTrunk
+from qframe.objectives import DQNLoss, HardUpdate
 
 
 class Table(nn.Module):

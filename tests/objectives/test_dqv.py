@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from qframe.data import Categorical, MultiCategorical, OneHot
-from qframe.modules import MLPTrunk, QNet, ScalarHead, SharedTrunk
+from qframe.actions import Categorical, MultiCategorical, OneHot
+from qframe.heads import ScalarHead
+from qframe.networks import MLPTrunk, QNet, SharedTrunk
 from qframe.objectives import DQVLoss, HardUpdate
-from tests.objectives.test_heads_oracle import ACTIONS, GAMMA, HEADS, B, T, head_loss, law_of, mean_of, random_batch
+from tests.heads.test_heads_oracle import ACTIONS, GAMMA, HEADS, B, T, head_loss, law_of, mean_of, random_batch
 
 
 def network(head="scalar", spec=None, **options):

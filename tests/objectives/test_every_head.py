@@ -7,13 +7,13 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from qframe.data import Categorical, OneHot
-from qframe.functional import Backup, LambdaBackup
-from qframe.modules import EnsembleQNet, MLPTrunk, SharedTrunk
-from qframe.modules.heads import Prediction
+from qframe.actions import Categorical, OneHot
+from qframe.functional.backup import Backup, LambdaBackup
+from qframe.heads import Prediction
+from qframe.networks import EnsembleQNet, MLPTrunk, SharedTrunk
 from qframe.objectives import DQNLoss, DQVLoss
-from tests.modules.heads.common import HEADS
-from tests.objectives.head_oracle import (
+from tests.heads.common import HEADS
+from tests.heads.head_oracle import (
     ACTIONS,
     GAMMA,
     NETWORKS,

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from qframe.data import MultiCategorical
-from qframe.modules import MLPTrunk, QNet
+from qframe.actions import MultiCategorical
+from qframe.networks import MLPTrunk, QNet
 from qframe.objectives import DQNLoss
-from tests.modules.heads.common import HEADS
-from tests.objectives.head_oracle import GAMMA, NETWORKS, B, Oracle, T, batch_of, chosen, predicted
+from tests.heads.common import HEADS
+from tests.heads.head_oracle import GAMMA, NETWORKS, B, Oracle, T, batch_of, chosen, predicted
 
 
 def joint_batch(*shape):

@@ -6,9 +6,10 @@ import pickle
 import pytest
 import torch
 
-from qframe.data import Categorical
-from qframe.modules import MLPTrunk, QNet, ScalarHead, SharedTrunk
-from qframe.modules.networks.noise import noisy_layers
+from qframe.actions import Categorical
+from qframe.heads import ScalarHead
+from qframe.networks import MLPTrunk, QNet, SharedTrunk
+from qframe.networks.noise import noisy_layers
 from qframe.objectives import DQNLoss, Noise, dqn_loss
 
 BATCH = torch.Size((6,))

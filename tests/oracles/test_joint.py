@@ -5,8 +5,8 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from qframe.data import MultiCategorical, MultiOneHot
-from qframe.modules import QNet
+from qframe.actions import MultiCategorical, MultiOneHot
+from qframe.networks import QNet
 from qframe.objectives import DQNLoss
 from tests.oracles import actions, agent
 from tests.oracles.test_losses import FEATURES, GAMMA, HEADS, Features, weights_of

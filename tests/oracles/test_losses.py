@@ -6,9 +6,11 @@ import torch
 from tensordict import TensorDict
 from torch import nn
 
-from qframe.data import Categorical
-from qframe.modules import CategoricalHead, DistributionalQValueActor, QNet, QuantileHead, QValueActor, ScalarHead
-from qframe.modules.networks.trunks import Trunk
+from qframe.actions import Categorical
+from qframe.heads import CategoricalHead, QuantileHead, ScalarHead
+from qframe.modules import DistributionalQValueActor, QValueActor
+from qframe.networks import QNet
+from qframe.networks.trunks import Trunk
 from qframe.objectives import DQNLoss
 from tests.oracles import agent
 

@@ -6,10 +6,11 @@ import torch
 from tensordict import TensorDict
 from torch import nn
 
-from qframe.data import Categorical, MultiCategorical, OneHot, PrioritizedReplayBuffer
-from qframe.modules import EGreedyModule
-from qframe.modules.exploration import ExponentialSchedule, LinearSchedule
+from qframe.actions import Categorical, MultiCategorical, OneHot
+from qframe.exploration import EGreedyModule
+from qframe.exploration.schedules import ExponentialSchedule, LinearSchedule
 from qframe.objectives import DQNLoss, HardUpdate, SoftUpdate
+from qframe.replay import PrioritizedReplayBuffer
 from tests.oracles import processes
 
 

@@ -5,8 +5,10 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from qframe.data import ReplayBuffer
-from qframe.functional import Backup, Law, apply, lambda_horizons, lambda_return, n_step_return, td_zero
+from qframe.functional.backup import Backup, Law, apply
+from qframe.functional.returns import lambda_horizons, lambda_return, n_step_return
+from qframe.functional.value_learning import td_zero
+from qframe.replay import ReplayBuffer
 from tests.oracles import returns
 
 CASES, T = 10_000, 5

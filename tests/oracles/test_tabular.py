@@ -7,9 +7,10 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from qframe.data import Categorical
-from qframe.modules import CategoricalHead, QNet, QuantileHead, ScalarHead, SharedTrunk
-from qframe.modules.networks.trunks import Trunk
+from qframe.actions import Categorical
+from qframe.heads import CategoricalHead, QuantileHead, ScalarHead
+from qframe.networks import QNet, SharedTrunk
+from qframe.networks.trunks import Trunk
 from qframe.objectives import DQNLoss, SoftUpdate
 from tests.oracles.mdp import random_mdp
 

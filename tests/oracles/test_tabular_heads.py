@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from qframe.modules import FullyParameterizedQuantileHead, HLGaussHead, ImplicitQuantileHead, QNet, SharedTrunk
+from qframe.heads import FullyParameterizedQuantileHead, HLGaussHead, ImplicitQuantileHead
+from qframe.networks import QNet, SharedTrunk
 from tests.oracles.test_tabular import HEADS, any_slices, error, learned, problem, transitions
 
 IMPLICIT = {"embedding_size": 16, "kappa": 0.02}

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from qframe.data import PrioritizedReplayBuffer, ReplayBuffer, SliceReplayBuffer
-from qframe.modules import CategoricalHead, QuantileHead
-from qframe.runner import load_checkpoint
-from qframe.runner.checkpoint import checkpoints_in
-from qframe.runner.fingerprint import fingerprint
-from qframe.runner.progress import LineReport
-from tests.training import make_runner
+from qframe.checkpoints import load_checkpoint
+from qframe.checkpoints.fingerprint import fingerprint
+from qframe.heads import CategoricalHead, QuantileHead
+from qframe.loggers.console import LineReport
+from qframe.replay import PrioritizedReplayBuffer, ReplayBuffer, SliceReplayBuffer
+from qframe.runs.checkpoint_names import checkpoints_in
+from tests.runners import make_runner
 
 CARTPOLE = "CartPole-v1"
 CASES = {

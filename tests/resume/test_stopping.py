@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 import torch
 
-from qframe.runner import Checkpoints, Stopped, load_checkpoint
-from qframe.runner.checkpoint import checkpoints_in
-from qframe.runner.fingerprint import fingerprint
-from qframe.runner.run_lock import RunLocked
-from qframe.runner.signals import StopSignals
+from qframe.checkpoints import Checkpoints, load_checkpoint
+from qframe.checkpoints.fingerprint import fingerprint
+from qframe.runs.checkpoint_names import checkpoints_in
+from qframe.runs.lock import RunLocked
+from qframe.training import Stopped
+from qframe.training.signals import StopSignals
 from tests.resume.test_exact_resume import make
 
 
@@ -130,7 +131,7 @@ def test_environments_that_do_not_come_back_are_given_up_and_the_last_checkpoint
 def test_a_second_process_is_refused_while_the_first_trains(tmp_path):
     runner = make(tmp_path)
     runner.folder.lock.acquire()
-    imports = "from pathlib import Path; from qframe.runner.run_lock import RunLock"
+    imports = "from pathlib import Path; from qframe.runs.lock import RunLock"
     code = f"{imports}; RunLock(Path({str(tmp_path)!r})).acquire()"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "RunLocked: expected a run that no other process trains" in other.stderr

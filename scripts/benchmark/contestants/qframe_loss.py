@@ -6,10 +6,11 @@ import torch
 from tensordict import TensorDict
 from timing import report
 
-from qframe.data import Categorical
-from qframe.modules import MLPTrunk, QNet, ScalarHead
+from qframe.actions import Categorical
+from qframe.compiled import CompiledLoss
+from qframe.heads import ScalarHead
+from qframe.networks import MLPTrunk, QNet
 from qframe.objectives import DQNLoss
-from qframe.runner import CompiledLoss
 
 torch.set_num_threads(1)
 torch.manual_seed(0)

@@ -4,7 +4,7 @@ import torch
 from replay import BATCH, CHUNK, SIZE, chunks, report
 from tensordict import TensorDict
 
-from qframe.data import PrioritizedReplayBuffer, ReplayBuffer
+from qframe.replay import PrioritizedReplayBuffer, ReplayBuffer
 
 torch.set_num_threads(1)
 uniform = ReplayBuffer(SIZE, BATCH, gamma=0.99, num_envs=CHUNK)

@@ -1,0 +1,8 @@
+"""Checkpoints: the whole state of a run, written and read."""
+
+from qframe.checkpoints.load import load_checkpoint
+from qframe.checkpoints.save import Checkpoints
+
+__all__ = [
+    "Checkpoints", "load_checkpoint",
+]

@@ -1,0 +1,63 @@
+"""What two runs must have in common to be the same run, bit for bit: everything but the time they took."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from qframe.checkpoints.load import load_checkpoint
+from qframe.replay.pages import Pages
+from qframe.runs.folder import RunFolder
+
+
+def fingerprint(path: Path) -> dict[str, str]:
+    """A hash per part of a run's newest checkpoint, and of its metrics.
+
+    Networks, optimizer moments, target, replay rows with their priorities and open windows, every generator, running
+    episodes, schedules and counters are among them; seconds are not.
+
+    Args:
+        path: the run's folder.
+    """
+    folder = RunFolder(path)
+    state = load_checkpoint(folder.checkpoints)
+    state["run"] = {key: value for key, value in state["run"].items() if key not in ("seconds", "logger")}
+    hashes = {part: digest(state[part]) for part in state if part != "name"}
+    return hashes | {"metrics": digest(metrics(folder.metrics))}
+
+
+def metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of ``metrics.jsonl``, without what is measured in seconds."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    timed = ("time/frames_per_second", "time/wall_seconds")
+    return [{key: value for key, value in line.items() if key not in timed} for line in lines]
+
+
+def digest(content: Any) -> str:
+    """A hash of nested containers, tensors and plain values."""
+    hasher = hashlib.blake2b(digest_size=16)
+    _add(hasher, content)
+    return hasher.hexdigest()
+
+
+def _add(hasher: Any, content: Any) -> None:
+    if isinstance(content, Pages):
+        _add(hasher, {"written": content.written, "clock": content.clock})
+        for page in content.numbers():
+            _add(hasher, content.read(page))
+    elif isinstance(content, Tensor):
+        hasher.update(f"{content.dtype}{list(content.shape)}".encode())
+        hasher.update(np.ascontiguousarray(content.detach().cpu().numpy()).tobytes())
+    elif isinstance(content, dict):
+        for key in content:
+            hasher.update(repr(key).encode())
+            _add(hasher, content[key])
+    elif isinstance(content, list | tuple):
+        hasher.update(f"{len(content)}[".encode())
+        for entry in content:
+            _add(hasher, entry)
+    else:
+        hasher.update(repr(content).encode())

@@ -1,0 +1,107 @@
+"""Reading a run's newest whole checkpoint."""
+
+import io
+import warnings
+from collections.abc import Collection, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qframe.checkpoints.files import FORMAT, Damaged, read_checked, read_manifest
+from qframe.checkpoints.save import PAGES
+from qframe.replay.pages import Pages
+from qframe.runs.checkpoint_names import checkpoints_in
+
+
+def load_checkpoint(folder: Path, parts: Collection[str] | None = None) -> dict[str, Any]:
+    """Read the newest checkpoint that is whole; what was passed over is told by a warning.
+
+    Only tensors and plain values are read, never pickled objects. Pages of rows are checked now and read when they
+    are asked for.
+
+    Args:
+        folder: of a run's checkpoints.
+        parts: those to read; None: all of them.
+
+    Returns:
+        The parts by name, and under ``name`` that of the checkpoint.
+
+    Raises:
+        ValueError: there is no checkpoint, none that is whole, or one of another format.
+    """
+    found = checkpoints_in(folder)
+    if not found:
+        raise ValueError(_none(folder))
+    faults = []
+    for path in reversed(found):
+        try:
+            state = _load(path, parts)
+        except Damaged as damage:
+            faults.append(f"{path.name} ({damage})")
+            continue
+        if faults:
+            warnings.warn(f"passed over damaged checkpoints: {', '.join(faults)}; used {path.name}", stacklevel=2)
+        return state
+    raise ValueError(f"expected a readable checkpoint in {folder}, got damaged ones: {', '.join(faults)}")
+
+
+def _load(path: Path, parts: Collection[str] | None) -> dict[str, Any]:
+    files = read_manifest(path)["files"]
+    wanted = [name for name in files if parts is None or name.split(".")[0] in parts]
+    names = [name for name in wanted if name.count(".") == 1]
+    for name in set(wanted) - set(names):
+        read_checked(path, name, files)
+    missing = {*(parts or ())} - {name.removesuffix(".pt") for name in names}
+    if missing:
+        raise Damaged(f"no {', '.join(sorted(missing))}")
+    state: dict[str, Any] = {"name": path.name}
+    for name in names:
+        state[name.removesuffix(".pt")] = _with_pages(_read(path, files, name), path, files)
+    return state
+
+
+def _read(path: Path, files: Mapping[str, dict[str, Any]], name: str) -> Any:
+    try:
+        return torch.load(io.BytesIO(read_checked(path, name, files)), map_location="cpu", weights_only=True)
+    except Damaged:
+        raise
+    except Exception as error:  # whatever torch raises: the checksum is right, so somebody wrote it like this
+        reason = next(iter(str(error).splitlines()), type(error).__name__).split(". ")[0]
+        raise Damaged(f"{name}: {reason}") from error
+
+
+def _with_pages(content: Any, path: Path, files: Mapping[str, dict[str, Any]]) -> Any:
+    """The content with pages in place of their descriptions."""
+    if not isinstance(content, dict):
+        return content
+    if PAGES not in content:
+        return {key: _with_pages(value, path, files) for key, value in content.items()}
+    place = content[PAGES]
+    names = [f"{place}.{page:06}.pt" for page in range(len(content["written"]))]
+    written = content["written"].tolist()
+    if missing := [name for name, version in zip(names, written, strict=True) if version and name not in files]:
+        raise Damaged(f"no {missing[0]}")
+    read = partial(_page, path, files, place)
+    return Pages(content["rows_per_page"], content["written"], content["clock"], read)
+
+
+def _page(path: Path, files: Mapping[str, dict[str, Any]], place: str, page: int) -> Any:
+    return _read(path, files, f"{place}.{page:06}.pt")
+
+
+def _none(folder: Path) -> str:
+    single = folder / "last.pt"
+    if single.is_file():
+        return f"expected a checkpoint of format {FORMAT} in {folder}, got {single.name} of format {_format_of(single)}"
+    return f"expected a checkpoint in {folder}, found none; was the run stopped before its first one?"
+
+
+def _format_of(path: Path) -> Any:
+    """The format that a checkpoint in a single file names."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # whatever torch raises
+        return "unknown"
+    return state.get("format", "unknown") if isinstance(state, dict) else "unknown"

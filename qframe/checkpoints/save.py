@@ -1,0 +1,174 @@
+"""Checkpoints: the whole state of a run in a folder of its own, written beside the earlier ones and then renamed."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import torch
+
+from qframe.checkpoints.files import MANIFEST, Damaged, read_manifest, sync_folder, write_durably, write_manifest
+from qframe.machine.allocator import give_back_freed_memory
+from qframe.replay.pages import Pages
+from qframe.runs.checkpoint_names import CHECKPOINT, checkpoints_in, order
+
+
+class Checkpoints:
+    """The last checkpoints of a run, each a folder named by its frames that holds everything, the replay included.
+
+    A folder is written under a temporary name, its files first, then a manifest of their sizes and checksums; it is
+    renamed when the disk has all of it. So there is always a whole one, whenever the process or the machine dies.
+
+    The replay's rows are files of about 4 MiB each. Those that have not changed since the checkpoint that is about to
+    be removed are taken over from it by a hard link: a large replay is not written again, and no two checkpoints that
+    are kept share a file, so that damage to one leaves the others whole.
+
+    Args:
+        every: frames between checkpoints.
+        keep: how many of the last ones are kept.
+
+    Raises:
+        ValueError: a number below 1.
+    """
+
+    def __init__(self, *, every: int, keep: int) -> None:
+        for name, number, unit in (("every", every, "frame"), ("keep", keep, "checkpoint")):
+            if number < 1:
+                raise ValueError(f"expected {name} of at least 1 {unit}, got {number}")
+        self.every, self.keep = every, keep
+        self._newest: str | None = None  # of this run; None: it has none yet
+
+    def go_on_from(self, name: str) -> None:
+        """The run goes on from this checkpoint: what is newer is damaged, and is removed by the next one."""
+        self._newest = name
+
+    def standing(self, folder: Path) -> str:
+        """What a run that ends now has, in words."""
+        if self._newest is None:
+            return "there is no checkpoint yet"
+        return f"the last checkpoint, {folder / self._newest}, is whole"
+
+    def save(self, folder: Path, frames: int, state: dict[str, Any]) -> str:
+        """Write a checkpoint; until it is whole, the earlier ones stay as they are.
+
+        Args:
+            folder: of all checkpoints.
+            frames: of the run.
+            state: parts by name, each of tensors, plain values and ``Pages``.
+
+        Returns:
+            What was written and how long it took, in words.
+        """
+        started = time.monotonic()
+        folder.mkdir(parents=True, exist_ok=True)
+        earlier = self._earlier(folder)
+        source = earlier[-self.keep] if len(earlier) >= self.keep else None
+        temporary = folder / f".new-{os.getpid()}"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        writer = _Writer(temporary, source)
+        try:
+            for part, content in state.items():
+                writer.write(part, content)
+            write_manifest(temporary, frames, writer.files)
+            sync_folder(temporary)
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise OSError(error.errno, error.strerror, str(folder)) from error
+        made = _free_name(folder, frames, after=self._newest)
+        temporary.rename(made)
+        sync_folder(folder)
+        self._newest = made.name
+        _remove_all_but(folder, {made, *earlier[max(0, len(earlier) - self.keep + 1) :]})
+        give_back_freed_memory()
+        return f"{writer.bytes_written / 1e6:,.1f} MB in {time.monotonic() - started:.2f} s"
+
+    def _earlier(self, folder: Path) -> list[Path]:
+        """The checkpoints of this run that there are, oldest first."""
+        newest = (-1, 0) if self._newest is None else order(self._newest)
+        return [path for path in checkpoints_in(folder) if order(path.name) <= newest]
+
+
+class _Writer:
+    """Writes the parts of a state into a folder; pages that have not changed are linked from another checkpoint.
+
+    Args:
+        folder: where to.
+        source: a checkpoint of the same run, or None.
+    """
+
+    def __init__(self, folder: Path, source: Path | None) -> None:
+        self.files: dict[str, dict[str, Any]] = {}
+        self.bytes_written = 0
+        self._folder, self._source = folder, source
+        try:
+            self._there = read_manifest(source)["files"] if source is not None else {}
+        except (Damaged, ValueError):
+            self._there = {}
+
+    def write(self, part: str, content: Any) -> None:
+        """Write ``<part>.pt``, and its pages beside it."""
+        self._put(f"{part}.pt", self._without_pages(part, content))
+
+    def _without_pages(self, place: str, content: Any) -> Any:
+        """The content with a description in place of the pages, which are written."""
+        if isinstance(content, Pages):
+            pages = {f"{place}.{page:06}.pt": page for page in content.numbers()}
+            for name, page in pages.items():
+                self._write_page(name, content, page)
+            written = content.written.clone()
+            return {PAGES: place, "rows_per_page": content.rows_per_page, "written": written, "clock": content.clock}
+        if isinstance(content, dict):
+            return {key: self._without_pages(f"{place}.{key}", value) for key, value in content.items()}
+        return content
+
+    def _write_page(self, name: str, pages: Pages, page: int) -> None:
+        version = int(pages.written[page])
+        known = self._there.get(name, {})
+        if known.get("version") == version and self._link(name):
+            self.files[name] = known
+        else:
+            self._put(name, pages.read(page))
+            self.files[name]["version"] = version
+
+    def _link(self, name: str) -> bool:
+        assert self._source is not None
+        try:
+            os.link(self._source / name, self._folder / name)
+        except OSError:  # a file system without links, or the file is gone
+            return False
+        return True
+
+    def _put(self, name: str, content: Any) -> None:
+        self.files[name] = write_durably(self._folder / name, lambda file: torch.save(content, cast(BinaryIO, file)))
+        self.bytes_written += self.files[name]["bytes"]
+
+
+PAGES = "pages of"
+"""The key that a description of pages has in place of them."""
+
+
+def _free_name(folder: Path, frames: int, *, after: str | None) -> Path:
+    """The name of a checkpoint of this frame, after all there are of it."""
+    number = 0 if after is None or order(after)[0] != frames else order(after)[1] + 1
+    path = folder / (f"{frames:012}-{number}" if number else f"{frames:012}")
+    if path.exists():  # of another run, or damaged
+        _remove(path)
+    return path
+
+
+def _remove_all_but(folder: Path, kept: set[Path]) -> None:
+    for path in folder.iterdir():
+        if path not in kept and (path.name.startswith(".") or CHECKPOINT.fullmatch(path.name)):
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a checkpoint: its name first, so that no half of it looks like one."""
+    hidden = path if path.name.startswith(".") else path.with_name(f".old-{path.name}")
+    if hidden is not path:
+        shutil.rmtree(hidden, ignore_errors=True)
+        path.rename(hidden)
+    (hidden / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(hidden, ignore_errors=True)

@@ -1,0 +1,102 @@
+"""A function of tensors as a CUDA graph: traced and recorded once, then replayed without Python between its kernels."""
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from qframe.compiled.library import trace
+
+WARM_UPS = 3
+"""Times that the operations run before they are recorded: libraries take their workspaces at the first."""
+
+
+class CapturedFunction:
+    """A function of tensors, recorded for inputs like these.
+
+    A recorded graph reads and writes fixed places: the first inputs are kept, and what comes in other memory is copied
+    into them. Outputs are copied out, so that the next call does not overwrite what was returned.
+
+    Args:
+        function: of a flat list of tensors, which it may change in place; returns tensors in any nesting.
+        inputs: like those it will be called with; nothing changes them before the first call.
+
+    Raises:
+        ValueError: inputs on several devices: what is on the CPU would stay as it was when it was recorded.
+        Exception: whatever the function raises where it reads a value or a tensor that is not among its inputs.
+    """
+
+    is_compiling = False
+
+    def __init__(self, function: Callable[..., Any], inputs: Sequence[Tensor]) -> None:
+        devices = {tensor.device for tensor in inputs}
+        if len(devices) > 1:
+            raise ValueError(f"expected inputs on one device, got {', '.join(sorted(map(str, devices)))}")
+        graph, self._nesting = trace(function, inputs)
+        self._inputs = list(inputs)
+        self._replay, self._outputs = self._record(graph)
+
+    def wait(self) -> None:
+        """It is recorded at once."""
+
+    def __call__(self, inputs: Sequence[Tensor]) -> Any:
+        """What the function returns for these inputs."""
+        for own, given in zip(self._inputs, inputs, strict=True):
+            if own.data_ptr() != given.data_ptr():
+                own.copy_(given, non_blocking=True)
+        self._replay()
+        return pytree.tree_unflatten([output.clone() for output in self._outputs], self._nesting)
+
+    def _record(self, graph: fx.GraphModule) -> tuple[Callable[[], None], list[Tensor]]:
+        """What replays the operations on the kept inputs, and where they leave their outputs."""
+        with torch.cuda.device(self._inputs[0].device):  # streams are of the current device
+            return self._recorded(graph)
+
+    def _recorded(self, graph: fx.GraphModule) -> tuple[Callable[[], None], list[Tensor]]:
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.no_grad(), torch.cuda.stream(stream):
+            scratch = scratch_of(graph, self._inputs)
+            for _ in range(WARM_UPS):
+                graph(*scratch)
+        torch.cuda.current_stream().wait_stream(stream)
+        recorded = torch.cuda.CUDAGraph()
+        with torch.no_grad(), torch.cuda.graph(recorded):
+            outputs = graph(*self._inputs)
+        return recorded.replay, outputs
+
+
+def scratch_of(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """The inputs, with copies in place of those that the graph writes to; a replay on the GPU is not copied."""
+    nodes = list(graph.graph.nodes)
+    written: set[fx.Node] = set()
+    for node in nodes:
+        if not isinstance(node.target, torch._ops.OpOverload):
+            continue
+        schema = node.target._schema.arguments
+        named = [(place, node.kwargs[place.name]) for place in schema if place.name in node.kwargs]
+        for place, value in (*zip(schema, node.args, strict=False), *named):
+            if place.alias_info is not None and place.alias_info.is_write:
+                written |= {_viewed(tensor) for tensor in (value if isinstance(value, list | tuple) else [value])}
+    places = [node for node in nodes if node.op == "placeholder"]
+    return [given.clone() if place in written else given for place, given in zip(places, inputs, strict=True)]
+
+
+def _viewed(node: Any) -> fx.Node:
+    """What a view is a view of."""
+    while node.op == "call_function" and (node.target is operator.getitem or node.target.is_view):
+        node = node.args[0]
+    return node
+
+
+def check_capturable(device: torch.device) -> None:
+    """Refuse a device that has no CUDA graphs.
+
+    Raises:
+        ValueError: it is no CUDA device.
+    """
+    if device.type != "cuda":
+        raise ValueError(f"expected a CUDA device for compile=cuda_graph, got {device}; set compile=true")

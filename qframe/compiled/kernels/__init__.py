@@ -1,0 +1,1 @@
+"""Matrix products and convolutions for compiled updates; without them everything works, slower."""

@@ -1,0 +1,159 @@
+"""A function of tensors as native code: traced in this process, compiled in another, kept for later runs."""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import weakref
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
+
+from qframe.compiled import compile_graph
+from qframe.compiled.kernels.convolution import convolution, convolution_backward
+from qframe.compiled.kernels.product import product, product_and_bias
+from qframe.machine.native_code import cache_dir, is_whole, processor
+
+PRODUCTS: dict[Any, Callable[..., Any]] = {
+    torch.ops.aten.mm.default: product,
+    torch.ops.aten.addmm.default: product_and_bias,
+    torch.ops.aten.convolution.default: convolution,
+    torch.ops.aten.convolution_backward.default: convolution_backward,
+}
+"""What matrix products and convolutions become."""
+
+
+class NativeFunction:
+    """A function of tensors, compiled for inputs like these; looked up first among those that were compiled before.
+
+    What is looked up is the traced graph itself with the layout of its inputs, the number of threads, the processor
+    and torch's version, so that no change of the function is missed. A missing library is compiled by a process of its
+    own, started here and waited for by the first call.
+
+    Args:
+        function: of a flat list of tensors, which it may change in place; returns tensors in any nesting, best a list.
+        inputs: like those it will be called with, in number, shape, strides, type and device.
+
+    Raises:
+        Exception: whatever the function raises where it reads a value or a tensor that is not among its inputs.
+    """
+
+    def __init__(self, function: Callable[..., Any], inputs: Sequence[Tensor]) -> None:
+        graph, nesting = trace(function, inputs)
+        self._nesting = None if nesting == pytree.tree_structure([0] * nesting.num_leaves) else nesting
+        self._place = cache_dir() / _fingerprint(graph, inputs)
+        self._run: Callable[[list[Tensor]], list[Tensor]] | None = None
+        self._gpu = next((tensor.device.index for tensor in inputs if tensor.is_cuda), -1)
+        layouts = [(tensor.shape, tensor.stride(), tensor.dtype, tensor.device) for tensor in inputs]
+        self._compile = partial(_Compiling, graph, layouts, self._place)
+        self._compiling = self._compile() if self.library is None else None
+
+    @property
+    def library(self) -> Path | None:
+        """Where it is kept, in a file that ends in its checksum; None: nowhere yet."""
+        return next(self._place.parent.glob(f"{self._place.name}-*.pt2"), None)
+
+    @property
+    def is_compiling(self) -> bool:
+        """Whether a process is compiling it now."""
+        return self._compiling is not None
+
+    def wait(self) -> None:
+        """Load the library, once it is there; one that is damaged is compiled anew.
+
+        Raises:
+            RuntimeError: it could not be compiled; the compiler's last words.
+        """
+        while self._run is None:
+            was_compiled = self._compiling is not None
+            if self._compiling is not None:
+                self._compiling.wait()
+                self._compiling = None
+            library = self.library
+            if library is not None and is_whole(library):
+                self._run = _load(library, self._gpu)
+            elif was_compiled:
+                raise RuntimeError(f"a damaged library right after it was written to {self._place.parent}")
+            else:
+                if library is not None:
+                    library.unlink(missing_ok=True)
+                self._compiling = self._compile()
+
+    def __call__(self, inputs: list[Tensor]) -> Any:
+        """What the function returns for these inputs."""
+        self.wait()
+        assert self._run is not None
+        outputs = self._run(inputs)
+        return outputs if self._nesting is None else pytree.tree_unflatten(outputs, self._nesting)
+
+
+class _Compiling:
+    """A process that compiles a graph; it ends with this one."""
+
+    def __init__(self, graph: fx.GraphModule, layouts: list[Any], place: Path) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="qframe-"))
+        source, self._said = folder / "graph.pt", folder / "said.txt"
+        torch.save((graph, layouts), source)
+        command = [sys.executable, "-P", compile_graph.__file__, source, place, torch.get_num_threads()]
+        command += ["deterministic"] * torch.are_deterministic_algorithms_enabled()
+        with self._said.open("w") as said:
+            self._process = subprocess.Popen([str(word) for word in command], stdout=said, stderr=said)
+        self._end = weakref.finalize(self, _end, self._process, folder)
+
+    def wait(self) -> None:
+        status = self._process.wait()
+        said = self._said.read_text(errors="replace").strip().splitlines()
+        self._end()
+        if status:
+            raise RuntimeError(said[-1] if said else f"the compiler ended with status {status}")
+
+
+def _load(library: Path, gpu: int) -> Callable[[list[Tensor]], list[Tensor]]:
+    """What runs a library on a GPU, or on the CPU (−1).
+
+    As ``torch._inductor.aoti_load_package``, which imports the whole compiler for it.
+    """
+    is_called_by_one_thread, runners = True, 1
+    loader = torch._C._aoti.AOTIModelPackageLoader  # pyright: ignore
+    return loader(str(library), "model", is_called_by_one_thread, runners, gpu).run
+
+
+def trace(function: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple[fx.GraphModule, pytree.TreeSpec]:
+    """The graph of the operations on these inputs, its outputs flat, and how they are nested."""
+    nestings: list[pytree.TreeSpec] = []
+
+    def flat(*tensors: Tensor) -> list[Any]:
+        leaves, nesting = pytree.tree_flatten(function(*tensors))
+        nestings.append(nesting)
+        return leaves
+
+    with torch.no_grad():
+        graph = make_fx(flat, tracing_mode="fake", decomposition_table=PRODUCTS)(*inputs)
+    return graph, nestings[-1]
+
+
+def _fingerprint(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> str:
+    digest = hashlib.sha256(graph.code.encode())
+    for tensor in inputs:
+        digest.update(f"{tensor.shape} {tensor.stride()} {tensor.dtype} {tensor.device}".encode())
+    for name, constant in graph.named_buffers():
+        digest.update(name.encode() + constant.cpu().contiguous().numpy().tobytes())
+    devices = {tensor.device for tensor in inputs if tensor.is_cuda}
+    where = [torch.cuda.get_device_name(device) for device in sorted(devices, key=str)]
+    determined = torch.are_deterministic_algorithms_enabled()
+    digest.update(f"{torch.__version__} {torch.get_num_threads()} {processor()} {where} {determined}".encode())
+    return digest.hexdigest()[:32]
+
+
+def _end(process: subprocess.Popen[bytes], folder: Path) -> None:
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+    shutil.rmtree(folder, ignore_errors=True)

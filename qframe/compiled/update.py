@@ -1,0 +1,213 @@
+"""A round of updates as native code, or as a CUDA graph: made while the environments warm up, or found made before."""
+
+import shutil
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor, optim
+
+from qframe.compiled.cuda_graph import CapturedFunction
+from qframe.compiled.library import NativeFunction
+from qframe.compiled.pure_update import PureUpdate
+from qframe.compiled.signature import Layout, Rows, flatten
+from qframe.machine.allocator import keep_freed_memory
+from qframe.machine.native_code import compiler
+from qframe.networks.normalization import RunningNorm
+from qframe.objectives import DQNLoss
+from qframe.optimizer.flat_vector import FlatVector
+from qframe.optimizer.pure_steps import State, pure_step
+
+Result = TypeVar("Result")
+LAYOUTS = 8
+"""So many layouts of a batch are compiled for at most."""
+
+
+class NotCompiled(ValueError):
+    """The update cannot be compiled here: no compiler, or one that fails."""
+
+    exit_status = 2
+
+
+class Trained(Protocol):
+    """What compiled updates ask of an optimizer."""
+
+    wrapped: optim.Optimizer
+    flat: FlatVector | None
+    max_grad_norm: float | None
+    skips: bool
+
+    @property
+    def lr(self) -> float: ...
+
+    def tensors(self) -> State: ...
+
+
+class TargetUpdater(Protocol):
+    """A hard or soft target update: one at a time, or mixed within the compiled update and counted here."""
+
+    calls: int
+
+    def step(self) -> None: ...
+
+    def mix(self, target: Tensor, online: Tensor, calls: Tensor) -> Tensor: ...
+
+    def count(self, updates: int) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class CompiledUpdate:
+    """A round of updates as native code; it is looked up, or begins to be compiled, where a batch is first seen.
+
+    Args:
+        loss: the loss, networks inside.
+        optimizer: whose parameters and state are changed.
+        target_update: moves the target network.
+        autocast: the type that matrix products and convolutions are computed in; None leaves them.
+        is_captured: whether it is recorded as a CUDA graph, rather than compiled.
+
+    Raises:
+        ValueError: an optimizer that has no pure step, or parameters that do not fit one vector.
+        NotCompiled: by a call, it could not be compiled.
+    """
+
+    def __init__(
+        self,
+        loss: DQNLoss,
+        optimizer: Trained,
+        target_update: TargetUpdater,
+        *,
+        autocast: torch.dtype | None = None,
+        is_captured: bool = False,
+    ) -> None:
+        step = partial(pure_step(optimizer.wrapped), {**optimizer.wrapped.param_groups[0], "lr": None, "params": ()})
+        if optimizer.flat is None:
+            raise ValueError("expected parameters of one dtype on one device for a compiled update; set compile=false")
+        target, networks = None, (loss.target_value_network, loss.value_network)
+        if networks[0] is not networks[1]:
+            pairs = zip(*(network.parameters() for network in networks), strict=True)
+            target = FlatVector([target for target, online in pairs if online.requires_grad])
+        self._loss, self._optimizer, self._target_update = loss, optimizer, target_update
+        vector = optimizer.flat.vector
+        self._vectors = vector, vector.new_zeros(0) if target is None else target.vector
+        self._lr, self._calls = vector.new_zeros(()), torch.zeros((), dtype=torch.int64, device=vector.device)
+        self._pure = PureUpdate(
+            loss, optimizer.flat, target, step=step, max_grad_norm=optimizer.max_grad_norm, mix=target_update.mix,
+            autocast=autocast, skips=optimizer.skips,
+        )  # fmt: skip
+        self._fixed = self._pure.fixed
+        self._kind = CapturedFunction if is_captured else NativeFunction
+        keep_freed_memory()
+        self.reads_rows = is_captured or vector.device.type == "cpu"
+        """Whether it reads the rows of a replay itself; the compiler would take as much memory of a GPU once more."""
+        self.holds_rounds = not (target and any(isinstance(part, RunningNorm) for part in networks[0].modules()))
+        """Whether a round of K is K rounds of one: what a target network counts is moved after a round, not within."""
+        self._functions: dict[Any, NativeFunction | CapturedFunction] = {}
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it is compiled, or is being."""
+        return bool(self._functions)
+
+    def begin(self, batches: TensorDict, updates: int, stored: Rows) -> None:
+        """Look up what batches like these need, or start compiling it; what the run goes on with stays untouched."""
+        self._function(*self._inputs(batches, updates, stored))
+
+    def wait(self, say: Callable[[str], None]) -> None:
+        """Wait until it is compiled, if that has begun."""
+        if any(function.is_compiling for function in self._functions.values()):
+            say("compiling the update, which takes some twenty seconds; later runs will find it")
+        for function in self._functions.values():
+            compiled(function.wait)
+
+    def __call__(self, batches: TensorDict, updates: int, stored: Rows) -> tuple[dict[str, Tensor], Tensor]:
+        """Take a round of steps.
+
+        Args:
+            batches: one after another.
+            updates: how many.
+            stored: what else batches hold, ``[capacity, …]`` by key, to be read at their "index".
+
+        Returns:
+            The sums of what is logged, and the priorities of the last batch.
+        """
+        inputs, layout = self._inputs(batches, updates, stored)
+        function = self._functions.get(layout) or self._function(inputs, layout)
+        compiled(function.wait)
+        self._lr.fill_(self._optimizer.lr)
+        self._calls.fill_(self._target_update.calls)
+        result = self.run(function, inputs)
+        self._target_update.count(updates)
+        return result
+
+    def run(self, function: NativeFunction | CapturedFunction, inputs: list[Tensor]) -> Any:
+        """The native code alone, apart from what it is given: to be timed."""
+        return function(inputs)
+
+    def _inputs(self, batches: TensorDict, updates: int, stored: Rows) -> tuple[list[Tensor], Layout]:
+        """All tensors that a round takes, flat, and what is what among them."""
+        rows: Rows = {key: leaf.unflatten(0, (updates, -1)) for key, leaf in batches.items(True, True)}  # pyright: ignore
+        shape = torch.Size((len(batches) // updates, *batches.batch_size[1:]))
+        noises = [self._loss.draw_noise(shape) for _ in range(updates)]
+        names, state = batches.names if batches.batch_dims > 1 else None, self._optimizer.tensors()
+        changing, layout = flatten(rows, noises, names, tuple(state), tuple(stored))
+        unchanging = [*self._vectors, self._lr, self._calls, *state.values(), *self._fixed, *stored.values()]
+        return unchanging + changing, layout
+
+    def _function(self, inputs: list[Tensor], layout: Layout) -> NativeFunction | CapturedFunction:
+        """The round for inputs of a layout."""
+        if len(self._functions) == LAYOUTS:
+            raise NotCompiled(
+                f"expected batches of at most {LAYOUTS} layouts in one run, got another, {layout.told}: each is "
+                "compiled anew; set compile=false"
+            )
+
+        def flat(*tensors: Tensor) -> Any:
+            rest = iter(tensors)
+            params, target, lr, calls = (next(rest) for _ in range(4))
+            state_names, stored_keys = layout.others
+            state = {name: next(rest) for name in state_names}
+            fixed = [next(rest) for _ in self._fixed]
+            stored = {key: next(rest) for key in stored_keys}
+            rows, noises = layout.unflatten(rest)
+            names = None if layout.names is None else list(layout.names)
+            return self._pure(params, target, state, lr, calls, fixed, rows, stored, names, noises)
+
+        self._functions[layout] = compiled(lambda: self._kind(flat, inputs))
+        return self._functions[layout]
+
+
+def compiled(act: Callable[[], Result]) -> Result:
+    """What ``act`` returns; its failure in words that a user can act upon."""
+    try:
+        return act()
+    except Exception as failure:
+        said = [line.strip() for line in str(failure).splitlines() if line.strip()]
+        reason = " ".join(said[:2]) or type(failure).__name__
+        raise NotCompiled(f"expected an update that compiles, got: {reason}; set compile=false") from failure
+
+
+def missing_compiler() -> str | None:
+    """What is missing for compiling, in words; None: nothing is."""
+    if shutil.which(compiler()) is not None:
+        return None
+    return f"expected a C++ compiler for compile=true, got none named {compiler()!r}; install g++, or set compile=false"
+
+
+def autocast_type(device: torch.device) -> torch.dtype:
+    """bfloat16, where the device computes in it.
+
+    Raises:
+        ValueError: it does not.
+    """
+    cpu = torch.backends.cpu.get_cpu_capability()
+    if device.type == "cpu" and cpu != "AVX512":
+        raise ValueError(f"expected a processor with bfloat16 for autocast=true, got {cpu}; set autocast=false")
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise ValueError("expected a GPU with bfloat16 for autocast=true, got one without; set autocast=false")
+    return torch.bfloat16

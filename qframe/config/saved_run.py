@@ -1,0 +1,132 @@
+"""Opening a run folder that a command names: its config, its parts and its checkpoints."""
+
+import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError, YAMLError
+
+from qframe.checkpoints import load_checkpoint
+from qframe.config import build
+from qframe.config.compose import recheck
+from qframe.errors import UserError
+from qframe.runs import RunFolder
+
+
+def open_run(path: Path) -> RunFolder:
+    """The run folder at ``path``.
+
+    Raises:
+        UserError: there is no run there, or one with links that lead elsewhere, where going on would write.
+    """
+    folder = RunFolder(path)
+    if folder.config.is_file():
+        here = path.resolve()
+        for link in (found for found in path.rglob("*") if found.is_symlink()):
+            if not link.resolve().is_relative_to(here):
+                raise UserError(f"expected a run's folder without links that lead out of it, got '{link}'; remove it")
+        return folder
+    if not path.exists():
+        raise UserError(f"expected the folder of a run, got '{path}', which does not exist")
+    inside = sorted(Path(folder) for folder, _, files in os.walk(path) if "config.yaml" in files)
+    remedy = f"did you mean {inside[-1]}?" if inside else "runs are in outputs/"
+    raise UserError(f"expected the folder of a run, with a config.yaml, got '{path}'; {remedy}")
+
+
+def saved_config(folder: RunFolder, overrides: Sequence[str] = ()) -> DictConfig:
+    """The run's config with ``key=value`` overrides, checked again.
+
+    Raises:
+        ConfigError: a fault in it.
+        UserError: something that is no override, or a broken file.
+    """
+    try:
+        saved = OmegaConf.load(folder.config)
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise UserError(f"expected a readable config in {folder.config}, got: {_reason(error)}") from error
+    if not isinstance(saved, DictConfig) or not saved:
+        raise UserError(f"expected a config in {folder.config}, got no keys; was the run's folder damaged?")
+    try:
+        changed = OmegaConf.merge(saved, OmegaConf.from_dotlist(list(_checked(overrides))))
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise UserError(f"expected key=value, as total_frames=100k, got: {_reason(error)}") from error
+    assert isinstance(changed, DictConfig)
+    return recheck(changed, build.PROVIDED)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem} in line {error.problem_mark.line + 1}"
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def checkpoint(folder: RunFolder, parts: Collection[str] | None = None) -> dict[str, Any]:
+    """The newest whole checkpoint of a run, or some parts of it.
+
+    Raises:
+        UserError: there is none, or only ones that are damaged or of another format.
+    """
+    try:
+        state = load_checkpoint(folder.checkpoints, parts)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    for part in ("run", "best"):
+        found = state.get(part, {"frames": 0})
+        frames = found.get("frames") if isinstance(found, dict) else None
+        if not isinstance(frames, int) or not 0 <= frames < 2**63:
+            raise UserError(f"expected a checkpoint of a run in {folder.checkpoints}, got one whose {part}.pt is not")
+    return state
+
+
+@contextmanager
+def fitting() -> Iterator[None]:
+    """Loading a checkpoint's content into the parts of a config.
+
+    Raises:
+        UserError: it does not fit them.
+    """
+    try:
+        yield
+    except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        lines = [line.strip() for line in str(error).splitlines()[:2]]
+        message = f"expected a checkpoint that fits the config, got: {type(error).__name__}: {' '.join(lines)}"
+        raise UserError(f"{message}; undo what was changed") from error
+
+
+def new_folder(path: Path, *, is_stamped: bool) -> Path:
+    """The folder of a new run, made now.
+
+    Args:
+        path: where it is to be.
+        is_stamped: its name is the time: where another run has it, a number is added.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            made = path if number == 1 else path.with_name(f"{path.name}-{number}")
+            try:
+                made.mkdir(exist_ok=not is_stamped)
+                return made
+            except FileExistsError:
+                if not is_stamped:
+                    raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"expected a folder that can be written to, got '{path}': {reason}; choose another") from error
+    raise AssertionError("unreachable")
+
+
+def _checked(overrides: Sequence[str]) -> Sequence[str]:
+    for override in overrides:
+        key, separator, _ = override.lstrip("+").partition("=")
+        if not separator or not key:
+            raise UserError(f"expected key=value, as total_frames=100k, got '{override}'")
+    return [override.lstrip("+") for override in overrides]

@@ -1,0 +1,97 @@
+"""Value estimators by name, and how one is made from a name, a class or an object.
+
+To add one, write a class with ``requires`` and ``__call__`` and name it in YAML; they never see a head's parameters.
+"""
+
+from enum import Enum
+from functools import singledispatch
+from inspect import signature
+from typing import Any, cast
+
+from qframe.estimators.lambda_returns import TD1, Retrace, TDLambda, WatkinsQLambda
+from qframe.estimators.one_step import TD0
+from qframe.estimators.protocol import ValueEstimator
+from qframe.estimators.soft import Munchausen, SoftTD0
+
+
+class ValueEstimators(Enum):
+    """The estimators by name, in any spelling, and two of them by a second name.
+
+    Raises:
+        ValueError: no such estimator; lists those there are.
+
+    >>> ValueEstimators("td-lambda") is ValueEstimators("Peng's Q(λ)")
+    True
+    """
+
+    TD0 = "TD0"
+    TD1 = "TD1"
+    TDLambda = "TDLambda"
+    PengsQLambda = "TDLambda"  # noqa: PIE796
+    WatkinsQLambda = "WatkinsQLambda"
+    Watkins = "WatkinsQLambda"  # noqa: PIE796
+    Retrace = "Retrace"
+    SoftTD0 = "SoftTD0"
+    Munchausen = "Munchausen"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "ValueEstimators":
+        plain = str(value).lower().replace("λ", "lambda").translate(str.maketrans("", "", "-_() '"))
+        for name, member in cls.__members__.items():
+            if name.lower() == plain:
+                return member
+        known = ", ".join(member.value for member in cls)
+        raise ValueError(f"expected a value estimator that this loss can use ({known}), got {value!r}")
+
+
+_CLASSES: dict[ValueEstimators, type] = {
+    ValueEstimators.TD0: TD0,
+    ValueEstimators.TD1: TD1,
+    ValueEstimators.TDLambda: TDLambda,
+    ValueEstimators.WatkinsQLambda: WatkinsQLambda,
+    ValueEstimators.Retrace: Retrace,
+    ValueEstimators.SoftTD0: SoftTD0,
+    ValueEstimators.Munchausen: Munchausen,
+}
+
+
+@singledispatch
+def make_estimator(value_type: Any, given: dict[str, Any], kept: dict[str, Any]) -> ValueEstimator:
+    """An estimator from a ``ValueEstimators`` member, its name, a class, or the estimator itself.
+
+    Args:
+        value_type: which.
+        given: hyperparameters that must be used.
+        kept: earlier ones, used where the constructor takes them and ``given`` does not repeat them.
+
+    Raises:
+        ValueError: a hyperparameter that the constructor does not take, or something that is no estimator.
+    """
+    if given:
+        raise ValueError(f"expected no hyperparameters for an estimator that is built already, got {', '.join(given)}")
+    if not (callable(value_type) and hasattr(value_type, "requires")):
+        known = ", ".join(member.value for member in ValueEstimators)
+        raise ValueError(
+            f"expected {known}, or an object with `requires` and `__call__` as a value estimator, got {value_type!r}"
+        )
+    return cast(ValueEstimator, value_type)
+
+
+@make_estimator.register
+def _(value_type: str, given: dict[str, Any], kept: dict[str, Any]) -> ValueEstimator:
+    return make_estimator(ValueEstimators(value_type), given, kept)
+
+
+@make_estimator.register
+def _(value_type: ValueEstimators, given: dict[str, Any], kept: dict[str, Any]) -> ValueEstimator:
+    return make_estimator(_CLASSES[value_type], given, kept)
+
+
+@make_estimator.register
+def _(value_type: type, given: dict[str, Any], kept: dict[str, Any]) -> ValueEstimator:
+    known = signature(value_type).parameters
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        takes = ", ".join(["gamma", *known])
+        raise ValueError(f"expected hyperparameters of {value_type.__name__} ({takes}), got {', '.join(unknown)}")
+    return value_type(**{name: value for name, value in {**kept, **given}.items() if name in known})

@@ -1,0 +1,136 @@
+"""Exploration by value: the better an action looks, the likelier it is taken."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from qframe.actions.specs.base import DiscreteSpec
+from qframe.exploration.epsilon_greedy import exploring
+from qframe.exploration.protocol import ActionIndices
+from qframe.exploration.schedules import SCHEDULES
+from qframe.functional.action import soft
+
+
+class Boltzmann:
+    """Draws actions from ``π(a|s) ∝ exp(q(s, a) / τ)`` over the legal ones, τ on a schedule.
+
+    See "Reinforcement Learning: An Introduction", Sutton and Barto, 1998, section 2.3. A joint action is drawn branch
+    by branch. Drawn as the greatest ``log π`` with Gumbel noise, which is exact.
+
+    Args:
+        spec: the action's spec.
+        temperature_init: τ > 0 at frame 0, in units of the action values.
+        temperature_end: τ > 0 from frame ``annealing_num_steps`` on.
+        annealing_num_steps: frames, summed over environments.
+        schedule: ``linear`` or ``exponential``.
+        seed: of the draws, on the CPU.
+
+    Raises:
+        ValueError: a temperature that is not positive, or a schedule that is unknown or not one.
+
+    >>> from qframe.actions import Categorical
+    >>> explore, value = Boltzmann(Categorical(2), 0.5, 0.5), torch.tensor([[0.0, 60.0]])
+    >>> explore.explore(torch.tensor([1]), value=value)
+    tensor([1])
+    >>> explore.probability(torch.tensor([1]), torch.zeros(1, 2))
+    tensor([0.5000])
+    """
+
+    has_probability = True
+    reads_members = False
+
+    def __init__(
+        self,
+        spec: DiscreteSpec,
+        temperature_init: float = 1.0,
+        temperature_end: float = 0.1,
+        annealing_num_steps: int = 1000,
+        *,
+        schedule: Literal["linear", "exponential"] = "linear",
+        seed: int = 0,
+    ) -> None:
+        for name, temperature in (("temperature_init", temperature_init), ("temperature_end", temperature_end)):
+            if not temperature > 0:
+                raise ValueError(f"expected {name} above 0, got {temperature}; exploration=greedy has none")
+        if schedule not in SCHEDULES:
+            raise ValueError(f"expected schedule to be one of {', '.join(SCHEDULES)}, got {schedule!r}")
+        self._schedule = SCHEDULES[schedule](temperature_init, temperature_end, annealing_num_steps)
+        self._indices = ActionIndices(spec)
+        self._generator = torch.Generator().manual_seed(seed)
+        self.frames = 0
+
+    @property
+    def temperature(self) -> float:
+        """τ now."""
+        return self._schedule(self.frames)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What is logged under ``exploration/``."""
+        return {"temperature": self.temperature}
+
+    def step(self, frames: int = 1, done: Tensor | None = None) -> None:
+        """Count environment steps; where episodes end makes no difference."""
+        self.frames += frames
+
+    def explore(self, action: Tensor, mask: Tensor | None = None, value: Tensor | None = None) -> Tensor:
+        """Draw an action for every environment.
+
+        Args:
+            action: greedy indices ``[E]`` or ``[E, D]``; kept where exploration is off.
+            mask: legal actions ``[E, A]``, bool.
+            value: action values ``[E, A]``.
+
+        Returns:
+            Indices like ``action``.
+
+        Raises:
+            ValueError: no values.
+            RuntimeError: an environment has no legal action; it is named.
+        """
+        if mask is not None:
+            self._indices.check(mask)
+        if value is None:
+            raise ValueError("expected action values to explore by, got none; call explore(action, mask, value)")
+        if not exploring():
+            return action
+        gumbel = -torch.empty(value.shape).exponential_(generator=self._generator).log()
+        log_policy = self._log_policy(value.to(action.device), mask)
+        return self._indices.best(log_policy + gumbel.to(log_policy), mask)
+
+    def probability(self, action: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        """μ(a|s) of the actions just taken: the product over branches of their probabilities.
+
+        Args:
+            action: indices ``[E]`` or ``[E, D]``, as ``explore`` gave them.
+            value: action values ``[E, A]``.
+            mask: legal actions ``[E, A]``.
+
+        Returns:
+            ``[E]``.
+        """
+        value = value.to(action.device)
+        if not exploring():
+            return self._indices.agree(action, self._indices.best(value, mask)).float()
+        return self._indices.taken(self._log_policy(value, mask), action).sum(-1).exp()
+
+    def _log_policy(self, value: Tensor, mask: Tensor | None) -> Tensor:
+        """log π of each branch, ``[E, ΣA]``; 0 where an action is illegal."""
+        sizes = self._indices.sizes
+        masks = [None] * len(sizes) if mask is None else mask.split(sizes, -1)
+        parts = zip(value.float().split(sizes, -1), masks, strict=True)
+        return torch.cat([soft(part, self.temperature, legal).log_prob for part, legal in parts], -1)
+
+    def stored(self) -> dict[str, Tensor]:
+        """Nothing is stored with transitions."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The frame count and the generator's state."""
+        return {"frames": self.frames, "generator": self._generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
+        self.frames = state["frames"]
+        self._generator.set_state(state["generator"].cpu())

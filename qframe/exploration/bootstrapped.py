@@ -1,0 +1,119 @@
+"""Exploration by an ensemble: one member's greedy actions for a whole episode."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qframe.actions.specs.base import DiscreteSpec
+from qframe.exploration.epsilon_greedy import exploring
+from qframe.exploration.protocol import ActionIndices
+
+
+class Bootstrapped:
+    """Every environment acts greedily for one member of an ensemble, drawn anew at each episode's start.
+
+    A member that is sure of itself where others are not goes there and looks, all the way: exploration is as deep as
+    the episode. Each transition is given to each member with a probability of its own draw, so that members differ.
+    See "Deep Exploration via Bootstrapped DQN", Osband et al., 2016, section 3 and algorithm 1.
+
+    Args:
+        spec: the action's spec.
+        num_members: K, of the network's ensemble.
+        num_envs: E.
+        bootstrap_probability: p in (0, 1] that a member learns from a transition; 1 stores no ``bootstrap_mask``.
+        seed: of the module's own generator.
+
+    Raises:
+        ValueError: a number out of range.
+
+    >>> from qframe.actions import Categorical
+    >>> explore = Bootstrapped(Categorical(2), num_members=3, num_envs=1)
+    >>> value = torch.tensor([[[0.0, 1.0]], [[0.0, 1.0]], [[0.0, 1.0]]])  # [K, E, A]
+    >>> explore.explore(torch.tensor([0]), None, value)
+    tensor([1])
+    """
+
+    has_probability = False
+    reads_members = True
+
+    def __init__(
+        self,
+        spec: DiscreteSpec,
+        *,
+        num_members: int,
+        num_envs: int,
+        bootstrap_probability: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        if not 0 < bootstrap_probability <= 1:
+            raise ValueError(f"expected bootstrap_probability in (0, 1], got {bootstrap_probability}")
+        if num_members < 1 or num_envs < 1:
+            raise ValueError(f"expected a member and an environment, got {num_members} and {num_envs}")
+        self.num_members, self.bootstrap_probability = num_members, bootstrap_probability
+        self._indices, self._envs = ActionIndices(spec), torch.arange(num_envs)
+        self._generator = torch.Generator().manual_seed(seed)
+        self.member = self._draw()  # [E]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Nothing to log."""
+        return {}
+
+    def step(self, frames: int = 1, done: Tensor | None = None) -> None:
+        """Draw a new member where an episode ended."""
+        if done is not None and bool(done.any()):
+            self.member = torch.where(done, self._draw(), self.member)
+
+    def explore(self, action: Tensor, mask: Tensor | None = None, value: Tensor | None = None) -> Tensor:
+        """The greedy actions ``[E]`` of each environment's member.
+
+        Args:
+            action: greedy indices of the members' mean ``[E]``; kept where exploration is off.
+            mask: legal actions ``[E, A]``, bool.
+            value: every member's action values ``[K, E, A]``.
+
+        Raises:
+            ValueError: not the values of K members.
+            RuntimeError: an environment has no legal action; it is named.
+        """
+        if mask is not None:
+            self._indices.check(mask)
+        if value is None or value.dim() != 3 or len(value) != self.num_members:
+            got = "none" if value is None else [*value.shape]
+            raise ValueError(
+                f"expected values [K, E, A] of {self.num_members} members, got {got}; use network=ensemble_q_net"
+            )
+        if not exploring():
+            return action
+        return self._indices.best(value.to(action.device)[self.member, self._envs], mask)
+
+    def stored(self) -> dict[str, Tensor]:
+        """Which members learn from this step's transitions, ``bootstrap_mask`` bool ``[E, K]``."""
+        if self.bootstrap_probability == 1:
+            return {}
+        drawn = torch.rand(len(self._envs), self.num_members, generator=self._generator)
+        return {"bootstrap_mask": drawn < self.bootstrap_probability}
+
+    def probability(self, action: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        """There is none.
+
+        Raises:
+            RuntimeError: always.
+        """
+        raise RuntimeError(
+            "expected exploration that knows the probability of each step, got one member for a whole episode; "
+            "use exploration=epsilon_greedy or exploration=boltzmann"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The members that act and the generator's state."""
+        return {"member": self.member, "generator": self._generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
+        self.member = state["member"]
+        self._generator.set_state(state["generator"].cpu())
+
+    def _draw(self) -> Tensor:
+        return torch.randint(self.num_members, self._envs.shape, generator=self._generator)

@@ -1,0 +1,197 @@
+"""Exploration: ε-greedy actions in place of greedy ones, ε on a schedule in closed form."""
+
+from typing import Any, Literal
+
+import torch
+from tensordict import TensorDictBase
+from tensordict.nn import (
+    InteractionType as ExplorationType,
+)
+from tensordict.nn import (
+    TensorDictModuleBase,
+    dispatch,
+)
+from tensordict.nn import (
+    interaction_type as exploration_type,
+)
+from tensordict.nn import (
+    set_interaction_type as set_exploration_type,
+)
+from torch import Tensor
+
+from qframe.actions.greedy import greedy_action
+from qframe.actions.specs.base import DiscreteSpec, TensorSpec
+from qframe.actions.specs.layout import find_action_space, leaf_spec
+from qframe.exploration.protocol import ActionIndices, check_boolean, check_legal
+from qframe.exploration.schedules import epsilon_schedule
+from qframe.keys import ACTION, NestedKey, required
+
+__all__ = [
+    "EGreedyModule", "ExplorationType", "exploration_type",
+    "set_exploration_type",
+]
+
+
+class EGreedyModule(TensorDictModuleBase):
+    """Replaces each environment's action with probability ε by a uniformly random legal one.
+
+    See "Human-level control through deep reinforcement learning", Mnih et al., 2015, Methods.
+
+    ε is a closed form of the frames counted by ``step``. Draws come from the module's own generator, on the CPU, so
+    that they are the same on every device; it is in the ``state_dict`` with the frame count. Under
+    ``set_exploration_type`` with anything but ``RANDOM`` the action is kept and nothing is drawn.
+
+    Args:
+        spec: the action's spec, or a ``Composite`` that holds it under ``action_key``.
+        eps_init: ε at frame 0, in [0, 1].
+        eps_end: ε from frame ``annealing_num_steps`` on, in [0, 1].
+        annealing_num_steps: frames, summed over environments.
+        schedule: ``linear`` or ``exponential``.
+        action_key: the action that is replaced.
+        action_mask_key: the mask, bool, True = legal, broadcastable to ``[*B, A]``; None: all actions are legal.
+        seed: of the draws.
+
+    Raises:
+        ValueError: ε outside [0, 1], or a schedule that is unknown or not one.
+        KeyError: called without the action or the mask.
+        TypeError: the mask is not boolean.
+        RuntimeError: an environment has no legal action; it is named.
+
+    >>> from qframe.actions import Categorical
+    >>> explore = EGreedyModule(Categorical(4), eps_init=1.0, eps_end=0.05, annealing_num_steps=1000)
+    >>> explore.step(500)
+    >>> explore.epsilon
+    0.525
+    >>> explore.explore(torch.zeros(8, dtype=torch.int64)).shape
+    torch.Size([8])
+    """
+
+    has_probability = True
+    reads_members = False
+
+    def __init__(
+        self,
+        spec: TensorSpec,
+        eps_init: float = 1.0,
+        eps_end: float = 0.1,
+        annealing_num_steps: int = 1000,
+        *,
+        schedule: Literal["linear", "exponential"] = "linear",
+        action_key: NestedKey = ACTION,
+        action_mask_key: NestedKey | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.schedule = epsilon_schedule(schedule, eps_init, eps_end, annealing_num_steps)
+        self.layout = find_action_space(spec=spec, action_key=action_key)
+        leaf = leaf_spec(spec, action_key)
+        assert isinstance(leaf, DiscreteSpec)
+        self.spec: DiscreteSpec = leaf
+        self.indices = ActionIndices(leaf)
+        self.action_key, self.action_mask_key = action_key, action_mask_key
+        keys: list[Any] = [action_key] + ([] if action_mask_key is None else [action_mask_key])
+        self.in_keys, self.out_keys = keys, keys[:1]
+        self.frames = 0
+        self.generator = torch.Generator().manual_seed(seed)
+
+    @property
+    def epsilon(self) -> float:
+        """ε now."""
+        return self.schedule(self.frames)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What is logged under ``exploration/``."""
+        return {"epsilon": self.epsilon}
+
+    def step(self, frames: int = 1, done: Tensor | None = None) -> None:
+        """Count environment steps; where episodes end makes no difference."""
+        self.frames += frames
+
+    @dispatch(auto_batch_size=False)
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Read the action and the mask, write the action."""
+        action = required(tensordict, self.action_key, "the action")
+        mask_key = self.action_mask_key
+        mask = None if mask_key is None else required(tensordict, mask_key, "the action mask")
+        batch = action.shape[: action.ndim - len(self.spec.shape)]
+        if mask is not None:
+            mask = mask.expand(*batch, self.spec.num_actions)
+            self._check_mask(mask)
+        if not exploring():
+            return tensordict
+        score = 0.5 - torch.rand(*batch, self.spec.num_actions, generator=self.generator, device="cpu")
+        random = greedy_action(self.layout, score.to(action.device), mask).to(action.dtype)
+        replaced = self._replaced(batch, action.device).reshape(*batch, *[1] * len(self.spec.shape))
+        return tensordict.set(self.action_key, torch.where(replaced, random, action))
+
+    def explore(self, action: Tensor, mask: Tensor | None = None, value: Tensor | None = None) -> Tensor:
+        """The same on indices, without a tensordict.
+
+        Args:
+            action: greedy indices ``[E]``, or ``[E, D]`` with one per branch.
+            mask: legal actions ``[E, A]``, bool, those of all branches side by side.
+            value: not read.
+
+        Returns:
+            Indices like ``action``.
+        """
+        if mask is not None:
+            self.indices.check(mask)
+        if not exploring():
+            return action
+        if mask is None and not self.indices.is_joint:
+            random = torch.randint(self.spec.num_actions, action.shape, generator=self.generator, device="cpu")
+            return torch.where(self._replaced(action.shape, action.device), random.to(action.device), action)
+        random = self.indices.random(action, mask, self.generator)
+        replaced = self._replaced(self.indices.batch(action), action.device)
+        return torch.where(self.indices.per_action(replaced), random, action)
+
+    def probability(self, action: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        """μ(a|s) of the actions just taken: ``(1 − ε) · 1[a greedy] + ε / number of legal actions``.
+
+        Args:
+            action: indices ``[E]`` or ``[E, D]``, as ``explore`` gave them.
+            value: action values ``[E, A]``, those that the greedy actions come from.
+            mask: legal actions ``[E, A]``.
+
+        Returns:
+            ``[E]``.
+        """
+        is_greedy = self.indices.agree(action, self.indices.best(value.to(action.device), mask)).float()
+        if not exploring():
+            return is_greedy
+        epsilon = self._epsilons()
+        return (1 - epsilon) * is_greedy + epsilon / self.indices.num_legal(action, mask)
+
+    def stored(self) -> dict[str, Tensor]:
+        """Nothing is stored with transitions."""
+        return {}
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The frame count and the generator's state, for ``state_dict``."""
+        return {"frames": self.frames, "generator": self.generator.get_state()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.frames = state["frames"]
+        self.generator.set_state(state["generator"].cpu())
+
+    def _epsilons(self) -> float | Tensor:
+        """ε of every environment; where they differ, ``[E]``."""
+        return self.epsilon
+
+    def _replaced(self, batch: torch.Size, device: torch.device) -> Tensor:
+        """Which environments explore, one draw each."""
+        return (torch.rand(batch, generator=self.generator, device="cpu") < self._epsilons()).to(device)
+
+    def _check_mask(self, mask: Tensor) -> None:
+        if self.layout.name == "binary":  # a masked bit is 0: there is always a legal action
+            check_boolean(mask)
+        else:
+            check_legal(mask, self.layout.sizes(mask.shape[-1]))
+
+
+def exploring() -> bool:
+    """Whether exploration is on: not within ``set_exploration_type`` with anything but ``RANDOM``."""
+    return exploration_type() in (None, ExplorationType.RANDOM)

@@ -1,0 +1,149 @@
+"""Exploration that lasts: random actions repeated for a random while."""
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qframe.actions.specs.base import DiscreteSpec
+from qframe.exploration.epsilon_greedy import exploring
+from qframe.exploration.protocol import ActionIndices
+from qframe.exploration.schedules import epsilon_schedule
+
+
+class EZGreedy:
+    """εz-greedy: with probability ε an environment starts a random action and repeats it for n ~ zeta(μ) steps.
+
+    Where a goal lies behind many equal actions in a row, ε-greedy dithers in place; this walks.
+    See "Temporally-Extended ε-Greedy Exploration", Dabney et al., 2021, section 4.
+
+    A start draws among the legal actions, and a repetition ends where its action is not legal. What it does depends
+    on how long it has been doing it, so a step has no probability given the observation alone.
+
+    Args:
+        spec: the action's spec.
+        eps_init: ε at frame 0, in [0, 1].
+        eps_end: ε from frame ``annealing_num_steps`` on, in [0, 1].
+        annealing_num_steps: frames, summed over environments.
+        schedule: ``linear`` or ``exponential``.
+        mu: μ > 1 of the durations, ``P(n) ∝ n^−μ``.
+        max_duration: longest repetition, in steps.
+        num_envs: E.
+        seed: of the module's own generator.
+
+    Raises:
+        ValueError: a number out of range, or an unknown schedule.
+
+    >>> from qframe.actions import Categorical
+    >>> explore = EZGreedy(Categorical(3), 1.0, 0.05, 1000, num_envs=2)
+    >>> explore.explore(torch.zeros(2, dtype=torch.int64)).shape
+    torch.Size([2])
+    """
+
+    has_probability = False
+    reads_members = False
+
+    def __init__(
+        self,
+        spec: DiscreteSpec,
+        eps_init: float,
+        eps_end: float,
+        annealing_num_steps: int,
+        *,
+        schedule: Literal["linear", "exponential"] = "linear",
+        mu: float = 2.0,
+        max_duration: int = 100,
+        num_envs: int,
+        seed: int = 0,
+    ) -> None:
+        if not mu > 1 or max_duration < 1:
+            raise ValueError(f"expected mu above 1 and max_duration of at least 1, got {mu} and {max_duration}")
+        self._schedule = epsilon_schedule(schedule, eps_init, eps_end, annealing_num_steps)
+        self._mu, self._max_duration = mu, max_duration
+        self._indices = ActionIndices(spec)
+        self._remaining = np.zeros(num_envs, dtype=np.int64)
+        branches = (len(self._indices.sizes),) if self._indices.is_joint else ()
+        self._held = torch.zeros(num_envs, *branches, dtype=torch.int64)
+        self._rng = np.random.default_rng(seed)
+        self.frames = 0
+
+    @property
+    def epsilon(self) -> float:
+        """The probability of starting a repetition, now."""
+        return self._schedule(self.frames)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What is logged under ``exploration/``."""
+        return {"epsilon": self.epsilon}
+
+    def step(self, frames: int = 1, done: Tensor | None = None) -> None:
+        """Count environment steps; a repetition goes on into the next episode, as in the paper's algorithm."""
+        self.frames += frames
+
+    def explore(self, action: Tensor, mask: Tensor | None = None, value: Tensor | None = None) -> Tensor:
+        """Greedy indices, or the action that an environment is repeating.
+
+        Args:
+            action: greedy indices ``[E]``, or ``[E, D]`` with one per branch.
+            mask: legal actions ``[E, A]``, bool.
+            value: not read.
+
+        Raises:
+            RuntimeError: an environment has no legal action; it is named.
+        """
+        if mask is not None:
+            self._indices.check(mask)
+        if not exploring():
+            return action
+        if mask is not None:
+            mask = mask.cpu()
+            self._remaining[~self._indices.are_legal(self._held, mask).numpy()] = 0
+        starts = (self._remaining == 0) & (self._rng.random(len(self._held)) < self.epsilon)
+        drawn, duration = self._draw(mask), self._rng.zipf(self._mu, len(self._held))
+        self._held = torch.where(self._per_action(starts), drawn, self._held)
+        self._remaining = np.where(starts, np.minimum(duration, self._max_duration), self._remaining)
+        repeats = self._remaining > 0
+        self._remaining -= repeats
+        return torch.where(self._per_action(repeats), self._held, action.cpu()).to(action.device)
+
+    def probability(self, action: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        """There is none.
+
+        Raises:
+            RuntimeError: always.
+        """
+        raise RuntimeError(
+            "expected exploration that knows the probability of each step, got εz-greedy, whose steps depend on those "
+            "before; use exploration=epsilon_greedy or exploration=boltzmann"
+        )
+
+    def stored(self) -> dict[str, Tensor]:
+        """Nothing is stored with transitions."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Frames, running repetitions and the generator's state."""
+        return {
+            "frames": self.frames,
+            "remaining": self._remaining.tolist(),
+            "held": self._held.tolist(),
+            "generator": self._rng.bit_generator.state,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
+        self.frames = state["frames"]
+        self._remaining, self._held = np.array(state["remaining"]), torch.tensor(state["held"])
+        self._rng.bit_generator.state = state["generator"]
+
+    def _draw(self, mask: Tensor | None) -> Tensor:
+        """Uniformly random legal actions, like the held ones."""
+        if mask is None and not self._indices.is_joint:
+            return torch.from_numpy(self._rng.integers(self._indices.width, size=len(self._held)))
+        score = self._rng.random((len(self._held), self._indices.width))
+        return self._indices.best(torch.from_numpy(score), mask)
+
+    def _per_action(self, flag: np.ndarray) -> Tensor:
+        return self._indices.per_action(torch.from_numpy(flag))

@@ -1,0 +1,60 @@
+"""No exploration: the greedy action is taken."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qframe.actions.specs.base import DiscreteSpec
+from qframe.exploration.protocol import ActionIndices
+
+
+class Greedy:
+    """Takes the greedy action, always: for environments that are random enough, or networks that are.
+
+    Args:
+        spec: the action's spec.
+
+    >>> from qframe.actions import Categorical
+    >>> Greedy(Categorical(3)).explore(torch.tensor([2, 0]))
+    tensor([2, 0])
+    """
+
+    has_probability = True
+    reads_members = False
+
+    def __init__(self, spec: DiscreteSpec) -> None:
+        self._indices = ActionIndices(spec)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Nothing to log."""
+        return {}
+
+    def step(self, frames: int = 1, done: Tensor | None = None) -> None:
+        """Nothing changes over time."""
+
+    def explore(self, action: Tensor, mask: Tensor | None = None, value: Tensor | None = None) -> Tensor:
+        """The greedy action ``[E]`` or ``[E, D]``, as it is.
+
+        Raises:
+            RuntimeError: an environment has no legal action in ``mask`` ``[E, A]``; it is named.
+        """
+        if mask is not None:
+            self._indices.check(mask)
+        return action
+
+    def probability(self, action: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        """1 for the action taken, ``[E]``."""
+        return torch.ones(self._indices.batch(action))
+
+    def stored(self) -> dict[str, Tensor]:
+        """Nothing is stored with transitions."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing to keep."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to take over."""

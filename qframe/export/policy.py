@@ -1,0 +1,96 @@
+"""A trained network as one function of plain tensors: what is exported, and runs without qframe."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from qframe.actions.action_space import ActionSpace, EnumeratedActionSpace
+from qframe.networks.protocol import TrainedNetwork
+
+Path = tuple[str, ...]
+
+
+class Entries:
+    """A grouped observation as a trunk reads it: entries by key, groups of them by their first key.
+
+    Args:
+        entries: tensors ``[B, …]`` by path.
+    """
+
+    def __init__(self, entries: dict[Path, Tensor]) -> None:
+        self._entries = entries
+
+    def get(self, key: str | Path) -> Any:
+        """An entry, or the group of those under the key."""
+        path = (key,) if isinstance(key, str) else tuple(key)
+        if path in self._entries:
+            return self._entries[path]
+        return Entries({p[len(path) :]: entry for p, entry in self._entries.items() if p[: len(path)] == path})
+
+    def set(self, key: str | Path, entry: Tensor) -> None:
+        """Put another entry in place of one."""
+        self._entries[(key,) if isinstance(key, str) else tuple(key)] = entry
+
+    def copy(self) -> "Entries":
+        """The same entries; replacing one leaves these as they are."""
+        return Entries(dict(self._entries))
+
+
+class GreedyPolicy(nn.Module):
+    """Observations as the environment gives them and its action mask → its action, and the action values.
+
+    All that stands between is inside: encoding and normalisation of observations, the mask, the numbering of actions.
+
+    Args:
+        network: trained.
+        action_space: of the environment.
+        paths: the entries of an observation, in the order they are given; ``[()]`` for a plain one.
+    """
+
+    def __init__(self, network: TrainedNetwork, action_space: ActionSpace, paths: list[Path]) -> None:
+        super().__init__()
+        network.eval()
+        self.network, self._paths = network, paths
+        sizes = action_space.spec.var_nums
+        self._is_joint = sizes is not None
+        self.table: Tensor
+        self.legal: Tensor | None
+        if self._is_joint:  # an index per branch: only the environment's numbers of the first ones are added
+            zero = np.asarray(action_space.to_env(torch.zeros(len(_as_list(sizes)), dtype=torch.int64)))
+            self.register_buffer("table", torch.as_tensor(zero))
+        else:
+            every = [action_space.to_env(index) for index in range(action_space.num_actions)]
+            self.register_buffer("table", torch.as_tensor(np.stack(every)))
+        self.num_mask, places = action_space.num_actions, None
+        if isinstance(action_space, EnumeratedActionSpace):
+            self.num_mask = sum(action_space.sizes)
+            choices = np.stack(np.unravel_index(np.arange(action_space.num_actions), action_space.sizes), -1)
+            places = torch.from_numpy(choices + np.cumsum([0, *action_space.sizes[:-1]]))  # [A, D]
+        self.register_buffer("legal", places)
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Act.
+
+        Args:
+            *inputs: the entries of observations ``[B, …]``, then the legal actions, bool ``[B, A]``, those of all
+                branches side by side.
+
+        Returns:
+            What ``env.step`` takes, ``[B, …]``, and the action values ``[B, A]``.
+        """
+        *entries, mask = inputs
+        observation = entries[0] if self._paths == [()] else Entries(dict(zip(self._paths, entries, strict=True)))
+        if self.legal is not None:
+            mask = mask[:, self.legal].all(-1)  # [B, A]: a joint action is legal where all its choices are
+        value = self.network.head.value(self.network.predict(observation))
+        index = self.network.branches.index(value, mask)
+        if self._is_joint:
+            numbers = index.reshape(-1, *self.table.shape)
+            return (numbers + self.table).to(self.table.dtype), self.network.branches.join(value)
+        return self.table[index], self.network.branches.join(value)
+
+
+def _as_list(sizes: Any) -> list[int]:
+    return [sizes] if isinstance(sizes, int) else list(sizes)

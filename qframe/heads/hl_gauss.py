@@ -1,0 +1,56 @@
+"""The head of HL-Gauss: regression of the mean return as classification among fixed returns."""
+
+import torch
+from torch import Tensor
+
+from qframe.functional.backup import Law
+from qframe.functional.distributional import gaussian_histogram
+from qframe.heads.base import Prediction
+from qframe.heads.categorical import CategoricalHead
+
+
+class HLGaussHead(CategoricalHead):
+    """The mean return, learnt as a histogram: the target is a Gaussian around the mean target, in bins ``[*B, N]``.
+
+    Its outputs stand for their mean alone, ``Σ p·z``; they are no law of returns. See "Stop Regressing: Training Value
+    Functions via Classification for Scalable Deep RL", Farebrother et al., 2024, section 3.1.
+
+    Args:
+        features: size of the features that the network emits; None: the head owns no layer.
+        num_actions: A.
+        num_atoms: N ≥ 2, the bins' centres.
+        v_min: lowest centre, in units of the discounted return.
+        v_max: highest centre.
+        sigma: standard deviation of the Gaussian, as a ratio to the width of a bin, above 0.
+        transform: of returns: ``none`` or ``h``; centres are then transformed returns.
+
+    Raises:
+        ValueError: fewer than two bins, ``v_min`` not below ``v_max``, σ not above 0, or an unknown transform.
+    """
+
+    targets_mean = True
+
+    def __init__(
+        self,
+        features: int | None,
+        num_actions: int,
+        *,
+        num_atoms: int = 51,
+        v_min: float = -10.0,
+        v_max: float = 10.0,
+        sigma: float = 0.75,
+        transform: str = "none",
+    ) -> None:
+        super().__init__(
+            features, num_actions, num_atoms=num_atoms, v_min=v_min, v_max=v_max, transform=transform
+        )
+        if not sigma > 0:
+            raise ValueError(f"expected sigma above 0, got {sigma}")
+        self.sigma = sigma * (self.v_max - self.v_min) / (num_atoms - 1)
+
+    def law(self, prediction: Prediction) -> Law:
+        mean = prediction.out.softmax(-1) @ self.support.to(prediction.out.dtype)
+        return Law(mean.unsqueeze(-1), torch.ones_like(mean).unsqueeze(-1))
+
+    def project(self, law: Law) -> Tensor:
+        return gaussian_histogram(law.mean, self.sigma, self.v_min, self.v_max, self.num_outputs)

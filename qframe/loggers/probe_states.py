@@ -1,0 +1,94 @@
+"""The same few states over a whole run: what the network makes of them shows what it has learnt."""
+
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tensordict import TensorDict
+from torch import Tensor
+
+from qframe.actions.action_space import ActionSpace
+from qframe.envs import Envs, derive_seed
+from qframe.envs.observations import as_tensors
+from qframe.exploration.protocol import ActionIndices
+from qframe.networks.protocol import TrainedNetwork
+
+Array = NDArray[np.float64]
+
+
+class Seen(NamedTuple):
+    """What a network makes of S states."""
+
+    values: Array  # [S, ΣA], of all branches side by side
+    is_greedy: NDArray[np.bool_]  # [S, ΣA]
+    locations: Array  # [S, ΣA, N], laws of returns; of an ensemble the members' mixture, N = K·atoms
+    masses: Array  # [S, ΣA, N]
+    num_members: int = 1  # K
+
+
+class FixedStates:
+    """States along an episode of random legal actions, alike for every run in an environment; played when first seen.
+
+    Args:
+        envs: makes the environment.
+        action_space: of the environment.
+        number: S, how many states.
+        distance: steps between them.
+    """
+
+    def __init__(self, envs: Envs, action_space: ActionSpace, *, number: int = 6, distance: int = 8) -> None:
+        self._envs, self._action_space, self._number, self._distance = envs, action_space, number, distance
+        self._indices = ActionIndices(action_space.spec)
+
+    @cached_property
+    def played(self) -> tuple[Tensor | TensorDict, Tensor | None]:
+        """The observations ``[S, …]`` and their legal actions ``[S, ΣA]``."""
+        generator, action_space = torch.Generator().manual_seed(0), self._action_space
+        kept: list[tuple[Tensor | TensorDict, Tensor | None]] = []
+        env = self._envs.make_seeded(1, lambda index, episode: derive_seed(0, "states", episode))
+        try:
+            observation, mask = env.reset()
+            while len(kept) < self._number:
+                legal = None if mask is None else torch.from_numpy(action_space.legal(mask))
+                kept.append((as_tensors(observation).clone(), legal))
+                for _ in range(self._distance):
+                    score = torch.rand(1, self._indices.width, generator=generator)
+                    legal = None if mask is None else torch.from_numpy(action_space.legal(mask))
+                    step = env.step(np.asarray(action_space.to_env(self._indices.best(score, legal))))
+                    observation, mask = step.observation, step.mask
+        finally:
+            env.close()
+        observations = [observation for observation, _ in kept]
+        masks = [legal for _, legal in kept if legal is not None]
+        joined = torch.cat(observations)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        return joined, torch.cat(masks) if masks else None
+
+    @torch.no_grad()
+    def see(self, network: TrainedNetwork) -> Seen:
+        """The action values and laws of returns of every state."""
+        observation, mask = self.played
+        training = network.training
+        network.eval()
+        device = next(iter(network.head.parameters())).device
+        prediction = network.predict(observation.to(device))
+        values = network.branches.join(network.head.value(prediction)).float().cpu()  # [S, ΣA]
+        law = network.head.returns(prediction)
+        network.train(training)
+        best = self._indices.best(values, mask)
+        location, mass = (x.float().cpu() for x in torch.broadcast_tensors(*law))
+        num_members = 1
+        if location.ndim > 3 and location.shape[-2] == values.shape[-1]:  # members, [K, S, A, N]
+            num_members = len(location)
+            location, mass = (x.movedim(0, -2).flatten(-2) for x in (location, mass / num_members))
+        elif location.ndim > 3:  # branches, [D, S, A, N]
+            location, mass = (network.branches.join(x.mT).mT for x in (location.to(device), mass.to(device)))
+        locations, masses = (x.double().cpu().numpy() for x in (location, mass))
+        return Seen(values.double().numpy(), self._flags(best).numpy(), locations, masses, num_members)
+
+    def _flags(self, best: Tensor) -> Tensor:
+        """Indices ``[S]`` or ``[S, D]`` as flags of all actions side by side, ``[S, ΣA]``."""
+        columns = best.unsqueeze(-1) if best.ndim == 1 else best
+        offsets = torch.tensor([0, *self._indices.sizes[:-1]]).cumsum(0)
+        return torch.zeros(len(best), self._indices.width, dtype=torch.bool).scatter(1, columns + offsets, True)

@@ -1,0 +1,84 @@
+"""Weights & Biases as a further record of a run."""
+
+import importlib
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from qframe.loggers.protocol import Opening, RecordUnavailable
+from qframe.networks.protocol import TrainedNetwork
+
+
+class WandbRecord:
+    """Metrics, the config and the outcome in a project of Weights & Biases; a resumed run goes on in its own.
+
+    Args:
+        project: the project's name.
+        entity: user or team; None is the account's own.
+        mode: ``offline`` writes to the run's folder, for ``wandb sync`` later; ``online`` sends at once.
+
+    Raises:
+        ValueError: the package is not installed, or no such mode.
+    """
+
+    def __init__(
+        self, *, project: str, entity: str | None = None, mode: Literal["offline", "online"] = "offline"
+    ) -> None:
+        if mode not in ("offline", "online"):
+            raise ValueError(f"expected mode to be offline or online, got {mode!r}")
+        try:
+            self._wandb: Any = importlib.import_module("wandb")
+        except ImportError as missing:
+            raise ValueError('logger=wandb needs the package wandb; pip install "qframe[wandb]"') from missing
+        self._options = {"project": project, "entity": entity, "mode": mode}
+        self._run: Any = None
+
+    def open(self, opening: Opening) -> None:
+        """Start the run, or go on with the one whose id the folder has.
+
+        Raises:
+            RecordUnavailable: it cannot be started: not logged in, no network, no such project.
+        """
+        try:
+            self._run = self._wandb.init(
+                **self._options,
+                dir=str(opening.folder),
+                id=own_id(opening.folder / "wandb" / "run-id", secrets.token_hex(4)),
+                resume="allow",
+                name="/".join(opening.folder.absolute().parts[-2:]),
+                config=dict(opening.config),
+                settings=self._wandb.Settings(console="off", silent=True),
+            )
+        except self._wandb.errors.Error as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            remedy = "wandb login, or logger.also.wandb.mode=offline"
+            raise RecordUnavailable(f"expected Weights & Biases to start a run, got: {reason}; {remedy}") from error
+
+    def log(self, frames: int, values: Mapping[str, float]) -> None:
+        """Metrics at a step that is a frame."""
+        self._run.log(dict(values), step=frames)
+
+    def look(self, frames: int, network: TrainedNetwork) -> None:
+        """Nothing: pictures are TensorBoard's."""
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """The outcome."""
+        self._run.summary.update(dict(summary))
+
+    def flush(self) -> None:
+        """Its own process writes."""
+
+    def close(self) -> None:
+        """Wait until all is written."""
+        if self._run is not None:
+            self._run.finish()
+            self._run = None
+
+
+def own_id(path: Path, new: str) -> str:
+    """The id that a file holds; a new run writes its own."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(new)
+    return path.read_text().strip()

@@ -1,0 +1,1 @@
+"""This machine: the cache of native code, the allocator, deterministic operations."""

@@ -1,0 +1,74 @@
+"""The members of an ensemble: several estimates of the same action values, each with a target of its own."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor
+
+from qframe.functional.action import greedy
+from qframe.functional.backup import Backup, LambdaBackup
+from qframe.heads import Prediction
+
+
+class Members:
+    """K members as a batch dimension in front of all others, ``[K, *B, A, N]``.
+
+    It stands where the branches of a joint action stand: what belongs to a transition broadcasts over the members,
+    every member bootstraps on its own target, and losses and errors are averaged over them. See "Deep Exploration via
+    Bootstrapped DQN", Osband et al., 2016, section 3.
+
+    Args:
+        num_members: K ≥ 2.
+
+    Raises:
+        ValueError: fewer than two members.
+
+    >>> import torch
+    >>> Members(2).index(torch.tensor([[[0.0, 1.0]], [[4.0, 0.0]]]))  # the greedy action of the mean, [2.0, 0.5]
+    tensor([0])
+    """
+
+    refused: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, num_members: int) -> None:
+        if num_members < 2:
+            raise ValueError(f"expected num_members of at least 2, got {num_members}; one network is network=q_net")
+        self.num_members = num_members
+
+    def split(self, out: Tensor) -> Tensor:
+        """The outputs of all members side by side, ``[*B, K·A, N]`` → ``[K, *B, A, N]``."""
+        return out.unflatten(-2, (self.num_members, -1)).movedim(-3, 0)
+
+    def join(self, value: Tensor) -> Tensor:
+        """The mean of the members' action values, ``[K, *B, A]`` → ``[*B, A]``."""
+        return value.mean(0)
+
+    def legal(self, mask: Tensor | None, batch: Sequence[int]) -> Tensor | None:
+        """The same actions are legal for all members."""
+        return mask
+
+    def in_front(self, index: Tensor) -> Tensor:
+        """The action taken, for every member, ``[*B]`` → ``[K, *B]``."""
+        return index.expand(self.num_members, *index.shape)
+
+    def index(self, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The greedy action of the members' mean, ``[K, *B, A]`` → ``[*B]``."""
+        return greedy(value.mean(0), mask)
+
+    def taken(self, prediction: Prediction) -> Prediction:
+        """Every member's own prediction is compared with its own target."""
+        return prediction
+
+    def backup(self, bootstrap: Prediction, backup: Backup) -> tuple[Prediction, Backup]:
+        """Every member bootstraps on its own target network's outputs."""
+        return bootstrap, backup
+
+    def lambda_backup(self, bootstrap: Prediction, backup: LambdaBackup) -> tuple[Prediction, LambdaBackup]:
+        """The same along time: each member has its own trace."""
+        shape = self.num_members, *backup.reward.shape  # [K, *B, T]
+        reward, discount, trace = (x.expand(shape) for x in (backup.reward, backup.discount, backup.trace))
+        return bootstrap, backup._replace(reward=reward, discount=discount, trace=trace)
+
+    def mean(self, x: Tensor) -> Tensor:
+        """The mean over members, ``[K, *B]`` → ``[*B]``."""
+        return x.mean(0)

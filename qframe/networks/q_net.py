@@ -1,0 +1,234 @@
+"""The two networks that a config chooses from: trunk and head, or a shared trunk with two streams (dueling).
+
+Both are tensordict modules and share one tensor interface, which the loss and the collector use:
+``observe(tensordict)`` picks what the network reads, ``predict(observation, taus)`` gives a ``Prediction``, ``head``
+says what it means, ``action_space`` how actions are written.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from tensordict import TensorDictBase
+from tensordict.nn import TensorDictModule, TensorDictModuleBase, TensorDictSequential
+from torch import Tensor, nn
+
+from qframe.actions.branches import make_branches
+from qframe.actions.greedy import GreedyChoice
+from qframe.actions.specs.base import DiscreteSpec
+from qframe.functional.action import Branches, dueling
+from qframe.heads import Head, Prediction
+from qframe.keys import ACTION_VALUE, OBSERVATION, STATE_VALUE
+from qframe.networks.noisy import make_noisy
+from qframe.networks.normalization import NormalizedTrunk
+from qframe.networks.trunks import Trunk
+
+MakeHead = Callable[[int, int], Head[Any]]
+
+
+class GreedyNetwork(TensorDictModuleBase):
+    """A network that reads ``observation`` and writes the action that is greedy for its values."""
+
+    branches: Branches
+
+    def __init__(self, spec: DiscreteSpec) -> None:
+        super().__init__()
+        self.greedy = GreedyChoice(spec)
+        self.spec, self.layout = spec, self.greedy.layout
+        self.in_keys, self.out_keys = [OBSERVATION], list(GreedyChoice.out_keys)
+
+    @property
+    def action_space(self) -> str:
+        """The canonical name of the action space."""
+        return self.layout.name
+
+    def observe(self, tensordict: TensorDictBase) -> Tensor:
+        """What this network reads from a tensordict."""
+        return tensordict[OBSERVATION]
+
+    def write(self, tensordict: TensorDictBase, value: Tensor) -> TensorDictBase:
+        """Write the action values ``[*B, A]``, the greedy action and its value."""
+        for key, entry in zip(GreedyChoice.out_keys, self.greedy(value), strict=True):
+            tensordict.set(key, entry)
+        return tensordict
+
+
+class QNet(GreedyNetwork):
+    """A plain Q-network: a trunk that emits features ``[*B, H]``, and the head that owns the last layer.
+
+    Called with a tensordict it reads ``observation`` and writes ``action``, ``action_value`` ``[*B, A]`` and
+    ``chosen_action_value`` ``[*B, 1]``.
+
+    Args:
+        trunk: observation → features ``[*B, H]``.
+        make_head: a head's class, or anything that builds one from ``(features, num_actions)``.
+        spec: the action spec.
+        noisy: whether linear layers of the trunk and the head are noisy (``NoisyLinear``).
+        noisy_std: σ₀ of noisy layers.
+        normalize_observation: whether observations are normalised by the mean and variance of those collected.
+
+    >>> import torch
+    >>> from qframe.actions import Categorical
+    >>> from qframe.heads import ScalarHead
+    >>> from qframe.networks import MLPTrunk
+    >>> network = QNet(MLPTrunk((4,), num_cells=[16]), ScalarHead, spec=Categorical(2))
+    >>> network.predict(torch.zeros(3, 4)).out.shape
+    torch.Size([3, 2, 1])
+    """
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        make_head: MakeHead,
+        *,
+        spec: DiscreteSpec,
+        noisy: bool = False,
+        noisy_std: float = 0.5,
+        normalize_observation: bool = False,
+    ) -> None:
+        super().__init__(spec)
+        self.trunk = NormalizedTrunk(trunk) if normalize_observation else trunk
+        self.head = make_head(trunk.num_features, spec.num_actions)
+        if noisy:
+            make_noisy(trunk, self.head, std_init=noisy_std)
+        self.branches = make_branches(self.layout)
+
+    def predict(self, observation: Tensor, taus: Tensor | None = None) -> Prediction:
+        """The prediction for every action, ``[*B, …]`` → ``[*B, A, N]``; for a joint one ``[D, *B, A, N]``."""
+        out, taus = self.head.prediction(self.trunk(observation), taus)
+        return Prediction(self.branches.split(out), taus)
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        value = self.branches.join(self.head.value(self.predict(self.observe(tensordict))))
+        return self.write(tensordict, value)
+
+
+class SharedTrunk(GreedyNetwork):
+    """The dueling network as a shared trunk with a policy (advantage) stream and a state-value stream.
+
+    ``Q = V + A − mean_a A`` on the raw outputs, for scalar and distributional heads alike. See "Dueling Network
+    Architectures for Deep Reinforcement Learning", Wang et al., 2016, equation 9.
+
+    Called with a tensordict it writes ``hidden``, ``action``, ``action_value``, ``chosen_action_value`` and
+    ``state_value``. ``get_policy_operator()`` acts alone, on advantages, where their order is the order of the action
+    values; for a categorical head it includes the value stream. ``get_value_operator()`` gives the value stream's
+    outputs ``[*B, N]``: V(s), its quantiles, or its logits.
+
+    Args:
+        trunk: observation → features ``[*B, H]``.
+        make_head: a head's class, or anything that builds one from ``(features, num_actions)``: called for the
+            advantages, and with one action for the state value.
+        spec: the action spec.
+        dueling: whether the value stream is part of Q. False is for ``DQVLoss``; elsewhere nothing would reach it.
+        noisy: whether linear layers of the trunk and both streams are noisy (``NoisyLinear``).
+        noisy_std: σ₀ of noisy layers.
+        normalize_observation: whether observations are normalised by the mean and variance of those collected.
+    """
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        make_head: MakeHead,
+        *,
+        spec: DiscreteSpec,
+        dueling: bool = True,
+        noisy: bool = False,
+        noisy_std: float = 0.5,
+        normalize_observation: bool = False,
+    ) -> None:
+        super().__init__(spec)
+        self.trunk = NormalizedTrunk(trunk) if normalize_observation else trunk
+        self.head = make_head(trunk.num_features, spec.num_actions)
+        state_head = make_head(trunk.num_features, 1)
+        self.state_head = state_head.as_follower() if dueling else state_head
+        if noisy:
+            make_noisy(trunk, self.head, self.state_head, std_init=noisy_std)
+        self.branches, self.dueling = make_branches(self.layout), dueling
+        self.out_keys = ["hidden", *self.out_keys, STATE_VALUE]
+
+    def get_policy_operator(self) -> TensorDictSequential:
+        """The policy from an observation: trunk and policy head."""
+        return TensorDictSequential(TensorDictModule(self.trunk, [OBSERVATION], ["hidden"]), self.get_policy_head())
+
+    def get_value_operator(self) -> TensorDictSequential:
+        """The state value from an observation: trunk and value head."""
+        return TensorDictSequential(TensorDictModule(self.trunk, [OBSERVATION], ["hidden"]), self.get_value_head())
+
+    def get_policy_head(self) -> TensorDictSequential:
+        """The policy from the trunk's features."""
+        includes_value = self.dueling and self.head.needs_state_value
+        stream = _DuelingValue(self.head, self.state_head, self.branches) if includes_value else _Advantage(self.head)
+        return TensorDictSequential(
+            TensorDictModule(stream, ["hidden"], [ACTION_VALUE]),
+            TensorDictModule(self.greedy, [ACTION_VALUE], list(GreedyChoice.out_keys)),
+        )
+
+    def get_value_head(self) -> TensorDictModule:
+        """The state value from the trunk's features."""
+        return TensorDictModule(_StateValue(self.state_head), ["hidden"], [STATE_VALUE])
+
+    def predict(self, observation: Tensor, taus: Tensor | None = None) -> Prediction:
+        """The prediction for every action, ``[*B, …]`` → ``[*B, A, N]``; for a joint one ``[D, *B, A, N]``."""
+        return self._combined(self.trunk(observation), taus)
+
+    def predict_streams(self, observation: Tensor, taus: Tensor | None = None) -> tuple[Prediction, Prediction]:
+        """The two streams by themselves: advantages, or action values without dueling, and ``[*B, 1, N]``."""
+        hidden = self.trunk(observation)
+        action = self.head.prediction(hidden, taus)
+        return action._replace(out=self.branches.split(action.out)), self.state_head.prediction(hidden, taus)
+
+    def _combined(self, hidden: Tensor, taus: Tensor | None = None) -> Prediction:
+        if self.dueling:
+            return _combine(self.head, self.state_head, self.branches, hidden, taus)
+        action = self.head.prediction(hidden, taus)
+        return action._replace(out=self.branches.split(action.out))
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        hidden = self.trunk(self.observe(tensordict))
+        value = self.head.value(self._combined(hidden))
+        tensordict.set("hidden", hidden)
+        tensordict.set(STATE_VALUE, _state_value(self.state_head, hidden))
+        return self.write(tensordict, self.branches.join(value))
+
+
+def _combine(
+    head: Head[Any], state_head: Head[Any], branches: Branches, hidden: Tensor, taus: Tensor | None = None
+) -> Prediction:
+    advantage = head.prediction(hidden, taus)
+    state_value = state_head.prediction(hidden, advantage.levels).out.squeeze(-2)  # [*B, N]
+    real = branches.legal(None, state_value.shape[:-1])
+    return Prediction(dueling(state_value, branches.split(advantage.out), real), advantage.taus)
+
+
+def _state_value(state_head: Head[Any], hidden: Tensor) -> Tensor:
+    """The outputs of the value stream, without what a head adds for its loss, ``[*B, N]``."""
+    return state_head.prediction(hidden).out.squeeze(-2)[..., : state_head.num_outputs]
+
+
+class _Advantage(nn.Module):
+    """Advantages in place of action values: the same order."""
+
+    def __init__(self, head: Head[Any]) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.head.value(self.head.prediction(hidden))  # [*B, A]
+
+
+class _DuelingValue(nn.Module):
+    def __init__(self, head: Head[Any], state_head: Head[Any], branches: Branches) -> None:
+        super().__init__()
+        self.head, self.state_head, self.branches = head, state_head, branches
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        value = self.head.value(_combine(self.head, self.state_head, self.branches, hidden))
+        return self.branches.join(value)  # [*B, A], of all branches side by side
+
+
+class _StateValue(nn.Module):
+    def __init__(self, state_head: Head[Any]) -> None:
+        super().__init__()
+        self.state_head = state_head
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return _state_value(self.state_head, hidden)

@@ -1,0 +1,210 @@
+"""Updating a target network: now and then as a copy, or a little at every update."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from qframe.functional.compiling import stored
+from qframe.optimizer.flat_vector import FlatVector
+
+
+class DelayedLoss(Protocol):
+    """A loss with a target network of its own (``delay_value=True``)."""
+
+    value_network: nn.Module
+    target_value_network: nn.Module
+
+
+class TargetUpdate:
+    """What both ways share: pairs of (target, online) tensors, buffers included.
+
+    All parameters that learn are one pair of vectors. Whether they still are is looked up at every call, and buffers
+    are: a module may bind a new tensor to one, and ``.to(device)`` does.
+
+    Args:
+        loss: a loss built with ``delay_value=True``.
+
+    Raises:
+        ValueError: the loss has no target network.
+    """
+
+    def __init__(self, loss: DelayedLoss) -> None:
+        if loss.target_value_network is loss.value_network:
+            raise ValueError(
+                f"expected a loss with a target network for {type(self).__name__}, got one without; "
+                "build it with delay_value=True"
+            )
+        networks = loss.target_value_network, loss.value_network
+        self._pairs = list(zip(*(network.parameters() for network in networks), strict=True))
+        self._first = next((pair for pair in self._pairs if pair[1].requires_grad), ())
+        self._tensors = _flattened(self._pairs)
+        self._buffers = list(zip(*map(_buffer_slots, networks), strict=True))
+        self.calls = 0
+
+    @torch.no_grad()
+    def _copy(self) -> None:
+        for target, online in (*zip(*self._parameters(), strict=True), *self._buffer_pairs()):
+            target.copy_(online)
+
+    def _parameters(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The target's and the online network's, as few tensors as they are."""
+        vectors, firsts = self._tensors, self._first
+        if firsts and [x.data_ptr() for x in firsts] != [x[0].data_ptr() for x in vectors]:
+            self._tensors = _flattened(self._pairs)
+        return self._tensors
+
+    def _buffer_pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for (target, name), (online, _) in self._buffers:
+            yield target.get_buffer(name), online.get_buffer(name)
+
+    def state_dict(self) -> dict[str, int]:
+        """How often ``step`` was called."""
+        return {"calls": self.calls}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on counting where ``state`` was taken."""
+        self.calls = state["calls"]
+
+
+class HardUpdate(TargetUpdate):
+    """Copy the online network into the target network at calls N, 2N, … of ``step``.
+
+    See "Human-level control through deep reinforcement learning", Mnih et al., 2015, Methods. The seed library
+    copies at call 1 already; here the first copy is at call N.
+
+    Args:
+        loss: a loss built with ``delay_value=True``.
+        value_network_update_interval: N, updates between copies.
+
+    Raises:
+        ValueError: an interval below 1, or a loss without a target network.
+    """
+
+    def __init__(self, loss: DelayedLoss, *, value_network_update_interval: int) -> None:
+        if value_network_update_interval < 1:
+            raise ValueError(
+                f"expected value_network_update_interval of at least 1 update, got {value_network_update_interval}"
+            )
+        super().__init__(loss)
+        self.value_network_update_interval = value_network_update_interval
+
+    def step(self) -> None:
+        """Count one update, and copy when N have passed."""
+        self.calls += 1
+        if self.calls % self.value_network_update_interval == 0:
+            self._copy()
+
+    def mix(self, target: Tensor, online: Tensor, calls: Tensor) -> Tensor:
+        """What becomes of a target tensor by the call of this number ``[]``, as a pure function."""
+        return torch.where(stored(calls % self.value_network_update_interval == 0), online, target)
+
+    @torch.no_grad()
+    def count(self, updates: int) -> None:
+        """Count updates that have moved the parameters already; the buffers follow."""
+        rounds = [calls // self.value_network_update_interval for calls in (self.calls, self.calls + updates)]
+        self.calls += updates
+        for target, online in self._buffer_pairs() if rounds[0] < rounds[1] else ():
+            target.copy_(online)
+
+
+class SoftUpdate(TargetUpdate):
+    """Move the target network towards the online network at every call: ``θ⁻ ← θ⁻ + τ · (θ − θ⁻)``.
+
+    See "Continuous control with deep reinforcement learning", Lillicrap et al., 2016, section 3. Integer buffers
+    are copied.
+
+    Args:
+        loss: a loss built with ``delay_value=True``.
+        tau: τ in (0, 1], the share of the online network.
+        eps: 1 − τ; give one of the two.
+
+    Raises:
+        ValueError: both or neither given, or τ outside (0, 1].
+    """
+
+    def __init__(self, loss: DelayedLoss, *, tau: float | None = None, eps: float | None = None) -> None:
+        if (tau is None) == (eps is None):
+            raise ValueError(f"expected one of tau and eps = 1 - tau, got tau={tau} and eps={eps}")
+        self.tau = 1.0 - eps if eps is not None else tau or 0.0
+        if not 0 < self.tau <= 1:
+            raise ValueError(f"expected tau in (0, 1], got {self.tau}")
+        super().__init__(loss)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move the target network by one update."""
+        self.calls += 1
+        if self._pairs:
+            torch._foreach_lerp_(*self._parameters(), self.tau)  # pyright: ignore[reportPrivateImportUsage]
+        self._mix_buffers()
+
+    def mix(self, target: Tensor, online: Tensor, calls: Tensor) -> Tensor:
+        """What becomes of a target tensor by one call, as a pure function."""
+        return target.lerp(online, self.tau)
+
+    @torch.no_grad()
+    def count(self, updates: int) -> None:
+        """Count updates that have moved the parameters already; the buffers follow."""
+        self.calls += updates
+        for _ in range(updates):
+            self._mix_buffers()
+
+    def _mix_buffers(self) -> None:
+        for target, online in self._buffer_pairs():
+            target.lerp_(online, self.tau) if target.is_floating_point() else target.copy_(online)
+
+
+class NoUpdate:
+    """Nothing to update: for a loss that bootstraps on its online network.
+
+    Args:
+        loss: a loss built with ``delay_value=False``.
+
+    Raises:
+        ValueError: the loss has a target network, which would never move.
+    """
+
+    calls = 0
+
+    def __init__(self, loss: DelayedLoss) -> None:
+        if loss.target_value_network is not loss.value_network:
+            raise ValueError(
+                "expected a loss without a target network for NoUpdate, got one with; "
+                "choose target=hard or target=soft, or build the loss with delay_value=False"
+            )
+
+    def step(self) -> None:
+        """Do nothing."""
+
+    def mix(self, target: Tensor, online: Tensor, calls: Tensor) -> Tensor:
+        """The target as it is."""
+        return target
+
+    def count(self, updates: int) -> None:
+        """Do nothing."""
+
+    def state_dict(self) -> dict[str, int]:
+        """Nothing to keep."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Nothing to take over."""
+
+
+def _flattened(pairs: list[tuple[nn.Parameter, nn.Parameter]]) -> tuple[list[Tensor], list[Tensor]]:
+    """Targets and online parameters, those that learn as one vector each where they are alike."""
+    learning, others = ([pair for pair in pairs if pair[1].requires_grad is learns] for learns in (True, False))
+    sides = [[pair[side] for pair in learning] for side in (0, 1)]
+    target, online = sides
+    if all(map(FlatVector.fits, sides)):
+        target, online = ([FlatVector(side).vector] for side in sides)
+    return [*target, *(t for t, _ in others)], [*online, *(o for _, o in others)]
+
+
+def _buffer_slots(network: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    """The module that holds each buffer, and the buffer's name there."""
+    for path, _ in network.named_buffers():
+        owner, _, name = path.rpartition(".")
+        yield network.get_submodule(owner), name

@@ -1,0 +1,125 @@
+"""Updates whose loss or gradient is not finite: by choice left out and counted, without waiting for the device."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn, optim
+
+from qframe.optimizer.divergence import diverged
+
+SKIPPED = "skipped"
+MOST_IN_A_ROW = 100
+"""Updates left out one after another that end a run."""
+
+
+def means_skipping(nonfinite: str) -> bool:
+    """Whether such updates are to be left out.
+
+    Raises:
+        ValueError: neither ``stop`` nor ``skip``.
+    """
+    if nonfinite not in ("stop", "skip"):
+        raise ValueError(f"expected nonfinite to be stop or skip, got {nonfinite!r}")
+    return nonfinite == "skip"
+
+
+def is_sound(metrics: dict[str, Tensor]) -> Tensor:
+    """Whether the loss and the gradient of an update are finite, bool ``[]``."""
+    return metrics["loss"].detach().isfinite() & metrics["grad_norm"].isfinite()
+
+
+def without_skipped(metrics: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What an update tells, or zeros where it is left out, and ``skipped``: 1 where it is, else 0.
+
+    >>> without_skipped({"loss": torch.tensor(torch.nan), "grad_norm": torch.tensor(1.0)})
+    {'loss': tensor(0.), 'grad_norm': tensor(0.), 'skipped': tensor(1.)}
+    """
+    sound = is_sound(metrics)
+    told = {name: torch.where(sound, value.detach(), torch.zeros_like(value)) for name, value in metrics.items()}
+    return told | {SKIPPED: (~sound).to(metrics["loss"].dtype)}
+
+
+@torch.no_grad()
+def step_where_sound(
+    optimizer: optim.Optimizer, parameters: Sequence[nn.Parameter], loss: Tensor, norm: Tensor | None
+) -> Tensor:
+    """Take a step; where the loss or the gradient is not finite, parameters and moments are as before.
+
+    Args:
+        optimizer: takes the step.
+        parameters: all of its own, with their gradients.
+        loss: ``[]``.
+        norm: the global norm of the gradient, ``[]``; None: it is computed here.
+
+    Returns:
+        The norm.
+    """
+    if norm is None:
+        norm = nn.utils.get_total_norm([x.grad for x in parameters if x.grad is not None])
+    sound = is_sound({"loss": loss, "grad_norm": norm})
+    if not optimizer.state:  # before the first step there are no moments to keep; only then the device is waited for
+        if sound:
+            optimizer.step()
+        return norm
+    before = [tensor.clone() for tensor in _changed(optimizer, parameters)]
+    optimizer.step()
+    for tensor, kept in zip(_changed(optimizer, parameters), before, strict=True):
+        tensor.copy_(torch.where(sound.to(tensor.device), tensor, kept))
+    return norm
+
+
+def _changed(optimizer: optim.Optimizer, parameters: Sequence[nn.Parameter]) -> Iterator[Tensor]:
+    """All that a step changes."""
+    yield from parameters
+    for state in optimizer.state.values():
+        yield from (value for value in state.values() if isinstance(value, Tensor))
+
+
+class SkippedUpdates:
+    """Counts the updates that were left out, from log to log.
+
+    >>> skipped = SkippedUpdates()
+    >>> skipped.take({"skipped": torch.tensor(3.0)}, of=50, updates=50)
+    3
+    >>> skipped.take({"skipped": torch.tensor(60.0)}, of=60, updates=110)
+    60
+    >>> skipped.take({"skipped": torch.tensor(60.0)}, of=60, updates=170)
+    Traceback (most recent call last):
+    qframe.optimizer.divergence.Diverged: training diverged within 170 updates: expected a finite loss and gradient now
+    and then, got none in the last 120 updates; lower optimizer.lr
+    """
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._in_a_row = 0
+
+    def take(self, sums: dict[str, Tensor], *, of: int, updates: int) -> int:
+        """Take the number of updates left out since the last log out of what they told.
+
+        Args:
+            sums: of the updates since then; ``skipped`` among them where updates may be.
+            of: how many updates.
+            updates: of the whole run so far.
+
+        Returns:
+            The number.
+
+        Raises:
+            Diverged: too many one after another, none between them.
+        """
+        skipped = int(sums.pop(SKIPPED, 0))
+        self.total += skipped
+        self._in_a_row = self._in_a_row + of if skipped == of else 0
+        if self._in_a_row >= MOST_IN_A_ROW:
+            found = f"expected a finite loss and gradient now and then, got none in the last {self._in_a_row:,} updates"
+            raise diverged(updates, found)
+        return skipped
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counts."""
+        return {"total": self.total, "in_a_row": self._in_a_row}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``; checkpoints before updates could be skipped have none."""
+        self.total, self._in_a_row = state.get("total", 0), state.get("in_a_row", 0)

@@ -1,0 +1,117 @@
+"""The gradient step: backward, clip by global norm, step, and the schedule of the learning rate."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from qframe.optimizer.flat_vector import FlatVector
+from qframe.optimizer.nonfinite import means_skipping, step_where_sound
+from qframe.optimizer.pure_steps import ELEMENTWISE, first_state
+from qframe.optimizer.state import of_all, of_each, take_over
+
+_SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda fraction: 1.0,
+    "linear": lambda fraction: 1.0 - fraction,
+    "cosine": lambda fraction: 0.5 * (1.0 + math.cos(math.pi * fraction)),
+}
+
+
+class Optimizer:
+    """One gradient step: backward, clip by global norm, step.
+
+    Parameters become views of one vector, and so do their gradients, where the algorithm treats every entry by itself:
+    the step is then one operation, whatever their number.
+
+    Args:
+        parameters: what to optimize, where it is to stay; those that need no gradient are left out.
+        algorithm: builds the torch optimizer from ``(parameters, lr=…)``.
+        lr: learning rate at the start.
+        lr_schedule: ``constant``, ``linear`` (to 0 at the run's end) or ``cosine`` (to 0).
+        max_grad_norm: gradients are scaled down to this global L2 norm; None leaves them.
+        nonfinite: what becomes of an update whose loss or gradient is not finite: the run stops when it next logs or
+            saves (``stop``), or the update is left out and counted (``skip``).
+
+    Raises:
+        ValueError: a learning rate or a norm that is not positive, an unknown schedule, or an unknown ``nonfinite``.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        algorithm: Callable[..., torch.optim.Optimizer],
+        *,
+        lr: float,
+        lr_schedule: Literal["constant", "linear", "cosine"] = "constant",
+        max_grad_norm: float | None = None,
+        nonfinite: Literal["stop", "skip"] = "stop",
+    ) -> None:
+        if not lr > 0:
+            raise ValueError(f"expected lr above 0, got {lr}")
+        if lr_schedule not in _SCHEDULES:
+            raise ValueError(f"expected lr_schedule to be one of {', '.join(_SCHEDULES)}, got {lr_schedule!r}")
+        if max_grad_norm is not None and not max_grad_norm > 0:
+            raise ValueError(f"expected max_grad_norm above 0 or null, got {max_grad_norm}")
+        self._learning = [parameter for parameter in parameters if parameter.requires_grad]
+        self.wrapped = algorithm(self._learning, lr=lr)
+        self.flat: FlatVector | None = None
+        self._parameters, self._gradients = self._learning, []
+        if type(self.wrapped) in ELEMENTWISE and FlatVector.fits(self._learning):
+            self.flat = FlatVector(self._learning)
+            self._parameters = [nn.Parameter(self.flat.vector)]
+            self._parameters[0].grad = torch.zeros_like(self.flat.vector)
+            self._gradients = self.flat.views(self._parameters[0].grad)
+            self.wrapped = algorithm(self._parameters, lr=lr)
+        self._initial_lr = lr
+        self._factor = _SCHEDULES[lr_schedule]
+        self.max_grad_norm, self.skips = max_grad_norm, means_skipping(nonfinite)
+
+    @property
+    def lr(self) -> float:
+        """The present learning rate."""
+        return self.wrapped.param_groups[0]["lr"]
+
+    def anneal(self, fraction: float) -> None:
+        """Set the learning rate for this fraction of the run, in closed form."""
+        lr = self._initial_lr * self._factor(min(1.0, fraction))
+        for group in self.wrapped.param_groups:
+            group["lr"] = lr
+
+    def minimize(self, loss: Tensor) -> Tensor | None:
+        """Take one step down the gradient of ``loss`` ``[]``.
+
+        Returns:
+            The global norm of the gradient before clipping, ``[]``; None where it is neither clipped nor judged.
+        """
+        self.wrapped.zero_grad(set_to_none=not self._gradients)
+        if self._gradients and self._learning[0].grad is not self._gradients[0]:
+            for parameter, gradient in zip(self._learning, self._gradients, strict=True):
+                parameter.grad = gradient
+        loss.backward()
+        norm = None
+        if self.max_grad_norm is not None:
+            norm = nn.utils.clip_grad_norm_(self._parameters, self.max_grad_norm)
+        if self.skips:
+            return step_where_sound(self.wrapped, self._parameters, loss, norm)
+        self.wrapped.step()
+        return norm
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state of the vector of all parameters, to be changed in place."""
+        (parameter,) = self._parameters
+        state = self.wrapped.state[parameter] or first_state(self.wrapped, parameter.detach())
+        if "step" in state:  # torch loads it to the CPU
+            state["step"] = state["step"].to(parameter.device)
+        self.wrapped.state[parameter] = state
+        return state
+
+    def state_dict(self) -> dict[str, Any]:
+        """The torch optimizer's state, of every parameter on its own."""
+        state = self.wrapped.state_dict()
+        return state if self.flat is None else of_each(state, self.flat)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
+        take_over(state if self.flat is None else of_all(state, self.flat), self.wrapped)

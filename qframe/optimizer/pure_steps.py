@@ -1,0 +1,100 @@
+"""The steps of optimizers as pure functions of tensors, for a compiled update; the same that torch's own take.
+
+Each takes the settings of the torch optimizer's parameter group, a parameter, its gradient, the optimizer's state of it
+and the learning rate ``[]``, and returns the new parameter and the new state.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, optim
+
+from qframe.functional.compiling import stored
+
+State = dict[str, Tensor]
+Step = Callable[[Mapping[str, Any], Tensor, Tensor, State, Tensor], tuple[Tensor, State]]
+
+
+def adam(group: Mapping[str, Any], param: Tensor, grad: Tensor, state: State, lr: Tensor) -> tuple[Tensor, State]:
+    """Adam, ``θ ← θ − lr · m̂ / (√v̂ + ε)``; with decoupled weight decay it is AdamW.
+
+    See "Adam: A Method for Stochastic Optimization", Kingma and Ba, 2015; "Decoupled Weight Decay Regularization",
+    Loshchilov and Hutter, 2019.
+    """
+    beta1, beta2 = group["betas"]
+    if group["decoupled_weight_decay"]:
+        param = param * (1 - lr * group["weight_decay"])
+    elif group["weight_decay"]:
+        grad = grad + group["weight_decay"] * param
+    step = state["step"] + 1
+    mean = state["exp_avg"].lerp(grad, 1 - beta1)
+    square = state["exp_avg_sq"] * beta2 + grad * grad * (1 - beta2)
+    denominator = square.sqrt() / stored((1 - beta2**step).sqrt()) + group["eps"]
+    param = param - stored(lr / (1 - beta1**step)) * (mean / denominator)
+    return param, {"step": step, "exp_avg": mean, "exp_avg_sq": square}
+
+
+def rmsprop(group: Mapping[str, Any], param: Tensor, grad: Tensor, state: State, lr: Tensor) -> tuple[Tensor, State]:
+    """RMSprop, ``θ ← θ − lr · g / (√E[g²] + ε)``, centred or not, with or without momentum.
+
+    See "Generating Sequences With Recurrent Neural Networks", Graves, 2013, equation 38.
+    """
+    alpha, new = group["alpha"], {"step": state["step"] + 1}
+    if group["weight_decay"]:
+        grad = grad + group["weight_decay"] * param
+    square = new["square_avg"] = state["square_avg"] * alpha + grad * grad * (1 - alpha)
+    if group["centered"]:
+        mean = new["grad_avg"] = state["grad_avg"].lerp(grad, 1 - alpha)
+        square = square - mean * mean
+    move = grad / (square.sqrt() + group["eps"])
+    if group["momentum"]:
+        move = new["momentum_buffer"] = group["momentum"] * state["momentum_buffer"] + move
+    return param - lr * move, new
+
+
+def sgd(group: Mapping[str, Any], param: Tensor, grad: Tensor, state: State, lr: Tensor) -> tuple[Tensor, State]:
+    """Stochastic gradient descent, with or without (Nesterov's) momentum."""
+    if group["weight_decay"]:
+        grad = grad + group["weight_decay"] * param
+    if not group["momentum"]:
+        return param - lr * grad, {}
+    momentum = group["momentum"] * state["momentum_buffer"] + grad
+    move = grad + group["momentum"] * momentum if group["nesterov"] else momentum
+    return param - lr * move, {"momentum_buffer": momentum}
+
+
+STEPS: dict[type[optim.Optimizer], Step] = {optim.Adam: adam, optim.AdamW: adam, optim.RMSprop: rmsprop, optim.SGD: sgd}
+
+ELEMENTWISE = (
+    optim.Adam, optim.AdamW, optim.RMSprop, optim.SGD, optim.NAdam, optim.RAdam, optim.Adagrad, optim.Adamax,
+    optim.Adadelta,
+)  # fmt: skip
+"""Those that treat every entry of a parameter by itself, so that all parameters may be one vector."""
+
+
+def pure_step(optimizer: optim.Optimizer) -> Step:
+    """The step of a torch optimizer as a pure function.
+
+    Raises:
+        ValueError: there is none for it or for its settings.
+    """
+    group, names = optimizer.param_groups[0], ", ".join(sorted(kind.__name__ for kind in STEPS))
+    unusual = [name for name in ("amsgrad", "maximize", "dampening", "differentiable") if group.get(name)]
+    if type(optimizer) not in STEPS or unusual:
+        got = type(optimizer).__name__ + "".join(f" with {name}" for name in unusual)
+        raise ValueError(f"expected {names} in its plain form for a compiled update, got {got}; set compile=false")
+    return STEPS[type(optimizer)]
+
+
+def first_state(optimizer: optim.Optimizer, param: Tensor) -> State:
+    """The state before the first step: zeros."""
+    group = optimizer.param_groups[0]
+    names = {
+        optim.RMSprop: ["square_avg", *(["grad_avg"] if group.get("centered") else [])],
+        optim.SGD: [],
+    }.get(type(optimizer), ["exp_avg", "exp_avg_sq"])
+    if group.get("momentum"):
+        names = [*names, "momentum_buffer"]
+    state = {name: torch.zeros_like(param) for name in names}
+    return state if type(optimizer) is optim.SGD else {"step": param.new_zeros(()), **state}

@@ -1,0 +1,7 @@
+"""A run's folder, written and read; and what several runs show together."""
+
+from qframe.runs.folder import RunFolder
+
+__all__ = [
+    "RunFolder",
+]

@@ -1,0 +1,135 @@
+"""Which runs belong together: those that differ in nothing but their seed, within one environment."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qframe.runs.run import Run, environment_name, flat
+
+UNLIKE_NOTHING = ("seed", "name", "device", "logger", "checkpoint", "evaluation", "hydra")
+"""What may differ between the runs of a group: nothing that is learnt depends on it, or only by chance."""
+HOW_IT_RUNS = ("num_envs", "vectorization", "backend", "num_threads", "timeout", "max_restarts")
+"""What of ``env`` says how environments run, and not which."""
+LONG = 60  # characters of a label, after which the runs' names say it better
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in their seed alone.
+
+    Args:
+        label: in what they differ from the other groups of their environment.
+        runs: at least one.
+    """
+
+    label: str
+    runs: tuple[Run, ...]
+
+
+def by_environment(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """The runs of each environment, by its name; where two of a name differ, their names say in what."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(_key(_environment(run)), []).append(run)
+    together: dict[str, list[list[Run]]] = {}
+    for members in found.values():
+        together.setdefault(_name(members[0]), []).append(members)
+    named: dict[str, list[Run]] = {}
+    for name, alike in together.items():
+        labels = _labels([_environment(members[0]) for members in alike], {})
+        for label, members in zip(labels, alike, strict=True):
+            named[f"{name} ({label})" if label else name] = members
+    return dict(sorted(named.items()))
+
+
+def groups(runs: Sequence[Run], names: Mapping[str, str]) -> list[Group]:
+    """The groups of runs of one environment, in the order of their first runs.
+
+    Args:
+        runs: all of one environment.
+        names: what to call a ``_target_``, by ``group=target``; others go by their class.
+    """
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(_key(_choices(run)), []).append(run)
+    labels = _labels([_choices(members[0]) for members in found.values()], names)
+    called = [str(members[0].config.get("name", "run")) for members in found.values()]
+    if len(set(called)) == len(called) and any(len(label) > LONG or not label for label in labels):
+        labels = called
+    labels = [label or name for label, name in zip(labels, called, strict=True)]
+    return [Group(label, tuple(members)) for label, members in zip(labels, found.values(), strict=True)]
+
+
+def repeated_seeds(group: Group) -> list[int]:
+    """Seeds that occur more than once: such runs are one result, counted several times."""
+    seeds = [run.config.get("seed") for run in group.runs]
+    return sorted({seed for seed in seeds if isinstance(seed, int) and seeds.count(seed) > 1})
+
+
+def _environment(run: Run) -> dict[str, Any]:
+    node = run.config.get("env")
+    kept = {key: v for key, v in node.items() if key not in HOW_IT_RUNS} if isinstance(node, Mapping) else {}
+    return _told(kept)
+
+
+def _name(run: Run) -> str:
+    return environment_name(_environment(run)) or "unknown"
+
+
+def _choices(run: Run) -> dict[str, Any]:
+    """All of the config but the environment and what makes no difference."""
+    kept = {key: value for key, value in run.config.items() if key not in (*UNLIKE_NOTHING, "env")}
+    node = run.config.get("env")
+    if isinstance(node, Mapping):
+        kept["env"] = {key: node[key] for key in HOW_IT_RUNS if key in node}
+    return _told(kept)
+
+
+def _told(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config, flat, without what is null or empty: a key that another version does not have is no difference."""
+    return {key: value for key, value in flat(config).items() if value not in (None, [], {})}
+
+
+def _labels(choices: Sequence[dict[str, Any]], names: Mapping[str, str]) -> list[str]:
+    """In what each differs from the others, as the command line would say it."""
+    keys = dict.fromkeys(key for chosen in choices for key in chosen)
+    varying = [key for key in keys if _varies(key, choices)]
+    return [", ".join(_parts(chosen, choices, varying, names)) for chosen in choices]
+
+
+def _parts(
+    chosen: dict[str, Any], choices: Sequence[dict[str, Any]], varying: Sequence[str], names: Mapping[str, str]
+) -> Iterable[str]:
+    for key in varying:
+        if key not in chosen:
+            continue
+        node = _replaced_node(key, varying)
+        if key == f"{node}._target_":
+            yield f"{node}={names.get(f'{node}={chosen[key]}', str(chosen[key]).rpartition('.')[2])}"
+        elif node is None or _varies(key, [c for c in choices if _same_class(node, c, chosen)]):
+            yield f"{key}={_shown(chosen[key])}"
+
+
+def _same_class(node: str, first: dict[str, Any], second: dict[str, Any]) -> bool:
+    return first.get(f"{node}._target_") == second.get(f"{node}._target_")
+
+
+def _replaced_node(key: str, varying: Sequence[str]) -> str | None:
+    """The outermost node around a key that is another class elsewhere: its other keys then differ by themselves."""
+    steps = key.split(".")[:-1]
+    nodes = [".".join(steps[: end + 1]) for end in range(len(steps))]
+    return next((node for node in nodes if f"{node}._target_" in varying), None)
+
+
+def _varies(key: str, choices: Sequence[dict[str, Any]]) -> bool:
+    missing = object()
+    return len({_key(value) if (value := c.get(key, missing)) is not missing else None for c in choices}) > 1
+
+
+def _key(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str).replace(" ", "")

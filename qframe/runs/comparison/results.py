@@ -1,0 +1,114 @@
+"""The numbers of ``qframe compare``: scores of each environment's groups, how sure they are, how soon they came."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qframe.errors import UserError, hint
+from qframe.runs.comparison.groups import Group, by_environment, groups
+from qframe.runs.curves import Curves, Reached, curves, time_to, usual_threshold
+from qframe.runs.run import Run
+from qframe.runs.statistics import (
+    improvement_interval,
+    interquartile_mean,
+    performance_profile,
+    probability_of_improvement,
+    stratified_bootstrap,
+)
+
+
+@dataclass(frozen=True)
+class GroupResult:
+    """One group: scores ``[N, 1]``, their IQM with its interval, the learning curves, and when they reached it."""
+
+    group: Group
+    scores: NDArray[np.float64]
+    iqm: float
+    interval: tuple[float, float] | None  # None for a single run
+    curves: Curves
+    reached: Reached | None
+
+
+@dataclass(frozen=True)
+class Improvement:
+    """How probably a run of ``better`` scores higher than one of ``worse``."""
+
+    better: str
+    worse: str
+    probability: float
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class EnvironmentResult:
+    """The groups of one environment, best first, and each pair of them."""
+
+    environment: str
+    threshold: float | None
+    groups: list[GroupResult]
+    improvements: list[Improvement]
+
+    def profile(self) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
+        """Returns ``[K]``, and of each group the fraction of runs above each of them."""
+        scores = np.concatenate([result.scores for result in self.groups])
+        low, high = scores.min(), scores.max()
+        margin = 0.02 * max(high - low, 1.0)
+        grid = np.linspace(low - margin, high + margin, 201)
+        return grid, [performance_profile(result.scores, grid) for result in self.groups]
+
+
+def compare(
+    runs: Sequence[Run], *, score: str, thresholds: Mapping[str, float], names: Mapping[str, str]
+) -> list[EnvironmentResult]:
+    """The results of each environment.
+
+    Args:
+        runs: finished ones.
+        score: the name in their summaries.
+        thresholds: a return to reach, by environment; ``""`` for all others.
+        names: what to call a ``_target_``, by ``group=target``.
+
+    Raises:
+        UserError: a score that they do not all have, or the threshold of an environment that is not there.
+    """
+    for run in runs:
+        if not _is_number(run.summary.get(score)):
+            known = [name for name, value in run.summary.items() if _is_number(value)]
+            raise UserError(f"--score: {run.path} has no number '{score}'; {hint(score, known)}")
+    environments = by_environment(runs)
+    for name in thresholds:
+        if name and name not in environments:
+            raise UserError(f"--threshold: no run of an environment '{name}'; {hint(name, environments)}")
+    results = []
+    for environment, members in environments.items():
+        threshold = thresholds.get(environment, thresholds.get("", usual_threshold(members)))
+        found = [_group_result(group, score, threshold) for group in groups(members, names)]
+        found.sort(key=lambda result: -result.iqm)
+        pairs = [(better, worse) for index, better in enumerate(found) for worse in found[index + 1 :]]
+        results.append(EnvironmentResult(environment, threshold, found, [_improvement(*pair) for pair in pairs]))
+    return results
+
+
+def _group_result(group: Group, score: str, threshold: float | None) -> GroupResult:
+    scores = np.array([[float(run.summary[score])] for run in group.runs])
+    return GroupResult(
+        group=group,
+        scores=scores,
+        iqm=interquartile_mean(scores),
+        interval=stratified_bootstrap(scores) if len(scores) > 1 else None,
+        curves=curves(group.runs),
+        reached=None if threshold is None else time_to(threshold, group.runs),
+    )
+
+
+def _improvement(better: GroupResult, worse: GroupResult) -> Improvement:
+    pair = better.scores, worse.scores
+    interval = improvement_interval(*pair) if min(map(len, pair)) > 1 else None
+    return Improvement(better.group.label, worse.group.label, probability_of_improvement(*pair), interval)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))

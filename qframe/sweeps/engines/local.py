@@ -1,0 +1,143 @@
+"""Jobs as processes of this machine: forked from a server that has imported everything once."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from multiprocessing import connection, forkserver, get_context, parent_process
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+
+import torch
+
+from qframe.errors import ConfigError, Fault
+from qframe.sweeps.job import JobSpec, execute
+from qframe.sweeps.job_process import output_to_log, threads_of_children
+from qframe.sweeps.loop import Needs
+
+
+class LocalEngine:
+    """Runs each job in a process of its own.
+
+    Args:
+        slots: jobs at once.
+        threads: of each job's libraries, so that all together have no more than the machine's cores.
+        gpus: dealt out to the slots.
+    """
+
+    def __init__(self, slots: int, *, threads: int, gpus: Sequence[str] = ()) -> None:
+        self.slots, self.threads = slots, threads
+        self._gpus = shares(gpus, slots)
+        self._context = get_context("forkserver")
+        self.running: dict[BaseProcess, int] = {}
+
+    def start(self, job: JobSpec) -> BaseProcess:
+        """Start a job in the first free slot."""
+        slot = next(slot for slot in range(self.slots) if slot not in self.running.values())
+        gpu = self._gpus[slot] if self._gpus else None
+        process = self._context.Process(target=_run, args=(job, gpu), name=f"job {job.number}")
+        with threads_of_children(self.threads):
+            _start_server(self._context)
+        process.start()
+        self.running[process] = slot
+        return process
+
+    def ended(self, handle: BaseProcess) -> str | None:
+        """None while it runs; "" when it ended by itself; else the signal or exit status."""
+        if handle.is_alive():
+            return None
+        self.running.pop(handle, None)
+        return _reason(handle.exitcode or 0)
+
+    def stop(self, handle: BaseProcess) -> None:
+        """SIGTERM: the job writes a checkpoint and ends."""
+        handle.terminate()
+
+    def close(self) -> None:
+        """SIGKILL to what is left."""
+        for process in self.running:
+            process.kill()
+            process.join()
+
+
+def local_engine(asked: int | None, *, needs: Needs, say: Callable[[str], None]) -> LocalEngine:
+    """The engine of this machine: no more threads at once than it has cores.
+
+    Args:
+        asked: jobs at once; None for as many as fit, and one for each GPU where jobs use them.
+        needs: of a job.
+        say: tells how many run at once.
+
+    Raises:
+        ConfigError: ``asked`` is below 1.
+    """
+    if asked is not None and asked < 1:
+        raise ConfigError([Fault("hydra.launcher.jobs", f"expected at least 1, got {asked}; null for as many as fit")])
+    gpus = _gpus() if needs.gpu else []
+    fit = slots_for(None, threads=needs.threads)
+    slots = slots_for(asked or len(gpus) or None, threads=needs.threads)
+    threads = max(needs.threads, cores() // slots)
+    refused = f" ({asked} asked for, {cores()} cores, runner.threads={needs.threads})" if asked and asked > fit else ""
+    of_gpus = f", {len(gpus)} GPUs" if gpus else ""
+    say(f"{slots} {'job' if slots == 1 else 'jobs'} at once, each with {threads} of {cores()} cores{of_gpus}{refused}")
+    return LocalEngine(slots, threads=threads, gpus=gpus)
+
+
+def slots_for(asked: int | None, *, threads: int) -> int:
+    """How many jobs of so many threads run at once on this machine: what is asked for, or what its cores allow."""
+    fit = max(1, cores() // threads)
+    return fit if asked is None else min(asked, fit)
+
+
+def shares(gpus: Sequence[str], slots: int) -> list[str]:
+    """The GPUs of each slot, as CUDA_VISIBLE_DEVICES takes them: several to a slot, or several slots to one.
+
+    >>> shares(["0", "1", "2", "3"], 2), shares(["0", "1"], 3), shares([], 1)
+    (['0,1', '2,3'], ['0', '1', '0'], [])
+    """
+    each = len(gpus) // slots
+    if each:
+        return [",".join(gpus[slot * each : (slot + 1) * each]) for slot in range(slots)]
+    return [gpus[slot % len(gpus)] for slot in range(slots)] if gpus else []
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _run(job: JobSpec, gpu: str | None) -> None:
+    """What a job's process does: its words go to ``output.log``, and it stops when the sweep's process is gone."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C reaches all: the sweep alone passes it on
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    with output_to_log(job):
+        execute(job)
+
+
+def _stop_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _start_server(of: ForkServerContext) -> None:
+    of.set_forkserver_preload(["qframe.sweeps.job"])
+    forkserver.ensure_running()
+
+
+def _gpus() -> list[str]:
+    """The GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES takes."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name for name in visible.split(",") if name]
+    return [str(index) for index in range(torch.cuda.device_count())]
+
+
+def _reason(code: int) -> str:
+    if code >= 0:
+        return "" if code == 0 else f"its process ended with exit status {code}"
+    told = signal.strsignal(-code) or "a signal"
+    return f"its process was ended by signal {-code} ({told})" + ("; out of memory?" if code == -signal.SIGKILL else "")

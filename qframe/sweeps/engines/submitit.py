@@ -1,0 +1,146 @@
+"""Jobs of a queue, by submitit: Slurm's, or processes of this machine that stand for one."""
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import submitit
+from submitit.core.utils import FailedJobError, UncompletedJobError
+
+from qframe.errors import UserError
+from qframe.sweeps.engines.local import slots_for
+from qframe.sweeps.job import JobSpec, execute
+from qframe.sweeps.job_process import output_to_log, threads_of_children
+from qframe.sweeps.loop import Needs
+
+WARNING = signal.SIGUSR2  # by which the queue tells a job that its time is nearly over, as submitit asks it to
+ASK = 5.0  # seconds between questions to the queue about jobs that were told to stop
+
+
+class Resumable:
+    """A job that the queue may stop for its time or for others, and start again: it goes on where it was.
+
+    Submitit would leave it wherever it is; here the run first stops as at any signal, with a checkpoint. A job that a
+    signal stopped leaves no result: what becomes of it is for the queue to say, which may start it again.
+    """
+
+    def __call__(self, job: JobSpec) -> None:
+        """Train."""
+        warned, is_over = threading.Event(), threading.Event()
+
+        def stop() -> None:
+            warned.wait()
+            while not is_over.is_set():  # until it is listened to, which a job that is being built does not
+                os.kill(os.getpid(), signal.SIGTERM)
+                is_over.wait(1.0)
+
+        requeue: Any = signal.signal(WARNING, lambda number, frame: warned.set())
+        threading.Thread(target=stop, daemon=True).start()
+        try:
+            with output_to_log(job):
+                execute(job)
+        except SystemExit:
+            if warned.is_set():
+                is_over.set()
+                requeue(WARNING, None)
+            raise
+        finally:
+            is_over.set()
+
+    def checkpoint(self, job: JobSpec) -> submitit.helpers.DelayedSubmission:
+        """What the queue starts in its place."""
+        return submitit.helpers.DelayedSubmission(self, job)
+
+
+class SubmititEngine:
+    """Submits each job by itself.
+
+    Args:
+        cluster: ``slurm`` or ``local``.
+        slots: jobs in the queue at once; None for as many as this machine has cores for.
+        folder: for submitit's own files.
+        needs: of a job.
+        parameters: of the queue, in submitit's words.
+        say: tells how many run at once.
+
+    Raises:
+        UserError: there is no such queue, or a parameter that it does not know.
+    """
+
+    def __init__(
+        self,
+        cluster: str,
+        slots: int | None,
+        *,
+        folder: Path,
+        needs: Needs,
+        parameters: dict[str, Any],
+        say: Callable[[str], None],
+    ) -> None:
+        logging.getLogger("submitit").setLevel(logging.ERROR)
+        if slots is None or cluster == "local":
+            slots = slots_for(slots, threads=needs.threads)
+        self.slots, self.threads = slots, needs.threads
+        self._running: list[submitit.Job[Any]] = []
+        self._stopped: dict[submitit.Job[Any], float] = {}  # and when the queue was last asked about it
+        try:
+            of_executor = {key: value for key, value in parameters.items() if key.endswith("_max_num_timeout")}
+            of_jobs = {key: value for key, value in parameters.items() if key not in of_executor}
+            self._executor = submitit.AutoExecutor(folder=folder, cluster=cluster, **of_executor)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UserWarning)  # a parameter of another name
+                self._executor.update_parameters(cpus_per_task=needs.threads, **of_jobs)
+        except (RuntimeError, ValueError, NameError, TypeError, UserWarning) as error:
+            raise UserError(f"hydra/launcher: expected a queue that takes these jobs, got: {error}") from error
+        say(f"{slots} jobs at once by submitit ({cluster}), threads of a job: {needs.threads}")
+
+    def start(self, job: JobSpec) -> submitit.Job[Any]:
+        """Submit a job."""
+        with threads_of_children(self.threads):
+            handle = self._executor.submit(Resumable(), job)
+        self._running.append(handle)
+        return handle
+
+    def ended(self, handle: submitit.Job[Any]) -> str | None:
+        """None while it waits or runs; "" when it ended by itself; else what the queue says."""
+        if not handle.done(force_check=self._is_due(handle)):
+            return None
+        self._running.remove(handle)
+        if handle in self._stopped and not handle.paths.result_pickle.is_file():
+            return "it was stopped"
+        try:
+            handle.result()
+        except (UncompletedJobError, FailedJobError) as error:
+            return f"the queue lost it (state {handle.state}): {next(iter(str(error).splitlines()), '')}"
+        except Exception as error:  # whatever the job's process sent
+            return repr(error)
+        return ""
+
+    def _is_due(self, handle: submitit.Job[Any]) -> bool:
+        """Whether the queue is to be asked now: submitit does so more and more rarely, up to ten minutes apart."""
+        asked, now = self._stopped.get(handle), time.monotonic()
+        if asked is None or now - asked < ASK:
+            return False
+        self._stopped[handle] = now
+        return True
+
+    def stop(self, handle: submitit.Job[Any]) -> None:
+        """The job writes a checkpoint and ends."""
+        self._stopped[handle] = time.monotonic()
+        if self._executor.cluster == "local":  # there, cancelling leaves no time for a checkpoint
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(handle.job_id), signal.SIGTERM)
+        else:
+            handle.cancel()
+
+    def close(self) -> None:
+        """Cancel what is left."""
+        for handle in self._running:
+            handle.cancel()

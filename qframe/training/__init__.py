@@ -1,0 +1,15 @@
+"""Training: acting, learning, evaluating, logging and saving, in one loop."""
+
+from qframe.training.collector import Collector
+from qframe.training.early_stop import EarlyStop
+from qframe.training.evaluation import Evaluation, EvaluationResult
+from qframe.training.learner import Learner
+from qframe.training.pipelined import AsyncCollector, PipelinedCollector
+from qframe.training.reward import RewardTransform
+from qframe.training.runner import Runner
+from qframe.training.signals import Stopped
+
+__all__ = [
+    "AsyncCollector", "Collector", "EarlyStop", "Evaluation", "EvaluationResult", "Learner", "PipelinedCollector",
+    "RewardTransform", "Runner", "Stopped",
+]

@@ -1,0 +1,273 @@
+"""Acting: the collector steps the environments with the exploring policy and hands over what really happened."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tensordict import TensorDict
+from torch import Tensor, nn
+
+from qframe.actions.action_space import ActionSpace
+from qframe.envs import Episodes, Observation
+from qframe.envs.observations import as_tensors
+from qframe.exploration import Exploration
+from qframe.networks.noise import noisy_layers
+from qframe.networks.normalization import NormalizedTrunk
+from qframe.networks.protocol import Network
+from qframe.training.return_range import ReturnRange
+from qframe.training.reward import RewardTransform
+
+
+class EpisodeStatistics:
+    """Returns and lengths of the training episodes that ended since they were last asked for.
+
+    Args:
+        num_envs: E.
+    """
+
+    def __init__(self, num_envs: int) -> None:
+        self.running_return = np.zeros(num_envs)
+        """Of each environment's running episode, ``[E]``."""
+        self._running_length = np.zeros(num_envs, dtype=np.int64)
+        self.returns: list[float] = []
+        self.lengths: list[int] = []
+
+    def add(self, reward: NDArray[np.float32], done: NDArray[np.bool_], valid: NDArray[np.bool_] | None) -> None:
+        """Count one step of every environment, ``[E]`` each."""
+        self.running_return += reward if valid is None else reward * valid
+        self._running_length += 1 if valid is None else valid
+        if done.any():
+            self.returns += self.running_return[done].tolist()
+            self.lengths += self._running_length[done].tolist()
+            self.running_return[done] = 0
+            self._running_length[done] = 0
+
+    def take(self) -> tuple[list[float], list[int]]:
+        """The finished episodes' returns and lengths, which are then forgotten."""
+        finished = self.returns, self.lengths
+        self.returns, self.lengths = [], []
+        return finished
+
+    def abandon(self) -> None:
+        """Forget the running episodes."""
+        self.running_return[:], self._running_length[:] = 0, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is counted and not yet taken."""
+        running = {"return": self.running_return.tolist(), "length": self._running_length.tolist()}
+        return {"running": running, "returns": self.returns, "lengths": self.lengths}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
+        self.running_return[:], self._running_length[:] = state["running"]["return"], state["running"]["length"]
+        self.returns, self.lengths = list(state["returns"]), list(state["lengths"])
+
+
+class Collector:
+    """Steps E environments in lockstep, one transition each.
+
+    Args:
+        envs: the training environments.
+        network: gives action values; its noisy layers draw new noise at every step.
+        exploration: turns greedy actions into behaviour.
+        action_space: turns indices into what the environments take.
+        reward: what becomes of rewards before they are stored; None: nothing.
+        returns: keeps the range of discounted returns, for heads that cannot express any; None: nobody asks.
+        device: where the network is.
+        stores_probability: whether each action's probability under the behaviour policy is stored with it, as
+            ``action_probability``.
+
+    Raises:
+        ValueError: exploration that does not know the probability that is to be stored.
+    """
+
+    def __init__(
+        self,
+        envs: Episodes,
+        network: Network,
+        *,
+        exploration: Exploration,
+        action_space: ActionSpace,
+        reward: RewardTransform | None = None,
+        returns: ReturnRange | None = None,
+        device: torch.device,
+        stores_probability: bool = False,
+    ) -> None:
+        if stores_probability and not exploration.has_probability:
+            raise ValueError(
+                f"expected exploration that knows the probability of each action, got {type(exploration).__name__}; "
+                "use exploration=epsilon_greedy or exploration=boltzmann"
+            )
+        self._stores_probability = stores_probability
+        self.envs, self.exploration = envs, exploration
+        self._network, self._action_space, self._device = network, action_space, device
+        self._noisy = noisy_layers(network)
+        self._env_index = torch.arange(envs.num_envs)
+        self.statistics, self.returns = EpisodeStatistics(envs.num_envs), returns
+        self._reward = None if reward is None or reward.is_identity else reward
+        parts = network.modules() if isinstance(network, nn.Module) else ()
+        self._normalized = [part for part in parts if isinstance(part, NormalizedTrunk)]
+        self._observation: Observation | None = None
+        self._mask: Tensor | None = None
+
+    @torch.no_grad()
+    def act(self, observation: Tensor | TensorDict, mask: Tensor | None = None) -> dict[str, Tensor]:
+        """The behaviour policy's legal ``action`` ``[E]``, and what is stored with it, on the CPU.
+
+        Args:
+            observation: ``[E, …]``.
+            mask: legal actions ``[E, A]``, on the CPU.
+        """
+        for layer in self._noisy:
+            layer.reset_noise()
+        network, inputs = self._network, observation.to(self._device)
+        for part in self._normalized:
+            part.update_statistics(inputs)
+        out = network.head.value(network.predict(inputs))  # [E, A]
+        greedy = network.branches.index(out, None if mask is None else mask.to(self._device)).cpu()
+        value = out if self.exploration.reads_members else network.branches.join(out)
+        action = self.exploration.explore(greedy, mask, value)
+        stored = {"action": action, **self.exploration.stored()}
+        if self._stores_probability:
+            stored["action_probability"] = self.exploration.probability(action, value, mask).unsqueeze(-1)
+        return stored
+
+    def collect(self) -> TensorDict:
+        """One step of every environment, as the transitions ``[k]`` of those that really stepped."""
+        if self._observation is None:
+            self._observation, mask = self.envs.reset()
+            self._mask = None if mask is None else torch.from_numpy(self._action_space.legal(mask))
+        observation, mask = as_tensors(self._observation), self._mask
+        behaviour = self.act(observation, mask)
+        step = self.envs.step(np.asarray(self._action_space.to_env(behaviour["action"])))
+        self._observation = step.observation
+        done = step.terminated | step.truncated
+        self.statistics.add(step.reward, done, step.valid)
+        ended, terminated = done, step.terminated
+        if step.life_lost is not None:
+            ended, terminated = done | step.life_lost, step.terminated | step.life_lost
+        reward = step.reward if self._reward is None else self._reward(step.reward, done, step.valid)
+        if self.returns is not None:
+            self.returns.add(reward, ended, step.valid)
+        transitions = TensorDict(
+            {
+                "observation": observation,
+                **behaviour,
+                "env": self._env_index,
+                "next": TensorDict(
+                    {
+                        "observation": as_tensors(step.next_observation),
+                        "reward": torch.from_numpy(reward).unsqueeze(-1),
+                        "terminated": torch.from_numpy(terminated).unsqueeze(-1),
+                        "truncated": torch.from_numpy(step.truncated).unsqueeze(-1),
+                        "done": torch.from_numpy(ended).unsqueeze(-1),
+                    },
+                    [len(done)],
+                ),
+            },
+            [len(done)],
+        )
+        if mask is not None and step.mask is not None and step.next_mask is not None:
+            transitions.set("action_mask", mask)
+            transitions.set(("next", "action_mask"), torch.from_numpy(self._action_space.legal(step.next_mask)))
+            self._mask = torch.from_numpy(self._action_space.legal(step.mask))
+        if step.valid is not None:
+            transitions = transitions[torch.from_numpy(step.valid)]
+        self.exploration.step(len(transitions), torch.from_numpy(done))
+        return transitions
+
+    def close(self) -> None:
+        """Close the environments."""
+        self.envs.close()
+
+    def faults(self) -> dict[str, int]:
+        """How often environments were started again or an episode was cut for a fault; only what happened."""
+        return {name: count for name, count in self.envs.faults().items() if count}
+
+    def can_resume(self) -> bool:
+        """Whether the running episodes can go on in another process."""
+        return self.envs.can_replay
+
+    def abandon_episodes(self) -> None:
+        """Leave the running episodes as they are; the next step begins new ones."""
+        if self._observation is None:
+            return
+        self.exploration.step(0, torch.ones(self.envs.num_envs, dtype=torch.bool))
+        self.statistics.abandon()
+        for part in (self._reward, self.returns):
+            if part is not None:
+                part.abandon()
+        self.envs.start_at([episode + 1 for episode in self.envs.episode.tolist()])
+        self._observation = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Exploration, the running episodes, what is counted of them, and where noise is drawn from."""
+        return {
+            "exploration": self.exploration.state_dict(),
+            "episode": self.envs.episode.tolist(),
+            "running": None if self._observation is None else self._running(self._observation),
+            "noise": [layer.stream.generator.get_state() for layer in self._noisy],
+            "statistics": self.statistics.state_dict(),
+            "reward": None if self._reward is None else self._reward.state_dict(),
+            "returns": None if self.returns is None else self.returns.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``, but for the running episodes: see ``resume_episodes``."""
+        self.exploration.load_state_dict(state["exploration"])
+        for layer, noise in zip(self._noisy, state["noise"], strict=True):
+            layer.stream.generator.set_state(noise.cpu())
+        self.statistics.load_state_dict(state["statistics"])
+        for part, its in ((self._reward, state["reward"]), (self.returns, state["returns"])):
+            if part is not None and its is not None:
+                part.load_state_dict(its)
+        self.envs.start_at(state["episode"])
+        self._observation = None
+
+    def resume_episodes(self, running: dict[str, Any] | None) -> bool:
+        """Play the running episodes of a state again; where they turn out otherwise, they are abandoned.
+
+        Returns:
+            Whether they are the same, bit for bit: observations, legal actions and returns so far.
+        """
+        if running is None:
+            return True
+        played = {**running["played"], "actions": running["played"]["actions"].numpy()}
+        found = self.envs.replay(played)
+        if found is not None:
+            start, returns = found
+            self._observation = start.observation
+            self._mask = None if start.mask is None else torch.from_numpy(self._action_space.legal(start.mask))
+            if self._looks_like(running) and np.array_equal(returns, self.statistics.running_return):
+                return True
+        self.envs.start_at(played["episode"])
+        self._observation = {}
+        self.abandon_episodes()
+        return False
+
+    def _running(self, observation: Observation) -> dict[str, Any]:
+        played = self.envs.played()
+        return {
+            "played": {**played, "actions": torch.from_numpy(played["actions"])},
+            "observation": _entries(observation),
+            "mask": self._mask,
+        }
+
+    def _looks_like(self, running: dict[str, Any]) -> bool:
+        assert self._observation is not None
+        own, saved = _entries(self._observation), running["observation"]
+        masks = [mask if mask is not None else torch.empty(0) for mask in (self._mask, running["mask"])]
+        is_same = own.keys() == saved.keys() and all(_same_bits(own[key], saved[key]) for key in own)
+        return is_same and torch.equal(*masks)
+
+
+def _entries(observation: Observation, name: str = "") -> dict[str, Tensor]:
+    """The entries of an observation by their path."""
+    if isinstance(observation, np.ndarray):
+        return {name: torch.from_numpy(observation)}
+    return {path: leaf for key, entry in observation.items() for path, leaf in _entries(entry, f"{name}/{key}").items()}
+
+
+def _same_bits(own: Tensor, saved: Tensor) -> bool:
+    return own.dtype == saved.dtype and own.shape == saved.shape and own.numpy().tobytes() == saved.numpy().tobytes()

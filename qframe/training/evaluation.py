@@ -1,0 +1,248 @@
+"""Evaluation: episodes on environments and seeds of their own, by a protocol that is written beside every score."""
+
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from itertools import count
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qframe.actions.action_space import ActionSpace
+from qframe.envs import Envs, Start, derive_seed
+from qframe.envs.observations import as_tensors
+from qframe.exploration.protocol import ActionIndices
+from qframe.machine.allocator import give_back_freed_memory
+from qframe.networks.protocol import TrainedNetwork
+
+Show = Callable[[NDArray[np.uint8]], None]
+"""Takes one picture ``[H, W, 3]`` after another."""
+
+
+class EvaluationResult(NamedTuple):
+    """Returns and lengths of the evaluated episodes, in the order of their seeds."""
+
+    returns: list[float]
+    lengths: list[int]
+    cut: int = 0
+    """How many were cut at the evaluation's own limit of steps."""
+    faults: int = 0
+    """How often an environment ended its episode by a fault, where the config lets it go on."""
+
+    @property
+    def mean(self) -> float:
+        """The mean episode return."""
+        return float(np.mean(self.returns))
+
+    @property
+    def note(self) -> str:
+        """That some were cut, or ended by a fault, for the end of a line."""
+        cut = f", {self.cut} cut at the limit of steps" if self.cut else ""
+        return f"{cut}, {self.faults} ended by a fault" if self.faults else cut
+
+    @property
+    def std(self) -> float:
+        """The standard deviation over episodes."""
+        return float(np.std(self.returns))
+
+    def __str__(self) -> str:
+        """The result of a periodic evaluation, in words."""
+        return f"evaluation {self.mean:.1f} ± {self.std:.1f} over {len(self.returns)} episodes{self.note}"
+
+
+class Evaluation:
+    """Plays whole episodes, each with its own seed: greedy ones, or ε-greedy.
+
+    Every seed's episode is played to its end and counted, so short episodes are not preferred. Rewards are the
+    environment's own, and a lost life ends nothing.
+
+    Args:
+        envs: makes the environments.
+        action_space: turns indices into what the environments take.
+        seed: the run's seed; training's episodes have other seeds.
+        every: frames between evaluations.
+        episodes: episodes of a periodic evaluation.
+        final_episodes: episodes of the evaluation at the end, on seeds used for nothing else.
+        num_envs: environments side by side.
+        epsilon: probability of a random legal action.
+        max_episode_steps: cuts an episode after so many steps, where the environment has no limit of its own.
+        env: settings in which ``envs`` differ from training's environments, for the record.
+        video: episodes of every evaluation that are filmed; 0: none.
+
+    Raises:
+        ValueError: a number out of range, or environments that cannot be filmed.
+    """
+
+    def __init__(
+        self,
+        envs: Envs,
+        action_space: ActionSpace,
+        *,
+        seed: int,
+        every: int,
+        episodes: int,
+        final_episodes: int,
+        num_envs: int,
+        epsilon: float = 0.0,
+        max_episode_steps: int = 10_000,
+        env: Mapping[str, Any] | None = None,
+        video: int = 0,
+    ) -> None:
+        numbers = {"every": every, "episodes": episodes, "final_episodes": final_episodes, "num_envs": num_envs}
+        for name, number in (numbers | {"max_episode_steps": max_episode_steps}).items():
+            if number < 1:
+                raise ValueError(f"expected {name} of at least 1, got {number}")
+        if not 0.0 <= epsilon <= 1.0:
+            raise ValueError(f"expected epsilon in [0, 1], got {epsilon}")
+        if video < 0:
+            raise ValueError(f"expected video of at least 0 episodes, got {video}")
+        self.every, self.episodes, self.final_episodes, self.video = every, episodes, final_episodes, video
+        self.epsilon, self.max_episode_steps = epsilon, max_episode_steps
+        self._envs, self._action_space, self._seed, self._num_envs = envs, action_space, seed, num_envs
+        self._indices = ActionIndices(action_space.spec)
+        self._changed = dict(env or {})
+        if video:
+            self.check_video()
+
+    def check_video(self) -> float:
+        """How many pictures are to be shown in a second.
+
+        Raises:
+            ValueError: the environments draw no pictures, or a package is missing.
+        """
+        if any(find_spec(package) is None for package in ("imageio", "av")):
+            raise ValueError(
+                'expected the packages imageio and av for video, which are not installed; pip install "qframe[video]"'
+            )
+        if (rate := self._envs.pictures_per_second) is None:
+            raise ValueError(f"expected an environment with the render mode rgb_array for video, got {self._envs.id}")
+        return rate
+
+    def check_picture(self) -> None:
+        """Draw one picture, as films will.
+
+        Raises:
+            ValueError: the environments do not draw it.
+        """
+        envs = self._envs.make_seeded(1, lambda index, episode: 0, renders=True)
+        try:
+            envs.reset()
+            envs.picture()
+        finally:
+            envs.close()
+
+    def protocol(self, episodes: int) -> dict[str, Any]:
+        """What a score of so many episodes depends on, to be written beside it."""
+        own_limit = self._envs.protocol.get("max_episode_steps")
+        rewards = "as its wrappers give them" if "wrappers" in self._envs.protocol else "the environment's own"
+        return {
+            "episodes": episodes,
+            "epsilon": self.epsilon,
+            **self._envs.protocol,
+            "max_episode_steps": self.max_episode_steps if own_limit is None else own_limit,
+            "rewards": rewards,
+            **({"unlike_training": self._changed} if self._changed else {}),
+        }
+
+    def periodic(self, network: TrainedNetwork, *, frames: int) -> EvaluationResult:
+        """The evaluation after ``frames`` frames of training."""
+        return self.play(network, episodes=self.episodes, stream=("evaluation", frames))
+
+    def final(self, network: TrainedNetwork) -> EvaluationResult:
+        """The evaluation at the end, the same episodes for every network it is asked about."""
+        return self.play(network, episodes=self.final_episodes, stream=("final",))
+
+    @torch.no_grad()
+    def play(
+        self,
+        network: TrainedNetwork,
+        *,
+        episodes: int,
+        stream: tuple[str | int, ...],
+        show: Show | None = None,
+    ) -> EvaluationResult:
+        """Episodes with the seeds of a stream; equal streams give equal episodes.
+
+        Args:
+            network: acts.
+            episodes: how many.
+            stream: where their seeds come from.
+            show: is given a picture of every step; the episodes are then played one after another.
+        """
+        num_envs = min(self._num_envs, episodes) if show is None else 1
+        seed = derive_seed(self._seed, *stream)
+        # Seeds are handed out in the order episodes start, so that every network meets the same ones.
+        started = count()
+        envs = self._envs.make_seeded(
+            num_envs,
+            lambda index, episode: derive_seed(seed, next(started)),
+            max_episode_steps=self.max_episode_steps,
+            renders=show is not None,
+        )
+        generator = torch.Generator().manual_seed(derive_seed(seed, "epsilon"))
+        running, following, cut = np.arange(num_envs), num_envs, 0
+        has_limit = self._envs.protocol.get("max_episode_steps") is not None
+        returns, lengths = np.zeros(episodes), np.zeros(episodes, dtype=np.int64)
+        training = network.training
+        network.eval()
+        try:
+            start = envs.reset()
+            while (counted := running < episodes).any():
+                if show is not None:
+                    show(envs.picture())
+                action = self._action_space.to_env(self._act(network, start, generator))
+                step = envs.step(np.asarray(action))
+                start = Start(step.observation, step.mask)
+                returns[running[counted]] += step.reward[counted]
+                lengths[running[counted]] += 1
+                for index in np.flatnonzero(step.terminated | step.truncated):
+                    if counted[index] and not has_limit and step.truncated[index]:
+                        cut += int(lengths[running[index]] == self.max_episode_steps)
+                    running[index], following = following, following + 1
+            faults = sum(envs.faults().values())
+        finally:
+            envs.close()
+            network.train(training)
+            give_back_freed_memory()
+        return EvaluationResult(returns.tolist(), lengths.tolist(), cut, faults)
+
+    def _act(self, network: TrainedNetwork, start: Start, generator: torch.Generator) -> torch.Tensor:
+        """The greedy index, or a random legal one with probability ε."""
+        device = next(iter(network.head.parameters())).device
+        value = network.head.value(network.predict(as_tensors(start.observation).to(device)))
+        mask = None if start.mask is None else torch.from_numpy(self._action_space.legal(start.mask))
+        greedy = network.branches.index(value, None if mask is None else mask.to(device)).cpu()
+        if self.epsilon == 0.0:
+            return greedy
+        explores = torch.rand(self._indices.batch(greedy), generator=generator) < self.epsilon
+        return torch.where(
+            self._indices.per_action(explores), self._indices.random(greedy, mask, generator), greedy
+        )
+
+
+def note_of_cut(cut: int, episodes: int, max_episode_steps: int) -> str:
+    """What to tell of episodes that the evaluation itself ended."""
+    return (
+        f"{cut} of {episodes} evaluated episodes were cut after {max_episode_steps:,} steps, as the environment has "
+        "no limit: set env.max_episode_steps, or evaluation.max_episode_steps"
+    )
+
+
+def note_of_faults(faults: int, episodes: int) -> str:
+    """What to tell of episodes that a fault of their environment ended."""
+    return (
+        f"a fault of the environment ended {faults} episodes, of the {episodes} evaluated or begun after them, as "
+        "env.timeout and env.nonfinite=skip let it: they count with what they had returned"
+    )
+
+
+def told(protocol: Mapping[str, Any]) -> str:
+    """A protocol in one line.
+
+    >>> told({"episodes": 100, "epsilon": 0.0, "env": "CartPole-v1", "max_episode_steps": 500})
+    '100 episodes, epsilon 0, env CartPole-v1, max_episode_steps 500'
+    """
+    rest = {name: value for name, value in protocol.items() if name != "episodes"}
+    parts = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in rest.items()]
+    return ", ".join([f"{protocol['episodes']} episodes", *parts])

@@ -1,0 +1,195 @@
+"""Learning: one update is a sample, its loss, a gradient step, the target network, and the new priorities."""
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from qframe.actions.action_space import ActionSpace
+from qframe.compiled.signature import Rows
+from qframe.compiled.update import CompiledUpdate, TargetUpdater, autocast_type
+from qframe.objectives import DQNLoss
+from qframe.optimizer.divergence import Diverged, diverged
+from qframe.optimizer.nonfinite import SkippedUpdates, without_skipped
+from qframe.optimizer.optimizer import Optimizer
+from qframe.replay import ReplayBuffer
+
+_LARGEST_ROUND = 8  # updates that one graph holds at most: compiling takes longer with each
+
+
+class Learner:
+    """Updates the network from the replay.
+
+    Args:
+        loss: the loss, network inside.
+        replay: where transitions come from and priorities go to.
+        optimizer: takes the gradient step.
+        target_update: moves the target network.
+        action_space: turns stored indices into the layout that the loss documents.
+        device: where the network is.
+        compiled: whether an update is native code, compiled while the environments warm up, or a CUDA graph.
+        autocast: whether matrix products and convolutions are computed in bfloat16.
+        updates: in a round; one compiled graph holds them all where the replay draws all transitions alike.
+
+    Raises:
+        ValueError: an optimizer or a device that cannot do so.
+    """
+
+    def __init__(
+        self,
+        loss: DQNLoss,
+        replay: ReplayBuffer,
+        *,
+        optimizer: Optimizer,
+        target_update: TargetUpdater,
+        action_space: ActionSpace,
+        device: torch.device,
+        compiled: bool | Literal["cuda_graph"] = False,
+        autocast: bool = False,
+        updates: int = 1,
+    ) -> None:
+        self.loss, self.replay, self.optimizer = loss, replay, optimizer
+        self._autocast = autocast_type(device) if autocast else None
+        options = {"autocast": self._autocast, "is_captured": compiled == "cuda_graph"}
+        self.compiled = CompiledUpdate(loss, optimizer, target_update, **options) if compiled else None
+        holds_rounds = self.compiled is not None and self.compiled.holds_rounds and replay.draws_alike
+        self._round = updates if holds_rounds and updates <= _LARGEST_ROUND else 1
+        self._target_update, self._action_space, self._device = target_update, action_space, device
+        self.updates = self._summed = 0
+        self.batch_shape: torch.Size | None = None
+        self._sums: dict[str, Tensor] = {}
+        self._batch: TensorDict | None = None
+        self.skipped = SkippedUpdates()
+
+    def prepare(self) -> None:
+        """Start compiling as soon as the replay shows what a batch looks like; nothing else changes."""
+        if self.compiled is None or self.compiled.has_begun:
+            return
+        generators = self.replay.generator, self.loss.generator
+        states = [generator.get_state() for generator in generators]
+        try:
+            batches, stored = self._draw(self._round)
+            self.compiled.begin(batches, self._round, stored)
+        except RuntimeError:  # nothing to sample yet
+            return
+        finally:
+            for generator, state in zip(generators, states, strict=True):
+                generator.set_state(state)
+
+    def wait(self, say: Callable[[str], None]) -> None:
+        """Wait until the update is compiled, where it is to be, and say so; nothing else changes."""
+        if self.compiled is not None:
+            self.prepare()
+            self.compiled.wait(say)
+
+    def learn(self, owed: int) -> int:
+        """Take one update, or a round of them at once where one graph holds it and so many are owed; how many."""
+        if self.compiled is None or not owed >= self._round > 1:
+            self.update()
+            return 1
+        self.prepare()
+        batches, stored = self._draw(self._round)
+        self._add(self.compiled(batches, self._round, stored)[0], self._round)
+        self.batch_shape = torch.Size((len(batches) // self._round, *batches.batch_size[1:]))
+        return self._round
+
+    def update(self) -> None:
+        """One gradient step. Metrics stay tensors: nothing here waits for the device."""
+        if self.compiled is None:
+            batch = self._sample()
+            metrics = self._evaluate(batch)
+            norm = self.optimizer.minimize(metrics["loss"])
+            self._target_update.step()
+            metrics |= {} if norm is None else {"grad_norm": norm}
+            metrics = without_skipped(metrics) if self.optimizer.skips else metrics
+            priority = batch.get(self.loss.priority_key)
+        else:
+            self.prepare()
+            batch, stored = self._draw(1)
+            metrics, priority = self.compiled(batch, 1, stored)
+        self._add(metrics, 1)
+        self.batch_shape = batch.batch_size
+        if self.optimizer.skips and not self.replay.draws_alike and not priority.isfinite().all():
+            return  # these rows keep their priorities
+        try:
+            self.replay.update_priority(batch.get("index"), priority)
+        except ValueError as error:
+            raise Diverged(f"training diverged after {self.updates:,} updates: {error}; lower optimizer.lr") from error
+
+    def _evaluate(self, batch: TensorDict) -> dict[str, Tensor]:
+        """The loss ``[]`` and what else is logged of it."""
+        with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
+            return dict(self.loss(batch).items())
+
+    def _draw(self, batches: int) -> tuple[TensorDict, Rows]:
+        """Batches one after another, as far as they need not be read from rows ``[capacity, …]``; and those."""
+        is_there = isinstance(self.replay, ReplayBuffer) and self.replay.device == self._device
+        if not is_there or self.compiled is None or not self.compiled.reads_rows:
+            return self._sample(batches), {}
+        stored, index, more = self.replay.draw(batches * self.replay.batch_size)
+        action = self._action_space.decode(stored["action"].index_select(0, index))
+        rows = TensorDict({"index": index, "action": action, **more}, index.shape)
+        return rows, {key: leaf for key, leaf in stored.items() if key != "action"}
+
+    def _sample(self, batches: int = 1) -> TensorDict:
+        """Batches one after another, actions in the layout that the loss documents."""
+        if batches > 1 or not isinstance(self.replay, ReplayBuffer):
+            batch = self.replay.sample(batches * self.replay.batch_size)
+        else:
+            batch = self._batch = self.replay.sample(reuse=self._batch)
+        batch = batch.copy() if self.replay.device == self._device else batch.to(self._device, non_blocking=True)
+        return batch.set("action", self._action_space.decode(batch.get("action")))
+
+    def _add(self, sums: dict[str, Tensor], updates: int) -> None:
+        """Count updates, and what is logged of them."""
+        for name, value in sums.items():
+            value = value.detach()
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._summed += updates
+        self.updates += updates
+
+    def anneal(self, fraction: float) -> None:
+        """Set what changes over the run, the learning rate and the importance exponent; called after every step."""
+        self.prepare()
+        self.optimizer.anneal(fraction)
+        self.replay.anneal(fraction)
+
+    def take_metrics(self) -> dict[str, float]:
+        """The means of the updates' metrics since they were last asked for, under ``loss/``; of those not skipped.
+
+        Raises:
+            Diverged: the loss or the gradient is not finite.
+        """
+        taken = self._summed - self.skipped.take(self._sums, of=self._summed, updates=self.updates)
+        means = {f"loss/{name}": float(total) / taken for name, total in self._sums.items() if taken}
+        self._sums, self._summed = {}, 0
+        for name, what in (("loss/loss", "loss"), ("loss/grad_norm", "gradient")):
+            if not math.isfinite(means.get(name, 0.0)):
+                raise diverged(self.updates, f"expected a finite {what}, got {means[name]}")
+        return means
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks, optimizer, counters, the generator that draws quantile levels, and the sums of metrics."""
+        return {
+            "loss": self.loss.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "target_update": self._target_update.state_dict(),
+            "updates": self.updates,
+            "generator": self.loss.generator.get_state(),
+            "sums": dict(self._sums),
+            "summed": self._summed,
+            "skipped": self.skipped.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
+        self.loss.load_state_dict(state["loss"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._target_update.load_state_dict(state["target_update"])
+        self.updates, self._summed = state["updates"], state["summed"]
+        self.loss.generator.set_state(state["generator"].cpu())
+        self._sums = {name: total.to(self._device) for name, total in state["sums"].items()}
+        self.skipped.load_state_dict(state.get("skipped", {}))

@@ -1,0 +1,80 @@
+"""Going on: what may change on a run's way, ``resume=auto``, and what the manifest remembers."""
+
+import json
+
+import pytest
+
+from qframe.checkpoints import load_checkpoint
+from qframe.cli.main import main
+from tests.cli.test_damaged_runs import finished, run, told
+
+__all__ = ["finished", "run"]
+WORDS = [
+    "total_frames=300", "runner.learning_starts=100", "evaluation.final_episodes=1", "evaluation.every=1000",
+    "logger.tensorboard=false", "checkpoint.every=100",
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("head=quantile", "head: expected values of the parts that the run has"),
+        ("env=acrobot", "env: expected values of the parts that the run has"),
+        ("action_space.joint=sum", "action_space.joint: expected a value that a run can change on its way"),
+        ("network.trunk.num_cells=[16]", "network is part of what it has learnt from"),
+        ("gamma=0.5", "gamma is part of what it has learnt from"),
+        ("seed=7", "seed is part of what it has learnt from"),
+        ("env.id=Acrobot-v1", "env.id is part of what it has learnt from"),
+        ("env.game=asterix", "env.game is part of what it has learnt from"),
+        ("env.kwargs.is_slippery=false", "env.kwargs is part of what it has learnt from"),
+        ("+env.wrappers=[FlattenObservation]", "env.wrappers is part of what it has learnt from"),
+        ("head[v_max]=50", "head is part of what it has learnt from"),
+    ],
+)
+def test_what_cannot_change_on_the_way_is_refused(run, change, message, capsys):
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    assert message in told(capsys, "resume", run, "total_frames=300", change)
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+
+def test_the_manifest_remembers_every_start(run):
+    assert main(["resume", str(run), "total_frames=208"]) == 0
+    assert main(["resume", str(run), "total_frames=216"]) == 0
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["resumed_at"] == 208
+    assert [earlier.get("resumed_at") for earlier in manifest["earlier"]] == [None, 200]
+    assert "earlier" not in manifest["earlier"][1]
+
+
+def test_resume_auto_begins_goes_on_and_then_has_finished(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["train", *WORDS, "resume=auto"]
+    assert main(words) == 0
+    (folder,) = (tmp_path / "outputs").glob("*/*")
+    assert main(words) == 0
+    assert "finished already" in capsys.readouterr().out
+    newest = sorted((folder / "checkpoints").iterdir())[-1]
+    (newest / "learner.pt").write_bytes(b"")
+    (folder / "summary.json").write_text('{"status": "running"}')
+    with pytest.warns(UserWarning, match="passed over damaged checkpoints"):
+        assert main(words) == 0
+    assert list((tmp_path / "outputs").glob("*/*")) == [folder]
+    assert load_checkpoint(folder / "checkpoints")["run"]["frames"] == 304
+    assert main([*words, "seed=2"]) == 0  # another config is another run
+    assert len(list((tmp_path / "outputs").glob("*/*"))) == 2
+
+
+def test_resume_auto_begins_again_in_a_folder_without_a_checkpoint(tmp_path, capsys):
+    words = ["train", *WORDS, "resume=auto", f"hydra.run.dir={tmp_path / 'run'}"]
+    assert main(words) == 0
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        path.rename(tmp_path / path.name)
+    (tmp_path / "run" / "summary.json").unlink()
+    assert main(words) == 0
+    frames = [json.loads(line)["frames"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert frames == sorted(set(frames))
+
+
+def test_other_words_for_resume_are_refused(capsys):
+    assert "expected resume=auto, got 'resume=yes'" in told(capsys, "train", "resume=yes")
+    assert "expected a single run, got a sweep" in told(capsys, "train", "-m", "seed=1,2", "resume=auto")

@@ -1,0 +1,149 @@
+"""Sweeps of the toy, in this process: what is launched again, what a dry run shows, what resuming a sweep does."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from qframe.cli.main import main
+from qframe.errors import UserError
+from qframe.sweeps.optional import imported
+from tests.config import toy as toys
+
+FOLDER = Path("here")
+
+
+def sweep(*words: str) -> int:
+    return main(["train", "-m", *words, "hydra/launcher=basic", f"hydra.sweep.dir={FOLDER}"])
+
+
+def statuses() -> dict[str, str]:
+    return {file.parent.name: json.loads(file.read_text())["status"] for file in sorted(FOLDER.glob("*/summary.json"))}
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """The seeds of the runs that were built, in order."""
+    seeds: list[int] = []
+    run = toys.ToyRunner.run
+    monkeypatch.setattr(toys.ToyRunner, "run", lambda runner: (seeds.append(runner.seed), run(runner))[1])
+    return seeds
+
+
+def test_launched_again_a_sweep_runs_only_what_is_left(toy, built):
+    assert sweep("seed=1,13,2") == 1
+    assert statuses() == {"0": "finished", "1": "failed", "2": "finished"}
+    assert built == [1, 13, 2, 13]  # a failed job is tried once more
+    assert sweep("seed=1,13,2") == 1
+    assert built[4:] == [13, 13]
+
+
+def test_more_values_are_more_jobs_and_the_others_keep_their_numbers(toy, built):
+    assert sweep("seed=1,2") == 0
+    assert sweep("seed=0,1,2,3") == 0
+    assert built == [1, 2, 0, 3]
+    assert {job: json.loads((FOLDER / job / "summary.json").read_text())["overrides"] for job in "0123"} == {
+        "0": ["seed=1"], "1": ["seed=2"], "2": ["seed=0"], "3": ["seed=3"]
+    }  # fmt: skip
+
+
+def test_resume_launches_the_sweep_with_its_own_words_and_new_ones(toy, monkeypatch, capsys):
+    assert sweep("seed=1,15", "name=mine") == 143
+    assert "1 of 2 jobs are left: qframe resume here" in capsys.readouterr().out
+    monkeypatch.setattr(toys.ToyRunner, "run", lambda runner: {"status": "finished", "eval_return_mean": 1.0})
+    assert main(["resume", "here"]) == 0
+    assert statuses() == {"0": "finished", "1": "finished"}
+    assert main(["resume", "here", "seed=1,2,15"]) == 0
+    assert sorted(statuses()) == ["0", "1", "2"]
+
+
+def test_a_dry_run_shows_the_jobs_and_writes_nothing(toy, built, capsys):
+    assert main(["train", "-m", "--dry-run", "seed=1,2", "head=default,other", "env.num_envs=3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines[:4]] == [
+        ["0", "seed=1", "head=default", "new"],
+        ["1", "seed=1", "head=other", "new"],
+        ["2", "seed=2", "head=default", "new"],
+        ["3", "seed=2", "head=other", "new"],
+    ]
+    assert not Path("outputs").exists()
+    sweep("seed=1,13")
+    capsys.readouterr()
+    assert main(["train", "-m", "--dry-run", "seed=1,13,2", f"hydra.sweep.dir={FOLDER}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(maxsplit=2)[2] for line in lines[:3]] == ["finished: skipped", "failed: starts anew", "new"]
+    assert built == [1, 13, 13]
+
+
+def test_zipped_keys_on_the_command_line(toy):
+    assert sweep("seed=1,2", "gamma=0.5,0.9", "hydra.sweeper.zip=[seed,gamma]") == 0
+    assert [json.loads((FOLDER / job / "summary.json").read_text())["overrides"] for job in "01"] == [
+        ["seed=1", "gamma=0.5"], ["seed=2", "gamma=0.9"]
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["hydra.sweeper.zip=[seed,gama]"], "hydra.sweeper.zip: expected keys with several values, got 'gama'"),
+        (["hydra.sweeper.objective=mean"], "hydra.sweeper.objective: expected one of best, final, area, got 'mean'"),
+        (["hydra.sweeper.retrys=2"], "retrys"),
+        (["gamma=interval(0.9,1.0)"], "intervals are for hydra/sweeper=optuna"),
+        (["hydra/sweeper=gird"], "hydra/sweeper"),
+    ],
+)
+def test_what_a_sweep_cannot_do_is_told_before_anything_is_written(toy, words, message, capsys):
+    assert sweep("seed=1,2", *words) == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert "Traceback" not in printed
+    assert not FOLDER.exists()
+
+
+def test_a_dry_run_of_a_single_run_is_told(toy, capsys):
+    assert main(["train", "--dry-run"]) == 2
+    assert "expected a sweep (-m), got a single run; use qframe check" in capsys.readouterr().err
+
+
+def test_a_sweep_on_a_folder_with_other_things_is_refused(toy, capsys):
+    toys.write(FOLDER / "notes.txt", "mine")
+    assert sweep("seed=1,2") == 2
+    assert "expected a new or empty folder" in capsys.readouterr().err
+
+
+def test_sweeps_that_start_in_the_same_second_have_folders_of_their_own(toy):
+    words = ["train", "-m", "seed=1", "hydra/launcher=basic", "hydra.sweep.dir=sweeps/${now:%Y}-${name}"]
+    assert main(words) == main(words) == 0
+    assert len(list(Path("sweeps").iterdir())) == 2
+
+
+def test_a_search_needs_a_launcher_that_can_prune(toy, capsys):
+    assert sweep("hydra/sweeper=optuna", "gamma=interval(0.9,1)") == 2
+    assert "expected one of qframe's, which can prune trials; use local, ray or submitit" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["seed=1,2"], "expected something to search, as"),
+        (["gamma=interval(0.9,1)", "hydra.sweeper.trials=0"], "hydra.sweeper.trials: expected at least 1, got 0"),
+        (["gamma=interval(0.9,1)", "hydra.sweeper.sampler=tpo"], "expected one of tpe, gp, random, got 'tpo'"),
+        (["gamma=interval(0.9,1)", "hydra.sweeper.pruner=men"], "expected median, halving or null, got 'men'"),
+        (["gamma=interval(0.9,1)", "hydra.sweeper.storage=nowhere"], "expected a database that can be opened, got"),
+        (["gamma=interval(0.9,1)", "hydra.sweeper.trails=3"], "hydra.sweeper"),
+        (["gamma=interval(0.9,1)", "env.num_env=3"], "nearest is 'env.num_envs'"),
+    ],
+)
+def test_what_a_search_cannot_do_is_told(toy, words, message, capsys):
+    assert main(["train", "-m", "hydra/sweeper=optuna", *words, f"hydra.sweep.dir={FOLDER}"]) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert "Traceback" not in printed.err
+    assert printed.out == ""
+    assert not FOLDER.exists()
+
+
+def test_a_package_that_is_missing_is_told_with_the_command_that_installs_it():
+    told = r"'no_such_package', which is not installed .*; pip install 'qframe\[optuna\]'"
+    with pytest.raises(UserError, match=told):
+        imported("no_such_package", extra="optuna")

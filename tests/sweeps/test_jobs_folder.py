@@ -1,0 +1,63 @@
+import pytest
+
+from qframe.errors import UserError
+from qframe.runs.folder import write_json
+from qframe.sweeps.folder import SweepFolder
+
+
+def test_jobs_of_an_earlier_launch_keep_their_numbers_and_new_ones_come_after(tmp_path):
+    folder = SweepFolder(tmp_path)
+    first = folder.numbered([("seed=1",), ("seed=2",)])
+    assert first == {0: ("seed=1",), 1: ("seed=2",)}
+    folder.write_jobs(first)
+    assert folder.numbered([("seed=0",), ("seed=2",), ("seed=1",)]) == {
+        0: ("seed=1",), 1: ("seed=2",), 2: ("seed=0",)
+    }  # fmt: skip
+    assert folder.numbered([("seed=2",)]) == {1: ("seed=2",)}
+
+
+def test_a_number_is_the_jobs_whatever_the_order_of_its_overrides(tmp_path):
+    folder = SweepFolder(tmp_path)
+    folder.write_jobs({4: ("seed=1", "head=scalar")})
+    assert folder.numbered([("head=scalar", "seed=1")]) == {4: ("head=scalar", "seed=1")}
+
+
+def test_jobs_that_are_no_longer_asked_for_stay_known(tmp_path):
+    folder = SweepFolder(tmp_path)
+    folder.write_jobs({0: ("seed=1",)})
+    folder.write_jobs({1: ("seed=2",)})
+    assert folder.earlier() == {0: ("seed=1",), 1: ("seed=2",)}
+
+
+@pytest.mark.parametrize(
+    ("status", "standing", "is_done"),
+    [
+        ("finished", "finished: skipped", True),
+        ("pruned", "pruned: skipped", True),
+        ("running", "unfinished: starts anew", False),
+        ("stopped", "unfinished: starts anew", False),
+        ("failed", "failed: starts anew", False),
+        ("refused", "refused: starts anew", False),
+    ],
+)
+def test_what_a_launch_would_do_with_a_job(tmp_path, status, standing, is_done):
+    folder = SweepFolder(tmp_path)
+    assert folder.standing(0) == "new"
+    write_json(folder.job(0) / "summary.json", {"status": status})
+    assert (folder.standing(0), folder.is_done(0)) == (standing, is_done)
+
+
+def test_a_half_written_summary_is_not_a_finished_job(tmp_path):
+    folder = SweepFolder(tmp_path)
+    folder.job(0).mkdir()
+    (folder.job(0) / "summary.json").write_text('{"status": "fini')
+    assert folder.is_done(0) is False
+
+
+def test_a_sweep_that_runs_is_not_launched_twice(tmp_path):
+    folder = SweepFolder(tmp_path)
+    told = r"that nobody is running, got .* which process \d+ on"
+    with folder.locked(), pytest.raises(UserError, match=told), SweepFolder(tmp_path).locked():
+        raise AssertionError("unreachable")
+    with folder.locked():
+        pass

@@ -1,0 +1,84 @@
+"""Jobs as processes of this machine."""
+
+import os
+import signal
+
+import pytest
+
+from qframe.errors import ConfigError
+from qframe.runs.run import read_json
+from qframe.sweeps.engines.local import LocalEngine, local_engine
+from qframe.sweeps.grid import Queue
+from qframe.sweeps.loop import Needs, run_jobs
+from tests.sweeps.short import spec
+
+
+class Killer:
+    """A board that kills job 1 once it has learnt something."""
+
+    def __init__(self, engine):
+        self._engine = engine
+        self.told = {}
+
+    def started(self, job):
+        pass
+
+    def say(self, text):
+        pass
+
+    def refresh(self, running):
+        for job in running:
+            if job.number == 1 and (job.folder / "metrics.jsonl").is_file():
+                (process,) = [process for process in self._engine.running if process.name == "job 1"]
+                os.kill(process.pid, signal.SIGKILL)
+
+    def ended(self, job, summary):
+        self.told[job.number] = (summary["status"], summary.get("reason"))
+
+    def close(self):
+        pass
+
+
+def test_a_killed_process_is_told_with_its_signal_and_the_other_job_finishes(tmp_path):
+    specs = {0: spec(0, tmp_path), 1: spec(1, tmp_path, "total_frames=1M", "logger.every=100")}
+    engine = LocalEngine(2, threads=1)
+    board = Killer(engine)
+    run_jobs(Queue(specs, specs.get), engine, board)
+    assert board.told[0] == ("finished", None)
+    assert board.told[1] == ("failed", "its process was ended by signal 9 (Killed); out of memory?")
+    assert read_json(tmp_path / "0" / "summary.json")["frames"] == 304
+    assert "eval_return_mean" in (tmp_path / "0" / "output.log").read_text()
+
+
+@pytest.fixture
+def four_cores(monkeypatch):
+    monkeypatch.setattr("qframe.sweeps.engines.local.cores", lambda: 4)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("asked", "needs", "slots", "line"),
+    [
+        (None, Needs(1), 4, "4 jobs at once, each with 1 of 4 cores"),
+        (None, Needs(3), 1, "1 job at once, each with 4 of 4 cores"),
+        (2, Needs(1), 2, "2 jobs at once, each with 2 of 4 cores"),
+        (9, Needs(2), 2, "2 jobs at once, each with 2 of 4 cores (9 asked for, 4 cores, runner.threads=2)"),
+        (None, Needs(9), 1, "1 job at once, each with 9 of 4 cores"),
+    ],
+)
+def test_no_more_threads_at_once_than_cores(four_cores, asked, needs, slots, line):
+    told = []
+    assert local_engine(asked, needs=needs, say=told.append).slots == slots
+    assert told == [line]
+
+
+def test_one_job_for_each_gpu_where_jobs_use_them(four_cores, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    told = []
+    assert local_engine(None, needs=Needs(1, gpu=True), say=told.append).slots == 2
+    assert told == ["2 jobs at once, each with 2 of 4 cores, 2 GPUs"]
+
+
+def test_less_than_one_job_at_once_is_told(four_cores):
+    with pytest.raises(ConfigError, match=r"hydra.launcher.jobs: expected at least 1, got 0; null for as many as fit"):
+        local_engine(0, needs=Needs(), say=print)

@@ -1,0 +1,76 @@
+import pytest
+
+from qframe.config import build
+from qframe.config.compose import compose
+from qframe.training import EarlyStop
+from tests.runners import make_runner
+
+
+def reason(stop, *means):
+    for number, mean in enumerate(means, start=1):
+        stop.judge(1000 * number, mean)
+    return stop.reason
+
+
+def test_by_itself_nothing_ends_a_run():
+    stop = EarlyStop()
+    stop.look_at_time(1e9)
+    assert reason(stop, 1e9, *[0.0] * 99) is None
+
+
+def test_a_return_that_is_reached_ends_it_and_one_below_does_not():
+    assert reason(EarlyStop(eval_return=475), 474.9) is None
+    assert reason(EarlyStop(eval_return=475), 10.0, 475.0) == "evaluation 475.0 reached 475 at 2,000 frames"
+
+
+def test_evaluations_that_are_not_better_end_it_ties_among_them():
+    assert reason(EarlyStop(patience=2), 1.0, 0.0, 2.0, 2.0) is None
+    assert reason(EarlyStop(patience=2), 1.0, 0.0, 2.0, 2.0, 1.0) == (
+        "no better evaluation than 2.0 in the last 2, at 5,000 frames"
+    )
+
+
+def test_the_time_is_looked_at():
+    stop = EarlyStop(wall_seconds=60)
+    stop.look_at_time(59.9)
+    assert stop.reason is None
+    stop.look_at_time(60.0)
+    assert stop.reason == "60 s of training, of 60 allowed"
+
+
+def test_a_resumed_run_counts_on_and_decides_by_what_is_allowed_now():
+    first = EarlyStop(patience=3)
+    assert reason(first, 5.0, 4.0, 4.0) is None
+    second = EarlyStop(patience=3)
+    second.load_state_dict(first.state_dict())
+    assert second.reason is None
+    second.judge(4000, 5.0)
+    assert second.reason == "no better evaluation than 5.0 in the last 3, at 4,000 frames"
+    patient = EarlyStop(patience=9)
+    patient.load_state_dict(second.state_dict())
+    assert patient.reason is None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"wall_seconds": 0}, "expected wall_seconds above 0, got 0"),
+        ({"patience": 0}, "expected a patience of at least 1 evaluation, got 0"),
+    ],
+)
+def test_what_cannot_be_is_told(words, message):
+    with pytest.raises(ValueError, match=message):
+        EarlyStop(**words)
+    (key,) = words
+    config = compose([f"runner.stop.{key}={words[key]}"], provided=build.PROVIDED)
+    assert message in str(build.check(config)[0])
+
+
+def test_a_run_that_is_good_enough_is_finished_with_the_reason(tmp_path):
+    runner = make_runner(tmp_path, "CartPole-v1", total_frames=10**6, num_envs=8)
+    runner.stop, runner.evaluation.every = EarlyStop(eval_return=1.0), 2000
+    summary = runner.run()
+    assert summary["status"] == "finished"
+    assert summary["frames"] == 2000
+    assert summary["reason"].endswith(f"reached 1 at {summary['frames']:,} frames")
+    assert runner.folder.has_checkpoint

@@ -1,0 +1,131 @@
+"""Evaluation: by its own protocol, on its own environments, and never without end."""
+
+import numpy as np
+import pytest
+import torch
+
+from qframe.actions import make_action_space
+from qframe.cli.main import main
+from qframe.config import build
+from qframe.config.compose import compose
+from qframe.envs import AtariEnvs, GymnasiumEnvs, MinAtarEnvs
+from qframe.errors import ConfigError
+from qframe.heads import ScalarHead
+from qframe.networks import MLPTrunk, QNet
+from qframe.training import Evaluation
+from qframe.training.evaluation import EvaluationResult, note_of_cut, told
+
+
+def evaluation_of(id, *, kwargs=None, **choices):
+    envs = GymnasiumEnvs(id, num_envs=2, vectorization="sync", kwargs=kwargs)
+    actions = make_action_space(envs.action_space, encoding="auto")
+    torch.manual_seed(0)
+    shape = envs.observation_space.shape
+    network = QNet(MLPTrunk(shape, num_cells=[4]), ScalarHead, spec=actions.spec)
+    given = {"every": 1, "episodes": 4, "final_episodes": 6, "num_envs": 3} | choices
+    return Evaluation(envs, actions, seed=1, **given), network
+
+
+def test_an_episode_without_a_limit_is_cut_and_counted():
+    """Each step gives 1 and a million make an episode: its return is the limit, and every episode was cut."""
+    evaluation, network = evaluation_of(
+        "qframe-test/Terminating-v0", kwargs={"length": 10**6}, max_episode_steps=7
+    )
+    result = evaluation.final(network)
+    assert (result.lengths, result.returns, result.cut) == ([7] * 6, [7.0] * 6, 6)
+    assert evaluation.protocol(6)["max_episode_steps"] == 7
+    assert result.note == ", 6 cut at the limit of steps"
+    note = note_of_cut(result.cut, 6, 7)
+    assert note.startswith("6 of 6 evaluated episodes were cut after 7 steps, as the environment has no limit: set")
+
+
+def test_the_environments_own_limit_stands_and_cuts_nothing():
+    evaluation, network = evaluation_of("CartPole-v1", max_episode_steps=2)
+    result = evaluation.periodic(network, frames=0)
+    assert min(result.lengths) > 2
+    assert (result.cut, result.note) == (0, "")
+    assert evaluation.protocol(4)["max_episode_steps"] == 500
+
+
+def test_epsilon_takes_random_actions():
+    """The bandit pays 1 or −1: a greedy policy always the same, a random one 0 in the mean, one in between half."""
+    means = []
+    for epsilon in (0.0, 0.5, 1.0):
+        evaluation, network = evaluation_of("qframe-test/Bandit-v0", epsilon=epsilon, num_envs=40)
+        first, second = (evaluation.play(network, episodes=400, stream=("x",)).returns for _ in range(2))
+        assert first == second
+        means.append(float(np.mean(first)))
+    assert abs(means[0]) == 1.0
+    assert 0.38 < means[1] / means[0] < 0.62
+    assert abs(means[2]) < 0.15
+
+
+def test_random_actions_of_evaluation_are_legal():
+    """Legal raises on an illegal action."""
+    evaluation, network = evaluation_of("qframe-test/Legal-v0", epsilon=1.0)
+    assert len(evaluation.final(network).returns) == 6
+
+
+def test_a_protocol_names_what_a_score_depends_on():
+    atari = AtariEnvs("pong", num_envs=1, sticky=0.0, terminal_on_life_loss=True)
+    actions = make_action_space(atari.action_space, encoding="auto")
+    evaluation = Evaluation(atari, actions, seed=1, every=1, episodes=1, final_episodes=2, num_envs=1, epsilon=0.001)
+    assert evaluation.protocol(2) == {
+        "episodes": 2, "epsilon": 0.001, "env": "Atari pong", "sticky": 0.0, "no_ops": 30, "frame_skip": 4,
+        "actions": "the game's own actions", "life_loss_ends_episode": False, "max_episode_steps": 27_000,
+        "rewards": "the environment's own",
+    }  # fmt: skip
+    assert told(evaluation.protocol(2)).startswith("2 episodes, epsilon 0.001, env Atari pong, sticky 0, no_ops 30")
+    assert MinAtarEnvs("freeway", num_envs=1).protocol["sticky"] == 0.1
+
+
+def test_settings_unlike_trainings_are_checked_and_recorded(tmp_path, capsys):
+    words = ["env=minatar", "network=small_conv_q_net", "total_frames=300", "runner.learning_starts=200"]
+    sizes = ["evaluation.final_episodes=2", f"hydra.run.dir={tmp_path}", "runner.every=64"]
+    assert main(["train", *words, *sizes, "evaluation.env.sticky=0", "evaluation.epsilon=0.01"]) == 0
+    assert main(["check", *words, "evaluation.env.stick=0"]) == 2
+    assert "evaluation.env.stick: unknown key of qframe.envs.MinAtarEnvs" in capsys.readouterr().err
+    assert main(["check", *words, "evaluation.env.game=seaquest"]) == 2
+    assert "evaluation.env: expected environments of the same spaces as in training" in capsys.readouterr().err
+
+
+def test_evaluation_may_have_wrappers_of_its_own_and_the_protocol_tells_them():
+    limit = "{_target_: gymnasium.wrappers.TimeLimit, max_episode_steps: 5}"
+    clipped = "{_target_: ClipReward, min_reward: 0, max_reward: 0.1}"
+    words = [f"env.wrappers=[{clipped}]", f"evaluation.env.wrappers=[{limit}]"]
+    parts = build.parts(compose(words, provided=build.PROVIDED))
+    told = parts.evaluation.protocol(3)
+    assert told["wrappers"] == ["TimeLimit(max_episode_steps=5)"]
+    assert told["unlike_training"] == {"wrappers": ["TimeLimit(max_episode_steps=5)"]}
+    assert told["rewards"] == "as its wrappers give them"
+    assert parts.envs.protocol["wrappers"] == ["ClipReward(min_reward=0.0, max_reward=0.1)"]
+    plain = build.parts(compose([], provided=build.PROVIDED)).evaluation.protocol(3)
+    assert plain["rewards"] == "the environment's own"
+    with pytest.raises(ConfigError, match=r"evaluation.env.wrappers\[0\].max_episode_step: unknown key of"):
+        build.parts(compose([words[1].replace("steps:", "step:")], provided=build.PROVIDED))
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"epsilon": 1.5}, r"expected epsilon in \[0, 1\], got 1.5"),
+        ({"max_episode_steps": 0}, "expected max_episode_steps of at least 1, got 0"),
+        ({"video": -1}, "expected video of at least 0 episodes, got -1"),
+        ({"video": 1}, "render mode rgb_array for video, got qframe-test/Endless-v0"),
+    ],
+)
+def test_faults_are_told(choices, message):
+    with pytest.raises(ValueError, match=message):
+        evaluation_of("qframe-test/Endless-v0", **choices)
+
+
+def test_without_the_package_for_videos_the_pip_command_is_told(monkeypatch):
+    monkeypatch.setattr("qframe.training.evaluation.find_spec", lambda package: None)
+    with pytest.raises(ValueError, match=r'the packages imageio and av for video, .*; pip install "qframe\[video\]"'):
+        evaluation_of("CartPole-v1", video=1)
+
+
+def test_a_result_without_cuts_has_none():
+    assert EvaluationResult([1.0, 3.0], [1, 1]).cut == 0
+    assert EvaluationResult([1.0], [1], cut=2, faults=1).note == ", 2 cut at the limit of steps, 1 ended by a fault"
+    assert (EvaluationResult([1.0, 3.0], [1, 1]).mean, EvaluationResult([1.0, 3.0], [1, 1]).std) == (2.0, 1.0)

@@ -1,0 +1,94 @@
+"""Whole runs on tiny environments whose values are known, with every head."""
+
+import pytest
+import torch
+
+from qframe.heads import (
+    CategoricalHead,
+    FullyParameterizedQuantileHead,
+    HLGaussHead,
+    ImplicitQuantileHead,
+    QuantileHead,
+    ScalarHead,
+)
+from qframe.networks import QNet, SharedTrunk
+from qframe.replay import PrioritizedReplayBuffer, PrioritizedSliceReplayBuffer, ReplayBuffer, SliceReplayBuffer
+from tests.runners import make_runner
+
+HEADS = {
+    "scalar": ScalarHead,
+    "categorical": lambda features, actions: CategoricalHead(features, actions, num_atoms=41, v_min=-12, v_max=12),
+    "quantile": lambda features, actions: QuantileHead(features, actions, num_quantiles=8),
+    "hl_gauss": lambda features, actions: HLGaussHead(features, actions, num_atoms=41, v_min=-12, v_max=12),
+    "implicit_quantile": lambda features, actions: ImplicitQuantileHead(
+        features, actions, num_quantiles=8, num_target_quantiles=8
+    ),
+    "fully_parameterized_quantile": lambda features, actions: FullyParameterizedQuantileHead(
+        features, actions, num_quantiles=8
+    ),
+    "transformed": lambda features, actions: QuantileHead(features, actions, num_quantiles=8, transform="h"),
+}
+
+
+def values(runner, observation):
+    network = runner.network
+    with torch.no_grad():
+        return network.head.value(network.predict(torch.tensor([[observation]])))[0]
+
+
+@pytest.fixture(params=HEADS)
+def head(request):
+    return HEADS[request.param]
+
+
+def test_a_terminating_episode_is_worth_its_reward(tmp_path, head):
+    runner = make_runner(tmp_path, "qframe-test/Terminating-v0", head=head)
+    runner.run()
+    assert values(runner, 0.0).tolist() == pytest.approx([1.0, 1.0], abs=0.1)
+
+
+def test_a_truncated_episode_is_worth_the_endless_sum(tmp_path, head):
+    runner = make_runner(tmp_path, "qframe-test/Endless-v0", head=head, gamma=0.5)
+    runner.run()
+    assert values(runner, 0.0).tolist() == pytest.approx([2.0, 2.0], abs=0.1)
+
+
+def test_a_reward_two_steps_away_is_discounted_once(tmp_path, head):
+    runner = make_runner(tmp_path, "qframe-test/TwoStep-v0", head=head, total_frames=1500)
+    runner.run()
+    assert values(runner, 0.0).mean().item() == pytest.approx(0.9, abs=0.1)
+    assert values(runner, 0.5).mean().item() == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_better_action_is_found(tmp_path, head):
+    runner = make_runner(tmp_path, "qframe-test/Bandit-v0", head=head)
+    summary = runner.run()
+    assert values(runner, 0.0).tolist() == pytest.approx([-1.0, 1.0], abs=0.15)
+    assert summary["eval_return_mean"] == 1.0
+
+
+@pytest.mark.parametrize("network", [QNet, SharedTrunk])
+@pytest.mark.parametrize(
+    ("replay", "options", "estimator"),
+    [
+        (ReplayBuffer, {"n_step": 3}, "TD0"),
+        (PrioritizedReplayBuffer, {"n_step": 2}, "TD0"),
+        (SliceReplayBuffer, {"slice_length": 4}, "TD1"),
+        (SliceReplayBuffer, {"slice_length": 4}, "TDLambda"),
+        (PrioritizedSliceReplayBuffer, {"slice_length": 4}, "Watkins"),
+        (PrioritizedReplayBuffer, {"n_step": 2}, "Munchausen"),
+    ],
+)
+def test_every_replay_and_estimator_reaches_the_known_values(tmp_path, network, replay, options, estimator):
+    runner = make_runner(
+        tmp_path,
+        "qframe-test/TwoStep-v0",
+        network=network,
+        replay=replay,
+        replay_options=options,
+        estimator=estimator,
+        total_frames=1500,
+    )
+    runner.run()
+    assert values(runner, 0.0).mean().item() == pytest.approx(0.9, abs=0.1)
+    assert values(runner, 0.5).mean().item() == pytest.approx(1.0, abs=0.1)
