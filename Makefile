@@ -30,10 +30,10 @@ types: $(VENV)/.dev ## pyright
 conformance: $(CONFORMANCE)/.ready ## compare with the reference library (torchrl), in an environment of its own
 	RL_WARNINGS=False PYTHONPATH=. $(CONFORMANCE)/bin/python scripts/conformance
 
-refusals: $(VENV)/.dev ## write the README's table of refusals
+refusals: $(VENV)/.dev ## write the table in docs/refusals.md
 	$(BIN)/python scripts/refusals.py
 
-results: $(VENV)/.dev ## write the README's table of results from results/*.json
+results: $(VENV)/.dev ## write the table in docs/results.md from docs/results/*.json
 	$(BIN)/python scripts/results.py
 
 peers: $(foreach peer,sb3 torchrl tianshou,$(PEERS)/$(peer)/.ready) ## environments with the libraries that the benchmark compares with

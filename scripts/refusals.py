@@ -1,18 +1,18 @@
-"""Write the README's table of refusals from what the code refuses: ``python scripts/refusals.py``."""
+"""Write the table in ``docs/refusals.md`` from the errors that the code raises: ``python scripts/refusals.py``."""
 
 from pathlib import Path
 
 from qframe.config.refusals import table
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "refusals.md"
 START, END = "<!-- by scripts/refusals.py -->\n", "<!-- end of refusals -->\n"
 
 
 def written(text: str) -> str:
-    """The README with the table of now between the marks."""
+    """The page with the current table between the markers."""
     before, _, rest = text.partition(START)
     return before + START + table() + END + rest.partition(END)[2]
 
 
 if __name__ == "__main__":
-    README.write_text(written(README.read_text()))
+    PAGE.write_text(written(PAGE.read_text()))

@@ -1,4 +1,4 @@
-"""Write the README's table of results from ``results/*.json`` and the presets: ``python scripts/results.py``."""
+"""Write the table in ``docs/results.md`` from ``docs/results/*.json`` and the presets: ``python scripts/results.py``."""
 
 import re
 from pathlib import Path
@@ -12,8 +12,8 @@ from qframe.config.score import Score, stated
 from qframe.runs.run import environment_name, read_json
 
 ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
-RESULTS = ROOT / "results"
+PAGE = ROOT / "docs" / "results.md"
+RESULTS = ROOT / "docs" / "results"
 START, END = "<!-- by scripts/results.py -->\n", "<!-- end of results -->\n"
 COLUMNS = (
     "command", "algorithm", "environment", "frames", "mean", "IQM [95 %]", "last network", "expected", "of the source",
@@ -75,10 +75,10 @@ def _signed(cell: str) -> str:
 
 
 def written(text: str) -> str:
-    """The README with the table of now between the marks."""
+    """The page with the current table between the markers."""
     before, _, rest = text.partition(START)
     return before + START + table() + END + rest.partition(END)[2]
 
 
 if __name__ == "__main__":
-    README.write_text(written(README.read_text()))
+    PAGE.write_text(written(PAGE.read_text()))

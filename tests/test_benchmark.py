@@ -1,13 +1,15 @@
 """The benchmark's ratios and table, from measurements given; and that every contestant is there."""
 
 import importlib
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-SCRIPTS = Path(__file__).parents[1] / "scripts" / "benchmark"
+ROOT = Path(__file__).parents[1]
+SCRIPTS = ROOT / "scripts" / "benchmark"
 WORKLOADS = sorted(path.stem for path in SCRIPTS.glob("w?.py"))
 
 
@@ -59,6 +61,13 @@ def test_the_table_has_a_row_for_every_ratio_and_says_what_is_not_reached():
     saved = {"workloads": {"w1": {"title": "CartPole", "ratios": [ratio], "medians": medians, "notes": ""}}}
     row = table.lines(saved).splitlines()[2]
     assert row == "| W1 | CartPole | qframe: 10 seconds | SB3: 75 seconds | 7.50 (7.00 to 8.50) | 8.00: not reached |"
+
+
+def test_the_page_is_current():
+    table = importlib.import_module("table")
+    page, saved = table.PAGE.read_text(), json.loads((ROOT / "docs/results/speed/benchmark.json").read_text())
+    assert table.START in page
+    assert page == table.written(page, saved), "python scripts/benchmark --table writes it"
 
 
 @pytest.mark.parametrize("name", WORKLOADS)

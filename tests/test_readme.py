@@ -1,19 +1,12 @@
-"""The README does what it says: its Python runs, its commands exist and are accepted, its tables match the code."""
+"""The README does what it says: its Python runs, its commands exist and are accepted."""
 
 import re
 import shlex
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
 from qframe.cli.main import main
-from qframe.config import build
-from qframe.config.assemble import Assembly
-from qframe.config.combinations import REFUSALS
-from qframe.config.compose import compose
-from qframe.config.refusals import answer, table
-from scripts import refusals
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -60,25 +53,6 @@ def test_every_line_of_a_shell_block_is_tested():
 def test_the_test_command_is_what_continuous_integration_runs():
     assert "make test" in commands()
     assert "exec make test" in (ROOT / ".ci" / "run").read_text()
-
-
-def test_the_table_of_refusals_is_what_the_code_answers():
-    between = README.partition(refusals.START)[2].partition(refusals.END)[0]
-    assert between == table(), "python scripts/refusals.py writes it"
-
-
-@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.example)
-def test_an_example_shows_its_own_refusal(refusal):
-    (fault,) = build.check(compose(refusal.example.split(), provided=build.PROVIDED))
-    config = OmegaConf.to_container(compose(refusal.example.split(), provided=build.PROVIDED), resolve=True)
-    assembly = Assembly(config)
-    message = refusal.message(assembly.parts(), config)
-    assert (fault.where, fault.message) == (refusal.where, message)
-
-
-def test_words_that_are_not_refused_are_no_row():
-    with pytest.raises(ValueError, match="expected one fault in 'seed=2', got 0"):
-        answer("seed=2")
 
 
 def test_every_group_and_option_is_listed():

@@ -89,7 +89,7 @@ def _git_revision() -> dict[str, Any] | None:
         return done.stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--", ":/", ":(exclude)results/*.json")  # what `bench` itself wrote
+        changed = git("status", "--porcelain", "--", ":/", ":(exclude)*results/*.json")  # what `bench` itself wrote
         return {"revision": git("rev-parse", "HEAD"), "dirty": bool(changed)}
     except (OSError, subprocess.SubprocessError):
         return None

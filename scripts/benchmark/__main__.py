@@ -1,7 +1,7 @@
 """Measures qframe beside its peers: ``make peers``, then ``make benchmark ARGS="w1 w4 --repeats 5"``.
 
-Every contestant is a process of its own, all in turn in every repeat. Results go to ``results/speed/benchmark.json``,
-and from there into the README's table.
+Every contestant is a process of its own, all in turn in every repeat. Results go to
+``docs/results/speed/benchmark.json``, and from there into the table in ``docs/speed.md``.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Any
 import table
 from measure import ROOT, Workload, differing, interleaved, medians, ratio
 
-RESULTS = ROOT / "results" / "speed" / "benchmark.json"
+RESULTS = ROOT / "docs" / "results" / "speed" / "benchmark.json"
 ALL = sorted(path.stem for path in Path(__file__).parent.glob("w?.py"))
 
 
@@ -26,13 +26,14 @@ def main() -> int:
     parser.add_argument("workloads", nargs="*", default=ALL, help=f"among {', '.join(ALL)}")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help="contestants")
-    parser.add_argument("--table", action="store_true", help="only write the README's table again")
+    parser.add_argument("--table", action="store_true", help="only write the table in docs/speed.md again")
     options = parser.parse_args()
     if options.table:
-        return table.write(_saved())
+        table.PAGE.write_text(table.written(table.PAGE.read_text(), _saved()))
+        return 0
     faults = [fault for name in options.workloads for fault in _measure(name, options.repeats, options.only)]
     print(*faults, sep="\n", file=sys.stderr)
-    table.write(_saved())
+    table.PAGE.write_text(table.written(table.PAGE.read_text(), _saved()))
     return int(bool(faults))
 
 

@@ -1,19 +1,17 @@
-"""The README's table of speed, from ``results/speed/benchmark.json``."""
+"""The table in ``docs/speed.md``, from ``docs/results/speed/benchmark.json``."""
 
 from typing import Any
 
 from measure import ROOT
 
-BEGIN, END = "<!-- speed: make benchmark -->", "<!-- end of speed -->"
+PAGE = ROOT / "docs" / "speed.md"
+START, END = "<!-- by scripts/benchmark -->\n", "<!-- end of speed -->\n"
 
 
-def write(saved: dict[str, Any]) -> int:
-    """Put the table between the README's markers."""
-    readme = ROOT / "README.md"
-    before, _, rest = readme.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    readme.write_text(f"{before}{BEGIN}\n{lines(saved)}\n{END}{after}")
-    return 0
+def written(text: str, saved: dict[str, Any]) -> str:
+    """The page with the current table between the markers."""
+    before, _, rest = text.partition(START)
+    return f"{before}{START}{lines(saved)}\n{END}{rest.partition(END)[2]}"
 
 
 def lines(saved: dict[str, Any]) -> str:

@@ -10,8 +10,9 @@ def test_a_revision_is_changed_by_all_but_what_a_bench_writes(tmp_path, monkeypa
     who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
     for words in (["init", "-q"], [*who, "commit", "-q", "--allow-empty", "-m", "first"]):
         subprocess.run(["git", *words], check=True)
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "cartpole_dqn.json").write_text("{}")
+    for results in (tmp_path / "results", tmp_path / "docs" / "results"):
+        results.mkdir(parents=True)
+        (results / "cartpole_dqn.json").write_text("{}")
     revision = _git_revision()
     assert revision is not None
     assert not revision["dirty"]
