@@ -1,4 +1,4 @@
-"""Write the table in ``docs/results.md`` from ``docs/results/*.json`` and the presets: ``python scripts/results.py``."""
+"""Write the table in ``docs/results.md`` from ``docs/results/`` and the presets: ``python scripts/results.py``."""
 
 import re
 from pathlib import Path
