@@ -14,8 +14,8 @@ import torch
 from gymnasium import Space
 
 from qframe.config.parts import Parts
-from qframe.envs.episodes import own_copy
 from qframe.envs.masks import branch_sizes
+from qframe.envs.observations import own_copy
 
 _REWARD_AND_ENDS = 4 + 3  # a 32-bit float; terminated, truncated and done
 _ALIGNMENT = 8  # of a row's small entries

@@ -5,19 +5,23 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
+import gymnasium as gym
 import numpy as np
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
 from numpy.typing import NDArray
 
-from qframe.envs.atari_backends import ale_vector, gymnasium_wrappers, known_game
-from qframe.envs.envpool import EnvPoolEpisodes, envpool_atari
+from qframe.envs.envpool import EnvPoolEpisodes, envpool_atari, shared_settings
 from qframe.envs.episodes import SeededEpisodes
+from qframe.envs.protocol import Episodes, SeedOf, Start, Step
+from qframe.envs.registry import missing, nearest, snake_case
 from qframe.envs.seeding import derive_seed
-from qframe.envs.streams import Episodes, SeedOf, Start, Step
 
 Backend = Literal["ale_vector", "gymnasium", "envpool"]
 MAX_NO_OPS = 30
 LARGEST_SIZE = 1024
+FOR_TWO = ("combat", "joust", "maze_craze", "warlords")
+"""Games whose ROMs the emulator ends the process over, unless they are played by two."""
 
 
 class AtariEnvs:
@@ -154,6 +158,84 @@ class AtariEpisodes(SeededEpisodes):
         start = super()._restart(done, mask)
         self._lives = np.where(done, self.reset_info["lives"], self._lives)
         return start
+
+
+class _SeedsWhereReset(gym.vector.VectorWrapper):
+    """The emulator's vector environment with a list of seeds, None where there is no reset."""
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        given = [number for number in seed if number is not None]
+        return self.env.reset(seed=np.array(given), options=options)  # pyright: ignore[reportArgumentType]
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        return self.env.step(np.asarray(actions, dtype=np.int64))
+
+
+def ale_vector(game: str, num_envs: int, **options: Any) -> VectorEnv[Any, Any, Any]:
+    """The emulator's own vector environment, on threads."""
+    from ale_py.vector_env import AtariVectorEnv
+
+    envs = AtariVectorEnv(
+        game,
+        num_envs,
+        **shared_settings(options),
+        max_num_frames_per_episode=options["max_episode_frames"],
+        frameskip=options["frame_skip"],
+        maxpool=options["max_pool"],
+        reward_clipping=False,
+        autoreset_mode=AutoresetMode.NEXT_STEP,  # a reset by mask comes first, so it never resets by itself
+    )
+    return _SeedsWhereReset(envs)
+
+
+def gymnasium_wrappers(game: str, num_envs: int, **options: Any) -> VectorEnv[Any, Any, Any]:
+    """Single emulators in Gymnasium's wrappers, in this process."""
+    return SyncVectorEnv([partial(_one_game, game, **options)] * num_envs, autoreset_mode=AutoresetMode.DISABLED)
+
+
+def _one_game(game: str, **options: Any) -> gym.Env[Any, Any]:
+    from ale_py.env import AtariEnv
+
+    env = AtariEnv(
+        game,
+        frameskip=1,
+        render_mode=options.get("render_mode"),
+        repeat_action_probability=options["sticky"],
+        full_action_space=options["full_action_space"],
+        max_num_frames_per_episode=options["max_episode_frames"],
+    )
+    try:
+        env = AtariPreprocessing(
+            env, noop_max=options["no_ops"], frame_skip=options["frame_skip"], screen_size=options["size"]
+        )
+    except gym.error.DependencyNotInstalled as missing:
+        raise ValueError(_missing("opencv-python-headless")) from missing
+    return FrameStackObservation(env, options["stack"], padding_type="zero")
+
+
+def known_game(game: str) -> str:
+    """The emulator's name of a game.
+
+    Raises:
+        ValueError: there is no such game, or no emulator.
+    """
+    try:
+        from ale_py.roms import get_all_rom_ids
+    except ImportError as absent:
+        raise ValueError(_missing("ale-py")) from absent
+    name = snake_case(str(game))
+    games = [game for game in get_all_rom_ids() if game not in FOR_TWO]
+    if name in games:
+        return name
+    if name in FOR_TWO:
+        raise ValueError(f"expected a game that one can play, got {game!r}, which the emulator has for two only")
+    raise ValueError(
+        f"expected the name of an Atari game, such as pong, got {game!r}{nearest(name, games, listed=True)}"
+    )
+
+
+def _missing(package: str) -> str:
+    return missing(package, "Atari games", "atari")
 
 
 _MAKERS: dict[str, Callable[..., VectorEnv[Any, Any, Any]]] = {

@@ -1,6 +1,6 @@
 """Atari games by EnvPool: the fastest where there are many cores, with one seed for all episodes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -8,10 +8,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from qframe.envs.atari_backends import shared_settings
-from qframe.envs.names import missing, nearest
-from qframe.envs.self_resetting import SelfResettingEpisodes
-from qframe.envs.streams import Start, Step
+from qframe.envs.episodes import SelfResettingEpisodes
+from qframe.envs.protocol import Start, Step
+from qframe.envs.registry import missing, nearest
 
 MakePool = Callable[[int, int], VectorEnv[Any, Any, Any]]
 """(number of environments, seed) → environments."""
@@ -43,6 +42,20 @@ def envpool_atari(game: str, **options: Any) -> MakePool:
         episodic_life=False,
     )
     return lambda num_envs, seed: make(num_envs=num_envs, seed=seed)
+
+
+def shared_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that the vector environments of the emulator and of EnvPool call by the same names."""
+    return {
+        "num_threads": options["num_threads"],
+        "repeat_action_probability": options["sticky"],
+        "full_action_space": options["full_action_space"],
+        "img_height": options["size"],
+        "img_width": options["size"],
+        "stack_num": options["stack"],
+        "noop_max": options["no_ops"],
+        "use_fire_reset": False,
+    }
 
 
 class EnvPoolEpisodes(SelfResettingEpisodes):

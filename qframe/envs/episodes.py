@@ -1,30 +1,144 @@
-"""Vector environments as streams of true transitions, whatever their way of resetting.
+"""Vector environments as streams of true transitions, however they reset.
 
 Gymnasium's vector environments reset in one of three modes. An adapter per mode gives the same answer: what happened
 in this step, and the observation to act on next. No reset step ever looks like a transition, and the observation that
 ended an episode is kept.
 """
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from qframe.envs.finite import SKIPPED, in_32_bits
-from qframe.envs.interface import FAULT, NO_NUMBER, as_start, as_step, fault_of_error, fault_of_vector, kept, raised
-from qframe.envs.pictures import picture_of
-from qframe.envs.replaying import ReplayedEpisodes
-from qframe.envs.streams import Episodes, FaultyEnvironment, Observation, SeedOf, Start, Step
+from qframe.envs.checks import LATE_MASK, SKIPPED, check_observation, check_told, picture_of, raised, stepped, was_reset
+from qframe.envs.masks import MASK, native_masks
+from qframe.envs.observations import own_copy
+from qframe.envs.protocol import FaultyEnvironment, Observation, SeedOf, Start, Step
 
-__all__ = [
-    "LATE_MASK", "Checked", "Episodes", "FaultyEnvironment", "Observation", "SeedOf", "SeededEpisodes", "Start", "Step",
-    "check_observation", "own_copy", "stepped", "was_reset",
-]
+LONGEST_REPLAY = 100_000
+"""Steps of an episode; a longer one is not played again: it would take too long, and its actions too much memory."""
+
+SHORTEST_ROOM = 1_024
+"""Steps whose actions there is room for at first."""
+
+
+class ReplayedEpisodes:
+    """Environments with a seed per episode, as far as their running episodes can be played again.
+
+    Args:
+        num_envs: E.
+        seed_of: gives the seed of each episode.
+        is_deterministic: whether an episode's seed and actions determine it.
+    """
+
+    def __init__(self, num_envs: int, seed_of: SeedOf, *, is_deterministic: bool) -> None:
+        self.num_envs = num_envs
+        self.episode = np.zeros(num_envs, dtype=np.int64)
+        """The number of each environment's running episode, ``[E]``."""
+        self._seed_of, self._remembers = seed_of, is_deterministic
+        # Every step's, back to the start of the longest running episode. An array of its own for each step, kept that
+        # long, would tear the free memory apart that the next observations are to take.
+        self._actions: NDArray[Any] = np.zeros((0, num_envs), np.int64)
+        self._taken = 0  # how many of these rows there are
+        self._began = np.zeros(num_envs, dtype=np.int64)  # with which of these each running episode began
+
+    def reset(self) -> Start:
+        """Start an episode in every environment."""
+        self._taken = 0
+        return self._restart(np.ones(self.num_envs, dtype=np.bool_), None)
+
+    def step(self, action: NDArray[Any]) -> Step:
+        """Step every environment."""
+        raise NotImplementedError
+
+    def _restart(self, done: NDArray[np.bool_], mask: NDArray[np.bool_] | None) -> Start:
+        """Start a new episode, with its own seed, where ``done``; ``mask`` stays that of the others."""
+        raise NotImplementedError
+
+    def faults(self) -> dict[str, int]:
+        """None: where there are some, they are errors."""
+        return {}
+
+    def start_at(self, episode: Sequence[int]) -> None:
+        """Let the next ``reset`` start these episodes, one per environment."""
+        self.episode[:] = episode
+
+    @property
+    def can_replay(self) -> bool:
+        """Whether the running episodes can be played again: the environment says so, and none of them is too long."""
+        return self._remembers and self._taken - int(self._began.min()) <= LONGEST_REPLAY
+
+    def played(self) -> dict[str, Any]:
+        """What ``replay`` plays: number and length of each running episode, and all actions ``[T, E, …]`` since."""
+        self._forget()
+        return {
+            "episode": self.episode.tolist(),
+            "length": (self._taken - self._began).tolist(),
+            "actions": self._actions[: self._taken].copy(),
+        }
+
+    def replay(self, played: Mapping[str, Any]) -> tuple[Start, NDArray[np.float64]] | None:
+        """Play the running episodes again, to where they were.
+
+        The longest one sets the pace. The others play along with it, seed and actions alike, until it is time to begin
+        their own: so none ever ends meanwhile, or is told an action that is illegal.
+
+        Returns:
+            What to act on next, and the returns ``[E]`` so far; None where they are not the same.
+        """
+        length, actions = np.array(played["length"]), played["actions"]
+        self.start_at(played["episode"])
+        try:
+            found = self._play(length, actions)
+        except FaultyEnvironment:
+            return None
+        self._actions, self._taken, self._began = actions.copy(), len(actions), len(actions) - length
+        return found
+
+    def _play(self, length: NDArray[np.int64], actions: NDArray[Any]) -> tuple[Start, NDArray[np.float64]] | None:
+        longest, returns = int(length.argmax()), np.zeros(self.num_envs, np.float64)
+        start = self._begin(longest, length == len(actions))
+        for step, action in enumerate(actions):
+            begins, has_begun = length == len(actions) - step, length >= len(actions) - step
+            if step and begins.any():
+                start, returns[begins] = self._restart(begins, start.mask), 0.0
+            is_own = has_begun.reshape(-1, *[1] * (action.ndim - 1))
+            taken = self.step(np.where(is_own, action, action[longest]))
+            if (taken.terminated | taken.truncated).any():
+                return None
+            start = Start(taken.observation, taken.mask)
+            returns += taken.reward
+        if len(actions) and (begins := length == 0).any():
+            start, returns[begins] = self._restart(begins, start.mask), 0.0
+        return start, returns
+
+    def _begin(self, longest: int, is_own: NDArray[np.bool_]) -> Start:
+        """Start every environment, with the episode of ``longest`` where not with its own."""
+        own, number = self._seed_of, int(self.episode[longest])
+        self._seed_of = lambda index, episode: own(index, episode) if is_own[index] else own(longest, number)
+        try:
+            return self.reset()
+        finally:
+            self._seed_of = own
+
+    def _make_room(self, action: NDArray[Any]) -> None:
+        """Make room for actions like these: of as many more steps, but of no more than can be played again."""
+        self._forget()
+        more = max(SHORTEST_ROOM, min(self._taken, LONGEST_REPLAY))
+        room = np.empty((self._taken + more, *action.shape), action.dtype)
+        if self._taken:
+            room[: self._taken] = self._actions[: self._taken]
+        self._actions = room
+
+    def _forget(self) -> None:
+        """Drop the actions from before all running episodes; where one of them is too long, all."""
+        oldest = int(self._began.min())
+        if self._taken - oldest > LONGEST_REPLAY:
+            oldest = self._taken - LONGEST_REPLAY - 1
+        self._actions, self._taken = self._actions[oldest : self._taken], self._taken - oldest
+        self._began -= oldest
 
 
 class SeededEpisodes(ReplayedEpisodes):
@@ -125,157 +239,140 @@ class SeededEpisodes(ReplayedEpisodes):
         self._envs.close()
 
 
-class Checked(gym.Wrapper[Any, Any, Any, Any]):
-    """Puts what an environment does against the interface, and what it raises, into ``info["qframe_fault"]``.
+class SelfResettingEpisodes:
+    """Environments that reset themselves (native vector environments): one seed for all, at the start.
 
-    What it returns with a fault is of its spaces, so that it can be put beside what others return.
+    ``NEXT_STEP``: the step after an episode's end only resets; it is marked invalid. ``SAME_STEP``: the step that ends
+    an episode returns the next one's observation, and the last one among the infos.
 
     Args:
-        env: in all its other wrappers.
+        envs: a Gymnasium vector environment in one of these modes.
+        seed_of: number of episodes so far → seed of the reset that starts all environments.
+        has_masks: whether the environments have action masks; they must then stand in the infos.
+
+    Raises:
+        ValueError: the environment does not say how it resets.
+        FaultyEnvironment: by ``reset`` and ``step``, what an environment gave cannot be trained on.
     """
 
-    def __init__(self, env: gym.Env[Any, Any]) -> None:
-        super().__init__(env)
-        self._space = space = env.observation_space
-        self._layout = (space.shape, space.dtype) if isinstance(space, spaces.Box) else None
+    has_episode_seeds = False
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Reset."""
-        try:
-            start: Any = self.env.reset(seed=seed, options=options or None)
-            if type(start) is tuple and tuple(map(type, start)) == _USUAL_START:
-                seen = start[0]
-                if (seen.shape, seen.dtype) == self._layout:
-                    return (seen, kept(start[1])) if start[1] else start
-            return as_start(start, self._space)
-        except (Exception, SystemExit) as error:
-            return self._space.sample(), {FAULT: fault_of_error(error, "reset to give a new episode")}
+    def __init__(
+        self, envs: VectorEnv[Any, Any, Any], seed_of: Callable[[int], int], *, has_masks: bool = False
+    ) -> None:
+        mode = envs.metadata.get("autoreset_mode")
+        if mode not in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP):
+            raise ValueError(
+                "expected a vector environment that names its autoreset_mode in metadata (next-step or same-step), "
+                f"got {mode!r}; use vectorization=sync"
+            )
+        self._envs, self._seed_of, self._has_masks = envs, seed_of, has_masks
+        self._same_step = mode == AutoresetMode.SAME_STEP
+        self.num_envs = envs.num_envs
+        self._resets_next = np.zeros(envs.num_envs, dtype=np.bool_)
+        self.episode = np.zeros(envs.num_envs, dtype=np.int64)
+        self.step_info: Mapping[str, Any] = {}
+        """What the environments told with their last step."""
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step; the reward is a float, both ends are booleans."""
-        try:
-            result: Any = self.env.step(action)
-            if type(result) is tuple and tuple(map(type, result)) == _USUAL_STEP:  # of most environments, mostly
-                seen = result[0]
-                if (seen.shape, seen.dtype) == self._layout:
-                    return (*result[:4], kept(result[4])) if result[4] else result
-            return as_step(result, self._space)
-        except (Exception, SystemExit) as error:
-            return self._space.sample(), 0.0, False, True, {FAULT: fault_of_error(error, "step to go on")}
+    @property
+    def can_replay(self) -> bool:
+        """No: where an episode began, its environment's generator was amid those of all the others."""
+        return False
+
+    def played(self) -> dict[str, Any]:
+        """The number of each environment's running episode."""
+        return {"episode": self.episode.tolist()}
+
+    def replay(self, played: Mapping[str, Any]) -> None:
+        """There is none."""
+
+    def faults(self) -> dict[str, int]:
+        """None: where there are some, they are errors."""
+        return {}
+
+    def start_at(self, episode: Sequence[int]) -> None:
+        """Go on counting from these episodes; the seed of the first reset follows their number."""
+        self.episode[:] = episode
+
+    def reset(self) -> Start:
+        """Start an episode in every environment."""
+        self._resets_next[:] = False
+        result, info = was_reset(self._envs, seed=self._seed_of(int(self.episode.sum())))
+        observation = own_copy(result)
+        check_observation(observation, self._envs.single_observation_space)
+        return Start(observation, self._mask(info, np.zeros(self.num_envs, dtype=np.bool_)))
+
+    def step(self, action: NDArray[Any]) -> Step:
+        """Step every environment; those whose episode ended a step ago only reset."""
+        result, reward, terminated, truncated, info = stepped(self._envs, action)
+        self.step_info = info
+        observation, terminated, truncated = own_copy(result), terminated.astype(bool), truncated.astype(bool)
+        space = self._envs.single_observation_space
+        done = terminated | truncated
+        self.episode += done
+        if self._same_step:
+            mask = self._mask(info, np.zeros_like(done))
+            final, final_mask = _with_final(observation, info, done), self._with_final_mask(mask, info, done)
+            check_observation(observation, space)
+            check_observation(final, space, terminated)
+            return Step(final, reward, terminated, truncated, None, observation, final_mask, mask)
+        check_observation(observation, space, terminated)
+        mask = self._mask(info, done)
+        valid = ~self._resets_next
+        self._resets_next = done & valid
+        is_mixed = not valid.all()
+        return Step(observation, reward, terminated, truncated, valid if is_mixed else None, observation, mask, mask)
+
+    def _mask(self, info: Mapping[str, Any], done: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+        """The masks ``[E, A]`` of the infos, checked."""
+        if not self._has_masks:
+            if MASK in info:
+                raise FaultyEnvironment(LATE_MASK)
+            return None
+        given = info.get(f"_{MASK}", np.full(self.num_envs, MASK in info))
+        found = info.get(MASK, [None] * self.num_envs)
+        checked = native_masks(found, given, self._envs.single_action_space, done)
+        for index, (_, fault) in enumerate(checked):
+            if fault is not None:
+                raise FaultyEnvironment(f"environment {index}: {fault}; or use env.vectorization=sync")
+        return np.stack([mask for mask, _ in checked])
+
+    def _with_final_mask(
+        self, mask: NDArray[np.bool_] | None, info: Mapping[str, Any], done: NDArray[np.bool_]
+    ) -> NDArray[np.bool_] | None:
+        """The masks after the step: those of the final infos where an episode ended."""
+        if mask is None or not done.any():
+            return mask
+        final = self._mask({MASK: [None] * self.num_envs, **info.get("final_info", {})}, np.ones_like(done))
+        return np.where(done[:, None], final, mask)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+    def picture(self) -> NDArray[np.uint8]:
+        """Nothing: episodes are shown where each has a seed.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("expected environments made by make_seeded for pictures, got those that reset themselves")
 
     def close(self) -> None:
-        """Close; nothing more is asked of the environment, so that one which fails at it does no harm."""
-        with suppress(Exception):
-            self.env.close()
+        """Close the environments."""
+        self._envs.close()
 
 
-def stepped(envs: VectorEnv[Any, Any, Any], action: NDArray[Any]) -> tuple[Any, ...]:
-    """What ``envs.step`` returns, the rewards checked and as 32-bit floats.
-
-    Raises:
-        FaultyEnvironment: rewards or observations that do not fit side by side, or a reward that is not finite.
-    """
-    try:
-        result, given, terminated, truncated, info = envs.step(action)
-    except (TypeError, ValueError, KeyError, SystemExit) as error:
-        raise _in_words(error) from error
-    if given.shape != (envs.num_envs,):
-        raise FaultyEnvironment(f"{NO_NUMBER}, got rewards of shape {list(given.shape[1:])}; use float(reward)")
-    reward = given.astype(np.float32)
-    if not np.isfinite(reward).all():
-        index = int(np.flatnonzero(~np.isfinite(reward))[0])
-        found = in_32_bits(given[index])
-        raise FaultyEnvironment(f"environment {index}: expected a finite reward, got {found}; {REMEDY}")
-    return result, reward, terminated, truncated, info
+def _with_final(observation: Observation, info: Mapping[str, Any], done: NDArray[np.bool_]) -> Observation:
+    """The observations after the step: those of the infos where an episode ended."""
+    if not done.any():
+        return observation
+    final = own_copy(observation)
+    for index in np.flatnonzero(done):
+        _put(final, int(index), info["final_obs"][index])
+    return final
 
 
-def check_observation(
-    observation: Observation, space: spaces.Space[Any], terminated: NDArray[np.bool_] | None = None, name: str = ""
-) -> None:
-    """Every number is finite, but where an episode terminated: nothing is learnt of that one; every choice exists.
-
-    Raises:
-        FaultyEnvironment: one is not.
-    """
-    if isinstance(observation, dict):
-        inner = space.spaces if isinstance(space, spaces.Dict | spaces.Tuple) else {}
-        entries = inner if isinstance(inner, dict) else {str(number): entry for number, entry in enumerate(inner)}
-        if observation.keys() != entries.keys():
-            raise FaultyEnvironment(f"expected observation{name} in {space}, got the keys {[*observation]}; {REMEDY}")
-        for key, entry_space in entries.items():
-            check_observation(observation[key], entry_space, terminated, f"{name}[{key!r}]")
-    elif isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
-        _check_choice(observation, space, name)
-    elif observation.dtype == np.float32 and not np.isfinite(observation).all():
-        rows = observation.reshape(len(observation), -1)
-        faulty = ~np.isfinite(rows).all(-1) & (True if terminated is None else ~terminated)
-        for index in np.flatnonzero(faulty)[:1]:
-            found = rows[index][~np.isfinite(rows[index])][0]
-            raise FaultyEnvironment(f"environment {index}: expected a finite observation{name}, got {found}; {REMEDY}")
-
-
-def _check_choice(
-    observation: NDArray[Any], space: spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary, name: str
-) -> None:
-    count = space.n if isinstance(space, spaces.Discrete) else getattr(space, "nvec", 2)
-    first = getattr(space, "start", 0)
-    is_outside = (observation < first) | (observation >= np.add(first, count, dtype=np.int64))  # int8 may overflow
-    for index in np.flatnonzero(is_outside.reshape(len(observation), -1).any(-1))[:1]:
-        found = observation[index].tolist()
-        raise FaultyEnvironment(f"environment {index}: expected observation{name} in {space}, got {found}; {REMEDY}")
-
-
-def check_told(info: Mapping[str, Any]) -> None:
-    """No environment's ``Checked`` tells of a fault.
-
-    Raises:
-        FaultyEnvironment: one does.
-    """
-    if FAULT in info:
-        index = int(np.flatnonzero(info[f"_{FAULT}"])[0])
-        raise FaultyEnvironment(f"environment {index}: {info[FAULT][index]}")
-
-
-def was_reset(envs: VectorEnv[Any, Any, Any], **choices: Any) -> tuple[Any, dict[str, Any]]:
-    """What ``envs.reset`` returns.
-
-    Raises:
-        FaultyEnvironment: observations that do not fit side by side.
-    """
-    try:
-        return envs.reset(**choices)
-    except (TypeError, ValueError, KeyError, SystemExit) as error:
-        raise _in_words(error) from error
-
-
-def _in_words(error: Exception | SystemExit) -> BaseException:
-    """The error in words, or as it is where an environment raised it."""
-    fault = fault_of_vector(error)
-    return error if fault is None else FaultyEnvironment(fault)
-
-
-REMEDY = "mend the environment, or wrap it in one that does not give it"
-_USUAL_START, _USUAL_STEP = (np.ndarray, dict), (np.ndarray, float, bool, bool, dict)
-LATE_MASK = (
-    "expected an environment to give its action masks from its first reset on, got the first one later; "
-    "put info['action_mask'] into what reset returns as well"
-)
-
-
-def own_copy(observation: Any) -> Observation:
-    """Arrays of our own: environments may reuse theirs. Floats become 32-bit, unsigned integers but bytes signed.
-
-    >>> own_copy((np.zeros(2), {"on": np.ones(2, np.uint16)}))["1"]["on"].dtype
-    dtype('int32')
-    """
+def _put(observation: Observation, index: int, row: Any) -> None:
+    """Write one environment's observation, nested as its space is, into those of all."""
     if isinstance(observation, np.ndarray):
-        dtype = observation.dtype
-        return np.array(observation, dtype=np.float32 if dtype.kind == "f" else _TORCHS.get(dtype.name, dtype))
-    entries = enumerate(observation) if isinstance(observation, tuple) else observation.items()
-    return {str(key): own_copy(entry) for key, entry in entries}
-
-
-_TORCHS = {"uint16": "i4", "uint32": "i8", "uint64": "i8", "int16": "i2", "int32": "i4", "int64": "i8"}
-"""Torch can store the unsigned ones, but hardly do anything with them, and no bytes in another order."""
-
-
+        observation[index] = row
+        return
+    for key, entries in observation.items():
+        _put(entries, index, row[int(key)] if isinstance(row, tuple) else row[key])

@@ -223,3 +223,11 @@ def _without(space: spaces.Space[Any], mask_key: str) -> tuple[spaces.Space[Any]
     rest = {key: entry for key, entry in space.spaces.items() if key != mask_key}
     only = next(iter(rest)) if len(rest) == 1 else None
     return (spaces.Dict(rest), None) if only is None else (rest[only], only)
+
+
+def hidden_mask(env: gym.Env[Any, Any]) -> str | None:
+    """Training would take the mask for something to look at, and act illegally."""
+    entries = env.observation_space.spaces if isinstance(env.observation_space, gym.spaces.Dict) else {}
+    if MASK not in entries:
+        return None
+    return f"expected env.mask_key to say that the observation's {MASK!r} is one, got null; set env.mask_key={MASK}"

@@ -13,9 +13,9 @@ from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
 from qframe.envs.episodes import SeededEpisodes
-from qframe.envs.names import missing, nearest, snake_case
+from qframe.envs.protocol import SeedOf
+from qframe.envs.registry import missing, nearest, snake_case
 from qframe.envs.seeding import derive_seed
-from qframe.envs.streams import SeedOf
 
 GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 _PALETTE = [

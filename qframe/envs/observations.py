@@ -1,11 +1,30 @@
-"""Observations of a vector environment as tensors."""
+"""Observations of vector environments: as arrays of our own, and as tensors."""
+
+from typing import Any
 
 import numpy as np
 import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from qframe.envs.streams import Observation
+from qframe.envs.protocol import Observation
+
+
+def own_copy(observation: Any) -> Observation:
+    """Arrays of our own: environments may reuse theirs. Floats become 32-bit, unsigned integers but bytes signed.
+
+    >>> own_copy((np.zeros(2), {"on": np.ones(2, np.uint16)}))["1"]["on"].dtype
+    dtype('int32')
+    """
+    if isinstance(observation, np.ndarray):
+        dtype = observation.dtype
+        return np.array(observation, dtype=np.float32 if dtype.kind == "f" else _TORCHS.get(dtype.name, dtype))
+    entries = enumerate(observation) if isinstance(observation, tuple) else observation.items()
+    return {str(key): own_copy(entry) for key, entry in entries}
+
+
+_TORCHS = {"uint16": "i4", "uint32": "i8", "uint64": "i8", "int16": "i2", "int32": "i4", "int64": "i8"}
+"""Torch can store the unsigned ones, but hardly do anything with them, and no bytes in another order."""
 
 
 def as_tensors(observation: Observation) -> Tensor | TensorDict:

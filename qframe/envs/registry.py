@@ -1,7 +1,9 @@
 """Gymnasium environments by their id or class: found where their package registers them, and made."""
 
+import difflib
 import inspect
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from importlib import import_module
 from types import ModuleType
@@ -10,8 +12,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
-from qframe.envs.interface import raised
-from qframe.envs.names import missing, nearest
+from qframe.envs.checks import raised
 
 
 class _Package(NamedTuple):
@@ -140,3 +141,35 @@ def _missing_extra(id: str, absent: Exception) -> str:
     extra = next((extra for word, extra in _EXTRAS.items() if word in str(absent)), None)
     remedy = f'pip install "qframe[{extra}]"' if extra else str(absent)
     return f"expected the packages of environment {id}, which are not installed; {remedy}"
+
+
+def nearest(name: str, names: Iterable[str], *, listed: bool = False) -> str:
+    """The names most like ``name``, as the end of a message; all of them where none is and they are to be listed.
+
+    >>> nearest("breakou", ["breakout", "freeway"])
+    '; the nearest is breakout'
+    """
+    known = sorted(names)
+    plain = {re.sub(r"[^a-z0-9]", "", other.lower()): other for other in reversed(known)}
+    near = difflib.get_close_matches(re.sub(r"[^a-z0-9]", "", name.lower()), plain, n=3, cutoff=0.6)
+    if near:
+        return f"; the nearest {'is' if len(near) == 1 else 'are'} {', '.join(plain[other] for other in near)}"
+    return f" ({', '.join(known)})" if listed else ""
+
+
+def snake_case(name: str) -> str:
+    """A game's name as emulators write it.
+
+    >>> snake_case("SpaceInvaders"), snake_case("Space Invaders"), snake_case("space-invaders")
+    ('space_invaders', 'space_invaders', 'space_invaders')
+    """
+    return re.sub(r"[ _-]+|(?<=[a-z])(?=[A-Z])", "_", name.strip()).lower()
+
+
+def missing(package: str, what: str, extra: str) -> str:
+    """What to install for something that is not there.
+
+    >>> missing("minatar", "MinAtar games", "minatar")
+    'expected the package minatar for MinAtar games, which is not installed; pip install "qframe[minatar]"'
+    """
+    return f'expected the package {package} for {what}, which is not installed; pip install "qframe[{extra}]"'

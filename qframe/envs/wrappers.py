@@ -10,8 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from qframe.envs.interface import raised
-from qframe.envs.trial import fault_of
+from qframe.envs.checks import fault_of, raised
 
 Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
 """Environment → environment: a wrapper's class, or one with its further arguments given."""
@@ -111,6 +110,19 @@ def wrapped(env: gym.Env[Any, Any], wrappers: Sequence[Wrapper]) -> gym.Env[Any,
         if not isinstance(env, gym.Env):
             raise ValueError(f"expected wrapper {name} to return an environment, got {type(env).__name__}")
     return env
+
+
+def rescaled(id: str, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    space = env.observation_space
+    if not (isinstance(space, gym.spaces.Box) and space.is_bounded()):
+        raise ValueError(f"expected Box observations with finite bounds to rescale, got {space} from {id}")
+    with np.errstate(over="ignore"):
+        span = space.high.astype(np.float32) - space.low.astype(np.float32)
+    if not (np.isfinite(span) & (span > 0)).all():
+        raise ValueError(f"expected bounds apart, by what 32 bits hold, to rescale observations, got {space} from {id}")
+    if space.dtype.kind != "f":  # in whole numbers nothing lies between -1 and 1
+        env = gym.wrappers.DtypeObservation(env, np.float32)
+    return gym.wrappers.RescaleObservation(env, np.float32(-1), np.float32(1))
 
 
 def faulty_wrapper(env: gym.Env[Any, Any], wrappers: Sequence[Wrapper]) -> str | None:

@@ -11,7 +11,7 @@ from gymnasium.envs.registration import register
 from gymnasium.wrappers import FrameStackObservation
 
 from qframe.envs import GymnasiumEnvs
-from qframe.envs.streams import FaultyEnvironment
+from qframe.envs.protocol import FaultyEnvironment
 
 
 class Base(gym.Env):

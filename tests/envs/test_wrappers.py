@@ -9,7 +9,7 @@ from gymnasium import spaces
 from gymnasium.wrappers import FlattenObservation, FrameStackObservation, NormalizeObservation, TimeLimit
 
 from qframe.envs import ChannelsFirst, GymnasiumEnvs, SymbolicGrid
-from qframe.envs.trial import fault_of
+from qframe.envs.checks import fault_of
 
 
 class Picture(gym.Env):

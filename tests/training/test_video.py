@@ -9,8 +9,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from qframe.cli.main import main
-from qframe.envs.pictures import picture_of, rate_of
-from qframe.envs.streams import FaultyEnvironment
+from qframe.envs.checks import picture_of
+from qframe.envs.gymnasium import rate_of
+from qframe.envs.protocol import FaultyEnvironment
 from qframe.training.video import MOST_THUMBNAILS, Camera, film
 from tests import probes
 from tests.training.test_evaluation import evaluation_of

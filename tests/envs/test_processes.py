@@ -9,7 +9,7 @@ import pytest
 
 from qframe.cli.main import main
 from qframe.envs import GymnasiumEnvs
-from qframe.envs.streams import FaultyEnvironment
+from qframe.envs.protocol import FaultyEnvironment
 
 
 class Mortal(gym.Env):

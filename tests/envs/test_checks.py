@@ -11,8 +11,7 @@ from gymnasium import spaces
 
 from qframe.cli.main import main
 from qframe.envs import FaultyEnvironment, GymnasiumEnvs
-from qframe.envs.interface import misfit_of, raised
-from qframe.envs.trial import fault_of
+from qframe.envs.checks import fault_of, misfit_of, raised
 
 ZEROS = np.zeros(2, np.float32)
 FAULTS = {

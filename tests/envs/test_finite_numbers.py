@@ -12,8 +12,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from qframe.envs import GymnasiumEnvs
-from qframe.envs.episodes import own_copy
-from qframe.envs.streams import FaultyEnvironment
+from qframe.envs.observations import own_copy
+from qframe.envs.protocol import FaultyEnvironment
 from tests.runners import make_runner
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from qframe.envs import GymnasiumEnvs
-from qframe.envs import replaying as module
+from qframe.envs import episodes as module
 
 
 def played_on(episodes, actions):

@@ -3,28 +3,24 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from numbers import Real
 from typing import Any, Literal
 
 import gymnasium as gym
-import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from qframe.envs.episodes import Checked, SeededEpisodes
-from qframe.envs.finite import EndsWhereNotFinite
-from qframe.envs.interface import FAULT
-from qframe.envs.masks import MASK, ActionMasks, branch_sizes, mask_method
-from qframe.envs.pictures import rate_of
-from qframe.envs.processes import in_worker
+from qframe.envs.checks import FAULT, Checked, EndsWhereNotFinite, fault_of, fault_of_spaces
+from qframe.envs.episodes import SeededEpisodes, SelfResettingEpisodes
+from qframe.envs.masks import MASK, ActionMasks, branch_sizes, hidden_mask, mask_method
+from qframe.envs.processes import UNLIKE, SupervisedEnvs, in_worker
+from qframe.envs.protocol import Episodes, SeedOf
 from qframe.envs.registry import find, made
 from qframe.envs.seeding import derive_seed
-from qframe.envs.self_resetting import SelfResettingEpisodes
-from qframe.envs.streams import Episodes, SeedOf
-from qframe.envs.supervised import UNLIKE, SupervisedEnvs
-from qframe.envs.trial import fault_of, fault_of_spaces
-from qframe.envs.wrappers import Wrapper, faulty_wrapper, told, wrapped
+from qframe.envs.wrappers import Wrapper, faulty_wrapper, rescaled, told, wrapped
 
 Vectorization = Literal["sync", "async", "native"]
 _MODES = ("sync", "async", "native")
+_USUAL_RATE = 30.0
 
 
 class GymnasiumEnvs:
@@ -136,7 +132,7 @@ class GymnasiumEnvs:
             self.has_masks = gives and bool(branch_sizes(env.action_space))  # other actions are refused later
             env = self._prepared(env)
             self.observation_space, self.action_space = env.observation_space, env.action_space
-            if (fault := (None if self.has_masks else _hidden_mask(env)) or self._fault_of(env)) is not None:
+            if (fault := (None if self.has_masks else hidden_mask(env)) or self._fault_of(env)) is not None:
                 raise ValueError(f"{self.id}: {fault}")
         finally:
             with suppress(Exception):  # nothing more is asked of it
@@ -184,7 +180,7 @@ class GymnasiumEnvs:
     def _prepared(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
         if self.has_masks:
             env = ActionMasks(env, None if self._wrappers and self._mask_is_inside else self._mask_key)
-        return _rescaled(self.id, env) if self._rescales else env
+        return rescaled(self.id, env) if self._rescales else env
 
 
 def _reset(id: str, env: gym.Env[Any, Any]) -> dict[str, Any]:
@@ -199,22 +195,11 @@ def _reset(id: str, env: gym.Env[Any, Any]) -> dict[str, Any]:
     return info
 
 
-def _rescaled(id: str, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-    space = env.observation_space
-    if not (isinstance(space, gym.spaces.Box) and space.is_bounded()):
-        raise ValueError(f"expected Box observations with finite bounds to rescale, got {space} from {id}")
-    with np.errstate(over="ignore"):
-        span = space.high.astype(np.float32) - space.low.astype(np.float32)
-    if not (np.isfinite(span) & (span > 0)).all():
-        raise ValueError(f"expected bounds apart, by what 32 bits hold, to rescale observations, got {space} from {id}")
-    if space.dtype.kind != "f":  # in whole numbers nothing lies between -1 and 1
-        env = gym.wrappers.DtypeObservation(env, np.float32)
-    return gym.wrappers.RescaleObservation(env, np.float32(-1), np.float32(1))
+def rate_of(told: Any) -> float:
+    """Pictures per second, by what an environment says under ``render_fps``.
 
-
-def _hidden_mask(env: gym.Env[Any, Any]) -> str | None:
-    """Training would take the mask for something to look at, and act illegally."""
-    entries = env.observation_space.spaces if isinstance(env.observation_space, gym.spaces.Dict) else {}
-    if MASK not in entries:
-        return None
-    return f"expected env.mask_key to say that the observation's {MASK!r} is one, got null; set env.mask_key={MASK}"
+    >>> rate_of(50), rate_of(0), rate_of(None)
+    (50.0, 30.0, 30.0)
+    """
+    rate = float(told) if isinstance(told, Real) else 0.0
+    return rate if 1 <= rate <= 1000 else _USUAL_RATE

@@ -1,0 +1,456 @@
+"""What is asked of an environment, and what is reported where it is not so: Gymnasium's interface, finite numbers."""
+
+import sysconfig
+from collections.abc import Mapping
+from contextlib import suppress
+from copy import deepcopy
+from numbers import Real
+from pathlib import Path
+from traceback import walk_tb
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from qframe.envs.masks import FAULT as MASK_FAULT
+from qframe.envs.masks import MASK, branch_sizes, checked_mask
+from qframe.envs.protocol import FaultyEnvironment, Observation
+
+READ = (MASK, MASK_FAULT)
+"""What is read of an environment's infos."""
+FAULT = "qframe_fault"
+"""Where infos carry what an environment did against the interface: a process of its own could give a traceback only."""
+_OTHERS = tuple(f"{folder}/" for folder in (*gym.__path__, *np.__path__, Path(__file__).parents[1]))
+_LIBRARIES = tuple({f"{sysconfig.get_path(name)}/" for name in ("stdlib", "purelib", "platlib")})
+"""Where an environment's mistake may come to light, and is not to be mended, and where it hardly is."""
+_MOST_PLACES = 4
+SKIPPED = "qframe_skipped"
+"""Where infos tell that an episode was ended so."""
+NO_NUMBER = "expected a number as reward and an observation of the environment's space"
+REMEDY = "mend the environment, or wrap it in one that does not give it"
+_USUAL_START, _USUAL_STEP = (np.ndarray, dict), (np.ndarray, float, bool, bool, dict)
+LATE_MASK = (
+    "expected an environment to give its action masks from its first reset on, got the first one later; "
+    "put info['action_mask'] into what reset returns as well"
+)
+MOST = 255
+
+
+def fault_of(env: gym.Env[Any, Any]) -> str | None:
+    """How an environment breaks Gymnasium's interface, by a reset and a legal step; None where it does not."""
+    if (fault := fault_of_spaces(env)) is not None:
+        return fault
+    checked = Checked(env)
+    _, info = checked.reset(seed=0)
+    if (fault := info.get(FAULT, info.get(MASK_FAULT))) is not None:
+        return fault
+    env.action_space.seed(0)
+    return checked.step(_legal(env.action_space, info.get(MASK)))[4].get(FAULT)
+
+
+def fault_of_spaces(env: gym.Env[Any, Any]) -> str | None:
+    """What is wrong with an environment's spaces."""
+    for name in ("observation_space", "action_space"):
+        if not isinstance(space := getattr(env, name, None), spaces.Space):
+            return f"expected {name} to be a space of gymnasium.spaces, got {space!r}"
+    if (key := _odd_key(env.observation_space)) is not None:
+        return f"expected words as keys of the observation's Dict, got {key!r}; use {str(key)!r}"
+    return None
+
+
+def _odd_key(space: spaces.Space[Any]) -> object | None:
+    """A key that is no string, however deep inside."""
+    if isinstance(space, spaces.Dict):
+        odd, inner = [key for key in space.spaces if not isinstance(key, str)], list(space.spaces.values())
+    else:
+        odd, inner = [], list(space.spaces) if isinstance(space, spaces.Tuple) else []
+    return next((key for key in (*odd, *map(_odd_key, inner)) if key is not None), None)
+
+
+def _legal(space: spaces.Space[Any], mask: Any) -> Any:
+    """An action that a mask allows, or any where there is none."""
+    sizes = branch_sizes(space)
+    if mask is None or not sizes:
+        return space.sample()
+    flat = checked_mask(mask, space, is_over=False).mask
+    first = [int(part.argmax()) for part in np.split(flat, np.cumsum(sizes)[:-1])]
+    if isinstance(space, spaces.Discrete):
+        return space.start + first[0]
+    action = np.asarray(first, space.dtype).reshape(space.shape or ())
+    return action + space.start if isinstance(space, spaces.MultiDiscrete) else action
+
+
+class Checked(gym.Wrapper[Any, Any, Any, Any]):
+    """Puts what an environment does against the interface, and what it raises, into ``info["qframe_fault"]``.
+
+    What it returns with a fault is of its spaces, so that it can be put beside what others return.
+
+    Args:
+        env: in all its other wrappers.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self._space = space = env.observation_space
+        self._layout = (space.shape, space.dtype) if isinstance(space, spaces.Box) else None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Reset."""
+        try:
+            start: Any = self.env.reset(seed=seed, options=options or None)
+            if type(start) is tuple and tuple(map(type, start)) == _USUAL_START:
+                seen = start[0]
+                if (seen.shape, seen.dtype) == self._layout:
+                    return (seen, kept(start[1])) if start[1] else start
+            return as_start(start, self._space)
+        except (Exception, SystemExit) as error:
+            return self._space.sample(), {FAULT: fault_of_error(error, "reset to give a new episode")}
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step; the reward is a float, both ends are booleans."""
+        try:
+            result: Any = self.env.step(action)
+            if type(result) is tuple and tuple(map(type, result)) == _USUAL_STEP:  # of most environments, mostly
+                seen = result[0]
+                if (seen.shape, seen.dtype) == self._layout:
+                    return (*result[:4], kept(result[4])) if result[4] else result
+            return as_step(result, self._space)
+        except (Exception, SystemExit) as error:
+            return self._space.sample(), 0.0, False, True, {FAULT: fault_of_error(error, "step to go on")}
+
+    def close(self) -> None:
+        """Close; nothing more is asked of the environment, so that one which fails at it does no harm."""
+        with suppress(Exception):
+            self.env.close()
+
+
+class EndsWhereNotFinite(gym.Wrapper[Any, Any, Any, Any]):
+    """Where an observation or a reward is not finite, the last sound observation stays, without reward, truncated.
+
+    Its action mask stays with it. Numbers are judged as the 32-bit floats that are learnt of, and only those of the
+    observation space. The last observation of an episode that terminates may be anything: nothing is learnt of it.
+
+    Args:
+        env: to be stepped.
+    """
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Reset; what a new episode starts with must be sound."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._sound, self._told = _kept(observation, self.observation_space), info
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step, or end the episode."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        space = self.observation_space
+        if not _fits(reward) or not (terminated or is_finite(observation, space)):
+            return self._sound, 0.0, False, True, {**self._told, SKIPPED: 1}
+        self._sound, self._told = _kept(observation, space), info
+        return observation, reward, terminated, truncated, info
+
+
+def is_finite(observation: Any, space: spaces.Space[Any]) -> bool:
+    """Whether every number of an observation of ``space`` is, as a 32-bit float, however it is nested.
+
+    >>> space = spaces.Dict({"at": spaces.Box(0, 1, (2,)), "speed": spaces.Tuple([spaces.Box(0, 1, ())])})
+    >>> is_finite({"at": np.zeros(2), "speed": [float("nan")]}, space)
+    False
+    >>> is_finite({"at": np.zeros(2), "speed": [1.0], "not of the space": float("nan")}, space)
+    True
+    """
+    if isinstance(space, spaces.Dict):
+        return all(is_finite(observation[key], entry) for key, entry in space.spaces.items())
+    if isinstance(space, spaces.Tuple):
+        return all(map(is_finite, observation, space.spaces))
+    return not isinstance(space, spaces.Box) or space.dtype.kind != "f" or _fits(observation)
+
+
+def _fits(numbers: Any) -> bool:
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(np.asarray(numbers).astype(np.float32)).all())
+
+
+def in_32_bits(number: float) -> str:
+    """A number that is not finite as a 32-bit float, in words.
+
+    >>> in_32_bits(float("nan")), in_32_bits(1e300)
+    ('nan', '1e+300, which no 32-bit float holds')
+    """
+    return f"{number:g}, which no 32-bit float holds" if np.isfinite(number) else f"{number:g}"
+
+
+def _kept(observation: Any, space: spaces.Space[Any]) -> Any:
+    """A copy of what the space has of an observation: mappings and lists as the dicts and tuples that it gives."""
+    if isinstance(space, spaces.Dict):
+        return {key: _kept(observation[key], entry) for key, entry in space.spaces.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(map(_kept, observation, space.spaces))
+    return deepcopy(observation)
+
+
+def stepped(envs: VectorEnv[Any, Any, Any], action: NDArray[Any]) -> tuple[Any, ...]:
+    """What ``envs.step`` returns, the rewards checked and as 32-bit floats.
+
+    Raises:
+        FaultyEnvironment: rewards or observations that do not fit side by side, or a reward that is not finite.
+    """
+    try:
+        result, given, terminated, truncated, info = envs.step(action)
+    except (TypeError, ValueError, KeyError, SystemExit) as error:
+        raise _in_words(error) from error
+    if given.shape != (envs.num_envs,):
+        raise FaultyEnvironment(f"{NO_NUMBER}, got rewards of shape {list(given.shape[1:])}; use float(reward)")
+    reward = given.astype(np.float32)
+    if not np.isfinite(reward).all():
+        index = int(np.flatnonzero(~np.isfinite(reward))[0])
+        found = in_32_bits(given[index])
+        raise FaultyEnvironment(f"environment {index}: expected a finite reward, got {found}; {REMEDY}")
+    return result, reward, terminated, truncated, info
+
+
+def check_observation(
+    observation: Observation, space: spaces.Space[Any], terminated: NDArray[np.bool_] | None = None, name: str = ""
+) -> None:
+    """Every number is finite, but where an episode terminated: nothing is learnt of that one; every choice exists.
+
+    Raises:
+        FaultyEnvironment: one is not.
+    """
+    if isinstance(observation, dict):
+        inner = space.spaces if isinstance(space, spaces.Dict | spaces.Tuple) else {}
+        entries = inner if isinstance(inner, dict) else {str(number): entry for number, entry in enumerate(inner)}
+        if observation.keys() != entries.keys():
+            raise FaultyEnvironment(f"expected observation{name} in {space}, got the keys {[*observation]}; {REMEDY}")
+        for key, entry_space in entries.items():
+            check_observation(observation[key], entry_space, terminated, f"{name}[{key!r}]")
+    elif isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
+        _check_choice(observation, space, name)
+    elif observation.dtype == np.float32 and not np.isfinite(observation).all():
+        rows = observation.reshape(len(observation), -1)
+        faulty = ~np.isfinite(rows).all(-1) & (True if terminated is None else ~terminated)
+        for index in np.flatnonzero(faulty)[:1]:
+            found = rows[index][~np.isfinite(rows[index])][0]
+            raise FaultyEnvironment(f"environment {index}: expected a finite observation{name}, got {found}; {REMEDY}")
+
+
+def _check_choice(
+    observation: NDArray[Any], space: spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary, name: str
+) -> None:
+    count = space.n if isinstance(space, spaces.Discrete) else getattr(space, "nvec", 2)
+    first = getattr(space, "start", 0)
+    is_outside = (observation < first) | (observation >= np.add(first, count, dtype=np.int64))  # int8 may overflow
+    for index in np.flatnonzero(is_outside.reshape(len(observation), -1).any(-1))[:1]:
+        found = observation[index].tolist()
+        raise FaultyEnvironment(f"environment {index}: expected observation{name} in {space}, got {found}; {REMEDY}")
+
+
+def check_told(info: Mapping[str, Any]) -> None:
+    """No environment's ``Checked`` tells of a fault.
+
+    Raises:
+        FaultyEnvironment: one does.
+    """
+    if FAULT in info:
+        index = int(np.flatnonzero(info[f"_{FAULT}"])[0])
+        raise FaultyEnvironment(f"environment {index}: {info[FAULT][index]}")
+
+
+def was_reset(envs: VectorEnv[Any, Any, Any], **choices: Any) -> tuple[Any, dict[str, Any]]:
+    """What ``envs.reset`` returns.
+
+    Raises:
+        FaultyEnvironment: observations that do not fit side by side.
+    """
+    try:
+        return envs.reset(**choices)
+    except (TypeError, ValueError, KeyError, SystemExit) as error:
+        raise _in_words(error) from error
+
+
+def _in_words(error: Exception | SystemExit) -> BaseException:
+    """The error in words, or as it is where an environment raised it."""
+    fault = fault_of_vector(error)
+    return error if fault is None else FaultyEnvironment(fault)
+
+
+class _Broken(Exception):
+    """What was returned is against the interface, in words."""
+
+
+def fault_of_error(error: BaseException, expected: str) -> str:
+    """What is wrong where something else came than what was expected of an environment."""
+    told = str(error) if isinstance(error, _Broken) else f"expected {expected}, got {raised(error)}"
+    return f"{told}; mend the environment"
+
+
+def as_start(start: Any, space: spaces.Space[Any]) -> tuple[Any, dict[str, Any]]:
+    """What ``reset`` returned.
+
+    Raises:
+        _Broken: it is against the interface.
+    """
+    if (fault := fault_of_start(start) or _misfit("reset", start[0], space)) is not None:
+        raise _Broken(fault)
+    return start[0], kept(start[1])
+
+
+def as_step(result: Any, space: spaces.Space[Any]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    """What ``step`` returned, the numbers as Python's own.
+
+    Raises:
+        _Broken: it is against the interface.
+    """
+    if (fault := fault_of_step(result) or _misfit("step", result[0], space)) is not None:
+        raise _Broken(fault)
+    observation, reward, terminated, truncated, info = result
+    return observation, float(reward), _as_bool(terminated), _as_bool(truncated), kept(info)
+
+
+def kept(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What is read of infos: a vector environment cannot put all else that they may hold side by side."""
+    return {key: info[key] for key in READ if key in info}
+
+
+def _misfit(name: str, observation: Any, space: spaces.Space[Any]) -> str | None:
+    misfit = misfit_of(observation, space)
+    return None if misfit is None else f"expected {name} to give an observation in {space}, got {misfit}"
+
+
+def fault_of_start(start: Any) -> str | None:
+    """What is wrong with what ``reset`` returned, but for the observation itself."""
+    if not (isinstance(start, tuple | list) and len(start) == 2):
+        return f"expected reset to return (observation, info), got {_kind(start)}"
+    return _fault_of_info(start[1])
+
+
+def fault_of_step(result: Any) -> str | None:
+    """What is wrong with what ``step`` returned, but for the observation itself.
+
+    >>> fault_of_step((0, np.ones(1), False, False, {}))
+    'expected a number as reward, got an array of shape (1,); use float(reward)'
+    """
+    if not (isinstance(result, tuple | list) and len(result) == 5):
+        return f"expected step to return (observation, reward, terminated, truncated, info), got {_kind(result)}"
+    _, reward, terminated, truncated, info = result
+    if not (type(reward) is float or isinstance(reward, Real) or _is_number(reward, "biuf")):
+        shape = np.shape(reward) if isinstance(reward, np.ndarray | list | tuple) else ()
+        found = f"an array of shape {shape}; use float(reward)" if shape else f"{reward!r}"
+        return f"expected a number as reward, got {found}"
+    for name, over in (("terminated", terminated), ("truncated", truncated)):
+        if not (type(over) is bool or _is_number(np.asarray(over).reshape(-1)[:2].squeeze(), "biuf")):
+            return f"expected {name} to be True or False, got {over!r}; use bool({name})"
+    return _fault_of_info(info)
+
+
+def _fault_of_info(info: object) -> str | None:
+    return None if type(info) is dict or isinstance(info, Mapping) else f"expected info to be a dict, got {_kind(info)}"
+
+
+def misfit_of(observation: Any, space: spaces.Space[Any]) -> str | None:
+    """What an observation is, where it has not the shape, the keys or the kind of numbers of its space.
+
+    >>> misfit_of(np.zeros(3), spaces.Box(0, 1, (2,))), misfit_of({}, spaces.Dict({"at": spaces.Discrete(2)}))
+    ('one of shape (3,)', 'the keys []')
+    >>> misfit_of(np.zeros(2), spaces.Box(0, 255, (2,), np.uint8))
+    'numbers of type float64'
+    >>> misfit_of(np.array([300]), spaces.Box(0, 9, (1,), np.int8))
+    'one with 300, which int8 cannot hold'
+    """
+    if isinstance(space, spaces.Dict):
+        if not isinstance(observation, Mapping):
+            return _kind(observation)
+        if not observation.keys() >= space.spaces.keys():
+            return f"the keys {sorted(observation)}"
+        found = (misfit_of(observation[key], entry) for key, entry in space.spaces.items())
+        return next((misfit for misfit in found if misfit is not None), None)
+    if isinstance(space, spaces.Tuple):
+        if not isinstance(observation, tuple | list) or len(observation) != len(space.spaces):
+            return _kind(observation)
+        found = (misfit_of(part, entry) for part, entry in zip(observation, space.spaces, strict=True))
+        return next((misfit for misfit in found if misfit is not None), None)
+    if space.shape is None or space.dtype is None:
+        return None
+    try:
+        numbers = np.asarray(observation)
+    except ValueError:
+        return "rows of several lengths"
+    if numbers.dtype.kind not in "biufc":
+        return _kind(observation)
+    if numbers.shape != space.shape:
+        return f"one of shape {numbers.shape}"
+    if not np.can_cast(numbers.dtype, space.dtype, "same_kind"):
+        return f"numbers of type {numbers.dtype}"
+    return None if np.can_cast(numbers.dtype, space.dtype) or space.dtype.kind == "f" else _lost(numbers, space.dtype)
+
+
+def _lost(numbers: NDArray[Any], dtype: np.dtype[Any]) -> str | None:
+    lost = numbers[numbers.astype(dtype) != numbers]
+    return f"one with {lost[0]}, which {dtype} cannot hold" if lost.size else None
+
+
+def raised(error: BaseException) -> str:
+    """What an environment raised, in one line, and where: its own lines, the last first, else those of libraries."""
+    places = [f"{frame.f_code.co_filename}:{line}" for frame, line in walk_tb(error.__traceback__)]
+    others = [place for place in places if not place.startswith(_OTHERS)]
+    own = [place for place in others if not place.startswith(_LIBRARIES)] or others or places[-1:]
+    text = " ".join(str(error).split())
+    where = " from ".join(reversed(own[-_MOST_PLACES:]))
+    return f"{type(error).__name__}{': ' if text else ''}{text}{', at ' if where else ''}{where}"
+
+
+def _is_number(value: object, kinds: str) -> bool:
+    """Whether it is one number of a kind, as NumPy names kinds; an array without dimensions counts."""
+    number = np.asarray(value)
+    return number.shape == () and number.dtype.kind in kinds
+
+
+def _as_bool(over: Any) -> bool:
+    return bool(np.asarray(over).item())
+
+
+def _kind(result: object) -> str:
+    return f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
+
+
+def fault_of_vector(error: Exception | SystemExit) -> str | None:
+    """What is wrong with environments whose results a vector environment could not put side by side.
+
+    None of an error that one of them raised itself.
+    """
+    if isinstance(error, SystemExit):
+        return f"expected environments that go on, got {raised(error)}; mend the environment"
+    if not _is_of_vectorization(error):
+        return None
+    reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+    return f"{NO_NUMBER}, got what does not fit: {reason}; mend the environment"
+
+
+def _is_of_vectorization(error: Exception) -> bool:
+    """Whether it comes from putting results side by side, and not from an environment."""
+    codes = [frame.f_code for frame, _ in walk_tb(error.__traceback__)]
+    code = next(code for code in reversed(codes) if "numpy" not in Path(code.co_filename).parts)
+    is_inside = "gymnasium/vector/" in Path(code.co_filename).as_posix()
+    return is_inside and code.co_name != "_raise_if_errors"
+
+
+def picture_of(drawn: Any) -> NDArray[np.uint8]:
+    """What ``render`` gave, grey or with transparency, as a picture ``[H, W, 3]``.
+
+    Raises:
+        FaultyEnvironment: it is none.
+
+    >>> picture_of(np.ones((4, 2), np.uint8)).shape, picture_of(np.ones((4, 2, 4), np.uint8)).shape
+    ((4, 2, 3), (4, 2, 3))
+    """
+    picture = np.asarray(drawn)
+    picture = picture[..., None] if picture.ndim == 2 else picture
+    is_colour = picture.dtype.kind in "uif" and bool(((picture >= 0) & (picture <= MOST)).all())
+    if picture.ndim != 3 or picture.shape[2] not in (1, 3, 4) or not picture.size or not is_colour:
+        found = f"{picture.dtype} of shape {picture.shape}" if isinstance(drawn, np.ndarray) else type(drawn).__name__
+        raise FaultyEnvironment(f"expected render to give a picture [H, W, 3] of 0 to {MOST}, got {found}; mend that")
+    picture = picture.astype(np.uint8, copy=False)
+    return np.repeat(picture, 3, -1) if picture.shape[2] == 1 else picture[..., :3]
