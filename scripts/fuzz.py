@@ -36,7 +36,7 @@ SMALL = {
     "total_frames": "40", "runner.learning_starts": "16", "runner.every": "8", "runner.updates": "1",
     "replay.capacity": "200", "replay.batch_size": "4", "env.num_envs": "2", "evaluation.every": "40",
     "evaluation.episodes": "1", "evaluation.final_episodes": "1", "evaluation.num_envs": "1", "checkpoint.every": "40",
-    "logger.every": "20", "logger.tensorboard": "false", "network.trunk.num_cells": "[8]", "compile": "false",
+    "logger.every": "20", "logger.tensorboard": "false", "trunk.num_cells": "[8]", "compile": "false",
 }  # fmt: skip
 
 

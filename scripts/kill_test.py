@@ -33,7 +33,7 @@ from qframe.cli.main import main as qframe
 
 SMALL = (  # noqa: SIM905 (words as on the command line)
     """
-total_frames=800 runner.learning_starts=200 runner.every=16 runner.updates=4 network.trunk.num_cells=[32]
+total_frames=800 runner.learning_starts=200 runner.every=16 runner.updates=4 trunk.num_cells=[32]
 replay.batch_size=32 replay.capacity=1000 checkpoint.every=150 evaluation.every=300 evaluation.episodes=2
 evaluation.final_episodes=2 logger.every=100
 """

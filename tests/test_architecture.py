@@ -17,10 +17,10 @@ LAYERS = (
 """From the ground up: a package imports only those that stand before it."""
 
 PACKAGE_OF = {
-    "env": "envs", "action_space": "actions", "network": "networks", "head": "heads", "estimator": "estimators",
-    "loss": "objectives", "target": "objectives", "replay": "replay", "exploration": "exploration",
-    "optimizer": "optimizer", "checkpoint": "checkpoints", "logger": "loggers", "runner": "training",
-    "collector": "training", "evaluation": "training", "reward": "training",
+    "env": "envs", "action_space": "actions", "network": "networks", "trunk": "networks", "head": "heads",
+    "estimator": "estimators", "loss": "objectives", "target": "objectives", "replay": "replay",
+    "exploration": "exploration", "optimizer": "optimizer", "checkpoint": "checkpoints", "logger": "loggers",
+    "runner": "training", "collector": "training", "evaluation": "training", "reward": "training",
 }  # fmt: skip
 """Where the classes of a group in ``conf/`` live."""
 

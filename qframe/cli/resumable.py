@@ -17,7 +17,7 @@ from qframe.runs.folder import RunFolder
 from qframe.runs.run import read_json
 
 FIXED = (
-    "name", "seed", "gamma", "action_space", "network", "head",
+    "name", "seed", "gamma", "action_space", "network", "trunk", "head",
     "env._target_", "env.id", "env.game", "env.kwargs", "env.wrappers",
 )  # fmt: skip
 """What is part of what a run has learnt, or of where it has begun: groups, and entries of groups."""

@@ -27,8 +27,8 @@ from qframe.training.cadences import check_numbers
 
 PROVIDED: dict[str, frozenset[str]] = {
     "action_space": frozenset({"space"}),
-    "network": frozenset({"make_head", "spec"}),
-    "network.trunk": frozenset({"observation_shape", "observation_dtype"}),
+    "network": frozenset({"trunk", "make_head", "spec"}),
+    "trunk": frozenset({"observation_shape", "observation_dtype"}),
     "head": frozenset({"features", "num_actions"}),
     "loss": frozenset({"value_network", "action_space", "joint", "gamma", "seed"}),
     "target": frozenset({"loss"}),
@@ -151,16 +151,14 @@ class Assembly:
 
     def _loss(self, envs: Envs | None, action_space: ActionSpace | None) -> DQNLoss | None:
         """The network, seeded on its own, inside its loss."""
-        if envs is None or action_space is None or {"network", "head"} & self._broken:
+        if envs is None or action_space is None or {"network", "trunk", "head"} & self._broken:
             if "head" not in self._broken:
                 self.part("head", 1, 2)
             return None
         config = self.config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(config["seed"], "network"))
-            trunk = self._trunk(envs)
-            rest = {key: value for key, value in config["network"].items() if key != "trunk"}
-            network = self.part("network", trunk, self._make_head, node=rest, spec=action_space.spec)
+            network = self.part("network", self._trunk(envs), self._make_head, spec=action_space.spec)
         if network is None:
             return None
         loss = self.part(
@@ -214,17 +212,16 @@ class Assembly:
 
     def _trunk(self, envs: Envs) -> Trunk | None:
         """The configured trunk over Box observations; over their encodings where they are something else."""
-        space, node = envs.observation_space, self.config["network"].get("trunk", {})
+        space = envs.observation_space
         try:
             if isinstance(space, spaces.Box):
                 check_box(space)
-                return self.part("network.trunk", space.shape, node=node, observation_dtype=_dtype(space))
+                return self.part("trunk", space.shape, observation_dtype=_dtype(space))
             encoder = make_encoder(space)
         except ValueError as error:
             self.faults.append(Fault("env", str(error)))
             return None
-        shape = (encoder.num_features,)
-        trunk = self.part("network.trunk", shape, node=node, observation_dtype=torch.float32)
+        trunk = self.part("trunk", (encoder.num_features,), observation_dtype=torch.float32)
         return None if trunk is None else EncodedTrunk(encoder, trunk)
 
 

@@ -107,7 +107,7 @@ def _sees_images(config: Mapping[str, Any]) -> bool | None:
     A convolution that skips no pixel is one over a small grid, whose work is too little to share.
     """
     try:
-        trunk = config["network"]["trunk"]
+        trunk = config["trunk"]
         name, strides = str(trunk["_target_"]), trunk.get("strides")
     except (KeyError, TypeError, AttributeError):
         return None

@@ -70,7 +70,7 @@ def _members_of_no_ensemble(parts: Parts, config: Mapping[str, Any]) -> str | No
     network = parts.loss.value_network
     if not getattr(parts.exploration, "reads_members", False) or hasattr(network, "num_members"):
         return None
-    return f"expected an ensemble to act by its members, got {type(network).__name__}; use network=ensemble_q_net"
+    return f"expected an ensemble to act by its members, got {type(network).__name__}; use network=ensemble"
 
 
 def _nothing_explores(parts: Parts, config: Mapping[str, Any]) -> str | None:

@@ -29,7 +29,7 @@ BY_PARTS = (
     "env=gymnasium env.id=FrozenLake-v1 network.normalize_observation=true",
     "action_space=multi_categorical",
     "action_space.joint=sum",
-    "network=conv_q_net",
+    "trunk=nature",
     "network=shared_trunk network.dueling=false",
     "head=categorical head.num_atoms=1",
     "head=categorical head.v_max=0",
@@ -71,7 +71,7 @@ BY_THE_LIBRARY: dict[str, Callable[[], object]] = {
     "`estimator=retrace estimator.temperature=0.1` on joint actions": lambda: _joint_loss(
         "branching"
     ).make_value_estimator("retrace", temperature=0.1),
-    "`network=ensemble_q_net` on joint actions": lambda: EnsembleQNet(
+    "`network=ensemble` on joint actions": lambda: EnsembleQNet(
         MLPTrunk((1,), num_cells=[1]), ScalarHead, spec=MultiCategorical([2, 2])
     ),
     "the action space `binary` under `DQNLoss`": lambda: DQNLoss(nn.Linear(1, 4), action_space="binary"),

@@ -71,6 +71,7 @@ class Schema:
     env: Mapping[str, Any]
     action_space: Mapping[str, Any]
     network: Mapping[str, Any]
+    trunk: Mapping[str, Any]
     head: Mapping[str, Any]
     estimator: Mapping[str, Any]
     loss: Mapping[str, Any]

@@ -82,7 +82,7 @@ class Bootstrapped:
         if value is None or value.dim() != 3 or len(value) != self.num_members:
             got = "none" if value is None else [*value.shape]
             raise ValueError(
-                f"expected values [K, E, A] of {self.num_members} members, got {got}; use network=ensemble_q_net"
+                f"expected values [K, E, A] of {self.num_members} members, got {got}; use network=ensemble"
             )
         if not exploring():
             return action

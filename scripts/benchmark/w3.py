@@ -6,8 +6,8 @@ OURS = (
     "experiment=pong_dqn", "loss=dqn", "replay.n_step=1", "replay.capacity=25_000", "total_frames=21_000",
     "runner.learning_starts=1_000", "collector=pipelined", "compile=true", "evaluation.every=10_000_000",
     "evaluation.final_episodes=1", "evaluation.num_envs=1", "checkpoint.every=10_000_000", "logger.every=1_000",
-    "env.max_episode_frames=4_000", "network.trunk.channels=[32,64,64]", "network.trunk.kernels=[8,4,3]",
-    "network.trunk.strides=[4,2,1]", "network.trunk.num_features=512", "autocast=false", "runner.threads=2",
+    "env.max_episode_frames=4_000", "trunk.channels=[32,64,64]", "trunk.kernels=[8,4,3]",
+    "trunk.strides=[4,2,1]", "trunk.num_features=512", "autocast=false", "runner.threads=2",
     "env.num_threads=2", "runner.stop.eval_return=null", "env.size=84", "runner.every=8", "runner.updates=2",
 )  # fmt: skip
 

@@ -54,7 +54,7 @@ def test_another_shell_is_told(capsys):
 def test_check_prints_the_config_with_where_each_value_comes_from(capsys, tmp_path):
     (tmp_path / "own" / "head").mkdir(parents=True)
     (tmp_path / "own" / "head" / "mine.yaml").write_text("# mine\ndefaults: [quantile, _self_]\nnum_quantiles: 7\n")
-    words = ["head=mine", "optimizer.lr=1e-3", "network.trunk.num_cells=[8]", "name='off'"]
+    words = ["head=mine", "optimizer.lr=1e-3", "trunk.num_cells=[8]", "name='off'"]
     assert main(["check", "--print", "--config-dir", str(tmp_path / "own"), *words]) == 0
     printed = capsys.readouterr().out
     lines = {tuple(line.split("  # ")[0].split(": ", 1)): line.partition("  # ")[2] for line in printed.splitlines()}

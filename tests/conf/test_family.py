@@ -19,7 +19,7 @@ HEADS = sorted(path.stem for path in (CONF / "head").glob("*.yaml"))
 LAMBDAS = ("td_lambda", "watkins", "retrace")
 ESTIMATORS = ("td0", "munchausen", *LAMBDAS)
 ENVS, STEPS = 2, 8
-SIZES = {"env.num_envs": ENVS, "network.trunk.num_cells": "[8]", "replay.capacity": 64, "replay.batch_size": 16}
+SIZES = {"env.num_envs": ENVS, "trunk.num_cells": "[8]", "replay.capacity": 64, "replay.batch_size": 16}
 
 
 def nodes(group, names, *overrides):

@@ -12,7 +12,7 @@ def config(**changes):
     return {
         "compile": "auto", "total_frames": 61_000, "head": {"_target_": "qframe.heads.ScalarHead"},
         "optimizer": {"algorithm": {"_target_": "torch.optim.Adam"}},
-        "network": {"trunk": {"_target_": "qframe.networks.MLPTrunk"}},
+        "trunk": {"_target_": "qframe.networks.MLPTrunk"},
         "runner": {"learning_starts": 1_000, "every": 6, "updates": 2, "threads": "auto"},
     } | changes  # fmt: skip
 
@@ -49,16 +49,16 @@ def test_on_a_gpu_how_to_compile_is_the_users_choice():
 
 
 def test_threads_are_all_cores_for_images_and_one_for_grids_and_numbers():
-    images = config(network={"trunk": {"_target_": "qframe.networks.ConvTrunk"}})
+    images = config(trunk={"_target_": "qframe.networks.ConvTrunk"})
     assert resolved(images)[0]["runner"]["threads"] == 8
-    grid = config(network={"trunk": {"_target_": "qframe.networks.ConvTrunk", "strides": [1]}})
+    grid = config(trunk={"_target_": "qframe.networks.ConvTrunk", "strides": [1]})
     assert resolved(grid)[0]["runner"]["threads"] == 1
     assert resolved(config())[0]["runner"]["threads"] == 1
 
 
-@pytest.mark.parametrize("network", [{}, 3, {"trunk": 0}, {"trunk": "torch.nn.Tanh"}])
-def test_a_network_that_is_none_is_left_to_be_refused(network):
-    assert resolved(config(network=network))[1]["runner.threads"] == (1, "faulty")
+@pytest.mark.parametrize("trunk", [{}, 3, "torch.nn.Tanh"])
+def test_a_trunk_that_is_none_is_left_to_be_refused(trunk):
+    assert resolved(config(trunk=trunk))[1]["runner.threads"] == (1, "faulty")
 
 
 def test_what_is_not_auto_stays():
@@ -69,7 +69,7 @@ def test_what_is_not_auto_stays():
 @pytest.mark.parametrize(("every", "trunk", "envs"), [(8, "MLPTrunk", 8), (1, "MLPTrunk", 1), (500, "MLPTrunk", 128),
                                                       (4, "ConvTrunk", 4), (64, "ImpalaTrunk", 16)])  # fmt: skip
 def test_environments_are_as_many_as_frames_between_rounds_within_bounds(every, trunk, envs):
-    given = config(env={"num_envs": "auto"}, network={"trunk": {"_target_": f"qframe.modules.{trunk}"}})
+    given = config(env={"num_envs": "auto"}, trunk={"_target_": f"qframe.modules.{trunk}"})
     given["runner"]["every"] = every
     assert resolved(given)[0]["env"] == {"num_envs": envs}
 

@@ -26,14 +26,14 @@ def test_the_faults_of_all_groups_are_told_at_once(capsys):
         (["replay.capacity=1e15"], "replay.capacity: expected a capacity that fits the memory, got 1,000,000"),
         (["replay=prioritized", "replay.capacity=1e15"], "replay: expected sizes that fit this machine's memory, got"),
         (["replay=prioritized", "replay.capacity=1e30"], "replay: expected sizes that fit this machine's memory, got"),
-        (["network.trunk.num_cells=[1000000,1000000]"], "network.trunk: expected sizes that fit this machine's mem"),
+        (["trunk.num_cells=[1000000,1000000]"], "trunk: expected sizes that fit this machine's mem"),
         (["optimizer.algorithm.foreach=true"], "optimizer: `fused` and `foreach` cannot be `True` together."),
         (["env.id=os.path:CartPole-v1"], "env.id: expected an id without a module, or of a trusted one, got 'os.path"),
         (["head._target_=qframe.runs.folder.write_json"], "head._target_: expected a class or function written"),
         (["head._target_=qframe.modules._private"], "head._target_: expected a class or function written"),
         (["exploration=bootstrapped"], "exploration: expected an ensemble to act by its members, got QNet; use"),
         (
-            ["network=ensemble_q_net", "exploration=bootstrapped", "estimator=retrace", "replay=slices"],
+            ["network=ensemble", "exploration=bootstrapped", "estimator=retrace", "replay=slices"],
             "exploration: expected exploration that knows the probability of its actions for Retrace, got Bootstrapped",
         ),
         (
@@ -52,6 +52,6 @@ def test_a_fault_is_told_in_one_line(words, message, capsys):
 
 
 def test_an_item_of_a_list_given_on_the_command_line_is_placed_there(capsys):
-    (line,) = faults(capsys, "network.trunk.num_cells=[8,x]")
-    assert line.startswith("network.trunk.num_cells[1]")
+    (line,) = faults(capsys, "trunk.num_cells=[8,x]")
+    assert line.startswith("trunk.num_cells[1]")
     assert line.endswith("[command line]")

@@ -39,8 +39,8 @@ def test_the_command_line_wins_over_parameters_and_forced_values_are_values(load
 
 def test_ranges_and_lists(loader):
     assert grid(["seed=range(1,4)"], [], [], loader) == [("seed=1",), ("seed=2",), ("seed=3",)]
-    assert grid(["network.trunk.num_cells=[8,8],[16]"], [], [], loader) == [
-        ("network.trunk.num_cells=[8,8]",), ("network.trunk.num_cells=[16]",)
+    assert grid(["trunk.num_cells=[8,8],[16]"], [], [], loader) == [
+        ("trunk.num_cells=[8,8]",), ("trunk.num_cells=[16]",)
     ]  # fmt: skip
 
 

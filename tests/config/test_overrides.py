@@ -14,7 +14,7 @@ from qframe.config.overrides import own_name
         (["gamma=0.9"], "cartpole_dqn"),
         (["env=mountaincar"], "mountaincar"),
         (["env=gymnasium", "env.id=Acrobot-v1"], "Acrobot-v1"),
-        (["env=minatar", "env.game=freeway", "network=conv_q_net"], "minatar_freeway"),
+        (["env=minatar", "env.game=freeway", "trunk=nature"], "minatar_freeway"),
         (["env=acrobot", "name=mine"], "mine"),
         (["experiment=acrobot_dqn", "env.num_envs=4"], "acrobot_dqn"),
         (["experiment=acrobot_dqn", "env.id=MountainCar-v0"], "acrobot_dqn"),

@@ -211,7 +211,7 @@ def test_pong_trains_from_the_command_line(backend, tmp_path: Path, capsys):
     command = ["train", "experiment=pong_dqn", "total_frames=400", "runner.learning_starts=200", "env.num_envs=4"]
     command += [f"env.backend={backend}"]
     small = ["env.max_episode_frames=400", "replay.capacity=2000", "replay.batch_size=4", "evaluation.final_episodes=1"]
-    assert main([*command, *small, "network.trunk.num_features=16", f"hydra.run.dir={tmp_path}"]) == 0
+    assert main([*command, *small, "trunk.num_features=16", f"hydra.run.dir={tmp_path}"]) == 0
     shown = capsys.readouterr().out
     assert "the replay takes 3.6 MB (2,000 × 1,784 bytes, 1,764 of observations) in memory" in shown
     assert "eval_return_mean" in shown

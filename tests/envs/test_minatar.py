@@ -107,7 +107,7 @@ def test_without_the_package_the_pip_command_is_told(monkeypatch):
 
 
 def test_breakout_trains_from_the_command_line(tmp_path, capsys):
-    words = ["env=minatar", "env.game=breakout", "network=small_conv_q_net", "total_frames=600", "runner.every=32"]
+    words = ["env=minatar", "env.game=breakout", "trunk=small_conv", "total_frames=600", "runner.every=32"]
     sizes = ["runner.learning_starts=200", "evaluation.final_episodes=2", f"hydra.run.dir={tmp_path}"]
     assert main(["train", *words, *sizes]) == 0, capsys.readouterr().err
     assert json.loads((tmp_path / "summary.json").read_text())["status"] == "finished"

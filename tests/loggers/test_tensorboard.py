@@ -63,7 +63,7 @@ def test_the_config_is_text_and_hyperparameters(events):
     assert values["head.num_atoms"].number_value == 51
     assert values["seed"].string_value == "1"
     assert values["network.noisy"].string_value == "false"
-    assert values["network.trunk.num_cells"].string_value == "[120, 84]"
+    assert values["trunk.num_cells"].string_value == "[120, 84]"
     assert not any(name.startswith(("logger", "checkpoint")) for name in values)
     assert metadata.SESSION_END_INFO_TAG in events.summary_metadata
     assert metadata.EXPERIMENT_TAG not in events.summary_metadata  # it would hide what only other runs vary
@@ -94,7 +94,7 @@ def test_histograms_need_tensorboard(capsys):
 
 
 @pytest.mark.parametrize("head", ["scalar", "implicit_quantile", "fully_parameterized_quantile", "hl_gauss"])
-@pytest.mark.parametrize("network", ["q_net", "shared_trunk", "ensemble_q_net"])
+@pytest.mark.parametrize("network", ["q_net", "shared_trunk", "ensemble"])
 def test_every_head_and_network_is_drawn(head, network, pictured):
     seen = pictured(f"head={head}", f"network={network}")
     assert seen.values.shape == (6, 2)
@@ -109,7 +109,7 @@ def test_states_of_every_kind_are_drawn(words, pictured):
 
 
 def test_the_laws_of_an_ensemble_are_the_mixture_of_its_members(pictured):
-    seen = pictured("head=categorical", "head.num_atoms=11", "network=ensemble_q_net")
+    seen = pictured("head=categorical", "head.num_atoms=11", "network=ensemble")
     assert seen.num_members == 10
     assert seen.locations.shape == (6, 2, 110)
     assert (seen.locations * seen.masses).sum(-1) == pytest.approx(seen.values, abs=1e-3)

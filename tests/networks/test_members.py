@@ -164,7 +164,7 @@ def test_a_bootstrap_mask_holds_each_member_with_its_probability():
         (lambda: Bootstrapped(Categorical(2), num_members=2, num_envs=1, bootstrap_probability=0.0), r"in \(0, 1\]"),
         (
             lambda: Bootstrapped(Categorical(2), num_members=2, num_envs=1).explore(INDEX, None, torch.ones(4)),
-            r"\[K, E, A\] of 2 members, got \[4\]; use network=ensemble_q_net",
+            r"\[K, E, A\] of 2 members, got \[4\]; use network=ensemble",
         ),
     ],
 )  # fmt: skip

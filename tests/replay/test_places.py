@@ -119,9 +119,9 @@ def registered():
     del gym.registry["qframe-test/Unsigned-v0"]
 
 
-ATARI = ["env=atari", "network=conv_q_net", "replay.capacity=2000"]
+ATARI = ["env=atari", "trunk=nature", "replay.capacity=2000"]
 LEGAL = ["env=gymnasium", "env.id=qframe-test/Legal-v0"]
-ENSEMBLE = ["network=ensemble_q_net", "exploration=bootstrapped", "exploration.bootstrap_probability=0.5"]
+ENSEMBLE = ["network=ensemble", "exploration=bootstrapped", "exploration.bootstrap_probability=0.5"]
 STORED = [
     (["replay.capacity=2000"], 64),
     (["replay=prioritized", "replay.capacity=2000"], 72),

@@ -80,7 +80,7 @@ def test_a_protocol_names_what_a_score_depends_on():
 
 
 def test_settings_unlike_trainings_are_checked_and_recorded(tmp_path, capsys):
-    words = ["env=minatar", "network=small_conv_q_net", "total_frames=300", "runner.learning_starts=200"]
+    words = ["env=minatar", "trunk=small_conv", "total_frames=300", "runner.learning_starts=200"]
     sizes = ["evaluation.final_episodes=2", f"hydra.run.dir={tmp_path}", "runner.every=64"]
     assert main(["train", *words, *sizes, "evaluation.env.sticky=0", "evaluation.epsilon=0.01"]) == 0
     assert main(["check", *words, "evaluation.env.stick=0"]) == 2
