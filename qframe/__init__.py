@@ -1,3 +1,3 @@
 """qframe: a declarative training framework for deep Q-learning."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -26,6 +26,7 @@ from qframe.errors import UserError, hint
 COMMANDS = {
     "train": "train; -m sweeps over several values",
     "check": "all faults of a config at once, and what it would train",
+    "init": "a project of your own: environment, head, preset and tests, which trains at once",
     "list": "the groups of the config and their options",
     "resume": "go on with a run exactly where it stopped",
     "bench": "several seeds of a preset against the score that it states",
