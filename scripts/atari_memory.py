@@ -39,7 +39,7 @@ def main(words: list[str]) -> int:
     """Train, look and judge."""
     OUTPUTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=OUTPUTS) as folder:
-        command = [sys.executable, "-m", "qframe.cli.main", "train", *WORDS, f"hydra.run.dir={folder}/run", *words]
+        command = [sys.executable, "-m", "qframe", "train", *WORDS, f"hydra.run.dir={folder}/run", *words]
         run, resident, anonymous = subprocess.Popen(command), 0.0, 0.0
         while run.poll() is None:
             resident = max(resident, gigabytes(run.pid, "VmHWM"))

@@ -9,7 +9,7 @@ from qframe.config import build
 from qframe.config.compose import compose
 from qframe.config.hydra_app import conf_dir
 from qframe.config.score import Score, stated
-from qframe.runs.run import environment_name, read_json
+from qframe.runs.folder import environment_name, read_json
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "results.md"

@@ -94,7 +94,7 @@ def main() -> int:
     seconds, folder = 60 * arguments.minutes, arguments.folder.absolute()
     shutil.rmtree(folder, ignore_errors=True)
     words = [*WORDS, f"runner.stop.wall_seconds={seconds}", f"hydra.run.dir={folder}", *arguments.words]
-    run = subprocess.Popen([sys.executable, "-m", "qframe.cli.main", "train", *words], start_new_session=True,
+    run = subprocess.Popen([sys.executable, "-m", "qframe", "train", *words], start_new_session=True,
                            stdout=subprocess.DEVNULL)  # fmt: skip
     looks = between_evaluations([found for found in watch(run, seconds) if seconds / 6 < found.seconds < seconds])
     if run.returncode != 0 or len(looks) < 3:

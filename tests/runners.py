@@ -15,7 +15,7 @@ from qframe.networks import EncodedTrunk, MLPTrunk, QNet, make_encoder
 from qframe.objectives import DQNLoss, SoftUpdate
 from qframe.optimizer import Optimizer
 from qframe.replay import ReplayBuffer
-from qframe.runs import RunFolder
+from qframe.runs.folder import RunFolder
 from qframe.training import Collector, Evaluation, Learner, RewardTransform, Runner
 
 CPU = torch.device("cpu")

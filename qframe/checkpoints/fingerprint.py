@@ -26,7 +26,7 @@ def fingerprint(path: Path) -> dict[str, str]:
     state = load_checkpoint(folder.checkpoints)
     state["run"] = {key: value for key, value in state["run"].items() if key not in ("seconds", "logger")}
     hashes = {part: digest(state[part]) for part in state if part != "name"}
-    return hashes | {"metrics": digest(metrics(folder.metrics))}
+    return hashes | {"metrics": digest(metrics(folder.metrics_file))}
 
 
 def metrics(path: Path) -> list[dict[str, Any]]:

@@ -52,5 +52,3 @@ def whole_number(text: str) -> int:
     if number is None:
         raise argparse.ArgumentTypeError(f"expected an integer (as 1000, 1e6, 50k or 1M), got '{text}'")
     return number
-
-

@@ -14,8 +14,7 @@ from qframe.config.hydra_app import hydra_app
 from qframe.config.score import Score, preset_score
 from qframe.config.targets import apply_trust
 from qframe.errors import ConfigError, UserError
-from qframe.runs.folder import write_json
-from qframe.runs.run import Run, flat
+from qframe.runs.folder import RunFolder, flat, write_json
 
 FOLDER = Path("outputs", "bench")
 RESULTS = Path("results")
@@ -83,7 +82,7 @@ def _checked(preset: str, config_dir: Path | None) -> tuple[Score, dict[str, Any
 
 def _check_kept(run: SeedRun, score: Score, config: dict[str, Any]) -> None:
     """Refuse a run of an earlier command that is damaged, or of a preset that was another then."""
-    saved, now, remedy = flat(Run(run.folder).config), flat(config), f"remove {run.folder} to run its seed again"
+    saved, now, remedy = flat(RunFolder(run.folder).config), flat(config), f"remove {run.folder} to run its seed again"
     if run.is_finished:
         numbers = [run.summary.get(name) for name in (score.metric, "wall_seconds")]
         if not saved or not all(isinstance(number, int | float) for number in numbers):

@@ -9,7 +9,7 @@ import numpy as np
 
 from qframe.cli.bench_seeds import SeedRun
 from qframe.config.score import Score
-from qframe.runs.run import Run, environment_name
+from qframe.runs.folder import RunFolder, environment_name
 from qframe.runs.statistics import interquartile_mean, stratified_bootstrap
 
 Result = dict[str, Any]
@@ -30,9 +30,9 @@ def summed_up(preset: str, score: Score, runs: Sequence[SeedRun]) -> Result:
     """
     failed = [run.seed for run in runs if not run.is_finished]
     seeds, options, runs = [run.seed for run in runs], runs[0].options, [run for run in runs if run.is_finished]
-    manifests = [Run(run.folder).manifest for run in runs]
+    manifests = [RunFolder(run.folder).manifest for run in runs]
     summaries = [run.summary for run in runs]
-    config = Run(runs[0].folder).config
+    config = RunFolder(runs[0].folder).config
     env = config["env"]
     measured = statistics([summary[score.metric] for summary in summaries], score.expected)
     return {

@@ -14,7 +14,6 @@ from typing import Any
 
 import qframe
 from qframe.runs.folder import RunFolder
-from qframe.runs.run import Run
 from qframe.training import Stopped
 from qframe.training.signals import StopSignals
 
@@ -45,7 +44,7 @@ class SeedRun:
     @property
     def summary(self) -> dict[str, Any]:
         """The run's ``summary.json``; {} where there is none or a damaged one."""
-        return Run(self.folder).summary
+        return RunFolder(self.folder).summary
 
     @property
     def is_finished(self) -> bool:
@@ -72,7 +71,7 @@ class SeedRun:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:  # in a session of its own: an interrupt is handed on once, by us
             return subprocess.Popen(
-                [sys.executable, "-m", "qframe.cli.main", *words],
+                [sys.executable, "-m", "qframe", *words],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

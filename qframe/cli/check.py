@@ -14,7 +14,7 @@ from qframe.config.hydra_app import hydra_app
 from qframe.config.provenance import sources
 from qframe.config.targets import apply_trust
 from qframe.errors import ConfigError
-from qframe.runs.run import flat
+from qframe.runs.folder import flat
 
 COMMENT = 56  # the column of comments
 

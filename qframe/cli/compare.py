@@ -16,7 +16,7 @@ from qframe.runs.comparison.plots import write_plots
 from qframe.runs.comparison.results import EnvironmentResult, compare
 from qframe.runs.comparison.tables import write_csv
 from qframe.runs.comparison.text import group_row, headers, interval
-from qframe.runs.run import Run
+from qframe.runs.folder import RunFolder
 
 MOST_PAIRS = 10
 
@@ -76,7 +76,7 @@ def _print(result: EnvironmentResult, score: str) -> None:
     print()
 
 
-def _notes(others: Sequence[Run]) -> list[str]:
+def _notes(others: Sequence[RunFolder]) -> list[str]:
     """Which runs are left out, and why."""
     counts = Counter(run.status for run in others)
     shown = {status: next(run.path for run in others if run.status == status) for status in counts}

@@ -6,7 +6,7 @@ from typing import Any
 
 from qframe.cli.tables import named_runs, print_table
 from qframe.errors import UserError
-from qframe.runs.run import Run, flat
+from qframe.runs.folder import RunFolder, flat
 
 ABSENT = "–"
 
@@ -54,7 +54,7 @@ def _text(config: dict[str, Any], key: str) -> str:
     return ABSENT if key not in config else "null" if config[key] is None else str(config[key])
 
 
-def _one(path: Path) -> Run:
+def _one(path: Path) -> RunFolder:
     runs = named_runs([path])
     if len(runs) > 1:
         raise UserError(f"expected one run, got '{path}' with {len(runs)}, such as {runs[0].path}")

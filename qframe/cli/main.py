@@ -150,7 +150,3 @@ def _help() -> str:
         f"{listed}\n\nqframe COMMAND --help tells more; qframe --version the version.\n"
         "First steps: qframe list, qframe check, qframe train experiment=cartpole_dqn"
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

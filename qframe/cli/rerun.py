@@ -15,8 +15,7 @@ from qframe.config.auto import pick_device
 from qframe.config.saved_run import new_folder, open_run, saved_config
 from qframe.config.targets import apply_trust
 from qframe.errors import ConfigError, UserError
-from qframe.runs import RunFolder
-from qframe.runs.run import Run
+from qframe.runs.folder import RunFolder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         UserError: no run, or a config that cannot run here.
     """
     apply_trust(arguments.trust)
-    earlier = Run(open_run(arguments.run).path)
+    earlier = RunFolder(open_run(arguments.run).path)
     config = saved_config(RunFolder(earlier.path))
     device = earlier.manifest.get("picked", {}).get("device")
     if device and device != str(pick_device(config.device)):
@@ -47,10 +46,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(faults)
     folder = _folder(config, arguments.dir)
     runner = build.build(config, folder, started=arguments.started)
-    for key, then, now in differences(_versions(earlier), _versions(Run(folder))):
+    for key, then, now in differences(_versions(earlier), _versions(RunFolder(folder))):
         print(f"not as it was: {key} was {then}, is {now}")
     runner.run()
-    difference, told = compared(earlier, Run(folder))
+    difference, told = compared(earlier, RunFolder(folder))
     print(told)
     return 1 if difference else 0
 
@@ -62,7 +61,7 @@ class Compared(NamedTuple):
     told: str
 
 
-def compared(earlier: Run, later: Run) -> Compared:
+def compared(earlier: RunFolder, later: RunFolder) -> Compared:
     """Whether two runs logged the same, times left out, and where not, the first difference.
 
     Training that ended, and went on further later, has a log where it ended, which the other one lacks, and means over
@@ -104,7 +103,7 @@ def _frames(logs: Iterable[_Span], is_evaluation: bool) -> set[int]:
     return {span.stop for span in logs if span.is_evaluation is is_evaluation}
 
 
-def _logs(run: Run) -> dict[_Span, dict[str, Any]]:
+def _logs(run: RunFolder) -> dict[_Span, dict[str, Any]]:
     """The logs without times, by what they are about."""
     found: dict[_Span, dict[str, Any]] = {}
     ends = {False: 0, True: 0}
@@ -121,7 +120,7 @@ def _is_time(key: str) -> bool:
     return key.startswith("time/") and key != "time/updates"
 
 
-def _versions(run: Run) -> dict[str, Any]:
+def _versions(run: RunFolder) -> dict[str, Any]:
     return run.manifest.get("versions", {}) | {"revision": (run.manifest.get("git") or {}).get("revision")}
 
 

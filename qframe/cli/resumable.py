@@ -14,7 +14,6 @@ from qframe.config.saved_run import checkpoint, fitting, saved_config
 from qframe.config.schema import GROUPS
 from qframe.errors import UserError
 from qframe.runs.folder import RunFolder
-from qframe.runs.run import read_json
 
 FIXED = (
     "name", "seed", "gamma", "action_space", "network", "trunk", "head",
@@ -31,7 +30,7 @@ def go_on(folder: RunFolder, overrides: Sequence[str] = (), *, started: float | 
     """
     check_changes(overrides)
     config, state = saved_config(folder, overrides), checkpoint(folder)
-    frames, status = state["run"]["frames"], read_json(folder.summary).get("status", "unknown")
+    frames, status = state["run"]["frames"], folder.summary.get("status", "unknown")
     if frames >= config.total_frames and status == "finished":
         raise UserError(
             f"expected a run with frames left, got {folder.path} at {frames:,} of {config.total_frames:,} "
@@ -97,6 +96,6 @@ def begun_before(composition: Composition) -> RunFolder | None:
 
 def _config(folder: RunFolder) -> object:
     try:
-        return OmegaConf.to_container(OmegaConf.load(folder.config))
+        return OmegaConf.to_container(OmegaConf.load(folder.config_file))
     except Exception:  # no run, or a damaged one: whatever YAML raises
         return None

@@ -12,9 +12,9 @@ import yaml
 
 from qframe.cli.tables import OUTPUTS, named_runs, print_table, shown_path, span
 from qframe.errors import UserError, hint
-from qframe.runs.run import Run, environment_name, flat, planned_jobs
+from qframe.runs.folder import RunFolder, environment_name, flat, planned_jobs
 
-ORDERS: dict[str, Callable[[list[Run]], Any]] = {
+ORDERS: dict[str, Callable[[list[RunFolder]], Any]] = {
     "age": lambda runs: -max(run.changed for run in runs),
     "score": lambda runs: -max((run.score for run in runs if run.score is not None), default=float("-inf")),
     "frames": lambda runs: -sum(run.frames for run in runs),
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         for found in sorted(runs, key=lambda found: ORDERS[arguments.sort]([found])):
             print(json.dumps(_facts(found)))
         return 0
-    grouped: dict[Path, list[Run]] = {}
+    grouped: dict[Path, list[RunFolder]] = {}
     for found in runs:
         is_grouped = found.is_job and not arguments.jobs and found.path.parent not in folders
         grouped.setdefault(found.path.parent if is_grouped else found.path, []).append(found)
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _filtered(runs: list[Run], statuses: str | None, conditions: Sequence[str]) -> list[Run]:
+def _filtered(runs: list[RunFolder], statuses: str | None, conditions: Sequence[str]) -> list[RunFolder]:
     wanted = None if statuses is None else statuses.split(",")
     there = {run.status for run in runs}
     for status in wanted or ():
@@ -95,7 +95,7 @@ def _equals(value: Any, text: str) -> bool:
     return str(value) == text or value == meant or (number is not None and value == number)
 
 
-def _common_overrides(runs: Sequence[Run]) -> dict[Path, set[str]]:
+def _common_overrides(runs: Sequence[RunFolder]) -> dict[Path, set[str]]:
     """Of every sweep with several jobs, what all of them have: it tells none of them apart."""
     found: dict[Path, list[set[str]]] = {}
     for run in runs:
@@ -103,7 +103,7 @@ def _common_overrides(runs: Sequence[Run]) -> dict[Path, set[str]]:
     return {path: set.intersection(*overrides) if len(overrides) > 1 else set() for path, overrides in found.items()}
 
 
-def _run_row(run: Run, common: dict[Path, set[str]]) -> tuple[str, ...]:
+def _run_row(run: RunFolder, common: dict[Path, set[str]]) -> tuple[str, ...]:
     total = run.config.get("total_frames")
     share = f" {min(1.0, run.frames / total):4.0%}" if isinstance(total, int) and not run.is_finished else ""
     latest = run.evaluations[-1][1] if run.evaluations else None
@@ -111,7 +111,7 @@ def _run_row(run: Run, common: dict[Path, set[str]]) -> tuple[str, ...]:
     return run.status, f"{run.frames:,}{share}", score, _age([run]), _what(run, common), shown_path(run.path)
 
 
-def _sweep_row(path: Path, runs: list[Run], *, is_whole: bool) -> tuple[str, ...]:
+def _sweep_row(path: Path, runs: list[RunFolder], *, is_whole: bool) -> tuple[str, ...]:
     counts = Counter(run.status for run in runs)
     finished, total = counts.pop("finished", 0), len(runs)
     if is_whole and (planned := len(planned_jobs(path))) > total:
@@ -124,7 +124,7 @@ def _sweep_row(path: Path, runs: list[Run], *, is_whole: bool) -> tuple[str, ...
     return status, f"{sum(run.frames for run in runs):,}", score, _age(runs), what, shown_path(path)
 
 
-def _what(run: Run, common: dict[Path, set[str]]) -> str:
+def _what(run: RunFolder, common: dict[Path, set[str]]) -> str:
     """What was trained; of a run that says why it has no result, the reason."""
     reason = run.summary.get("reason") or run.summary.get("error")
     if reason and run.status != "finished":
@@ -136,11 +136,11 @@ def _what(run: Run, common: dict[Path, set[str]]) -> str:
     return f"{run.config.get('name', '?')} seed {run.config.get('seed', '?')}"
 
 
-def _age(runs: list[Run]) -> str:
+def _age(runs: list[RunFolder]) -> str:
     return span(max(0.0, time.time() - max(run.changed for run in runs)))
 
 
-def _facts(run: Run) -> dict[str, Any]:
+def _facts(run: RunFolder) -> dict[str, Any]:
     return {
         "path": str(run.path),
         "status": run.status,

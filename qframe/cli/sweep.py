@@ -14,8 +14,7 @@ from qframe.config.hydra_app import CONFIG_NAME, short
 from qframe.config.overrides import pinned_folder
 from qframe.config.saved_run import new_folder
 from qframe.errors import ConfigError, Fault, UserError
-from qframe.runs.folder import write_json
-from qframe.runs.run import read_json
+from qframe.runs.folder import read_json, write_json
 from qframe.sweeps.folder import SweepFolder
 from qframe.sweeps.grid import parameters, zipped
 from qframe.sweeps.job import DONE, OBJECTIVE, Job
@@ -24,9 +23,7 @@ from qframe.sweeps.progress_board import results, screen, varied_among
 from qframe.sweeps.spec import MOST_CHECKED, composition
 
 
-def sweep(
-    app: Hydra, composed: Composition, record: dict[str, Any], job: Job, path: Path, *, is_stamped: bool
-) -> int:
+def sweep(app: Hydra, composed: Composition, record: dict[str, Any], job: Job, path: Path, *, is_stamped: bool) -> int:
     """Run all jobs by Hydra's sweeper and launcher, then print one table.
 
     Args:

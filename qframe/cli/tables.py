@@ -9,18 +9,18 @@ from rich.table import Table
 from rich.text import Text
 
 from qframe.errors import UserError
-from qframe.runs.run import Run, find_runs
+from qframe.runs.folder import RunFolder, find_runs
 
 OUTPUTS = Path("outputs")
 
 
-def named_runs(paths: Iterable[Path]) -> list[Run]:
+def named_runs(paths: Iterable[Path]) -> list[RunFolder]:
     """The runs at or under these folders, each once.
 
     Raises:
         UserError: a folder that is not there, or without a run.
     """
-    found: dict[Path, Run] = {}
+    found: dict[Path, RunFolder] = {}
     for path in paths:
         if not path.is_dir():
             raise UserError(f"expected the folder of a run or of several, got '{path}', which is no folder")

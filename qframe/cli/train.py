@@ -20,7 +20,7 @@ from qframe.config.overrides import pinned_folder
 from qframe.config.saved_run import new_folder
 from qframe.config.targets import apply_trust
 from qframe.errors import ConfigError, Fault, UserError
-from qframe.runs.run import read_json
+from qframe.runs.folder import read_json
 from qframe.sweeps.folder import SweepFolder
 from qframe.sweeps.job import Job
 
@@ -94,7 +94,7 @@ def _single(app: Hydra, composition: Composition, job: Job, *, goes_on: bool) ->
     if faults:
         raise ConfigError(faults)
     before = begun_before(composition) if goes_on else None
-    if before is not None and read_json(before.summary).get("status") == "finished":
+    if before is not None and before.summary.get("status") == "finished":
         print(f"finished already: {before.path}; without resume=auto another run starts")
         return 0
     if before is not None and before.has_checkpoint:

@@ -9,7 +9,7 @@ from qframe.config import build
 from qframe.config.auto import resolved
 from qframe.config.parts import Parts
 from qframe.config.saved_run import checkpoint, fitting, saved_config
-from qframe.runs import RunFolder
+from qframe.runs.folder import RunFolder
 
 
 class Trained(NamedTuple):

@@ -159,7 +159,7 @@ def build(
     for key, (value, reason) in picked.items():
         report.say(f"auto: {key}={str(value).lower()} ({reason})")
     _lock(runner)
-    OmegaConf.save(OmegaConf.create(plain), folder.config)
+    OmegaConf.save(OmegaConf.create(plain), folder.config_file)
     picks = {key: value for key, (value, _) in picked.items()}
     about = {"device": str(device), "action_space": built.action_space.spec.action_space} | picks
     folder.write_manifest(about, resumed_at=None if state is None else runner.frames)

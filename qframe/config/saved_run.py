@@ -15,7 +15,7 @@ from qframe.checkpoints import load_checkpoint
 from qframe.config import build
 from qframe.config.compose import recheck
 from qframe.errors import UserError
-from qframe.runs import RunFolder
+from qframe.runs.folder import RunFolder
 
 
 def open_run(path: Path) -> RunFolder:
@@ -25,7 +25,7 @@ def open_run(path: Path) -> RunFolder:
         UserError: there is no run there, or one with links that lead elsewhere, where going on would write.
     """
     folder = RunFolder(path)
-    if folder.config.is_file():
+    if folder.config_file.is_file():
         here = path.resolve()
         for link in (found for found in path.rglob("*") if found.is_symlink()):
             if not link.resolve().is_relative_to(here):
@@ -46,11 +46,11 @@ def saved_config(folder: RunFolder, overrides: Sequence[str] = ()) -> DictConfig
         UserError: something that is no override, or a broken file.
     """
     try:
-        saved = OmegaConf.load(folder.config)
+        saved = OmegaConf.load(folder.config_file)
     except (OmegaConfBaseException, YAMLError, ValueError) as error:
-        raise UserError(f"expected a readable config in {folder.config}, got: {_reason(error)}") from error
+        raise UserError(f"expected a readable config in {folder.config_file}, got: {_reason(error)}") from error
     if not isinstance(saved, DictConfig) or not saved:
-        raise UserError(f"expected a config in {folder.config}, got no keys; was the run's folder damaged?")
+        raise UserError(f"expected a config in {folder.config_file}, got no keys; was the run's folder damaged?")
     try:
         changed = OmegaConf.merge(saved, OmegaConf.from_dotlist(list(_checked(overrides))))
     except (OmegaConfBaseException, YAMLError, ValueError) as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 from qframe.loggers.protocol import Opening, RecordUnavailable
 from qframe.networks.protocol import TrainedNetwork
-from qframe.runs.run import flat
+from qframe.runs.folder import flat
 
 LONGEST = 500  # characters of a parameter that every store takes
 

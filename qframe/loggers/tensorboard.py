@@ -15,7 +15,7 @@ from qframe.loggers.pictures import draw_laws, draw_values
 from qframe.loggers.probe_states import FixedStates
 from qframe.loggers.protocol import Opening
 from qframe.networks.protocol import TrainedNetwork
-from qframe.runs.run import flat
+from qframe.runs.folder import flat
 
 LAYOUT = {
     "qframe": {

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qframe.runs.run import Run
+from qframe.runs.folder import RunFolder
 
 
 class Curves(NamedTuple):
@@ -23,7 +23,7 @@ class Curves(NamedTuple):
         return low, high
 
 
-def curves(runs: Sequence[Run]) -> Curves:
+def curves(runs: Sequence[RunFolder]) -> Curves:
     """The latest evaluation of every run at every frame at which one of them was evaluated.
 
     The grid starts where every run has been evaluated once and ends where the first of them ends.
@@ -49,7 +49,7 @@ class Reached(NamedTuple):
     seconds: float
 
 
-def time_to(threshold: float, runs: Sequence[Run]) -> Reached:
+def time_to(threshold: float, runs: Sequence[RunFolder]) -> Reached:
     """How soon a mean greedy return of at least ``threshold`` was reached, in frames and seconds of training."""
     first = [next((point for point in run.evaluations if point[1] >= threshold), None) for run in runs]
     frames = [inf if point is None else float(point[0]) for point in first]
@@ -57,7 +57,7 @@ def time_to(threshold: float, runs: Sequence[Run]) -> Reached:
     return Reached(sum(point is not None for point in first), _median(frames), _median(seconds))
 
 
-def usual_threshold(runs: Sequence[Run]) -> float | None:
+def usual_threshold(runs: Sequence[RunFolder]) -> float | None:
     """Nine tenths of the way from the lowest evaluation of these runs to the highest; None without evaluations."""
     returns = [point[1] for run in runs for point in run.evaluations]
     return min(returns) + 0.9 * (max(returns) - min(returns)) if returns else None

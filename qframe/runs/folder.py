@@ -1,53 +1,172 @@
-"""The folder of a run: what is written where, whole or not at all."""
+"""The folder of a run: the one place that knows its files, written by training and read by every command."""
 
 import json
 import os
 import platform
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from qframe.runs.checkpoint_names import checkpoints_in
 from qframe.runs.lock import RunLock
-from qframe.runs.process import this_process
-from qframe.runs.run import read_json
+from qframe.runs.process import is_alive, this_process
 
+QUIET = 15 * 60
+"""Seconds without a change after which a run on another host counts as crashed."""
 _PACKAGES = ("qframe", "torch", "tensordict", "hydra-core", "omegaconf", "gymnasium", "numpy", "tensorboard")
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, if PyYAML was built with it
 
 
+@dataclass(frozen=True)
 class RunFolder:
-    """Names and files of one run.
+    """A run's folder. Files are read once, when first asked for; a missing or damaged file reads as empty.
 
     Args:
-        path: the folder; made when something is written.
+        path: the folder; created when something is written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.config = path / "config.yaml"
-        self.manifest = path / "manifest.json"
-        self.metrics = path / "metrics.jsonl"
-        self.summary = path / "summary.json"
-        self.checkpoints = path / "checkpoints"
-        self.lock = RunLock(path)
-        self.videos = path / "videos"
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """``config.yaml``, the resolved config."""
+        return self.path / "config.yaml"
+
+    @property
+    def metrics_file(self) -> Path:
+        """``metrics.jsonl``, a JSON object per log."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def summary_file(self) -> Path:
+        """``summary.json``, the outcome."""
+        return self.path / "summary.json"
+
+    @property
+    def manifest_file(self) -> Path:
+        """``manifest.json``: versions, machine, command and process."""
+        return self.path / "manifest.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def videos(self) -> Path:
+        """The folder of videos."""
+        return self.path / "videos"
+
+    @cached_property
+    def lock(self) -> RunLock:
+        """Held by the process that trains here."""
+        return RunLock(self.path)
 
     @property
     def has_checkpoint(self) -> bool:
-        """Whether there is one, whole or damaged."""
+        """Whether there is a checkpoint, whole or damaged."""
         return bool(checkpoints_in(self.checkpoints))
 
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved config."""
+        try:
+            content = yaml.load(self.config_file.read_text(encoding="utf-8"), Loader=_Loader)
+        except (OSError, ValueError, yaml.YAMLError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The outcome."""
+        return read_json(self.summary_file)
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """Versions, machine, command, git revision and process."""
+        return read_json(self.manifest_file)
+
+    @cached_property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The logs in order, without a line that was cut off."""
+        try:
+            lines = self.metrics_file.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return []
+        return [log for log in map(_parsed, lines) if isinstance(log.get("frames"), int)]
+
+    @cached_property
+    def changed(self) -> float:
+        """When one of the files was last written, in seconds since the epoch."""
+        files = (self.config_file, self.manifest_file, self.metrics_file, self.summary_file)
+        return max((file.stat().st_mtime for file in files if file.is_file()), default=self.path.stat().st_mtime)
+
+    @cached_property
+    def status(self) -> str:
+        """``finished``, ``stopped``, ``failed``, ``refused`` or ``pruned`` if the summary says so; otherwise
+        ``running`` if the run's process is alive and ``crashed`` if it is not."""
+        status = self.summary.get("status")
+        if isinstance(status, str) and status != "running":
+            return status
+        process = self.manifest.get("process")
+        alive = is_alive(process) if isinstance(process, Mapping) else None
+        if alive is None:
+            alive = time.time() - self.changed < QUIET
+        return "running" if alive else "crashed"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it trained to its end and was evaluated there."""
+        return self.status == "finished"
+
+    @property
+    def frames(self) -> int:
+        """Frames so far."""
+        frames = self.summary.get("frames")
+        if isinstance(frames, int):
+            return frames
+        return self.metrics[-1]["frames"] if self.metrics else 0
+
+    @property
+    def score(self) -> float | None:
+        """The final greedy return of a finished run."""
+        score = self.summary.get("eval_return_mean") if self.is_finished else None
+        return float(score) if isinstance(score, int | float) else None
+
+    @property
+    def evaluations(self) -> list[tuple[int, float, float | None]]:
+        """The periodic evaluations: frames, mean greedy return, and seconds of training if they were logged."""
+        key = "eval/episode_return"
+        return [(log["frames"], float(log[key]), log.get("time/wall_seconds")) for log in self.metrics if key in log]
+
+    @cached_property
+    def overrides(self) -> list[str]:
+        """The overrides of a job of a sweep; empty for a single run."""
+        listed = self.summary.get("overrides") or planned_jobs(self.path.parent).get(self.path.name)
+        return [str(override) for override in listed] if isinstance(listed, list) else []
+
+    @property
+    def is_job(self) -> bool:
+        """Whether it is a job of a sweep, whose folder is its number."""
+        return self.path.name.isdigit()
+
     def write_manifest(self, picked: dict[str, Any], *, resumed_at: int | None = None) -> None:
-        """Versions, machine, command, revision and process, and what ``auto`` picked.
+        """Record versions, machine, command, git revision and process.
 
         Args:
-            picked: by ``auto``.
-            resumed_at: the frame where a run goes on; what stood there before is kept under ``earlier``.
+            picked: the values that ``auto`` picked.
+            resumed_at: the frame at which a run resumes; the earlier manifest is kept under ``earlier``.
         """
         manifest = {
-            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+            "command": ["qframe" if sys.argv[0].endswith("__main__.py") else Path(sys.argv[0]).name, *sys.argv[1:]],
             "picked": picked,
             "versions": {"python": platform.python_version()} | _versions(),
             "machine": {"platform": platform.platform(), "processor_count": os.cpu_count()},
@@ -55,22 +174,95 @@ class RunFolder:
             "process": this_process(),
         }
         if resumed_at is not None:
-            before = read_json(self.manifest)
+            before = read_json(self.manifest_file)
             earlier = before.pop("earlier", [])
             manifest |= {"resumed_at": resumed_at, "earlier": [*earlier, before]}
-        write_json(self.manifest, manifest)
+        write_json(self.manifest_file, manifest)
+        self.__dict__.pop("manifest", None)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        """The outcome; ``status`` says whether the run is finished."""
-        write_json(self.summary, summary)
+        """Write the outcome; its ``status`` says whether the run is finished."""
+        write_json(self.summary_file, summary)
+        self.__dict__.pop("summary", None)
+
+    def update_summary(self, changes: dict[str, Any]) -> dict[str, Any]:
+        """Add to the outcome as it is on disk now; returns the whole of it."""
+        summary = read_json(self.summary_file) | changes
+        self.write_summary(summary)
+        return summary
+
+
+def find_runs(folder: Path) -> list[RunFolder]:
+    """The run at ``folder``, or all runs under it, sorted by path with jobs in the order of their numbers."""
+    if is_run(folder):
+        return [RunFolder(folder)]
+    found: list[RunFolder] = []
+    inside = [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
+    for path in sorted(inside, key=lambda path: (len(path.name) if path.name.isdigit() else 0, path.name)):
+        found += find_runs(path)
+    return found
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run's: it has a config, or a summary with a status."""
+    run = RunFolder(folder)
+    return run.config_file.is_file() or "status" in run.summary
+
+
+def planned_jobs(sweep: Path) -> dict[str, Any]:
+    """The overrides of every job of a sweep by its number, started or not; {} if the folder is no sweep's."""
+    return read_json(sweep / "jobs.json")
+
+
+def environment_name(env: Mapping[str, Any]) -> str | None:
+    """The common name of a config's environment: its id, or the collection and the game.
+
+    >>> environment_name({"_target_": "qframe.envs.MinAtarEnvs", "game": "breakout"})
+    'MinAtar breakout'
+    """
+    if env.get("id") is not None:
+        return str(env["id"])
+    collection = str(env.get("_target_", "")).rpartition(".")[2].removesuffix("Envs")
+    return " ".join(filter(None, (collection, env.get("game")))) or None
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys joined by dots, as on the command line.
+
+    >>> flat({"head": {"num_atoms": 51}, "seed": 1})
+    {'head.num_atoms': 51, 'seed': 1}
+    """
+    result: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            result |= flat(value, f"{prefix}{key}.")
+        else:
+            result[f"{prefix}{key}"] = value
+    return result
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; {} if the file is missing or damaged."""
+    try:
+        return _parsed(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file under a temporary name, then rename it: readers see the old one or the whole new one."""
+    """Write a JSON file under a temporary name, then rename it: a reader sees the old file or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(content, indent=2, default=str) + "\n")
     temporary.replace(path)
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _versions() -> dict[str, str]:
@@ -89,7 +281,7 @@ def _git_revision() -> dict[str, Any] | None:
         return done.stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--", ":/", ":(exclude)*results/*.json")  # what `bench` itself wrote
+        changed = git("status", "--porcelain", "--", ":/", ":(exclude)*results/*.json")  # which `bench` itself writes
         return {"revision": git("rev-parse", "HEAD"), "dirty": bool(changed)}
     except (OSError, subprocess.SubprocessError):
         return None

@@ -10,7 +10,6 @@ from omegaconf import open_dict
 
 from qframe.config.compose import plain
 from qframe.runs.folder import RunFolder
-from qframe.runs.run import read_json
 from qframe.sweeps.grid import Queue, needs_of
 from qframe.sweeps.job import OBJECTIVE, JobSpec
 from qframe.sweeps.loop import run_jobs
@@ -44,5 +43,5 @@ def launch_batch(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_
 
 def _returned(job: JobSpec) -> JobReturn:
     done = JobReturn(overrides=list(job.overrides), status=JobStatus.COMPLETED)
-    done.return_value = read_json(RunFolder(job.folder).summary).get(OBJECTIVE) or nan
+    done.return_value = RunFolder(job.folder).summary.get(OBJECTIVE) or nan
     return done

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qframe.errors import UserError
-from qframe.runs.folder import RunFolder, write_json
-from qframe.runs.run import read_json
+from qframe.runs.folder import RunFolder, read_json, write_json
 from qframe.sweeps.job import DONE
 
 Overrides = tuple[str, ...]
@@ -55,7 +54,7 @@ class SweepFolder:
 
     def summary(self, number: int) -> dict[str, Any]:
         """What is known of a job; {} of one that never started."""
-        return read_json(RunFolder(self.job(number)).summary)
+        return RunFolder(self.job(number)).summary
 
     def is_done(self, number: int) -> bool:
         """Whether the job is not to be started again."""

@@ -22,10 +22,8 @@ from qframe.config.compose import recheck
 from qframe.config.saved_run import checkpoint, fitting
 from qframe.config.targets import apply_trust
 from qframe.errors import UserError
-from qframe.runs import RunFolder
-from qframe.runs.folder import write_json
+from qframe.runs.folder import RunFolder
 from qframe.runs.lock import RunLocked
-from qframe.runs.run import read_json
 from qframe.training import Runner
 
 OBJECTIVE = "eval_return_mean"
@@ -101,7 +99,7 @@ def execute(job: JobSpec) -> dict[str, Any]:
         SystemExit: a signal stopped it, with a checkpoint.
     """
     started, files = time.monotonic(), RunFolder(job.folder)
-    summary = read_json(files.summary)
+    summary = files.summary
     if summary.get("status") in DONE:
         return summary
     try:
@@ -120,9 +118,9 @@ def _runner(job: JobSpec, started: float) -> Runner:
     """The job's runner at its last checkpoint, or a new one."""
     files = RunFolder(job.folder)
     _await(files)
-    if not (files.config.is_file() and files.has_checkpoint):
+    if not (files.config_file.is_file() and files.has_checkpoint):
         return _new_runner(job.config, job.folder, started)
-    saved = OmegaConf.load(files.config)
+    saved = OmegaConf.load(files.config_file)
     assert isinstance(saved, DictConfig)
     with fitting():
         state = checkpoint(files)
@@ -140,7 +138,7 @@ def _await(files: RunFolder) -> None:
             if time.monotonic() > until:
                 raise
             time.sleep(0.5)
-    if not (files.config.is_file() and files.has_checkpoint):
+    if not (files.config_file.is_file() and files.has_checkpoint):
         _clear(files.path)
     files.lock.release()
 
@@ -169,10 +167,7 @@ def _record(error: Exception, job: JobSpec) -> dict[str, Any]:
 
 def _written(job: JobSpec, outcome: dict[str, Any]) -> dict[str, Any]:
     """Add the outcome and the overrides to the job's ``summary.json``."""
-    file = RunFolder(job.folder).summary
-    summary = read_json(file) | outcome | {"overrides": list(job.overrides)}
-    write_json(file, summary)
-    return summary
+    return RunFolder(job.folder).update_summary(outcome | {"overrides": list(job.overrides)})
 
 
 def _clear(folder: Path) -> None:

@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 from qframe.config.auto import resolved
-from qframe.runs.folder import RunFolder, write_json
-from qframe.runs.run import read_json
+from qframe.runs.folder import RunFolder
 from qframe.sweeps.job import JobSpec
 from qframe.training.signals import Stopped, StopSignals
 
@@ -129,8 +128,8 @@ def sharing(job: JobSpec, threads: int) -> JobSpec:
 
 def outcome(job: JobSpec, broke: str, pruned: str | None, *, is_stopping: bool = False) -> dict[str, Any]:
     """A job's summary when it has ended, completed by what the job itself could not write."""
-    file = RunFolder(job.folder).summary
-    summary = read_json(file)
+    folder = RunFolder(job.folder)
+    summary = folder.summary
     status = summary.get("status")
     more: dict[str, Any] = {}
     if pruned is not None and status != "finished":
@@ -138,6 +137,5 @@ def outcome(job: JobSpec, broke: str, pruned: str | None, *, is_stopping: bool =
     elif status not in ENDED:
         more = {"status": "stopped" if is_stopping else "failed", "reason": broke or "it ended without a result"}
     if more or "overrides" not in summary:
-        summary = summary | more | {"overrides": list(job.overrides)}
-        write_json(file, summary)
+        return folder.update_summary(more | {"overrides": list(job.overrides)})
     return summary

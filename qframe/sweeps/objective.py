@@ -7,8 +7,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from qframe.errors import ConfigError, Fault, hint
-from qframe.runs import RunFolder
-from qframe.runs.run import read_json
+from qframe.runs.folder import RunFolder
 
 EVALUATION = "eval/episode_return"
 OBJECTIVES = ("best", "final", "area")
@@ -33,18 +32,18 @@ def objective(folder: Path, name: str) -> float | None:
         name: ``best``, the network of the best evaluation on fresh seeds; ``final``, the last network on the same
             seeds; ``area``, the mean over all frames of the periodic evaluations.
     """
-    summary = read_json(RunFolder(folder).summary)
+    summary = RunFolder(folder).summary
     if name == "area":
         if summary.get("status") != "finished":
             return None
-        config = OmegaConf.load(RunFolder(folder).config)
+        config = OmegaConf.load(RunFolder(folder).config_file)
         return area(evaluations(folder), OmegaConf.select(config, "total_frames"))
     return summary.get({"best": "eval_return_mean", "final": "eval_return_last"}[name])
 
 
 def evaluations(folder: Path) -> dict[int, float]:
     """The mean return of each periodic evaluation, by frames."""
-    file = RunFolder(folder).metrics
+    file = RunFolder(folder).metrics_file
     found: dict[int, float] = {}
     for line in file.read_text().splitlines() if file.is_file() else []:
         if EVALUATION not in line:

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from qframe.config.numbers import integer
-from qframe.runs import RunFolder
+from qframe.runs.folder import RunFolder
 from qframe.sweeps.job import JobSpec
 
 EVERY = 1.0  # seconds between looks at the jobs' files
@@ -86,7 +86,7 @@ class SweepBoard:
         speeds = ("frames/s",) if self._console.width >= NARROW else ()
         table = _table("frames", *speeds, "return", "evaluation", title=title)
         for job in running:
-            last = latest(RunFolder(job.folder).metrics)
+            last = latest(RunFolder(job.folder).metrics_file)
             done, total = int(last.get("frames", 0)), integer(job.config.get("total_frames")) or 1
             frames = f"{done:,} {done / total:4.0%}"
             speed, returned = last.get("time/frames_per_second"), last.get("train/episode_return")

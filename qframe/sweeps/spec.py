@@ -8,8 +8,7 @@ from hydra.core.config_loader import ConfigLoader
 from qframe.config import build
 from qframe.config.compose import Composition, composed
 from qframe.errors import ConfigError
-from qframe.runs.folder import RunFolder, write_json
-from qframe.runs.run import read_json
+from qframe.runs.folder import RunFolder
 from qframe.sweeps.folder import Overrides, SweepFolder
 from qframe.sweeps.job import JobSpec
 
@@ -47,6 +46,6 @@ class SpecMaker:
                 return JobSpec(number, self._folder.job(number), overrides, found.config, self._trust)
         reason = str(ConfigError(faults))
         print(f"qframe: job {number} ({' '.join(overrides)}) refused: {reason}", file=sys.stderr)
-        file = RunFolder(self._folder.job(number)).summary
-        write_json(file, read_json(file) | {"status": "refused", "reason": reason, "overrides": list(overrides)})
+        outcome = {"status": "refused", "reason": reason, "overrides": list(overrides)}
+        RunFolder(self._folder.job(number)).update_summary(outcome)
         return None

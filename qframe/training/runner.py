@@ -128,7 +128,7 @@ class Runner:
     def _start(self) -> None:
         torch.set_num_threads(self.threads)
         self.folder.write_summary({"status": "running", "seed": self.standing.seed})
-        self.logger.open(self.folder.metrics, resume=self._resumed, frames=self.frames)
+        self.logger.open(self.folder.metrics_file, resume=self._resumed, frames=self.frames)
         self.report.start(self.frames, self.total_frames)
         has_seeds, can_resume = self.collector.envs.has_episode_seeds, self.collector.can_resume()
         for note in notes_on_seeds(has_episode_seeds=has_seeds, can_resume=can_resume):

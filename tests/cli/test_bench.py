@@ -119,7 +119,7 @@ def test_a_seed_of_another_preset_or_a_damaged_one_is_not_averaged(own, capsys, 
 
 def test_a_signal_stops_every_run_and_resume_goes_on(own):
     preset(frames=1_000_000)
-    words = [sys.executable, "-m", "qframe.cli.main", *BENCH, "--seeds", "1"]
+    words = [sys.executable, "-m", "qframe", *BENCH, "--seeds", "1"]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(import_path())}
     bench = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=env)
     log, deadline = Path("outputs/bench/short/s101.log"), time.monotonic() + 60

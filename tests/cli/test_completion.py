@@ -33,7 +33,7 @@ def test_a_mistake_earlier_in_the_line_does_not_hinder():
 
 
 def test_bash_completes_with_the_script(tmp_path):
-    (tmp_path / "qframe").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m qframe.cli.main "$@"\n')
+    (tmp_path / "qframe").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m qframe "$@"\n')
     (tmp_path / "qframe").chmod(0o755)
     script = """
         PATH="$0:$PATH"; eval "$(qframe completion bash)"

@@ -69,6 +69,12 @@ def test_help_imports_neither_torch_nor_hydra():
     assert done.stdout.endswith("set()\n")
 
 
+def test_the_package_is_the_command_and_has_types():
+    done = subprocess.run([sys.executable, "-m", "qframe", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"qframe {qframe.__version__}\n"
+    assert Path(qframe.__file__).with_name("py.typed").is_file()
+
+
 def test_the_script_is_the_train_command():
     script = Path(qframe.__file__).parents[1] / "scripts" / "train.py"
     done = subprocess.run([sys.executable, str(script), "--help"], capture_output=True, text=True, check=True)

@@ -4,7 +4,7 @@ import pytest
 
 from qframe.cli.main import main
 from qframe.cli.rerun import compared
-from qframe.runs.run import Run
+from qframe.runs.folder import RunFolder
 from tests.runs.folders import write_run
 
 SMALL = ["total_frames=400", "runner.learning_starts=100", "evaluation.every=200", "evaluation.episodes=1"]
@@ -36,14 +36,14 @@ def test_what_is_not_as_it_was_is_told(run, capsys):
 
 
 def test_the_first_difference_is_named(tmp_path):
-    first = Run(write_run(tmp_path / "a", score=1.0, curve=[(500, 3.0), (1000, 4.0)]))
-    second = Run(write_run(tmp_path / "b", score=1.0, curve=[(500, 3.0), (1000, 5.0)]))
+    first = RunFolder(write_run(tmp_path / "a", score=1.0, curve=[(500, 3.0), (1000, 4.0)]))
+    second = RunFolder(write_run(tmp_path / "b", score=1.0, curve=[(500, 3.0), (1000, 5.0)]))
     text = "differs from 1,000 frames on: eval/episode_return was 4.0, is 5.0"
     assert compared(first, second) == (True, text)
-    shorter = Run(write_run(tmp_path / "c", status="stopped", curve=[(500, 3.0)]))
+    shorter = RunFolder(write_run(tmp_path / "c", status="stopped", curve=[(500, 3.0)]))
     assert "the same in the 1 logs that both have; the earlier run (stopped) has 1" in compared(shorter, first).told
-    stopped = Run(write_run(tmp_path / "d", score=1.0, curve=[(500, 3.0), (700, 8.0), (1000, 9.0), (1500, 6.0)]))
-    whole = Run(write_run(tmp_path / "e", score=1.0, curve=[(500, 3.0), (1000, 4.0), (1500, 6.0)]))
+    stopped = RunFolder(write_run(tmp_path / "d", score=1.0, curve=[(500, 3.0), (700, 8.0), (1000, 9.0), (1500, 6.0)]))
+    whole = RunFolder(write_run(tmp_path / "e", score=1.0, curve=[(500, 3.0), (1000, 4.0), (1500, 6.0)]))
     assert compared(stopped, whole) == (
         False, "the same in the 2 logs that both have; the earlier run (finished) has 4"
     )  # fmt: skip
@@ -51,7 +51,7 @@ def test_the_first_difference_is_named(tmp_path):
 
 def test_logs_that_only_one_run_has_are_a_difference(tmp_path):
     def run(name, curve, **choices):
-        return Run(write_run(tmp_path / name, score=1.0, curve=curve, **choices))
+        return RunFolder(write_run(tmp_path / name, score=1.0, curve=curve, **choices))
 
     whole, shorter = run("a", [(500, 3.0), (1000, 4.0)]), run("b", [(500, 3.0)])
     assert compared(whole, shorter) == (True, "differs from 1,000 frames on: only the earlier run has a log there")

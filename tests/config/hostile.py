@@ -17,8 +17,8 @@ TARGETS = (
     "torch.load", "torch.hub.load", "numpy.load", "joblib.load", "pickle.loads", "runpy.run_module", "evil.Part",
     "evil.run", "torch.nn.modules.module.warnings.warn", "torch.optim.optimizer.functools.partial",
     "qframe.config.targets.importlib.import_module", "qframe.config.targets.trust", "qframe.cli.main.main",
-    "qframe.runs.folder.write_json", "qframe.runs.RunFolder", "qframe.envs.registry.find",
-    "qframe.envs.registry.made", "qframe.runs.run.Run", "qframe.checkpoints.load_checkpoint",
+    "qframe.runs.folder.write_json", "qframe.runs.folder.RunFolder", "qframe.envs.registry.find",
+    "qframe.envs.registry.made", "qframe.runs.folder.RunFolder", "qframe.checkpoints.load_checkpoint",
     "hydra.utils.instantiate", "gymnasium.make", "gymnasium.wrappers.RecordVideo", "ctypes.CDLL",
 )  # fmt: skip
 

@@ -3,14 +3,14 @@ from math import inf
 import pytest
 
 from qframe.runs.curves import Reached, curves, time_to, usual_threshold
-from qframe.runs.run import Run
+from qframe.runs.folder import RunFolder
 from tests.runs.folders import write_run
 
 
 @pytest.fixture
 def make(tmp_path):
     def one(name, *curve):
-        return Run(write_run(tmp_path / name, score=0.0, curve=curve))
+        return RunFolder(write_run(tmp_path / name, score=0.0, curve=curve))
 
     return one
 

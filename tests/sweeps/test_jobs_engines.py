@@ -3,7 +3,7 @@
 import pytest
 
 from qframe.errors import UserError
-from qframe.runs.run import read_json
+from qframe.runs.folder import read_json
 from qframe.sweeps.engines.ray import RayEngine
 from qframe.sweeps.engines.submitit import SubmititEngine
 from qframe.sweeps.grid import Queue

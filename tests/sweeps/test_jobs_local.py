@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from qframe.errors import ConfigError
-from qframe.runs.run import read_json
+from qframe.runs.folder import read_json
 from qframe.sweeps.engines.local import LocalEngine, local_engine
 from qframe.sweeps.grid import Queue
 from qframe.sweeps.loop import Needs, run_jobs

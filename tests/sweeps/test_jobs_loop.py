@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qframe.runs.folder import write_json
-from qframe.runs.run import read_json
+from qframe.runs.folder import read_json, write_json
 from qframe.sweeps.grid import SYNC, Queue, needs_of
 from qframe.sweeps.job import JobSpec
 from qframe.sweeps.loop import Needs, run_jobs, sharing

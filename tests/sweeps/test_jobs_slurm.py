@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from hydra_plugins.qframe_sweeps import SubmititLauncher
 from qframe.config.hydra_app import conf_dir
-from qframe.runs.run import read_json
+from qframe.runs.folder import read_json
 from qframe.sweeps.engines.submitit import SubmititEngine
 from qframe.sweeps.grid import Queue
 from qframe.sweeps.job import execute

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qframe.runs.run import Run, environment_name, flat
+from qframe.runs.folder import RunFolder, environment_name, flat
 
 UNLIKE_NOTHING = ("seed", "name", "device", "logger", "checkpoint", "evaluation", "hydra")
 """What may differ between the runs of a group: nothing that is learnt depends on it, or only by chance."""
@@ -24,18 +24,18 @@ class Group:
     """
 
     label: str
-    runs: tuple[Run, ...]
+    runs: tuple[RunFolder, ...]
 
 
-def by_environment(runs: Iterable[Run]) -> dict[str, list[Run]]:
+def by_environment(runs: Iterable[RunFolder]) -> dict[str, list[RunFolder]]:
     """The runs of each environment, by its name; where two of a name differ, their names say in what."""
-    found: dict[str, list[Run]] = {}
+    found: dict[str, list[RunFolder]] = {}
     for run in runs:
         found.setdefault(_key(_environment(run)), []).append(run)
-    together: dict[str, list[list[Run]]] = {}
+    together: dict[str, list[list[RunFolder]]] = {}
     for members in found.values():
         together.setdefault(_name(members[0]), []).append(members)
-    named: dict[str, list[Run]] = {}
+    named: dict[str, list[RunFolder]] = {}
     for name, alike in together.items():
         labels = _labels([_environment(members[0]) for members in alike], {})
         for label, members in zip(labels, alike, strict=True):
@@ -43,14 +43,14 @@ def by_environment(runs: Iterable[Run]) -> dict[str, list[Run]]:
     return dict(sorted(named.items()))
 
 
-def groups(runs: Sequence[Run], names: Mapping[str, str]) -> list[Group]:
+def groups(runs: Sequence[RunFolder], names: Mapping[str, str]) -> list[Group]:
     """The groups of runs of one environment, in the order of their first runs.
 
     Args:
         runs: all of one environment.
         names: what to call a ``_target_``, by ``group=target``; others go by their class.
     """
-    found: dict[str, list[Run]] = {}
+    found: dict[str, list[RunFolder]] = {}
     for run in runs:
         found.setdefault(_key(_choices(run)), []).append(run)
     labels = _labels([_choices(members[0]) for members in found.values()], names)
@@ -67,17 +67,17 @@ def repeated_seeds(group: Group) -> list[int]:
     return sorted({seed for seed in seeds if isinstance(seed, int) and seeds.count(seed) > 1})
 
 
-def _environment(run: Run) -> dict[str, Any]:
+def _environment(run: RunFolder) -> dict[str, Any]:
     node = run.config.get("env")
     kept = {key: v for key, v in node.items() if key not in HOW_IT_RUNS} if isinstance(node, Mapping) else {}
     return _told(kept)
 
 
-def _name(run: Run) -> str:
+def _name(run: RunFolder) -> str:
     return environment_name(_environment(run)) or "unknown"
 
 
-def _choices(run: Run) -> dict[str, Any]:
+def _choices(run: RunFolder) -> dict[str, Any]:
     """All of the config but the environment and what makes no difference."""
     kept = {key: value for key, value in run.config.items() if key not in (*UNLIKE_NOTHING, "env")}
     node = run.config.get("env")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from qframe.errors import UserError, hint
 from qframe.runs.comparison.groups import Group, by_environment, groups
 from qframe.runs.curves import Curves, Reached, curves, time_to, usual_threshold
-from qframe.runs.run import Run
+from qframe.runs.folder import RunFolder
 from qframe.runs.statistics import (
     improvement_interval,
     interquartile_mean,
@@ -61,7 +61,7 @@ class EnvironmentResult:
 
 
 def compare(
-    runs: Sequence[Run], *, score: str, thresholds: Mapping[str, float], names: Mapping[str, str]
+    runs: Sequence[RunFolder], *, score: str, thresholds: Mapping[str, float], names: Mapping[str, str]
 ) -> list[EnvironmentResult]:
     """The results of each environment.
 

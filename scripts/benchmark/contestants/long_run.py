@@ -25,7 +25,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run, memory = Path(folder) / "run", {}
         words = [f"{key}={total}" for key in ("total_frames", "evaluation.every", "checkpoint.every")]
-        command = [sys.executable, "-m", "qframe.cli.main", "train", "experiment=benchmark_w1", *words]
+        command = [sys.executable, "-m", "qframe", "train", "experiment=benchmark_w1", *words]
         command.append(f"hydra.run.dir={run}")
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None:

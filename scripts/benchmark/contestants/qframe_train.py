@@ -10,7 +10,7 @@ from pathlib import Path
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        command = [sys.executable, "-m", "qframe.cli.main", "train", *sys.argv[1:], f"hydra.run.dir={run}"]
+        command = [sys.executable, "-m", "qframe", "train", *sys.argv[1:], f"hydra.run.dir={run}"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(done.stdout[-1000:] + done.stderr[-2000:])

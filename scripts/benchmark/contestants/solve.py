@@ -12,7 +12,7 @@ OVERRIDES = ("seed=1", "evaluation.every=2_500", "evaluation.episodes=20", "eval
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        command = [sys.executable, "-m", "qframe.cli.main", "train", *OVERRIDES, f"hydra.run.dir={run}"]
+        command = [sys.executable, "-m", "qframe", "train", *OVERRIDES, f"hydra.run.dir={run}"]
         subprocess.run(command, check=True, capture_output=True)
         rows = [json.loads(row) for row in (run / "metrics.jsonl").read_text().splitlines()]
     solved = [row for row in rows if row.get("eval/episode_return", 0) >= 475]

@@ -29,7 +29,7 @@ def main() -> None:
         command = {
             "imports": ["-c", "import torch, tensordict, hydra, gymnasium"],
             "first-step": ["-c", FIRST_STEP, f"{folder}/run"],
-        }.get(what, ["-m", "qframe.cli.main", what])
+        }.get(what, ["-m", "qframe", what])
         started = time.monotonic()
         subprocess.run([sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         print(json.dumps({"seconds": time.monotonic() - started}))

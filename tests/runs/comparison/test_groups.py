@@ -1,7 +1,7 @@
 import pytest
 
 from qframe.runs.comparison.groups import by_environment, groups, repeated_seeds
-from qframe.runs.run import Run
+from qframe.runs.folder import RunFolder
 from tests.runs.folders import write_run
 
 CATEGORICAL = {"_target_": "qframe.heads.CategoricalHead", "num_atoms": 51, "v_max": 10.0}
@@ -12,7 +12,7 @@ def make(tmp_path):
     made = []
 
     def one(**options):
-        made.append(Run(write_run(tmp_path / str(len(made)), score=1.0, **options)))
+        made.append(RunFolder(write_run(tmp_path / str(len(made)), score=1.0, **options)))
         return made[-1]
 
     return one
