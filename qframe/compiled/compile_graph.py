@@ -1,8 +1,9 @@
 """Compiles a traced graph into a library, in a process of its own: nothing here imports qframe.
 
-``python -P compile_graph.py SOURCE TARGET THREADS [deterministic]``: ``SOURCE`` holds the graph and the shape, strides,
-type and device of every input, as ``torch.save`` wrote them a moment ago. What ``torch._inductor.aoti_load_package``
-loads is written as ``TARGET-CHECKSUM.pt2``.
+``python -P compile_graph.py SOURCE TARGET THREADS WAY [deterministic]``: ``SOURCE`` holds the graph and the shape,
+strides, type and device of every input, as ``torch.save`` wrote them a moment ago; ``WAY`` is ``default``, or
+``unfused``, which fuses no outer loops. What ``torch._inductor.aoti_load_package`` loads is written as
+``TARGET-CHECKSUM.pt2``.
 """
 
 import hashlib
@@ -11,18 +12,21 @@ import runpy
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch._inductor
 from torch._inductor import config
+from torch._inductor.codegen import cpp
 
 
-def compile_graph(source: str, target: str, threads: int, *, is_deterministic: bool = False) -> None:
+def compile_graph(source: str, target: str, threads: int, way: str, *, is_deterministic: bool = False) -> None:
     """Write the library, under another name first: two processes may be at it at once."""
+    _restrict_fusion(is_allowed=way == "default")
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(is_deterministic)
     config.aot_inductor.precompile_headers = False  # to write them takes a third of the time, and they save none
-    product_op = runpy.run_path(str(Path(__file__).with_name("product_op.py")))
+    product_op = runpy.run_path(str(Path(__file__).with_name("kernels") / "product_op.py"))
     product_op["define"]()
     declared = product_op["DECLARATIONS"].items()
     shims = {getattr(torch.ops.qframe, name).default: [declaration] for name, declaration in declared}
@@ -37,6 +41,23 @@ def compile_graph(source: str, target: str, threads: int, *, is_deterministic: b
     os.replace(written, f"{target}-{checksum}.pt2")
 
 
+def _restrict_fusion(*, is_allowed: bool) -> None:
+    """Fuse outer loops of CPU code only where they take one row at a time, or not at all.
+
+    Before torch 2.14, vectorized rows of a fused loop share one row of a buffer: gradients were wrong, and the losses
+    beside them right. See pytorch/pytorch#185702, mended by #185855 in the same way.
+    """
+    node = cpp.OuterLoopFusedSchedulerNode
+    can_fuse = node.check_outer_fusion_loop_level_attr
+
+    def takes_single_rows(self: Any, kernels: list[Any], depth: int) -> bool:
+        loops = [loop for kernel in kernels for loop in kernel.loop_nest.loops[:depth]]
+        return is_allowed and can_fuse(self, kernels, depth) and all(loop.steps == 1 for loop in loops)
+
+    setattr(node, can_fuse.__name__, takes_single_rows)
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    compile_graph(sys.argv[1], sys.argv[2], int(sys.argv[3]), is_deterministic="deterministic" in sys.argv[4:])
+    source, target, threads, way, *options = sys.argv[1:]
+    compile_graph(source, target, int(threads), way, is_deterministic="deterministic" in options)

@@ -1,6 +1,6 @@
 """A function of tensors as a CUDA graph: traced and recorded once, then replayed without Python between its kernels."""
 
-import operator
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +9,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from qframe.compiled.library import trace
+from qframe.compiled.verdict import Comparison, written
 
 WARM_UPS = 3
 """Times that the operations run before they are recorded: libraries take their workspaces at the first."""
@@ -23,6 +24,8 @@ class CapturedFunction:
     Args:
         function: of a flat list of tensors, which it may change in place; returns tensors in any nesting.
         inputs: like those it will be called with; nothing changes them before the first call.
+        comparison: with the function itself, made at once; a graph that differs is dropped with a warning, and the
+            function is called in its place.
 
     Raises:
         ValueError: inputs on several devices: what is on the CPU would stay as it was when it was recorded.
@@ -31,24 +34,53 @@ class CapturedFunction:
 
     is_compiling = False
 
-    def __init__(self, function: Callable[..., Any], inputs: Sequence[Tensor]) -> None:
+    def __init__(
+        self, function: Callable[..., Any], inputs: Sequence[Tensor], comparison: Comparison | None = None
+    ) -> None:
         devices = {tensor.device for tensor in inputs}
         if len(devices) > 1:
             raise ValueError(f"expected inputs on one device, got {', '.join(sorted(map(str, devices)))}")
         graph, self._nesting = trace(function, inputs)
         self._inputs = list(inputs)
         self._replay, self._outputs = self._record(graph)
+        comparison = comparison or Comparison()
+        self._function = None if self._agrees(function, graph, comparison) else function
 
     def wait(self) -> None:
         """It is recorded at once."""
 
     def __call__(self, inputs: Sequence[Tensor]) -> Any:
         """What the function returns for these inputs."""
+        if self._function is not None:
+            return self._function(*inputs)
         for own, given in zip(self._inputs, inputs, strict=True):
             if own.data_ptr() != given.data_ptr():
                 own.copy_(given, non_blocking=True)
         self._replay()
         return pytree.tree_unflatten([output.clone() for output in self._outputs], self._nesting)
+
+    def _agrees(self, function: Callable[..., Any], graph: fx.GraphModule, comparison: Comparison) -> bool:
+        """Whether a replay does what the function does, the inputs left as they are."""
+        is_written = written(graph)
+        self._function = None
+
+        def replayed(copies: list[Tensor]) -> Any:
+            places = [places for *places, writes in zip(self._inputs, copies, is_written, strict=True) if writes]
+            kept = [own.clone() for own, _ in places]
+            outputs = self(copies)
+            for (own, copy), before in zip(places, kept, strict=True):
+                copy.copy_(own)
+                own.copy_(before)
+            return outputs
+
+        verdict = comparison(function, replayed, self._inputs, graph)
+        if not verdict.agrees:
+            warnings.warn(
+                f"{comparison.name} gives wrong results as a CUDA graph; it runs without one, which is slower (torch "
+                f"{torch.__version__})",
+                stacklevel=2,
+            )
+        return verdict.agrees
 
     def _record(self, graph: fx.GraphModule) -> tuple[Callable[[], None], list[Tensor]]:
         """What replays the operations on the kept inputs, and where they leave their outputs."""
@@ -71,25 +103,7 @@ class CapturedFunction:
 
 def scratch_of(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> list[Tensor]:
     """The inputs, with copies in place of those that the graph writes to; a replay on the GPU is not copied."""
-    nodes = list(graph.graph.nodes)
-    written: set[fx.Node] = set()
-    for node in nodes:
-        if not isinstance(node.target, torch._ops.OpOverload):
-            continue
-        schema = node.target._schema.arguments
-        named = [(place, node.kwargs[place.name]) for place in schema if place.name in node.kwargs]
-        for place, value in (*zip(schema, node.args, strict=False), *named):
-            if place.alias_info is not None and place.alias_info.is_write:
-                written |= {_viewed(tensor) for tensor in (value if isinstance(value, list | tuple) else [value])}
-    places = [node for node in nodes if node.op == "placeholder"]
-    return [given.clone() if place in written else given for place, given in zip(places, inputs, strict=True)]
-
-
-def _viewed(node: Any) -> fx.Node:
-    """What a view is a view of."""
-    while node.op == "call_function" and (node.target is operator.getitem or node.target.is_view):
-        node = node.args[0]
-    return node
+    return [given.clone() if writes else given for writes, given in zip(written(graph), inputs, strict=True)]
 
 
 def check_capturable(device: torch.device) -> None:

@@ -5,9 +5,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 import weakref
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
-from qframe.compiled import compile_graph
 from qframe.compiled.kernels.convolution import convolution, convolution_backward
 from qframe.compiled.kernels.product import product, product_and_bias
+from qframe.compiled.verdict import Comparison, Verdict
 from qframe.machine.native_code import cache_dir, is_whole, processor
 
 PRODUCTS: dict[Any, Callable[..., Any]] = {
@@ -28,6 +28,10 @@ PRODUCTS: dict[Any, Callable[..., Any]] = {
     torch.ops.aten.convolution_backward.default: convolution_backward,
 }
 """What matrix products and convolutions become."""
+COMPILER = Path(__file__).with_name("compile_graph.py")
+"""Never imported here: that would import torch's whole compiler."""
+WAYS = ("default", "unfused")
+"""How a graph is compiled, as ``compile_graph.py`` calls it: the second where the first is found to be wrong."""
 
 
 class NativeFunction:
@@ -37,23 +41,31 @@ class NativeFunction:
     and torch's version, so that no change of the function is missed. A missing library is compiled by a process of its
     own, started here and waited for by the first call.
 
+    A library is compared with the function on these inputs before its first use, and the verdict is kept beside it. One
+    that differs is deleted with a warning and compiled again with fewer optimizations; if that differs as well, the
+    function itself is called.
+
     Args:
         function: of a flat list of tensors, which it may change in place; returns tensors in any nesting, best a list.
-        inputs: like those it will be called with, in number, shape, strides, type and device.
+        inputs: like those it will be called with, in number, shape, strides, type and device; they are read when a
+            library is compared, and not changed.
+        comparison: of a library with the function.
 
     Raises:
         Exception: whatever the function raises where it reads a value or a tensor that is not among its inputs.
     """
 
-    def __init__(self, function: Callable[..., Any], inputs: Sequence[Tensor]) -> None:
-        graph, nesting = trace(function, inputs)
+    def __init__(
+        self, function: Callable[..., Any], inputs: Sequence[Tensor], comparison: Comparison | None = None
+    ) -> None:
+        self._function, self._inputs, self._comparison = function, list(inputs), comparison or Comparison()
+        self._graph, nesting = trace(function, inputs)
         self._nesting = None if nesting == pytree.tree_structure([0] * nesting.num_leaves) else nesting
-        self._place = cache_dir() / _fingerprint(graph, inputs)
         self._run: Callable[[list[Tensor]], list[Tensor]] | None = None
         self._gpu = next((tensor.device.index for tensor in inputs if tensor.is_cuda), -1)
-        layouts = [(tensor.shape, tensor.stride(), tensor.dtype, tensor.device) for tensor in inputs]
-        self._compile = partial(_Compiling, graph, layouts, self._place)
-        self._compiling = self._compile() if self.library is None else None
+        self._compiling: _Compiling | None = None
+        self._ways = list(WAYS)
+        self._begin()
 
     @property
     def library(self) -> Path | None:
@@ -66,7 +78,7 @@ class NativeFunction:
         return self._compiling is not None
 
     def wait(self) -> None:
-        """Load the library, once it is there; one that is damaged is compiled anew.
+        """Load the library, once it is there and was found to do what the function does.
 
         Raises:
             RuntimeError: it could not be compiled; the compiler's last words.
@@ -78,13 +90,14 @@ class NativeFunction:
                 self._compiling = None
             library = self.library
             if library is not None and is_whole(library):
-                self._run = _load(library, self._gpu)
+                self._judge(library)
             elif was_compiled:
                 raise RuntimeError(f"a damaged library right after it was written to {self._place.parent}")
             else:
                 if library is not None:
                     library.unlink(missing_ok=True)
                 self._compiling = self._compile()
+        self._inputs = []
 
     def __call__(self, inputs: list[Tensor]) -> Any:
         """What the function returns for these inputs."""
@@ -93,15 +106,51 @@ class NativeFunction:
         outputs = self._run(inputs)
         return outputs if self._nesting is None else pytree.tree_unflatten(outputs, self._nesting)
 
+    def _begin(self) -> None:
+        """Look the library up, or start compiling it, in the first way that is not known to fail here."""
+        while self._ways:
+            self._place = cache_dir() / _fingerprint(self._graph, self._inputs, self._ways[0])
+            self._verdict = self._place.with_suffix(".json")
+            verdict = Verdict.read(self._verdict)
+            if verdict is None or verdict.agrees:
+                self._compiling = self._compile() if self.library is None else None
+                return
+            del self._ways[0]
+        self._warn("is wrong when compiled; it runs uncompiled, which is slower")
+        self._run = lambda inputs: pytree.tree_leaves(self._function(*inputs))
+
+    def _judge(self, library: Path) -> None:
+        """Take a library that does what the function does; delete one that does not."""
+        run = _load(library, self._gpu)
+        verdict = Verdict.read(self._verdict, library.name)
+        if verdict is None:
+            verdict = self._comparison(self._function, run, self._inputs, self._graph)
+            verdict.write(self._verdict, library.name)
+        if verdict.agrees:
+            self._run = run
+            return
+        library.unlink(missing_ok=True)
+        del self._ways[0]
+        if self._ways:
+            self._warn("was compiled into wrong code; it is compiled again with fewer optimizations")
+        self._begin()
+
+    def _warn(self, fault: str) -> None:
+        warnings.warn(f"{self._comparison.name} {fault} (torch {torch.__version__})", stacklevel=2)
+
+    def _compile(self) -> "_Compiling":
+        layouts = [(tensor.shape, tensor.stride(), tensor.dtype, tensor.device) for tensor in self._inputs]
+        return _Compiling(self._graph, layouts, self._place, self._ways[0])
+
 
 class _Compiling:
     """A process that compiles a graph; it ends with this one."""
 
-    def __init__(self, graph: fx.GraphModule, layouts: list[Any], place: Path) -> None:
+    def __init__(self, graph: fx.GraphModule, layouts: list[Any], place: Path, way: str) -> None:
         folder = Path(tempfile.mkdtemp(prefix="qframe-"))
         source, self._said = folder / "graph.pt", folder / "said.txt"
         torch.save((graph, layouts), source)
-        command = [sys.executable, "-P", compile_graph.__file__, source, place, torch.get_num_threads()]
+        command = [sys.executable, "-P", COMPILER, source, place, torch.get_num_threads(), way]
         command += ["deterministic"] * torch.are_deterministic_algorithms_enabled()
         with self._said.open("w") as said:
             self._process = subprocess.Popen([str(word) for word in command], stdout=said, stderr=said)
@@ -139,8 +188,9 @@ def trace(function: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple[fx.Gr
     return graph, nestings[-1]
 
 
-def _fingerprint(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> str:
+def _fingerprint(graph: fx.GraphModule, inputs: Sequence[Tensor], way: str) -> str:
     digest = hashlib.sha256(graph.code.encode())
+    digest.update(way.encode() + COMPILER.read_bytes())
     for tensor in inputs:
         digest.update(f"{tensor.shape} {tensor.stride()} {tensor.dtype} {tensor.device}".encode())
     for name, constant in graph.named_buffers():

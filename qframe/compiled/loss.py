@@ -9,7 +9,8 @@ from torch import Tensor
 from qframe.compiled.library import NativeFunction
 from qframe.compiled.pure_update import places
 from qframe.compiled.signature import Layout, Rows, flatten
-from qframe.compiled.update import LAYOUTS, NotCompiled, compiled
+from qframe.compiled.update import LAYOUTS, NotCompiled, compiled, named
+from qframe.compiled.verdict import Comparison
 from qframe.objectives import DQNLoss
 
 
@@ -37,6 +38,7 @@ class CompiledLoss:
         self._fixed = {name: tensor for name, tensor in tensors.items() if name not in self._learning}
         self._functions: dict[Layout, NativeFunction] = {}
         self._metrics: list[str] = []
+        self._comparison = Comparison(f"the loss of {named(loss)}", parameters=len(self._params))
 
     def __call__(self, batch: TensorDict) -> TensorDict:
         """The loss of a batch.
@@ -80,7 +82,7 @@ class CompiledLoss:
             self._metrics = list(metrics)
             return [priority, *metrics.values(), *gradients]
 
-        self._functions[layout] = compiled(lambda: NativeFunction(flat, inputs))
+        self._functions[layout] = compiled(lambda: NativeFunction(flat, inputs, self._comparison))
         return self._functions[layout]
 
     def _evaluate(

@@ -13,6 +13,7 @@ from qframe.compiled.cuda_graph import CapturedFunction
 from qframe.compiled.library import NativeFunction
 from qframe.compiled.pure_update import PureUpdate
 from qframe.compiled.signature import Layout, Rows, flatten
+from qframe.compiled.verdict import Comparison
 from qframe.machine.allocator import keep_freed_memory
 from qframe.machine.native_code import compiler
 from qframe.networks.normalization import RunningNorm
@@ -102,6 +103,7 @@ class CompiledUpdate:
         )  # fmt: skip
         self._fixed = self._pure.fixed
         self._kind = CapturedFunction if is_captured else NativeFunction
+        self._comparison = Comparison(f"the update of {named(loss)}", parameters=1, split=self._split)
         keep_freed_memory()
         self.reads_rows = is_captured or vector.device.type == "cpu"
         """Whether it reads the rows of a replay itself; the compiler would take as much memory of a GPU once more."""
@@ -139,8 +141,6 @@ class CompiledUpdate:
         inputs, layout = self._inputs(batches, updates, stored)
         function = self._functions.get(layout) or self._function(inputs, layout)
         compiled(function.wait)
-        self._lr.fill_(self._optimizer.lr)
-        self._calls.fill_(self._target_update.calls)
         result = self.run(function, inputs)
         self._target_update.count(updates)
         return result
@@ -151,6 +151,8 @@ class CompiledUpdate:
 
     def _inputs(self, batches: TensorDict, updates: int, stored: Rows) -> tuple[list[Tensor], Layout]:
         """All tensors that a round takes, flat, and what is what among them."""
+        self._lr.fill_(self._optimizer.lr)
+        self._calls.fill_(self._target_update.calls)
         rows: Rows = {key: leaf.unflatten(0, (updates, -1)) for key, leaf in batches.items(True, True)}  # pyright: ignore
         shape = torch.Size((len(batches) // updates, *batches.batch_size[1:]))
         noises = [self._loss.draw_noise(shape) for _ in range(updates)]
@@ -178,8 +180,18 @@ class CompiledUpdate:
             names = None if layout.names is None else list(layout.names)
             return self._pure(params, target, state, lr, calls, fixed, rows, stored, names, noises)
 
-        self._functions[layout] = compiled(lambda: self._kind(flat, inputs))
+        self._functions[layout] = compiled(lambda: self._kind(flat, inputs, self._comparison))
         return self._functions[layout]
+
+    def _split(self, tensor: Tensor) -> list[Tensor]:
+        """A vector like that of the parameters as their views."""
+        flat = self._optimizer.flat
+        return [tensor] if flat is None or tensor.shape != flat.vector.shape else flat.views(tensor)
+
+
+def named(loss: DQNLoss) -> str:
+    """The head and the estimator of a loss, for warnings."""
+    return f"{type(loss.head).__name__} with {type(loss.estimator).__name__}"
 
 
 def compiled(act: Callable[[], Result]) -> Result:

@@ -11,7 +11,7 @@ from qframe.replay.memory import usable_device
 from qframe.replay.n_step import check_gamma, distinct_runs
 from qframe.replay.rows import ENV, Rows, check_num_envs
 from qframe.replay.storage import RowSchema, chosen_streams, take_span
-from qframe.replay.transitions import check_settings, check_sizes
+from qframe.replay.transitions import check_settings, check_sizes, joined
 
 
 class FrameReplayBuffer:
@@ -100,16 +100,21 @@ class FrameReplayBuffer:
         """End the episodes under way of one or all environments as truncated after their last step."""
         self._changed(self._streams.flush(chosen_streams(env, self.num_envs)))
 
-    def sample(self, batch_size: int | None = None) -> TensorDict:
-        """Transitions ``[B]``, drawn with replacement.
+    def sample(self, batch_size: int | None = None, *, batches: int = 1) -> TensorDict:
+        """Transitions ``[batches · B]``, drawn with replacement.
+
+        Args:
+            batch_size: B, in place of the buffer's own.
+            batches: one after another, the same that as many calls would draw.
 
         Raises:
             RuntimeError: no transition is complete yet.
         """
         if not len(self):
             raise RuntimeError("expected a transition to sample, got none that is complete; extend first")
-        index, more = self._draw(self.batch_size if batch_size is None else batch_size)
-        rows = self._streams.read(index) | {"index": torch.from_numpy(index).to(self.device)} | more
+        batch_size = self.batch_size if batch_size is None else batch_size
+        index, more = joined([self._draw(batch_size) for _ in range(batches)])
+        rows = self._streams.read(index.numpy()) | {"index": index.to(self.device)} | more
         return TensorDict(rows, batch_size=[len(index)])
 
     def update_priority(self, index: Tensor, td_error: Tensor) -> None:
@@ -147,14 +152,14 @@ class FrameReplayBuffer:
         names = ("capacity", "gamma", "n_step", "stack", "num_envs")
         return {name: getattr(self, name) for name in names}
 
-    def _draw(self, batch_size: int) -> tuple[np.ndarray, Rows]:
+    def _draw(self, batch_size: int) -> tuple[Tensor, Rows]:
         """Complete rows ``[B]``: of rows drawn alike, those that are complete; few are not."""
         row = self._streams.nth_filled(self._integers(self._streams.num_filled, 2 * batch_size))
         drawn = row[self._streams.complete[row]][:batch_size]
         if len(drawn) < batch_size:
             every = self._streams.complete.nonzero()[0]
             drawn = np.concatenate([drawn, every[self._integers(len(every), batch_size - len(drawn))]])
-        return drawn, {}
+        return torch.from_numpy(drawn), {}
 
     def _integers(self, high: int, count: int) -> np.ndarray:
         return torch.randint(high, (count,), generator=self.generator).numpy()

@@ -91,9 +91,9 @@ class PrioritizedFrameReplayBuffer(DrawsByPriority, FrameReplayBuffer):
     def _settings(self) -> dict[str, float | None]:
         return super()._settings() | self._priorities.settings()
 
-    def _draw(self, batch_size: int) -> tuple[np.ndarray, Rows]:
+    def _draw(self, batch_size: int) -> tuple[Tensor, Rows]:
         index, weight = self._priorities.draw(batch_size, self.generator)
-        return index, {"priority_weight": weight.unsqueeze(-1).to(self.device)}
+        return torch.from_numpy(index), {"priority_weight": weight.unsqueeze(-1).to(self.device)}
 
     def _changed(self, rows: np.ndarray) -> None:
         there = self._streams.complete[rows]

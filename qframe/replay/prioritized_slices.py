@@ -114,14 +114,14 @@ class PrioritizedSliceReplayBuffer(DrawsByPriority, SliceReplayBuffer):
         own = {"slice_length": self.slice_length, "across_episodes": self.across_episodes}
         return super()._settings() | own | self._priorities.settings()
 
-    def _draw_slices(self, count: int) -> tuple[np.ndarray, Rows]:
+    def _draw_slices(self, count: int) -> tuple[Tensor, Rows]:
         self._fitting()
         if not self._priorities.total and not self._holds_slice(self._filled()).any():
             raise self._only_shorter_episodes()
         start, weight = self._priorities.draw(count, self.generator)
         rows = self._following(start)
         weight = weight.to(self.device)[:, None, None].expand(*rows.shape, 1)
-        return rows, {"priority_weight": weight}
+        return torch.from_numpy(rows), {"priority_weight": weight}
 
     def _append(self, env: np.ndarray, ended: np.ndarray, rows: Rows) -> None:
         at = env * self._length + self._cursor[env]

@@ -12,7 +12,7 @@ from qframe.replay.memory import usable_device
 from qframe.replay.n_step import check_gamma, distinct_runs, one_step
 from qframe.replay.rows import DONE, ENV, TERMINATED, TRUNCATED, Rows, check_num_envs
 from qframe.replay.storage import RowSchema, TensorStorage, chosen_streams, take_span
-from qframe.replay.transitions import check_settings, check_sizes
+from qframe.replay.transitions import check_settings, check_sizes, joined
 
 TIME_LAST = cast("Sequence[str]", (None, "time"))  # annotated without None by tensordict, which takes it
 
@@ -126,11 +126,12 @@ class SliceReplayBuffer:
         self._storage.write(torch.from_numpy(last).to(self.device), {TRUNCATED: cut, DONE: cut})
         self._open[envs] = 0
 
-    def sample(self, batch_size: int | None = None) -> TensorDict:
-        """Slices ``[B / T, T]``, drawn with replacement.
+    def sample(self, batch_size: int | None = None, *, batches: int = 1) -> TensorDict:
+        """Slices ``[batches · B / T, T]``, drawn with replacement.
 
         Args:
             batch_size: B in steps, in place of the buffer's own.
+            batches: one after another, the same that as many calls would draw.
 
         Raises:
             RuntimeError: no slice of T steps is stored yet.
@@ -138,8 +139,8 @@ class SliceReplayBuffer:
         """
         batch_size = self.batch_size if batch_size is None else batch_size
         _check_multiple(batch_size, self.slice_length)
-        rows, more = self._draw_slices(batch_size // self.slice_length)  # [B / T, T]
-        index = torch.from_numpy(rows.reshape(-1)).to(self.device)
+        rows, more = joined([self._draw_slices(batch_size // self.slice_length) for _ in range(batches)])
+        index = rows.flatten().to(self.device)
         leaves = self._storage.gather(index).rows | {"index": index}
         leaves = {key: leaf.view(*rows.shape, *leaf.shape[1:]) for key, leaf in leaves.items()}
         return TensorDict(leaves | more, batch_size=rows.shape, names=TIME_LAST)
@@ -197,9 +198,9 @@ class SliceReplayBuffer:
         self._cursor[env] = (self._cursor[env] + 1) % self._length
         self._size[env] = np.minimum(self._size[env] + 1, self._length)
 
-    def _draw_slices(self, count: int) -> tuple[np.ndarray, Rows]:
+    def _draw_slices(self, count: int) -> tuple[Tensor, Rows]:
         """Row numbers ``[k, T]`` of slices, and what a sample says of them, ``[k, T, …]``."""
-        return self._rows(self._draw(count)), {}
+        return torch.from_numpy(self._rows(self._draw(count))), {}
 
     def _draw(self, count: int) -> np.ndarray:
         """Numbers of ``count`` starts, all allowed ones equally likely."""

@@ -1,5 +1,6 @@
 """The uniform replay buffer."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -123,11 +124,14 @@ class ReplayBuffer:
         """
         self._store(self._fold.flush(env))
 
-    def sample(self, batch_size: int | None = None, *, reuse: TensorDict | None = None) -> TensorDict:
-        """Transitions ``[B]``, drawn with replacement.
+    def sample(
+        self, batch_size: int | None = None, *, batches: int = 1, reuse: TensorDict | None = None
+    ) -> TensorDict:
+        """Transitions ``[batches · B]``, drawn with replacement.
 
         Args:
             batch_size: B, in place of the buffer's own.
+            batches: one after another, the same that as many calls would draw.
             reuse: what the last call returned, its entries as they came, if it is needed no more: it may be filled
                 anew and returned, which is several times as fast as a new batch.
 
@@ -136,11 +140,10 @@ class ReplayBuffer:
         """
         if not self._size:
             raise RuntimeError(EMPTY)
-        batch_size = self.batch_size if batch_size is None else batch_size
-        index, more = self._draw(batch_size)
+        index, more = self._draw_batches(batch_size, batches)
         index = index.to(self.device)
         last = self._last
-        if last is None or last.batch is not reuse or len(last.batch) != batch_size:
+        if last is None or last.batch is not reuse or len(last.batch) != len(index):
             gathered, more = self._storage.gather(index), {"index": index, **more}
             self._last = _Sample(TensorDict(gathered.rows | more, batch_size=index.shape), gathered, more)
             return self._last.batch
@@ -150,19 +153,19 @@ class ReplayBuffer:
             last.more[key].copy_(value)
         return last.batch
 
-    def draw(self, batch_size: int) -> tuple[Rows, Tensor, Rows]:
-        """A sample that is yet to be read, which compiled code does faster.
+    def draw(self, batches: int = 1) -> tuple[Rows, Tensor, Rows]:
+        """Samples that are yet to be read, which compiled code does faster; the same that as many calls would draw.
 
         Returns:
-            All rows as they are stored, ``[capacity, …]``, the numbers of those drawn, ``[B]``, and what is known of
-            them but not stored, ``[B, …]``.
+            All rows as they are stored, ``[capacity, …]``, the numbers of those drawn, ``[batches · B]``, and what is
+            known of them but not stored, ``[batches · B, …]``.
 
         Raises:
             RuntimeError: nothing is stored yet.
         """
         if not self._size:
             raise RuntimeError(EMPTY)
-        index, more = self._draw(batch_size)
+        index, more = self._draw_batches(None, batches)
         return self._storage.leaves, index.to(self.device), more
 
     def update_priority(self, index: Tensor, td_error: Tensor) -> None:
@@ -205,6 +208,10 @@ class ReplayBuffer:
         """What must be equal for a state to be taken over."""
         return {"capacity": self.capacity, "gamma": self.gamma, "n_step": self.n_step, "num_envs": self.num_envs}
 
+    def _draw_batches(self, batch_size: int | None, batches: int) -> tuple[Tensor, Rows]:
+        batch_size = self.batch_size if batch_size is None else batch_size
+        return joined([self._draw(batch_size) for _ in range(batches)])
+
     def _draw(self, batch_size: int) -> tuple[Tensor, Rows]:
         """Row numbers ``[B]`` on the host, and what a sample says of them."""
         return torch.randint(self._size, (batch_size,), generator=self.generator), {}
@@ -221,6 +228,14 @@ class ReplayBuffer:
 
     def _write(self, start: int, stop: int, rows: Rows) -> None:
         self._storage.write_span(start, stop, rows)
+
+
+def joined(drawn: Sequence[tuple[Tensor, Rows]]) -> tuple[Tensor, Rows]:
+    """Batches that were drawn one after another, as one: row numbers ``[B, …]``, and what is known of the rows."""
+    if len(drawn) == 1:
+        return drawn[0]
+    index, more = zip(*drawn, strict=True)
+    return torch.cat(index), {key: torch.cat([rows[key] for rows in more]) for key in more[0]}
 
 
 def check_sizes(capacity: int, batch_size: int) -> None:

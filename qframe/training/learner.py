@@ -129,7 +129,7 @@ class Learner:
         is_there = isinstance(self.replay, ReplayBuffer) and self.replay.device == self._device
         if not is_there or self.compiled is None or not self.compiled.reads_rows:
             return self._sample(batches), {}
-        stored, index, more = self.replay.draw(batches * self.replay.batch_size)
+        stored, index, more = self.replay.draw(batches)
         action = self._action_space.decode(stored["action"].index_select(0, index))
         rows = TensorDict({"index": index, "action": action, **more}, index.shape)
         return rows, {key: leaf for key, leaf in stored.items() if key != "action"}
@@ -137,7 +137,7 @@ class Learner:
     def _sample(self, batches: int = 1) -> TensorDict:
         """Batches one after another, actions in the layout that the loss documents."""
         if batches > 1 or not isinstance(self.replay, ReplayBuffer):
-            batch = self.replay.sample(batches * self.replay.batch_size)
+            batch = self.replay.sample(batches=batches)
         else:
             batch = self._batch = self.replay.sample(reuse=self._batch)
         batch = batch.copy() if self.replay.device == self._device else batch.to(self._device, non_blocking=True)

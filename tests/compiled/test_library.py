@@ -52,8 +52,8 @@ def test_the_second_time_nothing_is_compiled(monkeypatch):
     assert NativeFunction(step, inputs())(inputs())["seen"][0].tolist() == [11.0, 22.0]
 
 
-def test_only_the_library_is_left(compiled, cache):
-    assert list(cache.iterdir()) == [compiled.library]
+def test_only_the_library_and_its_verdict_are_left(compiled, cache):
+    assert {*cache.iterdir()} == {compiled.library, compiled._verdict}
 
 
 def test_a_damaged_library_is_compiled_anew(compiled, monkeypatch):
@@ -76,7 +76,7 @@ def test_a_damaged_library_is_compiled_anew(compiled, monkeypatch):
 
 
 def fingerprint(function, tensors):
-    return native._fingerprint(native.trace(function, tensors)[0], tensors)
+    return native._fingerprint(native.trace(function, tensors)[0], tensors, "default")
 
 
 def test_the_same_function_of_other_inputs_constants_or_threads_is_another(monkeypatch):
@@ -108,7 +108,7 @@ def compiled_by(script, tmp_path, monkeypatch):
     compiler = tmp_path / "compiler.py"
     compiler.write_text(script)
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
-    monkeypatch.setattr(native.compile_graph, "__file__", str(compiler))
+    monkeypatch.setattr(native, "COMPILER", compiler)
     return NativeFunction(step, inputs())
 
 

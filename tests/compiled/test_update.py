@@ -25,7 +25,14 @@ from qframe.networks import MLPTrunk, QNet, SharedTrunk
 from qframe.networks.normalization import NormalizedTrunk
 from qframe.objectives import DQNLoss, HardUpdate, NoUpdate, SoftUpdate
 from qframe.optimizer import Optimizer
-from qframe.replay import PrioritizedReplayBuffer, ReplayBuffer, SliceReplayBuffer
+from qframe.replay import (
+    FrameReplayBuffer,
+    PrioritizedFrameReplayBuffer,
+    PrioritizedReplayBuffer,
+    PrioritizedSliceReplayBuffer,
+    ReplayBuffer,
+    SliceReplayBuffer,
+)
 from qframe.training import Learner
 
 CPU = torch.device("cpu")
@@ -41,16 +48,18 @@ HEADS = {
 
 def filled(replay):
     generator = torch.Generator().manual_seed(1)
+    draw = partial(torch.rand, generator=generator)
+    now = draw(4, 3)
     for _ in range(30):
-        draw = partial(torch.rand, generator=generator)
         following = {
             "observation": draw(4, 3), "reward": draw(4, 1), "terminated": draw(4, 1) < 0.1,
             "truncated": torch.zeros(4, 1, dtype=torch.bool), "done": torch.zeros(4, 1, dtype=torch.bool),
         }  # fmt: skip
         following["done"] = following["terminated"]
         action = torch.randint(0, 2, (4,), generator=generator)
-        rows = {"observation": draw(4, 3), "action": action, "env": torch.arange(4), "next": TensorDict(following, [4])}
+        rows = {"observation": now, "action": action, "env": torch.arange(4), "next": TensorDict(following, [4])}
         replay.extend(TensorDict(rows, [4]))
+        now = torch.where(following["done"], draw(4, 3), following["observation"])
     return replay
 
 
@@ -97,7 +106,7 @@ class TracedFunction:
 
     is_compiling = True
 
-    def __init__(self, function, inputs):
+    def __init__(self, function, inputs, comparison):
         self.graph, self.nesting = native.trace(function, inputs)
 
     def wait(self):
@@ -147,6 +156,30 @@ def test_the_pure_update_is_the_eager_one(choices):
 def test_a_round_of_updates_at_once_is_the_same_as_one_after_another(target):
     eager, pure = check_equal(steps=7, updates=3, target=target)
     assert eager.state_dict()["target_update"] == pure.state_dict()["target_update"] == {"calls": 7}
+    assert torch.equal(eager.replay.sample()["index"], pure.replay.sample()["index"])
+
+
+def sliced(across_episodes):
+    return partial(SliceReplayBuffer, slice_length=4, across_episodes=across_episodes)
+
+
+REPLAYS = {
+    "uniform": ReplayBuffer,
+    "n_step": partial(ReplayBuffer, n_step=3),
+    "prioritized": PrioritizedReplayBuffer,
+    "slices": sliced(across_episodes=True),
+    "slices_of_one_episode": sliced(across_episodes=False),
+    "prioritized_slices": partial(PrioritizedSliceReplayBuffer, slice_length=4),
+    "frames": partial(FrameReplayBuffer, stack=1, n_step=3),
+    "prioritized_frames": partial(PrioritizedFrameReplayBuffer, stack=1, n_step=3),
+}
+
+
+@pytest.mark.usefixtures("uncompiled")
+@pytest.mark.parametrize("replay", REPLAYS)
+def test_rounds_train_on_the_rows_that_single_updates_would(replay):
+    eager, pure = check_equal(steps=12, updates=3, replay=REPLAYS[replay])
+    assert torch.equal(eager.replay.generator.get_state(), pure.replay.generator.get_state())
     assert torch.equal(eager.replay.sample()["index"], pure.replay.sample()["index"])
 
 
