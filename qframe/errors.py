@@ -1,4 +1,8 @@
-"""What a user is told: all faults at once, each with what was expected, what came and the nearest valid name."""
+"""What the command line turns into exit codes, and how the faults of a config are reported: all at once.
+
+``UserError`` and ``RunError`` are printed without a traceback (2), ``Stopped`` is a signal (130 or 143), and any other
+exception is a fault of qframe's own (1). ``qframe.cli.main`` maps them.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,7 +10,27 @@ from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """A mistake of the user: its text is printed without a traceback and the exit status is 2."""
+    """A mistake of the user, found before anything runs."""
+
+
+class RunError(ValueError):
+    """A run cannot continue for a reason outside qframe: its settings, its environment, or this machine."""
+
+
+class Stopped(BaseException):
+    """A signal stopped a run or a sweep. No ``Exception``: nothing has failed, and no handler should take it for that.
+
+    Args:
+        number: the signal.
+        message: what was saved, and how to resume.
+    """
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(number, message)
+        self.number = number
+
+    def __str__(self) -> str:
+        return self.args[1]
 
 
 @dataclass(frozen=True)
@@ -15,7 +39,7 @@ class Fault:
 
     Args:
         where: the place in the config, as ``env.num_envs``.
-        message: what was expected, what came, and the remedy or the nearest valid name.
+        message: what is wrong, and the remedy or the nearest valid name.
         source: the file the value stands in, or "command line"; empty where it is not known.
         unknown: a name that does not exist (key, option, target): wrong in any combination, so it stops a whole sweep.
     """
@@ -59,7 +83,7 @@ def nearest(name: str, options: Iterable[str]) -> str | None:
 
 
 def hint(name: str, options: Iterable[str], prefix: str = "") -> str:
-    """The remedy for a wrong name: the nearest valid one, and what there is where that is a short list.
+    """The remedy for a wrong name: the nearest valid one, and all of them where that is a short list.
 
     >>> hint("quantil", ["scalar", "quantile"])
     "nearest is 'quantile' (there are: quantile, scalar)"

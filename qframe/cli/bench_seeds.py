@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import qframe
+from qframe.errors import Stopped
 from qframe.runs.folder import RunFolder
-from qframe.training import Stopped
 from qframe.training.signals import StopSignals
 
 POLL = 0.2  # seconds between looks at the processes

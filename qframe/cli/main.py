@@ -10,6 +10,7 @@ import gc
 import importlib
 import os
 import re
+import signal
 import sys
 import time
 import traceback
@@ -21,7 +22,7 @@ from types import ModuleType
 
 import qframe
 from qframe.cli.arguments import Parser
-from qframe.errors import UserError, hint
+from qframe.errors import RunError, Stopped, UserError, hint
 
 COMMANDS = {
     "train": "train; -m sweeps over several values",
@@ -59,9 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.formatwarning = _readable
     try:
         return _dispatch(list(sys.argv[1:] if argv is None else argv), started)
-    except UserError as error:
-        print(f"qframe: {error}", file=sys.stderr)
+    except (UserError, RunError) as error:
+        _tell(str(error), error)
         return 2
+    except Stopped as stopped:
+        _tell(str(stopped), stopped)
+        return 130 if stopped.number == signal.SIGINT else 143
     except SystemExit as stop:
         if _is_environments(stop):  # in a place that no check guards
             traceback.print_exc()
@@ -75,10 +79,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        status = getattr(error, "exit_status", None)
-        if isinstance(status, int):  # a run that a signal stopped after saving, or that met a fault
-            _tell(str(error), error)
-            return status
         if isinstance(error, OSError) and error.errno in DISK:
             place = f" '{error.filename}'" if error.filename else ""
             _tell(f"cannot write or read{place}: {error.strerror}", error)
@@ -124,7 +124,7 @@ def _command(name: str) -> ModuleType:
         gc.enable()
 
 
-def _tell(text: str, error: Exception) -> None:
+def _tell(text: str, error: BaseException) -> None:
     """What went wrong, and the notes about it, such as where the run stood."""
     print("\n  ".join([f"qframe: {text}", *getattr(error, "__notes__", [])]), file=sys.stderr)
 

@@ -14,6 +14,7 @@ from qframe.compiled.library import NativeFunction
 from qframe.compiled.pure_update import PureUpdate
 from qframe.compiled.signature import Layout, Rows, flatten
 from qframe.compiled.verdict import Comparison
+from qframe.errors import RunError
 from qframe.machine.allocator import keep_freed_memory
 from qframe.machine.native_code import compiler
 from qframe.networks.normalization import RunningNorm
@@ -26,10 +27,8 @@ LAYOUTS = 8
 """So many layouts of a batch are compiled for at most."""
 
 
-class NotCompiled(ValueError):
+class NotCompiled(RunError):
     """The update cannot be compiled here: no compiler, or one that fails."""
-
-    exit_status = 2
 
 
 class Trained(Protocol):

@@ -7,6 +7,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from qframe.errors import RunError
+
 Observation: TypeAlias = "NDArray[Any] | dict[str, Observation]"
 """Of E environments: an array ``[E, …]``, or one by key where the space is a Dict, or by "0", "1", … for a Tuple."""
 
@@ -14,10 +16,8 @@ SeedOf = Callable[[int, int], int]
 """(environment's index, episode's number) → seed."""
 
 
-class FaultyEnvironment(ValueError):
+class FaultyEnvironment(RunError):
     """An environment gave something that cannot be trained on; the run's last checkpoint stays as it is."""
-
-    exit_status = 2
 
 
 class Start(NamedTuple):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from qframe.errors import RunError
 from qframe.networks.protocol import TrainedNetwork
 
 
@@ -21,10 +22,8 @@ class Opening(NamedTuple):
     void_from: int | None = None
 
 
-class RecordUnavailable(ValueError):
+class RecordUnavailable(RunError):
     """A place to record to cannot be reached: nothing is trained unrecorded."""
-
-    exit_status = 2
 
 
 class Record(Protocol):

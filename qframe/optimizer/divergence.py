@@ -2,11 +2,11 @@
 
 from torch import nn
 
+from qframe.errors import RunError
 
-class Diverged(ValueError):
+
+class Diverged(RunError):
     """Training led to numbers that are not finite: the settings are at fault, mostly the learning rate."""
-
-    exit_status = 2
 
 
 def diverged(updates: int, found: str) -> Diverged:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qframe.errors import RunError
 from qframe.replay.memory import zeros
 from qframe.replay.pages import Pages
 from qframe.replay.storage import PageMarks, live_pages, take_over
@@ -18,10 +19,8 @@ Place = Literal["memory", "disk"]
 _FRAMES = "frames"
 
 
-class NoRoom(ValueError):
+class NoRoom(RunError):
     """The disk has no room for the replay; the run's last checkpoint stays as it is."""
-
-    exit_status = 2
 
 
 class FrameStorage:

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qframe.errors import RunError
 from qframe.replay.frame_storage import FrameStorage
 from qframe.replay.rows import DISCOUNT, DONE, ENV, REWARD, STEPS, TERMINATED, TRUNCATED, Rows
 from qframe.replay.storage import TensorStorage
@@ -12,10 +13,8 @@ OBSERVATION = "observation"
 NEXT_OBSERVATION = ("next", "observation")
 
 
-class NotStacked(ValueError):
+class NotStacked(RunError):
     """Observations that are no stacks of frames; the run's last checkpoint stays as it is."""
-
-    exit_status = 2
 
 
 class FrameStreams:

@@ -8,6 +8,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
+from qframe.errors import RunError
 from qframe.replay.memory import usable_device
 from qframe.replay.n_step import check_gamma, distinct_runs, one_step
 from qframe.replay.rows import DONE, ENV, TERMINATED, TRUNCATED, Rows, check_num_envs
@@ -17,10 +18,8 @@ from qframe.replay.transitions import check_settings, check_sizes, joined
 TIME_LAST = cast("Sequence[str]", (None, "time"))  # annotated without None by tensordict, which takes it
 
 
-class OnlyShorterEpisodes(RuntimeError):
+class OnlyShorterEpisodes(RunError, RuntimeError):
     """No episode that is kept holds a slice; the run's last checkpoint stays as it is."""
-
-    exit_status = 2
 
 
 class SliceReplayBuffer:

@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+from qframe.errors import RunError
 from qframe.runs.process import this_process
 
 try:
@@ -12,10 +13,8 @@ except ImportError:  # a system without it: nothing is locked
     fcntl = None
 
 
-class RunLocked(ValueError):
+class RunLocked(RunError):
     """Another process trains in the run's folder."""
-
-    exit_status = 2
 
 
 class RunLock:

@@ -21,7 +21,7 @@ from qframe.config import build
 from qframe.config.compose import recheck
 from qframe.config.saved_run import checkpoint, fitting
 from qframe.config.targets import apply_trust
-from qframe.errors import UserError
+from qframe.errors import RunError, Stopped, UserError
 from qframe.runs.folder import RunFolder
 from qframe.runs.lock import RunLocked
 from qframe.training import Runner
@@ -96,7 +96,7 @@ def execute(job: JobSpec) -> dict[str, Any]:
     Whatever goes wrong is written to the job's folder and told.
 
     Raises:
-        SystemExit: a signal stopped it, with a checkpoint.
+        Stopped: by a signal, with a checkpoint.
     """
     started, files = time.monotonic(), RunFolder(job.folder)
     summary = files.summary
@@ -105,12 +105,12 @@ def execute(job: JobSpec) -> dict[str, Any]:
     try:
         apply_trust(job.trust)
         summary = _runner(job, started).run()
+    except Stopped as stopped:  # and so is the whole sweep
+        print(f"qframe: {stopped}", file=sys.stderr)
+        _written(job, {"reason": str(stopped)})
+        raise
     except Exception as error:
-        summary = _record(error, job)
-        status = getattr(error, "exit_status", None)
-        if isinstance(status, int) and status > 128:  # a signal: the whole sweep stops
-            raise SystemExit(status) from error
-        return summary
+        return _record(error, job)
     return _written(job, summary)
 
 
@@ -152,13 +152,9 @@ def _new_runner(config: Mapping[str, Any], folder: Path, started: float) -> Runn
 
 def _record(error: Exception, job: JobSpec) -> dict[str, Any]:
     """Tell and write down why a job of a sweep has no result."""
-    status = getattr(error, "exit_status", None)
-    if isinstance(status, int) and status > 128:
-        print(f"qframe: {error}", file=sys.stderr)
-        return _written(job, {"reason": str(error)})
     is_refused = isinstance(error, UserError)
     outcome = {"status": "refused" if is_refused else "failed", "reason": str(error) or repr(error)}
-    if not is_refused and status is None:
+    if not isinstance(error, UserError | RunError):
         traceback.print_exception(error)
     told = f"job {job.folder.name} ({' '.join(job.overrides)}) {outcome['status']}: {error}"
     print(f"qframe: {told}", file=sys.stderr)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from qframe.errors import Stopped
 from qframe.sweeps.job import JobSpec, execute
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -16,7 +17,7 @@ def run_logged(job: JobSpec) -> None:
     with output_to_log(job):
         try:
             execute(job)
-        except SystemExit:
+        except Stopped:
             return
 
 

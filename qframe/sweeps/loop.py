@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 from qframe.config.auto import resolved
+from qframe.errors import Stopped
 from qframe.runs.folder import RunFolder
 from qframe.sweeps.job import JobSpec
-from qframe.training.signals import Stopped, StopSignals
+from qframe.training.signals import StopSignals
 
 POLL = 0.1  # seconds
 ENDED = ("finished", "pruned", "refused", "failed", "stopped")

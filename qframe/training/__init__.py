@@ -7,9 +7,8 @@ from qframe.training.learner import Learner
 from qframe.training.pipelined import AsyncCollector, PipelinedCollector
 from qframe.training.reward import RewardTransform
 from qframe.training.runner import Runner
-from qframe.training.signals import Stopped
 
 __all__ = [
     "AsyncCollector", "Collector", "EarlyStop", "Evaluation", "EvaluationResult", "Learner", "PipelinedCollector",
-    "RewardTransform", "Runner", "Stopped",
+    "RewardTransform", "Runner",
 ]

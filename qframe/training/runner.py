@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from qframe.checkpoints.save import Checkpoints
+from qframe.errors import Stopped
 from qframe.loggers.console import Report, SilentReport, layout, notes_on_seeds
 from qframe.loggers.logger import Logger
 from qframe.loggers.unfailing import Unfailing
@@ -22,7 +23,7 @@ from qframe.training.evaluation import Evaluation
 from qframe.training.learner import Learner
 from qframe.training.metrics import of_training
 from qframe.training.run_state import Standing
-from qframe.training.signals import Interrupted, Stopped, StopSignals, kill_children
+from qframe.training.signals import Interrupted, StopSignals, kill_children
 from qframe.training.summary import final_scores, shown, tell, tell_of_error
 from qframe.training.video import Films
 

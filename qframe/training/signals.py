@@ -89,16 +89,3 @@ def kill_children() -> None:
     for process in multiprocessing.active_children():
         if process.daemon:
             process.kill()
-
-
-class Stopped(Exception):
-    """A run that a signal stopped.
-
-    Args:
-        number: the signal.
-        message: what was saved and how to go on.
-    """
-
-    def __init__(self, number: int, message: str) -> None:
-        super().__init__(message)
-        self.exit_status = 130 if number == signal.SIGINT else 143

@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ import pytest
 import qframe
 from qframe.cli import main as cli
 from qframe.cli.main import main
+from qframe.errors import RunError, Stopped, UserError
 
 
 def test_help_and_version(capsys):
@@ -42,7 +44,10 @@ def test_a_mistyped_word_exits_2_with_the_nearest(words, message, capsys):
         (RuntimeError("broken"), 1, "this is a fault of qframe: please report"),
         (OSError(28, "No space left on device", "a.pt"), 2, "cannot write or read 'a.pt': No space left on device"),
         (SystemExit(143), 143, ""),
-        (type("Stopped", (Exception,), {"exit_status": 143})("saved"), 143, "qframe: saved"),
+        (Stopped(signal.SIGTERM, "saved"), 143, "qframe: saved"),
+        (Stopped(signal.SIGINT, "saved"), 130, "qframe: saved"),
+        (RunError("diverged"), 2, "qframe: diverged"),
+        (UserError("mistyped"), 2, "qframe: mistyped"),
     ],
 )
 def test_what_a_command_raises_becomes_an_exit_status(error, status, text, monkeypatch, capsys):

@@ -8,8 +8,7 @@ import pytest
 
 from qframe.config import build, hydra_app, targets
 from qframe.config.schema import GROUPS
-from qframe.errors import Fault
-from qframe.training.signals import Stopped
+from qframe.errors import Fault, Stopped
 
 PROVIDED = {"head": frozenset({"num_actions"}), "network": frozenset({"features"})}
 

@@ -16,6 +16,7 @@ from qframe.cli.main import main
 from qframe.config import build, memory
 from qframe.config.compose import compose
 from qframe.config.memory import larger_than_machine, memory_line
+from qframe.errors import RunError
 from qframe.loggers.console import SilentReport
 from qframe.replay import FrameReplayBuffer, ReplayBuffer, SliceReplayBuffer
 from qframe.replay.frame_storage import FrameStorage
@@ -174,7 +175,7 @@ def test_a_disk_without_room_is_told_before_a_frame_is_written(monkeypatch):
     storage = FrameStorage(1000, "disk")
     with pytest.raises(ValueError, match="GB of room on disk .* No space left on device; lower") as refusal:
         storage.write(torch.tensor([0]), torch.zeros(1, 84, 84, dtype=torch.uint8))
-    assert refusal.value.exit_status == 2
+    assert isinstance(refusal.value, RunError)
 
 
 def test_processes_that_are_forked_do_not_get_the_replay():

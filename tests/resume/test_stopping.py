@@ -18,9 +18,9 @@ import torch
 
 from qframe.checkpoints import Checkpoints, load_checkpoint
 from qframe.checkpoints.fingerprint import fingerprint
+from qframe.errors import RunError, Stopped
 from qframe.runs.checkpoint_names import checkpoints_in
 from qframe.runs.lock import RunLocked
-from qframe.training import Stopped
 from qframe.training.signals import StopSignals
 from tests.resume.test_exact_resume import make
 
@@ -65,23 +65,20 @@ def test_a_run_that_was_stopped_anywhere_goes_on_to_be_the_one_that_never_was(tm
     interrupt_after(runner, *PLACES[place](runner))
     with pytest.raises(Stopped, match="with a checkpoint; go on with: qframe resume") as stopped:
         runner.run()
-    assert stopped.value.exit_status == 143
+    assert stopped.value.number == signal.SIGTERM
     assert status(tmp_path / "stopped") == "stopped"
     gone_on(tmp_path / "stopped")
     assert fingerprint(tmp_path / "stopped") == fingerprint(tmp_path / "whole")
     assert status(tmp_path / "stopped") == "finished"
 
 
-STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
-
-
-@pytest.mark.parametrize(("number", "exit_status"), STATUS.items())
-def test_each_signal_has_its_exit_status(tmp_path, number, exit_status):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_stopped_run_names_its_signal(tmp_path, number):
     runner = make(tmp_path)
     interrupt_after(runner, runner.collector, "collect", 3, number)
     with pytest.raises(Stopped) as stopped:
         runner.run()
-    assert stopped.value.exit_status == exit_status
+    assert stopped.value.number == number
 
 
 def test_a_second_ctrl_c_stops_at_once_and_the_status_is_not_running(tmp_path):
@@ -138,7 +135,7 @@ def test_a_second_process_is_refused_while_the_first_trains(tmp_path):
     assert "which process" in other.stderr
     runner.folder.lock.release()
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    assert RunLocked.exit_status == 2
+    assert issubclass(RunLocked, RunError)
     runner.collector.close()
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from qframe.errors import Stopped
 from qframe.runs.folder import read_json, write_json
 from qframe.sweeps.grid import SYNC, Queue, needs_of
 from qframe.sweeps.job import JobSpec
 from qframe.sweeps.loop import Needs, run_jobs, sharing
-from qframe.training.signals import Stopped
 
 
 class Script:
@@ -115,7 +115,7 @@ def test_a_process_that_ends_without_a_result_has_failed(tmp_path):
 def test_a_signal_stops_all_that_run_and_starts_no_more(tmp_path):
     with pytest.raises(Stopped) as stopped:
         run(tmp_path, 2, {0: ["waits"], 1: ["signals"], 2: ["finished"]})
-    assert stopped.value.exit_status == 143
+    assert stopped.value.number == signal.SIGTERM
     assert [read_json(tmp_path / str(n) / "summary.json").get("status") for n in range(3)] == [
         "stopped", "stopped", None
     ]  # fmt: skip

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from qframe.checkpoints import load_checkpoint
+from qframe.errors import Stopped
 from qframe.loggers.console import LineReport
 from qframe.optimizer.divergence import Diverged
 from qframe.replay import PrioritizedReplayBuffer, ReplayBuffer, SliceReplayBuffer
 from qframe.runs.checkpoint_names import checkpoints_in
-from qframe.training import Stopped
 from tests.runners import make_runner
 
 CARTPOLE = "CartPole-v1"
@@ -117,7 +117,7 @@ def test_a_signal_saves_and_tells_how_to_go_on(tmp_path):
     runner.collector.collect = interrupted
     with pytest.raises(Stopped, match="qframe resume") as stopped:
         runner.run()
-    assert stopped.value.exit_status == 143
+    assert stopped.value.number == signal.SIGTERM
     assert json.loads((tmp_path / "summary.json").read_text())["status"] == "stopped"
     assert load_checkpoint(tmp_path / "checkpoints")["run"]["frames"] == 200
 

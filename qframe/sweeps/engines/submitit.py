@@ -14,7 +14,7 @@ from typing import Any
 import submitit
 from submitit.core.utils import FailedJobError, UncompletedJobError
 
-from qframe.errors import UserError
+from qframe.errors import Stopped, UserError
 from qframe.sweeps.engines.local import slots_for
 from qframe.sweeps.job import JobSpec, execute
 from qframe.sweeps.job_process import output_to_log, threads_of_children
@@ -46,7 +46,7 @@ class Resumable:
         try:
             with output_to_log(job):
                 execute(job)
-        except SystemExit:
+        except Stopped:
             if warned.is_set():
                 is_over.set()
                 requeue(WARNING, None)
