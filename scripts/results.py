@@ -7,8 +7,8 @@ from typing import Any
 from qframe.cli.bench_result import command
 from qframe.config import build
 from qframe.config.compose import compose
-from qframe.config.hydra_app import conf_dir
-from qframe.config.score import Score, stated
+from qframe.config.hydra_app import hydra_app, options
+from qframe.config.score import Score, preset_score
 from qframe.runs.folder import environment_name, read_json
 
 ROOT = Path(__file__).parents[1]
@@ -22,9 +22,11 @@ COLUMNS = (
 
 
 def scores() -> dict[str, Score]:
-    """What each preset states; one without a score is no benchmark."""
-    texts = {file.stem: file.read_text(encoding="utf-8") for file in sorted((conf_dir() / "experiment").glob("*.yaml"))}
-    return {preset: stated(text) for preset, text in texts.items() if "\n# score:" in text}
+    """The score that each preset states; a preset without one is no benchmark."""
+    with hydra_app() as app:
+        loader = app.config_loader
+        stated = {preset: preset_score(loader, preset) for preset in options(loader, "experiment")}
+    return {preset: score for preset, score in stated.items() if score is not None}
 
 
 def table() -> str:

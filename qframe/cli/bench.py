@@ -73,6 +73,8 @@ def _checked(preset: str, config_dir: Path | None) -> tuple[Score, dict[str, Any
     """The preset's score and config, once the preset is known to run."""
     with hydra_app(config_dir) as app:
         score = preset_score(app.config_loader, preset)
+        if score is None:
+            raise UserError(f"experiment={preset} states no score to reach; add one under score: in its file")
         composition = composed(app.config_loader, [f"experiment={preset}"], build.PROVIDED)
     faults = build.check(composition.config, composition.faults)
     if faults:

@@ -11,7 +11,7 @@ from qframe.cli.arguments import add_config_arguments
 from qframe.config import build
 from qframe.config.compose import Composition, composed
 from qframe.config.hydra_app import hydra_app
-from qframe.config.provenance import sources
+from qframe.config.provenance import comments, sources
 from qframe.config.targets import apply_trust
 from qframe.errors import ConfigError
 from qframe.runs.folder import flat
@@ -21,7 +21,7 @@ COMMENT = 56  # the column of comments
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Overrides, ``--print``, ``--config-dir`` and ``--trust``."""
-    text = "also show the resolved config, with the file that each value comes from"
+    text = "also print the resolved config, with the file and the meaning of each value"
     parser.add_argument("--print", action="store_true", dest="prints", help=text)
     add_config_arguments(parser)
 
@@ -49,21 +49,24 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _explained(composition: Composition, loader: ConfigLoader) -> Iterator[str]:
-    """The config as YAML, with where each value comes from as a comment."""
-    origin = sources(flat(composition.config), loader, composition.files, composition.keys)
-    yield from _lines(composition.config, "", origin)
+    """The config as YAML; a comment names the file of each value and repeats the comment there."""
+    config = composition.config | {"score": composition.score}
+    origin = sources(flat(config), loader, composition.files, composition.keys)
+    meaning = comments(loader, composition.files)
+    notes = {place: f"{file}: {meaning[place]}" if place in meaning else file for place, file in origin.items()}
+    yield from _lines(config, "", notes)
     yield ""
 
 
-def _lines(config: Mapping[str, Any], prefix: str, origin: Mapping[str, str]) -> Iterator[str]:
+def _lines(config: Mapping[str, Any], prefix: str, notes: Mapping[str, str]) -> Iterator[str]:
     indent = "  " * prefix.count(".")
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
             yield f"{indent}{key}:"
-            yield from _lines(value, f"{prefix}{key}.", origin)
+            yield from _lines(value, f"{prefix}{key}.", notes)
         else:
             text = value if _is_plain(value) else json.dumps(value, default=str)
-            yield f"{indent}{key}: {text}".ljust(COMMENT) + f"  # {origin[f'{prefix}{key}']}"
+            yield f"{indent}{key}: {text}".ljust(COMMENT) + f"  # {notes[f'{prefix}{key}']}"
 
 
 def _is_plain(value: Any) -> bool:

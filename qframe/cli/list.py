@@ -1,17 +1,22 @@
-"""``qframe list``: the groups of the config, and the options of each with the first line of their files."""
+"""``qframe list``: the groups of the config and their options, each with the first line of its file."""
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
 
 from qframe.config.hydra_app import config_file, groups, hydra_app, options
+from qframe.config.score import preset_score
 from qframe.errors import ConfigError, Fault, hint
+
+PRESETS = "experiment"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The group, and ``--config-dir``."""
-    parser.add_argument("group", nargs="?", metavar="GROUP", help="only this group, as network or experiment")
+    text = "only this group, as network; experiment lists the presets with the scores that they state"
+    parser.add_argument("group", nargs="?", metavar="GROUP", help=text)
     parser.add_argument("--config-dir", type=Path, metavar="DIR", help="a folder with options of your own")
 
 
@@ -19,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the options.
 
     Raises:
-        ConfigError: there is no such group.
+        ConfigError: there is no such group, or a preset's score has faults.
     """
     with hydra_app(arguments.config_dir) as app:
         loader = app.config_loader
@@ -32,12 +37,26 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{group}")
             for name in options(loader, group):
                 print(f"  {name:<{width}}  {describe(loader, f'{group}/{name}')}".rstrip())
+                for line in _score(loader, name) if arguments.group == PRESETS else ():
+                    print(f"  {'':<{width}}  {line}")
     return 0
 
 
 def describe(loader: ConfigLoader, config_path: str) -> str:
-    """The first comment line of an option's file; empty where there is none."""
+    """The first comment line of an option's file; empty if there is none."""
     file = config_file(loader, config_path)
     lines = file.read_text(encoding="utf-8").splitlines() if file else []
     comments = [line.lstrip("# ").strip() for line in lines if line.startswith("#") and "@package" not in line]
     return comments[0] if comments else ""
+
+
+def _score(loader: ConfigLoader, preset: str) -> Iterator[str]:
+    """All that a preset states of its score."""
+    score = preset_score(loader, preset)
+    if score is None:
+        return
+    yield f"  {score.algorithm}: IQM of {score.metric} over {score.seeds} seeds at least {score.expected:g}"
+    yield f"  protocol: {score.protocol}"
+    if score.source:
+        name, published, protocol = (score.source.get(key, "?") for key in ("name", "score", "protocol"))
+        yield f"  published: {published} by {name} ({protocol})"

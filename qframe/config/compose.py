@@ -17,8 +17,11 @@ from qframe.config.hydra_safety import foreign
 from qframe.config.overrides import SOURCE, Overrides, read
 from qframe.config.provenance import located
 from qframe.config.schema import GROUPS
+from qframe.config.score import score_faults
 from qframe.config.validate import Provided, validate
 from qframe.errors import ConfigError, Fault, hint
+
+SCORE_IS_SET = "no run depends on it; state it in the preset's file, where qframe bench reads it"
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Composition:
 
     Args:
         config: the checked config as plain values.
+        score: the preset's, as plain values. It is no part of the config: runs do not differ by it.
         hydra: Hydra's own part: run folder, sweeper, launcher.
         overrides: the command line in the form that composes without a ``+``.
         faults: all that is wrong.
@@ -35,6 +39,7 @@ class Composition:
     """
 
     config: dict[str, Any]
+    score: Any
     hydra: DictConfig
     overrides: list[str]
     faults: list[Fault]
@@ -69,6 +74,7 @@ def recheck(config: DictConfig, provided: Provided) -> DictConfig:
         ConfigError: with all faults at once.
     """
     values, faults = plain(config)
+    values.pop("score", None)  # as Hydra hands a preset's to a job
     checked, more = validate(values, provided)
     if faults or more:
         raise ConfigError(_merged(faults, more))
@@ -93,6 +99,9 @@ def composed(
     hydra = whole.pop("hydra")
     deletion_faults = _delete(whole, overrides.deleted)
     values, faults = plain(whole)
+    score = values.pop("score", None)
+    faults += score_faults(score)
+    faults += [Fault(key, SCORE_IS_SET, SOURCE) for key in overrides.keys if key.partition(".")[0] == "score"]
     config, more = validate(values, provided, also=[group for group in groups(loader) if "/" not in group])
     of_hydra = [*ignored_options(defaults.defaults_tree, loader), *foreign(hydra, overrides.keys)]
     of_hydra += traversals((default.config_path for default in defaults.defaults), loader)
@@ -100,7 +109,7 @@ def composed(
     files = [(d.config_path, d.package or "") for d in defaults.defaults if d.config_path]
     found = located(_to_the_point(found, overrides), loader, files, overrides.keys)
     accepted = overrides.hydra + [f"~{key}" for key in overrides.deleted]
-    return Composition(config, hydra, accepted, overrides.faults + found, files, overrides.keys)
+    return Composition(config, score, hydra, accepted, overrides.faults + found, files, overrides.keys)
 
 
 def plain(config: DictConfig) -> tuple[dict[str, Any], list[Fault]]:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import yaml
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import OmegaConf
 
@@ -50,6 +51,33 @@ def sources(
     """
     contents = [(file_name(loader, path), _content(loader, path, package)) for path, package in files]
     return {place: _source(place, contents, keys) for place in places}
+
+
+def comments(loader: ConfigLoader, files: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The comment behind each key in the YAML files, by place; that of a later file wins.
+
+    Args:
+        loader: finds the files.
+        files: composed files as (``group/option``, package), first to last.
+    """
+    found: dict[str, str] = {}
+    for config_path, package in files:
+        file = config_file(loader, config_path)
+        text = file.read_text(encoding="utf-8") if file else ""
+        prefix = "" if package == "_global_" else f"{package}." if package else ""
+        found |= _comments(yaml.compose(text, Loader=yaml.SafeLoader), text.splitlines(), prefix)
+    return found
+
+
+def _comments(node: yaml.Node | None, lines: list[str], prefix: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        place = f"{prefix}{key.value}"
+        is_one_line = not (isinstance(value, yaml.MappingNode) and value.flow_style)
+        if is_one_line and (comment := re.search(r"\s#\s*(.+)", lines[key.start_mark.line])):
+            found[place] = comment[1]
+        found |= _comments(value, lines, f"{place}.")
+    return found
 
 
 def _source(where: str, contents: list[tuple[str, Mapping[str, Any]]], keys: Collection[str]) -> str:

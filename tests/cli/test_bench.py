@@ -16,7 +16,7 @@ from qframe.cli.main import main
 
 PRESET = """# @package _global_
 # A short run
-# score: {{algorithm: DQN, expected: {expected}, metric: eval_return_mean, protocol: greedy, seeds: 2}}
+score: {{algorithm: DQN, expected: {expected}, metric: eval_return_mean, protocol: greedy, seeds: 2}}
 name: short
 total_frames: {frames}
 compile: false
@@ -142,7 +142,7 @@ def test_a_signal_stops_every_run_and_resume_goes_on(own):
         (["bench", "cartpole_dqm"], "unknown option 'cartpole_dqm'; nearest is 'cartpole_dqn'"),
         ([*BENCH, "--seeds", "0"], "--seeds: expected an integer of at least 1, got 0"),
         ([*BENCH, "--jobs", "0"], "--jobs: expected an integer of at least 1, got 0"),
-        (["bench", "bare", "--config-dir", "own"], "expected a score in the comment at the preset's head, got none"),
+        (["bench", "bare", "--config-dir", "own"], "experiment=bare states no score to reach; add one under score:"),
         (["bench", "faulty", "--config-dir", "own"], "gamma: expected a number from 0 to 1, got 2.0"),
         (["bench"], "PRESET"),
     ],

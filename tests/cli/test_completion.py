@@ -57,7 +57,9 @@ def test_check_prints_the_config_with_where_each_value_comes_from(capsys, tmp_pa
     words = ["head=mine", "optimizer.lr=1e-3", "trunk.num_cells=[8]", "name='off'"]
     assert main(["check", "--print", "--config-dir", str(tmp_path / "own"), *words]) == 0
     printed = capsys.readouterr().out
-    lines = {tuple(line.split("  # ")[0].split(": ", 1)): line.partition("  # ")[2] for line in printed.splitlines()}
+    config = printed.partition("\nscore:")[0].splitlines()
+    origins = {line: line.partition("  # ")[2].partition(": ")[0] for line in config}
+    lines = {tuple(line.split("  # ")[0].split(": ", 1)): origin for line, origin in origins.items()}
     found = {key[0].strip(): (key[1].strip(), origin) for key, origin in lines.items() if len(key) == 2 and origin}
     assert found["num_quantiles"] == ("7", str(tmp_path / "own" / "head" / "mine.yaml"))
     assert found["lr"] == ("0.001", "command line")
