@@ -1,122 +1,114 @@
-"""From a documented batch to a loss: tensordict layouts in, the pure loss of ``q_learning`` inside."""
+"""Reading a batch: from the tensordict layouts that the loss documents to the plain tensors of a ``Batch``."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
 
 import torch
-from tensordict import TensorDict, TensorDictBase
+from tensordict import TensorDict, TensorDictBase, unravel_key
 from torch import Tensor, nn
 
-from qframe.estimators.protocol import Batch
-from qframe.functional.action import Branches
-from qframe.heads import Head
+from qframe.estimators.protocol import Batch, ValueEstimator
 from qframe.keys import NestedKey
-from qframe.networks.noise import RandomPass
 from qframe.networks.protocol import Network
-from qframe.objectives.q_learning import JointAction, Noise, dqn_loss
-from qframe.objectives.value_loss import ValueLoss
-
-_REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"mean": Tensor.mean, "sum": Tensor.sum, "none": lambda x: x}
 
 
-class TransitionLoss(ValueLoss):
-    """A loss of transitions: it reads them, evaluates the pure loss, and writes what feeds priorities.
+class BatchKeys(NamedTuple):
+    """Where a loss finds what it reads and writes priorities. Keys of the next step live under ``"next"``."""
 
-    A subclass sets up the networks and the options that are named here.
+    action: NestedKey = "action"
+    reward: NestedKey = "reward"
+    done: NestedKey = "done"
+    terminated: NestedKey = "terminated"
+    truncated: NestedKey = "truncated"
+    action_mask: NestedKey = "action_mask"
+    priority_weight: NestedKey = "priority_weight"
+    steps_to_next_obs: NestedKey = "steps_to_next_obs"
+    priority: NestedKey = "td_error"
+
+
+class BatchReader:
+    """Reads transitions from a tensordict.
+
+    Args:
+        network: defines what is observed, and the branches of an action.
+        module: the module behind it; targets are of the dtype of its parameters, whatever type the rewards have.
+        encode: actions as they are stored → indices ``[*B]``, or ``[*B, D]`` for a joint action.
+        is_joint: whether actions have branches.
     """
 
-    value_network: nn.Module
-    reduction: str
-    priority: str
-    double_dqn: bool
-    generator: torch.Generator
-    _networks: tuple[Network, Network]
-    _branches: Branches
-    _joint: JointAction
-    _is_joint: bool
-    _encode: Callable[[Tensor], Tensor]
-    _takes_mask: bool
-    _has_members: bool
-    _random: tuple[RandomPass, RandomPass] | None
-    _place: tuple[nn.Module, str] | None
-    """Of ``place_of_floats``: to look for them takes longer than to read a batch's entry."""
+    def __init__(
+        self, network: Network, module: nn.Module, encode: Callable[[Tensor], Tensor], *, is_joint: bool
+    ) -> None:
+        self._network, self._encode, self._is_joint = network, encode, is_joint
+        self._has_members = getattr(network, "members", None) is not None
+        q_value = getattr(network, "q_value", None)
+        mask_key: NestedKey | None = None if q_value is None else q_value.action_mask_key
+        self._needs_mask = mask_key is not None
+        # To look for the first floating parameter takes longer than to read a batch's entry.
+        self._place = _place_of_floats(module)
+        self.keys = self.next_keys = BatchKeys()
+        self.set_keys({} if mask_key is None else {"action_mask": mask_key})
+
+    def set_keys(self, keys: dict[str, NestedKey]) -> None:
+        """Read and write under other names.
+
+        Raises:
+            ValueError: a name that is not among those of ``BatchKeys``.
+        """
+        unknown = set(keys) - set(BatchKeys._fields)
+        if unknown:
+            raise ValueError(f"expected keys among {', '.join(BatchKeys._fields)}, got {', '.join(sorted(unknown))}")
+        self.keys = self.keys._replace(**keys)
+        self.next_keys = BatchKeys(*(unravel_key(("next", key)) for key in self.keys))
 
     @property
-    def head(self) -> Head[Any]:
-        """The head that interprets the network's predictions."""
-        return self._networks[0].head
+    def like(self) -> Tensor:
+        """A floating parameter of the network, for its dtype and device."""
+        return torch.empty(0) if self._place is None else getattr(*self._place)
 
-    @property
-    def priority_key(self) -> NestedKey:
-        """Where the loss writes what feeds priorities."""
-        return self.keys.priority if self.priority == "td_error" else "priority"
-
-    def forward(
-        self, tensordict: TensorDictBase | None = None, *, noise: Noise | None = None, **keywords: Tensor
-    ) -> TensorDictBase | Tensor:
-        """The loss of a batch of transitions, a tensordict or keywords; see ``DQNLoss``.
+    def read(self, tensordict: TensorDictBase, estimator: ValueEstimator, gamma: float) -> Batch:
+        """The batch.
 
         Args:
-            tensordict: the batch; None where it comes in keywords.
-            noise: of ``draw_noise``; None draws it. A compiled call needs it: no generator enters a graph.
-            **keywords: the batch's entries, those of the next step as ``next_…``.
+            tensordict: transitions ``[*B]``.
+            estimator: says which entries must be there.
+            gamma: γ, where the batch has no ``("next", "discount")``.
 
         Raises:
             KeyError: a required entry is missing.
             ValueError: a flat batch for an estimator over time, or entries whose shapes disagree.
         """
-        if tensordict is None:
-            return self._evaluate(self._read(_from_keywords(keywords)), noise)[0]
-        ordered, restore = _time_last(tensordict)
-        batch = self._read(ordered)
-        loss, per_transition, td_error = self._evaluate(batch, noise)
-        size = self._joint.mean(td_error.abs())
-        tensordict.set(self.keys.priority, restore(size).unsqueeze(-1))
-        if self.priority == "loss":
-            tensordict.set("priority", restore(per_transition).unsqueeze(-1))
-        return TensorDict({"loss": restore(loss) if loss.dim() else loss, "td_error_mean": size.mean()}, [])
-
-    def _read(self, tensordict: TensorDictBase) -> Batch:
-        """The loss's door: a documented tensordict layout in, plain tensors ``[*B]`` out."""
-        keys, requires = self.keys, self.estimator.requires
-        following: TensorDictBase = tensordict["next"]
+        keys, branches, following = self.keys, self._network.branches, tensordict["next"]
         index = self._encode(tensordict[keys.action])  # [*B], or [*B, D]
         shape = index.shape[:-1] if self._is_joint else index.shape
-        reward = _squeeze(following[keys.reward].to(self._like.dtype), shape, self.next_keys.reward)
-        discount, done = self._discount_and_done(tensordict, following, reward)
+        reward = _squeeze(following[keys.reward].to(self.like.dtype), shape, self.next_keys.reward)
+        next_mask = following[keys.action_mask] if self._needs_mask else following.get(keys.action_mask, None)
+        discount, done = self._discount_and_done(tensordict, following, reward, gamma)
         batch = Batch(
-            observation=self._networks[0].observe(tensordict),
-            action=self._branches.in_front(index),
+            observation=self._network.observe(tensordict),
+            action=branches.in_front(index),
             reward=reward,
             discount=discount,
-            next_observation=self._networks[0].observe(following),
+            next_observation=self._network.observe(following),
             done=done,
-            mask=self._branches.legal(tensordict.get(keys.action_mask, None), shape),
-            next_mask=self._branches.legal(self._next_mask(following), shape),
+            mask=branches.legal(tensordict.get(keys.action_mask, None), shape),
+            next_mask=branches.legal(next_mask, shape),
             priority_weight=_optional(tensordict, keys.priority_weight, shape),
             action_probability=_optional(tensordict, "action_probability", shape),
             bootstrap_mask=tensordict.get("bootstrap_mask", None) if self._has_members else None,
         )
-        if "behaviour_probability" in requires and batch.action_probability is None:
-            raise KeyError(f"expected 'action_probability' in the batch for {type(self.estimator).__name__}")
-        if "time" in requires and reward.dim() < 2 and "time" not in tensordict.names:
+        name = type(estimator).__name__
+        if "behaviour_probability" in estimator.requires and batch.action_probability is None:
+            raise KeyError(f"expected 'action_probability' in the batch for {name}; store it with each action")
+        if "time" in estimator.requires and reward.dim() < 2 and "time" not in tensordict.names:
             raise ValueError(
-                f"expected a batch with a time dimension ([B, T], or one named 'time') for "
-                f"{type(self.estimator).__name__}, got a flat one of shape {[*reward.shape]}; sample slices, or use TD0"
+                f"expected a batch with a time dimension ([B, T], or one named 'time') for {name}, got a flat one of "
+                f"shape {[*reward.shape]}; sample slices, or use TD0"
             )
         return batch
 
-    @property
-    def _like(self) -> Tensor:
-        """A parameter of the network: targets are of its dtype, whatever type the rewards have."""
-        return torch.empty(0) if self._place is None else getattr(*self._place)
-
-    def _next_mask(self, following: TensorDictBase) -> Tensor | None:
-        key = self.keys.action_mask
-        return following[key] if self._takes_mask else following.get(key, None)
-
     def _discount_and_done(
-        self, tensordict: TensorDictBase, following: TensorDictBase, reward: Tensor
+        self, tensordict: TensorDictBase, following: TensorDictBase, reward: Tensor, gamma: float
     ) -> tuple[Tensor, Tensor]:
         """γᵏ, 0 where the episode terminated, as the replay wrote it or computed; and where an episode ended."""
         keys, next_keys, shape = self.keys, self.next_keys, reward.shape
@@ -132,42 +124,29 @@ class TransitionLoss(ValueLoss):
             done = terminated if truncated is None else (terminated != 0) | (truncated != 0)
         if discount is None:
             steps = _optional(tensordict, keys.steps_to_next_obs, shape)
-            power = reward.new_full((), self.gamma) if steps is None else self.gamma ** steps.to(reward.dtype)
+            power = reward.new_full((), gamma) if steps is None else gamma ** steps.to(reward.dtype)
             discount = torch.where(terminated.bool(), 0.0, power)
         return discount.to(reward.dtype), done.bool()
 
-    def _evaluate(self, batch: Batch, noise: Noise | None) -> tuple[Tensor, Tensor, Tensor]:
-        """The reduced loss, the unweighted loss ``[*B]`` and the signed td_error ``[*B]``, the latter two detached."""
-        noise = self.draw_noise(batch.reward.shape) if noise is None else noise
-        loss, td_error = self._losses(batch, noise)
-        weighted = loss if batch.priority_weight is None else batch.priority_weight * loss
-        return _REDUCTIONS[self.reduction](weighted), loss.detach(), td_error
 
-    def _losses(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
-        """The loss and the signed td_error of every transition, ``[*B]``."""
-        online, target = self._random or self._networks
-        return dqn_loss(
-            self.head, online.predict, target.predict, batch, noise, self.estimator,
-            double=self.double_dqn, joint=self._joint,
-        )
-
-    def draw_noise(self, batch: torch.Size) -> Noise:
-        """What is random in one evaluation of transitions ``[*B]``, each pass on its own, the same on every device.
-
-        Args:
-            batch: ``*B``.
-        """
-        if self._random is None:
-            return Noise()
-        (online, target), like = self._random, self._like
-        return Noise(
-            online=online.draw(batch, self.generator, like),
-            target=target.draw(batch, self.generator, like, is_target=True),
-            selector=online.draw(batch, self.generator, like, is_target=True),
-        )
+def from_keywords(keywords: dict[str, Tensor]) -> TensorDict:
+    """A batch from its entries, those of the next step as ``next_…``."""
+    tensordict = TensorDict({"next": TensorDict({})})
+    for name, value in keywords.items():
+        tensordict.set(("next", name.removeprefix("next_")) if name.startswith("next_") else name, value)
+    return tensordict
 
 
-def place_of_floats(network: nn.Module) -> tuple[nn.Module, str] | None:
+def time_last(tensordict: TensorDictBase) -> tuple[TensorDictBase, Callable[[Tensor], Tensor]]:
+    """The tensordict with a dimension named ``time`` moved last, and a function that moves a tensor ``[*B]`` back."""
+    names: list[str | None] = list(tensordict.names)
+    if "time" not in names or names[-1] == "time":
+        return tensordict, lambda x: x
+    time, last = names.index("time"), len(names) - 1
+    return tensordict.transpose(time, last), lambda x: x.transpose(time, last)
+
+
+def _place_of_floats(network: nn.Module) -> tuple[nn.Module, str] | None:
     """The module that holds a network's first floating parameter, and the parameter's name there."""
     for path, parameter in network.named_parameters():
         if parameter.is_floating_point():
@@ -176,28 +155,12 @@ def place_of_floats(network: nn.Module) -> tuple[nn.Module, str] | None:
     return None
 
 
-def _from_keywords(keywords: dict[str, Tensor]) -> TensorDict:
-    tensordict = TensorDict({"next": TensorDict({})})
-    for name, value in keywords.items():
-        tensordict.set(("next", name.removeprefix("next_")) if name.startswith("next_") else name, value)
-    return tensordict
-
-
-def _time_last(tensordict: TensorDictBase) -> tuple[TensorDictBase, Callable[[Tensor], Tensor]]:
-    """The tensordict with a dimension named ``time`` moved last, and what moves a tensor ``[*B]`` back."""
-    names: list[str | None] = list(tensordict.names)
-    if "time" not in names or names[-1] == "time":
-        return tensordict, lambda x: x
-    time, last = names.index("time"), len(names) - 1
-    return tensordict.transpose(time, last), lambda x: x.transpose(time, last)
-
-
 def _optional(
-    tensordict: TensorDictBase, key: NestedKey, batch: torch.Size, told: NestedKey | None = None
+    tensordict: TensorDictBase, key: NestedKey, batch: torch.Size, full_key: NestedKey | None = None
 ) -> Tensor | None:
-    """An entry ``[*B]``, where there is one; ``told`` is its name in the whole batch."""
+    """An entry ``[*B]``, or None; ``full_key`` is its key in the whole batch, for messages."""
     value = tensordict.get(key, None)
-    return None if value is None else _squeeze(value, batch, told or key)
+    return None if value is None else _squeeze(value, batch, full_key or key)
 
 
 def _squeeze(value: Tensor, batch: torch.Size, key: NestedKey) -> Tensor:

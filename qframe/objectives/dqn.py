@@ -1,26 +1,31 @@
-"""The DQN loss as a module: what it is set up with. What it does with a batch is in ``transition_loss``."""
+"""The DQN loss as a module: networks, options and a value estimator around the pure loss of ``q_learning``."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import nn
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from qframe.actions.action_space import encoder
 from qframe.actions.branches import make_branches
 from qframe.actions.specs.base import TensorSpec
-from qframe.estimators.factory import ValueEstimators
+from qframe.estimators.factory import ValueEstimators, make_estimator
+from qframe.estimators.protocol import Batch, ValueEstimator
 from qframe.heads import Head
+from qframe.keys import NestedKey
 from qframe.modules.adapters import agreed_layout, as_network
-from qframe.modules.q_value import QValueModule
 from qframe.networks.noise import random_passes
-from qframe.objectives.batch import TransitionLoss, place_of_floats
+from qframe.objectives.batch import BatchReader, from_keywords, time_last
 from qframe.objectives.joint_actions import JOINT
-from qframe.objectives.q_learning import JointAction, OneAction
+from qframe.objectives.q_learning import JointAction, Noise, OneAction, dqn_loss
+
+_REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"mean": Tensor.mean, "sum": Tensor.sum, "none": lambda x: x}
 
 
-class DQNLoss(TransitionLoss):
+class DQNLoss(nn.Module):
     """The DQN loss of a value network, for scalar and distributional heads, with any value estimator.
 
     The target is ``r + γⁿ · (1 − terminated) · V(s′)``: ``truncated`` never cuts the bootstrap, and the cut is a
@@ -101,6 +106,8 @@ class DQNLoss(TransitionLoss):
 
     learns_state_value: ClassVar[bool] = False
     """Whether a state-value stream that is no part of Q gets a gradient."""
+    refused_words: ClassVar[dict[str, str]] = {}
+    """What an estimator of this loss may not require, and why."""
 
     def __init__(
         self,
@@ -116,7 +123,8 @@ class DQNLoss(TransitionLoss):
         gamma: float = 0.99,
         seed: int = 0,
     ) -> None:
-        super().__init__(gamma=gamma)
+        super().__init__()
+        self.gamma = _checked_gamma(gamma)
         if double_dqn and not delay_value:
             raise ValueError("expected delay_value=True with double_dqn=True, got False: it needs a target network")
         if not getattr(value_network, "dueling", True) and not self.learns_state_value:
@@ -125,7 +133,7 @@ class DQNLoss(TransitionLoss):
                 "gradient; set network.dueling=true or choose network=q_net or loss=dqv"
             )
         reduction = "mean" if reduction is None else reduction
-        _check_option("reduction", reduction, ("mean", "sum", "none"))
+        _check_option("reduction", reduction, tuple(_REDUCTIONS))
         _check_option("priority", priority, ("td_error", "loss"))
         _check_option("joint", joint, tuple(JOINT))
         layout = agreed_layout(action_space, value_network)
@@ -138,23 +146,152 @@ class DQNLoss(TransitionLoss):
         )
         if self._networks[0] is not value_network:
             self.adapter_head = self._networks[0].head  # its buffers move with the loss
-        self._branches = self._networks[0].branches
         self.delay_value, self.double_dqn = delay_value, double_dqn
         self.reduction, self.priority = reduction, priority
-        self.action_space = layout.name
-        self._is_joint = layout.var_nums is not None
+        self.action_space, is_joint = layout.name, layout.var_nums is not None
         members = getattr(self._networks[0], "members", None)
-        self._has_members = members is not None
-        self._joint = _joint_action(joint, self.head) if self._is_joint else members or OneAction()
-        q_value: QValueModule | None = getattr(self._networks[0], "q_value", None)
-        self._takes_mask = q_value is not None and q_value.action_mask_key is not None
-        if q_value is not None and q_value.action_mask_key is not None:
-            self.set_keys(action_mask=q_value.action_mask_key)
-        self._encode = encoder(layout)
-        modules = value_network, self.target_value_network
-        self._random, self._place = random_passes(self._networks, modules), place_of_floats(value_network)
+        self._joint = _joint_action(joint, self.head) if is_joint else members or OneAction()
+        self._reader = BatchReader(self._networks[0], value_network, encoder(layout), is_joint=is_joint)
+        self._random = random_passes(self._networks, (value_network, self.target_value_network))
         self.generator = torch.Generator().manual_seed(seed)
-        self.make_value_estimator(ValueEstimators.TD0)
+        self.value_type: Any = ValueEstimators.TD0
+        self._hyperparams: dict[str, Any] = {}
+        self.make_value_estimator()
+
+    @property
+    def head(self) -> Head[Any]:
+        """The head that interprets the network's predictions."""
+        return self._networks[0].head
+
+    @property
+    def in_keys(self) -> list[NestedKey]:
+        """The keywords of a call, in fixed order, as tensordict keys."""
+        following = self._reader.next_keys
+        next_entries = [following.reward, following.done, following.terminated]
+        return ["observation", ("next", "observation"), self._reader.keys.action, *next_entries]
+
+    @property
+    def priority_key(self) -> NestedKey:
+        """Where the loss writes what feeds priorities."""
+        return self._reader.keys.priority if self.priority == "td_error" else "priority"
+
+    def set_keys(self, **keys: NestedKey) -> None:
+        """Read and write under other names; those of ``BatchKeys``.
+
+        Raises:
+            ValueError: a name that the loss does not have.
+        """
+        self._reader.set_keys(keys)
+
+    def make_value_estimator(
+        self, value_type: ValueEstimators | str | ValueEstimator | type | None = None, **hyperparams: Any
+    ) -> None:
+        """Choose the value estimator; hyperparameters that are not repeated are kept, γ among them.
+
+        Args:
+            value_type: a ``ValueEstimators`` member or its name, an estimator's class, or an estimator. None keeps the
+                present one.
+            **hyperparams: ``gamma``, and what the estimator's constructor takes.
+
+        Raises:
+            ValueError: an estimator or a hyperparameter that this loss cannot use.
+
+        >>> import torch
+        >>> from qframe.estimators import ValueEstimators
+        >>> from qframe.objectives import DQNLoss
+        >>> # initialize the DQN loss
+        >>> actor = torch.nn.Linear(3, 4)
+        >>> dqn_loss = DQNLoss(actor, action_space="one-hot")
+        >>> # updating the parameters of the default value estimator
+        >>> dqn_loss.make_value_estimator(gamma=0.9)
+        >>> dqn_loss.make_value_estimator(
+        ...     ValueEstimators.TD1,
+        ...     gamma=0.9)
+        >>> # if we want to change the gamma value
+        >>> dqn_loss.make_value_estimator(dqn_loss.value_type, gamma=0.9)
+        """
+        gamma = _checked_gamma(hyperparams.pop("gamma", self.gamma))
+        value_type = self.value_type if value_type is None else value_type
+        estimator = make_estimator(value_type, hyperparams, self._hyperparams)
+        self._check_estimator(estimator)
+        self.gamma, self.estimator, self.value_type = gamma, estimator, value_type
+        self._hyperparams |= hyperparams
+
+    def _check_estimator(self, estimator: ValueEstimator) -> None:
+        name, head, requires = type(estimator).__name__, type(self.head).__name__, estimator.requires
+        if "time" in requires and not self.head.supports_lambda:
+            raise ValueError(f"expected an estimator without a time dimension for {head}, got {name}; use TD0")
+        if "target_policy" in requires and self.double_dqn:
+            raise ValueError(
+                f"expected double_dqn=False with {name}, whose policy is the target network's, got True; use loss=dqn"
+            )
+        for word in sorted(requires & self.refused_words.keys()):
+            raise ValueError(f"expected another estimator than {name} for this loss: {self.refused_words[word]}")
+        if "mean_target" in requires and not self.head.targets_mean:
+            raise ValueError(
+                f"expected a head that learns mean returns with {name} and a soft policy, whose mixture has negative "
+                f"weights, got {head}; use temperature=null (the greedy policy) or a scalar head"
+            )
+        for word, reason in self._joint.refused.items():
+            if word in requires:
+                raise ValueError(f"expected another estimator than {name} for the joint actions of this loss: {reason}")
+
+    def forward(
+        self, tensordict: TensorDictBase | None = None, *, noise: Noise | None = None, **keywords: Tensor
+    ) -> TensorDictBase | Tensor:
+        """The loss of a batch of transitions, a tensordict or keywords.
+
+        Args:
+            tensordict: the batch; None where it comes in keywords.
+            noise: of ``draw_noise``; None draws it. A compiled call needs it: no generator enters a graph.
+            **keywords: the batch's entries, those of the next step as ``next_…``.
+
+        Raises:
+            KeyError: a required entry is missing.
+            ValueError: a flat batch for an estimator over time, or entries whose shapes disagree.
+        """
+        if tensordict is None:
+            return self._evaluate(self._read(from_keywords(keywords)), noise)[0]
+        ordered, restore = time_last(tensordict)
+        loss, per_transition, td_error = self._evaluate(self._read(ordered), noise)
+        size = self._joint.mean(td_error.abs())
+        tensordict.set(self._reader.keys.priority, restore(size).unsqueeze(-1))
+        if self.priority == "loss":
+            tensordict.set("priority", restore(per_transition).unsqueeze(-1))
+        return TensorDict({"loss": restore(loss) if loss.dim() else loss, "td_error_mean": size.mean()}, [])
+
+    def _read(self, tensordict: TensorDictBase) -> Batch:
+        return self._reader.read(tensordict, self.estimator, self.gamma)
+
+    def _evaluate(self, batch: Batch, noise: Noise | None) -> tuple[Tensor, Tensor, Tensor]:
+        """The reduced loss, the unweighted loss ``[*B]`` and the signed td_error ``[*B]``, the latter two detached."""
+        noise = self.draw_noise(batch.reward.shape) if noise is None else noise
+        loss, td_error = self._losses(batch, noise)
+        weighted = loss if batch.priority_weight is None else batch.priority_weight * loss
+        return _REDUCTIONS[self.reduction](weighted), loss.detach(), td_error
+
+    def _losses(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
+        """The loss and the signed td_error of every transition, ``[*B]``."""
+        online, target = self._random or self._networks
+        return dqn_loss(
+            self.head, online.predict, target.predict, batch, noise, self.estimator,
+            double=self.double_dqn, joint=self._joint,
+        )
+
+    def draw_noise(self, batch: torch.Size) -> Noise:
+        """Everything random in one evaluation of the loss, drawn for each forward pass; the same on every device.
+
+        Args:
+            batch: ``*B``.
+        """
+        if self._random is None:
+            return Noise()
+        (online, target), like = self._random, self._reader.like
+        return Noise(
+            online=online.draw(batch, self.generator, like),
+            target=target.draw(batch, self.generator, like, is_target=True),
+            selector=online.draw(batch, self.generator, like, is_target=True),
+        )
 
 
 def _frozen_copy(network: nn.Module) -> nn.Module:
@@ -180,3 +317,9 @@ def _joint_action(name: str, head: Head[Any]) -> JointAction:
 def _check_option(name: str, value: str, options: tuple[str, ...]) -> None:
     if value not in options:
         raise ValueError(f"expected {name} to be one of {', '.join(options)}, got {value!r}")
+
+
+def _checked_gamma(gamma: float) -> float:
+    if not 0 <= gamma <= 1:
+        raise ValueError(f"expected gamma between 0 and 1, got {gamma}")
+    return gamma

@@ -86,6 +86,12 @@ def dqn_target(
 ) -> Any:
     """The target of every transition: the estimator says which bootstraps, the head says what they mean.
 
+    With a scalar head, one-step targets and no masks it comes to three lines::
+
+        next_values = target(batch.next_observation)  # [B, A], q(s′, ·) by the target network
+        best = next_values.max(-1).values  # [B]
+        return batch.reward + batch.discount * best  # [B]; discount is γ, or 0 where the episode terminated
+
     Args:
         head: interprets predictions.
         selector: the network that selects next actions, ``(observation, noise) → Prediction``: the online one for

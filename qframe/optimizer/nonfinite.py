@@ -6,11 +6,35 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
-from qframe.optimizer.divergence import diverged
+from qframe.errors import RunError
 
 SKIPPED = "skipped"
 MOST_IN_A_ROW = 100
 """Updates left out one after another that end a run."""
+
+
+class Diverged(RunError):
+    """Training led to numbers that are not finite: the settings are at fault, mostly the learning rate."""
+
+
+def diverged(updates: int, found: str) -> Diverged:
+    """The error in words.
+
+    >>> diverged(1000, "expected a finite loss, got nan")
+    Diverged('training diverged within 1,000 updates: expected a finite loss, got nan; lower optimizer.lr')
+    """
+    return Diverged(f"training diverged within {updates:,} updates: {found}; lower optimizer.lr")
+
+
+def check_finite(part: nn.Module, updates: int) -> None:
+    """What a checkpoint is to hold has not diverged.
+
+    Raises:
+        Diverged: a parameter is not finite.
+    """
+    for name, parameter in part.named_parameters():
+        if not parameter.isfinite().all():
+            raise diverged(updates, f"expected finite parameters, got others in {name}")
 
 
 def means_skipping(nonfinite: str) -> bool:
@@ -86,7 +110,7 @@ class SkippedUpdates:
     60
     >>> skipped.take({"skipped": torch.tensor(60.0)}, of=60, updates=170)
     Traceback (most recent call last):
-    qframe.optimizer.divergence.Diverged: training diverged within 170 updates: expected a finite loss and gradient now
+    qframe.optimizer.nonfinite.Diverged: training diverged within 170 updates: expected a finite loss and gradient now
     and then, got none in the last 120 updates; lower optimizer.lr
     """
 

@@ -12,8 +12,7 @@ from qframe.actions.action_space import ActionSpace
 from qframe.compiled.signature import Rows
 from qframe.compiled.update import CompiledUpdate, TargetUpdater, autocast_type
 from qframe.objectives import DQNLoss
-from qframe.optimizer.divergence import Diverged, diverged
-from qframe.optimizer.nonfinite import SkippedUpdates, without_skipped
+from qframe.optimizer.nonfinite import Diverged, SkippedUpdates, diverged, without_skipped
 from qframe.optimizer.optimizer import Optimizer
 from qframe.replay import ReplayBuffer
 

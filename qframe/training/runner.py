@@ -13,7 +13,7 @@ from qframe.loggers.console import Report, SilentReport, layout, notes_on_seeds
 from qframe.loggers.logger import Logger
 from qframe.loggers.unfailing import Unfailing
 from qframe.networks.protocol import TrainedNetwork
-from qframe.optimizer.divergence import check_finite
+from qframe.optimizer.nonfinite import check_finite
 from qframe.replay import ReplayBuffer
 from qframe.runs.folder import RunFolder
 from qframe.training.cadences import check_numbers

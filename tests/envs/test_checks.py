@@ -75,9 +75,9 @@ def last_of_three(vectorization, **kwargs):
 
 
 RAISED = {
-    "raises": r"expected step to go on, got ZeroDivisionError: .*, at .*test_interface.py:\d+; mend the environment",
-    "leaves": r"expected step to go on, got SystemExit: bye, at .*test_interface.py:\d+; mend the environment",
-    "reset": r"expected reset to give a new episode, got KeyError: 'start', at .*test_interface.py:\d+; mend the env",
+    "raises": r"expected step to go on, got ZeroDivisionError: .*, at .*test_checks.py:\d+; mend the environment",
+    "leaves": r"expected step to go on, got SystemExit: bye, at .*test_checks.py:\d+; mend the environment",
+    "reset": r"expected reset to give a new episode, got KeyError: 'start', at .*test_checks.py:\d+; mend the env",
 }
 ALL = {name: message for name, (message, _) in FAULTS.items()} | RAISED
 
@@ -121,10 +121,10 @@ class Constructed(Faulty):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("raises", r"expected kwargs that .*Constructed takes, got .*: ZeroDivisionError: .*, at .*test_interface.py:"),
-        ("again", r"ValueError: no level 'hrad'; choose easy, at .*test_interface.py:"),
-        ("types", r"TypeError: object of type 'int' has no len\(\), at .*test_interface.py:"),
-        ("leaves", "SystemExit: 3, at .*test_interface.py:"),
+        ("raises", r"expected kwargs that .*Constructed takes, got .*: ZeroDivisionError: .*, at .*test_checks.py:"),
+        ("again", r"ValueError: no level 'hrad'; choose easy, at .*test_checks.py:"),
+        ("types", r"TypeError: object of type 'int' has no len\(\), at .*test_checks.py:"),
+        ("leaves", "SystemExit: 3, at .*test_checks.py:"),
         ("no space", "expected observation_space to be a space of gymnasium.spaces, got None; mend the environment"),
     ],
 )
@@ -187,7 +187,7 @@ def test_of_what_a_library_raised_the_environments_lines_are_named():
     layer = torch.nn.Sequential(torch.nn.Sequential(torch.nn.Linear(2, 2)))
     with pytest.raises(RuntimeError, match="mat1") as error:
         layer(torch.zeros(1, 3))
-    assert re.search(r", at \S*test_interface.py:\d+$", raised(error.value))
+    assert re.search(r", at \S*test_checks.py:\d+$", raised(error.value))
 
 
 def test_what_was_raised_names_the_environments_own_lines_only():
@@ -197,6 +197,6 @@ def test_what_was_raised_names_the_environments_own_lines_only():
     with pytest.raises(ValueError, match="same shape") as error:
         inner()
     told = raised(error.value)
-    assert told.count("test_interface.py") == 2
+    assert told.count("test_checks.py") == 2
     assert "numpy" not in told
     assert raised(KeyError()) == "KeyError"

@@ -11,7 +11,7 @@ from qframe.cli.main import main
 from qframe.compiled import update as compiled
 from qframe.objectives import DQNLoss
 from qframe.optimizer import Optimizer
-from qframe.optimizer.divergence import Diverged
+from qframe.optimizer.nonfinite import Diverged
 from qframe.replay import PrioritizedReplayBuffer
 from tests.compiled.test_update import TracedFunction, check_equal, learner
 from tests.optimizer.test_optimizer import ALGORITHMS

@@ -16,7 +16,7 @@ from qframe.loggers import probe_states as states
 from qframe.loggers.console import SilentReport
 from qframe.loggers.logger import Logger
 from qframe.loggers.unfailing import Unfailing
-from qframe.optimizer.divergence import Diverged, check_finite
+from qframe.optimizer.nonfinite import Diverged, check_finite
 from tests import probes
 
 SMALL = ["total_frames=400", "runner.learning_starts=100", "evaluation.every=200", "evaluation.episodes=1",

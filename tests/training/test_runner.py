@@ -10,7 +10,7 @@ import torch
 from qframe.checkpoints import load_checkpoint
 from qframe.errors import Stopped
 from qframe.loggers.console import LineReport
-from qframe.optimizer.divergence import Diverged
+from qframe.optimizer.nonfinite import Diverged
 from qframe.replay import PrioritizedReplayBuffer, ReplayBuffer, SliceReplayBuffer
 from qframe.runs.checkpoint_names import checkpoints_in
 from tests.runners import make_runner
