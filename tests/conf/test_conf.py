@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from qframe.config import assemble, build
+from qframe.config import build
 from qframe.config.compose import compose
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -53,8 +53,7 @@ def test_an_option_builds(path):
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=name)
-def test_a_preset_builds_and_is_named_after_its_file(path, monkeypatch):
-    monkeypatch.setattr(assemble, "autocast_type", lambda device: None)  # whether this processor has bfloat16
+def test_a_preset_builds_and_is_named_after_its_file(path):
     config = compose([f"experiment={path.stem}"], provided=build.PROVIDED)
     assert build.check(config) == []
     assert config.name == path.stem
