@@ -134,7 +134,7 @@ def save_on(folder: Path, first: int) -> None:
     """Save for ever."""
     checkpoints = Checkpoints(every=1, keep=2)
     if first:
-        checkpoints.go_on_from(checkpoints_in(folder)[-1].name)
+        checkpoints.resume_from(checkpoints_in(folder)[-1].name)
     for number in itertools.count(first):
         checkpoints.save(folder, number, some_state(number))
 

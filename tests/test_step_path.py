@@ -11,9 +11,8 @@ PACKAGE = str(Path(qframe.__file__).parent)
 
 def test_a_frame_and_an_update_make_at_most_70_calls_each(tmp_path):
     runner = make_runner(tmp_path, "CartPole-v1", replay_options={"n_step": 3}, total_frames=10_000, num_envs=8)
-    runner.logger.every = runner.checkpoints.every = 10**9
-    while runner.frames < 400:
-        runner._advance()
+    runner.schedule.intervals |= {"log": 10**9, "save": 10**9}
+    runner.train(400)
     calls = 0
 
     def hook(frame, event, argument):
@@ -22,8 +21,7 @@ def test_a_frame_and_an_update_make_at_most_70_calls_each(tmp_path):
 
     sys.setprofile(hook)
     try:
-        while runner.frames < 504:
-            runner._advance()
+        runner.train(504)
     finally:
         sys.setprofile(None)
     runner.collector.envs.close()

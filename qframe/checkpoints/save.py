@@ -39,11 +39,11 @@ class Checkpoints:
         self.every, self.keep = every, keep
         self._newest: str | None = None  # of this run; None: it has none yet
 
-    def go_on_from(self, name: str) -> None:
+    def resume_from(self, name: str) -> None:
         """The run goes on from this checkpoint: what is newer is damaged, and is removed by the next one."""
         self._newest = name
 
-    def standing(self, folder: Path) -> str:
+    def last(self, folder: Path) -> str:
         """What a run that ends now has, in words."""
         if self._newest is None:
             return "there is no checkpoint yet"

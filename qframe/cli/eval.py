@@ -11,7 +11,7 @@ from qframe.config.saved_run import open_run
 from qframe.config.targets import apply_trust
 from qframe.errors import UserError
 from qframe.training import Evaluation
-from qframe.training.evaluation import note_of_cut, note_of_faults, told
+from qframe.training.evaluation import cut_note, fault_note, format_protocol
 from qframe.training.video import film
 
 
@@ -49,11 +49,11 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{found.name} network of {folder.path}, trained for {found.frames:,} frames")
     print(f"episode_return {result.mean:.1f} ± {result.std:.1f} over {len(result.returns)} episodes")
     print(f"lowest {low:.1f}, median {np.median(result.returns):.1f}, highest {high:.1f}")
-    print(f"protocol {told(evaluation.protocol(arguments.episodes))}")
+    print(f"protocol {format_protocol(evaluation.protocol(arguments.episodes))}")
     if result.cut:
-        print(note_of_cut(result.cut, len(result.returns), evaluation.max_episode_steps))
+        print(cut_note(result.cut, len(result.returns), evaluation.max_episode_steps))
     if result.faults:
-        print(note_of_faults(result.faults, len(result.returns)))
+        print(fault_note(result.faults, len(result.returns)))
     if arguments.video:
         path = folder.videos / f"eval-{found.name}-seed{arguments.seed}.mp4"
         made = film(evaluation, found.network, path, episodes=arguments.video, stream=stream)

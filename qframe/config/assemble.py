@@ -23,7 +23,8 @@ from qframe.networks import EncodedTrunk, Trunk, make_encoder
 from qframe.networks.encoders import check_box
 from qframe.objectives import DQNLoss
 from qframe.optimizer.pure_steps import pure_step
-from qframe.training.cadences import check_numbers
+from qframe.training.runner import check_numbers
+from qframe.training.schedule import Schedule
 
 PROVIDED: dict[str, frozenset[str]] = {
     "action_space": frozenset({"space"}),
@@ -127,10 +128,10 @@ class Assembly:
             return
         if self.config["runner"].get("stop"):
             self.part("runner.stop", node=self.config["runner"]["stop"])
-        names = ("learning_starts", "every", "updates", "threads")
-        numbers = {name: self.config["runner"][name] for name in names if name in self.config["runner"]}
+        numbers = {name: self.config["runner"][name] for name in ("learning_starts", "every", "updates")}
         try:
-            check_numbers(self.config["total_frames"], **numbers)
+            check_numbers(self.config["total_frames"], threads=self.config["runner"]["threads"])
+            Schedule(**numbers, intervals={})
         except ValueError as error:
             self.faults.append(Fault("runner", str(error)))
 

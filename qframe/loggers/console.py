@@ -1,43 +1,30 @@
-"""What a run shows while it trains: a live bar on a terminal, plain lines in a pipe."""
+"""What a run prints while it trains: a live progress bar on a terminal, plain lines in a pipe."""
 
 import sys
-from typing import Protocol
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
-class Report(Protocol):
-    """Where a run tells how it goes."""
-
-    def start(self, frames: int, total_frames: int) -> None: ...
-
-    def update(self, frames: int, *, frames_per_second: float, episode_return: float | None) -> None: ...
-
-    def say(self, text: str) -> None: ...
-
-    def stop(self) -> None: ...
-
-
-class SilentReport:
-    """Says nothing: for use as a library."""
+class Report:
+    """Where a run reports its progress; this one prints nothing, for use as a library."""
 
     def start(self, frames: int, total_frames: int) -> None:
-        pass
+        """Start at this frame."""
 
     def update(self, frames: int, *, frames_per_second: float, episode_return: float | None) -> None:
-        pass
+        """Show the progress at a log."""
 
     def say(self, text: str) -> None:
-        pass
+        """Print a line."""
 
     def stop(self) -> None:
-        pass
+        """Remove the progress bar."""
 
 
-class LineReport:
-    """A line per log, for pipes and files."""
+class LineReport(Report):
+    """Prints a line per log, for pipes and files."""
 
     def start(self, frames: int, total_frames: int) -> None:
         self._total = total_frames
@@ -52,12 +39,9 @@ class LineReport:
     def say(self, text: str) -> None:
         print(text, flush=True)
 
-    def stop(self) -> None:
-        pass
 
-
-class BarReport:
-    """A live bar; what is said stays above it."""
+class BarReport(Report):
+    """Shows a live progress bar, with the lines above it."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -93,18 +77,27 @@ class BarReport:
 
 
 def console_report() -> Report:
-    """The report that fits standard output."""
+    """The report for standard output: a bar on a terminal, else lines."""
     return BarReport(Console()) if sys.stdout.isatty() else LineReport()
 
 
-def notes_on_seeds(*, has_episode_seeds: bool, can_resume: bool) -> list[str]:
-    """What these environments cannot do, for a run that starts."""
+def seed_notes(*, has_episode_seeds: bool, can_resume: bool) -> list[str]:
+    """Notes on what the environments of a run cannot do, for its start."""
     notes = []
     if not has_episode_seeds:
-        notes.append("these environments reset themselves: one seed for all, none for an episode of its own")
+        notes.append("note: these environments reset themselves, so one seed serves all episodes")
     if not can_resume:
-        notes.append("these environments cannot resume an episode: every checkpoint cuts the running ones off")
+        notes.append("note: these environments cannot resume episodes, so every checkpoint truncates the running ones")
     return notes
+
+
+def format_shape(shape: torch.Size) -> str:
+    """The shape of a batch, with its dimensions' names.
+
+    >>> format_shape(torch.Size([32, 8]))
+    '[B, T] = [32, 8]'
+    """
+    return f"{'[B, T]' if len(shape) == 2 else '[B]'} = {list(shape)}"
 
 
 def _number(value: float | None) -> str:
@@ -115,8 +108,3 @@ def _clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}"
-
-
-def layout(shape: torch.Size) -> str:
-    """The shape of a batch with its dimensions' names."""
-    return f"{'[B, T]' if len(shape) == 2 else '[B]'} = {list(shape)}"

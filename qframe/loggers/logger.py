@@ -1,13 +1,14 @@
-"""Records of a run: one JSON object per log in ``metrics.jsonl``, TensorBoard, and what else is asked for."""
+"""The logger of a run: ``metrics.jsonl``, TensorBoard, and further records by choice."""
 
-import json
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from qframe.actions.action_space import ActionSpace
 from qframe.envs import Envs
+from qframe.loggers.console import Report
+from qframe.loggers.failures import ToleratedFailures
+from qframe.loggers.metrics_file import MetricsFile
 from qframe.loggers.probe_states import FixedStates
 from qframe.loggers.protocol import Opening, Record
 from qframe.loggers.tensorboard import TensorBoard
@@ -16,17 +17,19 @@ from qframe.runs.masking import masked
 
 
 class Logger:
-    """Writes metrics under one name everywhere: ``group/name``.
+    """Writes each metric under one name, ``group/name``, to every record.
+
+    Once it is open it does not fail: a record that cannot be written to is reported once, and the others are written.
 
     Args:
         every: frames between logs.
         tensorboard: whether to write TensorBoard event files beside ``metrics.jsonl``.
-        pictures: whether they show what the network makes of a few fixed states.
-        histograms: whether they show parameters and gradients.
+        pictures: whether TensorBoard shows the action values and return distributions of a few fixed states.
+        histograms: whether TensorBoard shows histograms of parameters and gradients.
         also: further records, by name.
 
     Raises:
-        ValueError: ``every`` below 1, or pictures or histograms without TensorBoard to show them.
+        ValueError: ``every`` below 1, or histograms without TensorBoard to show them.
     """
 
     def __init__(
@@ -46,72 +49,74 @@ class Logger:
         self._board = TensorBoard(histograms=histograms) if tensorboard else None
         own: list[Record] = [self._board] if self._board is not None else []
         self._records = [*own, *(also or {}).values()]
-        self._metrics: Path | None = None
+        self._metrics: MetricsFile | None = None
         self._config: Mapping[str, Any] = {}
+        self._failures = ToleratedFailures(Report(), "")
 
     def describe(self, config: Mapping[str, Any], envs: Envs, action_space: ActionSpace) -> None:
-        """What the run is: its resolved config, recorded with secrets masked, and where its states come from."""
+        """Set the resolved config, which is recorded with secrets masked, and the environment of the fixed states."""
         self._config = masked(config)
         if self._board is not None and self._pictures:
             self._board.states = FixedStates(envs, action_space)
 
-    def open(self, metrics: Path, *, resume: dict[str, Any] | None = None, frames: int = 0) -> None:
-        """Start writing in the folder of ``metrics``.
+    def open(
+        self, metrics: Path, *, report: Report, resume: Mapping[str, Any] | None = None, frames: int = 0
+    ) -> None:
+        """Start writing in the folder of ``metrics``; what an earlier process logged past the checkpoint is dropped.
 
         Args:
-            metrics: the file.
-            resume: what ``state_dict`` gave when a run that goes on was saved: what was logged since then is dropped.
-                None: a run that begins; what another one has left is dropped.
-            frames: where it goes on.
+            metrics: the file ``metrics.jsonl``.
+            report: where a failure is reported.
+            resume: the ``state_dict`` in the checkpoint of a run that is resumed; None: a new run.
+            frames: of that checkpoint.
         """
-        metrics.parent.mkdir(parents=True, exist_ok=True)
-        self._metrics = metrics
-        kept = 0 if resume is None else resume["bytes"]
-        is_begun = metrics.is_file() and metrics.stat().st_size > kept
-        if is_begun:
-            os.truncate(metrics, kept)
-        void_from = (0 if is_begun else None) if resume is None else frames + 1
+        self._metrics = MetricsFile(metrics)
+        is_cut = self._metrics.open(0 if resume is None else resume["bytes"])
+        void_from = (0 if is_cut else None) if resume is None else frames + 1
         for record in self._records:
             record.open(Opening(metrics.parent, self._config, void_from))
+        self._failures = ToleratedFailures(report, "a log could not be written")
 
-    def flush(self) -> None:
-        """Wait until the disk has all that was logged, so that a checkpoint finds it there."""
-        assert self._metrics is not None, "open() comes before flush()"
-        if self._metrics.is_file():
-            with self._metrics.open("a") as file:
-                os.fsync(file.fileno())
-        for record in self._records:
-            record.flush()
+    def log(self, frames: int, values: Mapping[str, float]) -> None:
+        """Write metrics at this frame."""
+        with self._failures:
+            self._file.log(frames, values)
+        self._each(lambda record: record.log(frames, values))
 
-    def state_dict(self) -> dict[str, Any]:
-        """How long ``metrics.jsonl`` is."""
-        there = self._metrics is not None and self._metrics.is_file()
-        return {"bytes": self._metrics.stat().st_size if there and self._metrics else 0}
-
-    def log(self, frames: int, values: dict[str, float]) -> None:
-        """Write one object of metrics at this frame."""
-        assert self._metrics is not None, "open() comes before log()"
-        with self._metrics.open("a") as file:
-            file.write(json.dumps({"frames": frames, **values}) + "\n")
-        for record in self._records:
-            record.log(frames, values)
-
-    def look(self, frames: int, network: TrainedNetwork) -> None:
-        """Record what there is to see in the network at an evaluation."""
-        for record in self._records:
-            record.look(frames, network)
+    def log_network(self, frames: int, network: TrainedNetwork) -> None:
+        """Show the network of an evaluation."""
+        self._each(lambda record: record.log_network(frames, network))
 
     def animate(self, name: str, frames: int, gif: bytes, size: tuple[int, int]) -> None:
-        """Show an animated GIF of that height and width, where there is TensorBoard."""
+        """Show an animated GIF of this height and width in TensorBoard, if it is written."""
         if self._board is not None:
-            self._board.animate(name, frames, gif, size)
+            with self._failures:
+                self._board.animate(name, frames, gif, size)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Record the outcome."""
-        for record in self._records:
-            record.finish(summary)
+        """Write the summary of a run that has finished."""
+        self._each(lambda record: record.finish(summary))
+
+    def flush(self) -> None:
+        """Wait until the disk has all that was logged, so that a run resumed from a checkpoint finds it there."""
+        with self._failures:
+            self._file.flush()
+        self._each(lambda record: record.flush())
 
     def close(self) -> None:
         """Flush and close."""
+        self._each(lambda record: record.close())
+
+    def state_dict(self) -> dict[str, Any]:
+        """The size of ``metrics.jsonl`` in bytes."""
+        return {"bytes": 0 if self._metrics is None else self._metrics.size}
+
+    @property
+    def _file(self) -> MetricsFile:
+        assert self._metrics is not None, "open() comes first"
+        return self._metrics
+
+    def _each(self, write: Callable[[Record], None]) -> None:
         for record in self._records:
-            record.close()
+            with self._failures:
+                write(record)

@@ -1,4 +1,4 @@
-"""MLflow as a further record of a run."""
+"""MLflow, as a further record of a run."""
 
 import importlib
 import json
@@ -7,19 +7,18 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from qframe.loggers.protocol import Opening, RecordUnavailable
-from qframe.networks.protocol import TrainedNetwork
+from qframe.loggers.protocol import Opening, Record, RecordUnavailable
 from qframe.runs.folder import flat
 
-LONGEST = 500  # characters of a parameter that every store takes
+MAX_LENGTH = 500  # characters of a parameter that every store accepts
 
 
-class MlflowRecord:
-    """Metrics, the config and the outcome in an experiment of MLflow; a resumed run goes on in its own.
+class MlflowRecord(Record):
+    """Metrics, config and summary in an experiment of MLflow; a resumed run continues its own record.
 
     Args:
         experiment: the experiment's name.
-        tracking_uri: of the store: ``sqlite:///FILE`` on this machine, or a server's ``http://…``.
+        tracking_uri: the store: ``sqlite:///FILE`` on this machine, or a server's ``http://…``.
 
     Raises:
         ValueError: the package is not installed.
@@ -36,7 +35,7 @@ class MlflowRecord:
         self._run_id, self._status = "", "KILLED"
 
     def open(self, opening: Opening) -> None:
-        """Start the run, or go on with the one whose id the folder has.
+        """Start a run, or continue the one whose id is in the folder.
 
         Raises:
             RecordUnavailable: the store cannot be reached.
@@ -45,7 +44,7 @@ class MlflowRecord:
             self._start(opening)
         except self._mlflow.exceptions.MlflowException as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise RecordUnavailable(f"expected a store of MLflow at {self._uri}, got: {reason}") from error
+            raise RecordUnavailable(f"MLflow cannot use the store {self._uri}: {reason}") from error
 
     def _start(self, opening: Opening) -> None:
         file = opening.folder / "mlflow-run-id"
@@ -63,41 +62,35 @@ class MlflowRecord:
             self._client.log_batch(self._run_id, params=parameters[start : start + 100])
 
     def log(self, frames: int, values: Mapping[str, float]) -> None:
-        """Metrics at a step that is a frame."""
+        """Log metrics; the step is the frame."""
         if self._client is None:
             return
         now = int(time.time() * 1000)
         metrics = [self._entities.Metric(name, float(value), now, frames) for name, value in values.items()]
         try:
             self._client.log_batch(self._run_id, metrics=metrics)
-        except self._mlflow.exceptions.MlflowException as error:  # training goes on: metrics.jsonl has everything
+        except self._mlflow.exceptions.MlflowException as error:  # metrics.jsonl has everything, so training continues
             reason = next(iter(str(error).splitlines()), type(error).__name__)
-            warnings.warn(f"MLflow at {self._uri} no longer takes metrics ({reason}); no more are sent", stacklevel=2)
+            warnings.warn(f"MLflow at {self._uri} rejected metrics ({reason}); no more are sent", stacklevel=2)
             self._client = None
 
-    def look(self, frames: int, network: TrainedNetwork) -> None:
-        """Nothing: pictures are TensorBoard's."""
-
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """The outcome."""
+        """Log the numbers of the summary."""
         numbers = {key: v for key, v in summary.items() if isinstance(v, int | float) and not isinstance(v, bool)}
         self.log(int(summary["frames"]), numbers)
         self._status = "FINISHED"
 
-    def flush(self) -> None:
-        """Every call is written at once."""
-
     def close(self) -> None:
-        """Say how the run ended."""
+        """Set the status of the run: finished or killed."""
         client, self._client = self._client, None
         if client is not None and self._run_id:
             try:
                 client.set_terminated(self._run_id, self._status)
             except self._mlflow.exceptions.MlflowException as error:
-                warnings.warn(f"MLflow at {self._uri} was not told that the run ended: {error}", stacklevel=2)
+                warnings.warn(f"MLflow at {self._uri} could not mark the run as ended: {error}", stacklevel=2)
 
     def _find_experiment(self) -> str:
-        """The experiment's id; another process may make it at the same moment."""
+        """The experiment's id; made if it does not exist, which another process may do at the same moment."""
         for _ in range(2):
             found = self._client.get_experiment_by_name(self._experiment)
             if found is not None:
@@ -106,9 +99,9 @@ class MlflowRecord:
                 return self._client.create_experiment(self._experiment)
             except self._mlflow.exceptions.MlflowException:
                 continue
-        raise RecordUnavailable(f"expected the experiment {self._experiment!r} in {self._uri}, got none made")
+        raise RecordUnavailable(f"MLflow at {self._uri} cannot make the experiment {self._experiment!r}")
 
 
 def _text(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 1]}…"

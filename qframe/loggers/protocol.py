@@ -1,4 +1,4 @@
-"""What a logger writes to besides ``metrics.jsonl``: a place for scalars, the config and the outcome of a run."""
+"""The interface of a record: a place, besides ``metrics.jsonl``, where a run writes its metrics, config and outcome."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,12 +9,12 @@ from qframe.networks.protocol import TrainedNetwork
 
 
 class Opening(NamedTuple):
-    """What a record is told when a run starts or goes on.
+    """The run that a record is opened for.
 
     Args:
-        folder: the run's.
+        folder: the run's folder.
         config: the resolved config, secrets masked; empty for a run composed by hand.
-        void_from: what the run recorded from this frame on is void, as it goes on before it; None: a new run.
+        void_from: the frame from which on earlier entries are void, because the run resumes before it; None: none are.
     """
 
     folder: Path
@@ -23,32 +23,37 @@ class Opening(NamedTuple):
 
 
 class RecordUnavailable(RunError):
-    """A place to record to cannot be reached: nothing is trained unrecorded."""
+    """A record cannot be opened. The run does not start: nothing is trained unrecorded."""
 
 
 class Record(Protocol):
-    """A record of a run. To add one: a class like this and a YAML in ``conf/logger/`` that puts it under ``also``."""
+    """A record of a run. To add one, write such a class and a YAML in ``conf/logger/`` that puts it under ``also``.
+
+    Only ``open`` may stop a run: an exception of any other method is reported once, and training continues.
+    """
 
     def open(self, opening: Opening) -> None:
-        """A run starts or goes on."""
+        """Start the record of a run, or continue that of a resumed one.
+
+        Raises:
+            RecordUnavailable: the place cannot be reached.
+        """
         ...
 
     def log(self, frames: int, values: Mapping[str, float]) -> None:
-        """Metrics at this frame, ``group/name``."""
+        """Write metrics, named ``group/name``, at this frame."""
         ...
 
-    def look(self, frames: int, network: TrainedNetwork) -> None:
-        """The network at an evaluation, for records that show it."""
-        ...
+    def log_network(self, frames: int, network: TrainedNetwork) -> None:
+        """Show the network of an evaluation; by default nothing is shown."""
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """The run is finished, with this summary."""
+        """Write the summary of a run that has finished."""
         ...
 
     def flush(self) -> None:
-        """Write what is still held back."""
-        ...
+        """Write all that is buffered; by default nothing is."""
 
     def close(self) -> None:
-        """No more comes: the run is finished, stopped or failed."""
+        """End the record of a run that has finished, stopped or failed."""
         ...

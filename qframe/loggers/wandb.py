@@ -1,4 +1,4 @@
-"""Weights & Biases as a further record of a run."""
+"""Weights & Biases, as a further record of a run."""
 
 import importlib
 import secrets
@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from qframe.loggers.protocol import Opening, RecordUnavailable
-from qframe.networks.protocol import TrainedNetwork
+from qframe.loggers.protocol import Opening, Record, RecordUnavailable
 
 
-class WandbRecord:
-    """Metrics, the config and the outcome in a project of Weights & Biases; a resumed run goes on in its own.
+class WandbRecord(Record):
+    """Metrics, config and summary in a project of Weights & Biases; a resumed run continues its own record.
 
     Args:
         project: the project's name.
@@ -19,7 +18,7 @@ class WandbRecord:
         mode: ``offline`` writes to the run's folder, for ``wandb sync`` later; ``online`` sends at once.
 
     Raises:
-        ValueError: the package is not installed, or no such mode.
+        ValueError: the package is not installed, or ``mode`` is neither.
     """
 
     def __init__(
@@ -35,10 +34,10 @@ class WandbRecord:
         self._run: Any = None
 
     def open(self, opening: Opening) -> None:
-        """Start the run, or go on with the one whose id the folder has.
+        """Start a run, or continue the one whose id is in the folder.
 
         Raises:
-            RecordUnavailable: it cannot be started: not logged in, no network, no such project.
+            RecordUnavailable: not logged in, no network, or no such project.
         """
         try:
             self._run = self._wandb.init(
@@ -53,31 +52,25 @@ class WandbRecord:
         except self._wandb.errors.Error as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             remedy = "wandb login, or logger.also.wandb.mode=offline"
-            raise RecordUnavailable(f"expected Weights & Biases to start a run, got: {reason}; {remedy}") from error
+            raise RecordUnavailable(f"Weights & Biases cannot start a run: {reason}; {remedy}") from error
 
     def log(self, frames: int, values: Mapping[str, float]) -> None:
-        """Metrics at a step that is a frame."""
+        """Log metrics; the step is the frame."""
         self._run.log(dict(values), step=frames)
 
-    def look(self, frames: int, network: TrainedNetwork) -> None:
-        """Nothing: pictures are TensorBoard's."""
-
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """The outcome."""
+        """Set the run's summary."""
         self._run.summary.update(dict(summary))
 
-    def flush(self) -> None:
-        """Its own process writes."""
-
     def close(self) -> None:
-        """Wait until all is written."""
+        """End the run, and wait until all is written."""
         if self._run is not None:
             self._run.finish()
             self._run = None
 
 
 def own_id(path: Path, new: str) -> str:
-    """The id that a file holds; a new run writes its own."""
+    """The id in a file; where there is no file, it is written with ``new``."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(new)

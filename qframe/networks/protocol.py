@@ -1,6 +1,6 @@
 """What the loss, acting and evaluation ask of a network."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tensordict import TensorDictBase
 from torch import Tensor
@@ -23,6 +23,7 @@ class Network(Protocol):
     def predict(self, observation: Any, taus: Tensor | None = None) -> Prediction: ...
 
 
+@runtime_checkable
 class TrainedNetwork(Network, Protocol):
     """A network that is a module itself, as a runner trains and evaluates it."""
 

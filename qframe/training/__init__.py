@@ -1,4 +1,4 @@
-"""Training: acting, learning, evaluating, logging and saving, in one loop."""
+"""Training: collecting, learning, logging, evaluating and saving, in one loop."""
 
 from qframe.training.collector import Collector
 from qframe.training.early_stop import EarlyStop

@@ -1,10 +1,9 @@
-"""Acting: the collector steps the environments with the exploring policy and hands over what really happened."""
+"""Acting: the collector steps the environments with the behaviour policy and returns the transitions."""
 
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tensordict import TensorDict
 from torch import Tensor, nn
 
@@ -15,53 +14,9 @@ from qframe.exploration import Exploration
 from qframe.networks.noise import noisy_layers
 from qframe.networks.normalization import NormalizedTrunk
 from qframe.networks.protocol import Network
+from qframe.training.episode_statistics import EpisodeStatistics
 from qframe.training.return_range import ReturnRange
 from qframe.training.reward import RewardTransform
-
-
-class EpisodeStatistics:
-    """Returns and lengths of the training episodes that ended since they were last asked for.
-
-    Args:
-        num_envs: E.
-    """
-
-    def __init__(self, num_envs: int) -> None:
-        self.running_return = np.zeros(num_envs)
-        """Of each environment's running episode, ``[E]``."""
-        self._running_length = np.zeros(num_envs, dtype=np.int64)
-        self.returns: list[float] = []
-        self.lengths: list[int] = []
-
-    def add(self, reward: NDArray[np.float32], done: NDArray[np.bool_], valid: NDArray[np.bool_] | None) -> None:
-        """Count one step of every environment, ``[E]`` each."""
-        self.running_return += reward if valid is None else reward * valid
-        self._running_length += 1 if valid is None else valid
-        if done.any():
-            self.returns += self.running_return[done].tolist()
-            self.lengths += self._running_length[done].tolist()
-            self.running_return[done] = 0
-            self._running_length[done] = 0
-
-    def take(self) -> tuple[list[float], list[int]]:
-        """The finished episodes' returns and lengths, which are then forgotten."""
-        finished = self.returns, self.lengths
-        self.returns, self.lengths = [], []
-        return finished
-
-    def abandon(self) -> None:
-        """Forget the running episodes."""
-        self.running_return[:], self._running_length[:] = 0, 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """What is counted and not yet taken."""
-        running = {"return": self.running_return.tolist(), "length": self._running_length.tolist()}
-        return {"running": running, "returns": self.returns, "lengths": self.lengths}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``."""
-        self.running_return[:], self._running_length[:] = state["running"]["return"], state["running"]["length"]
-        self.returns, self.lengths = list(state["returns"]), list(state["lengths"])
 
 
 class Collector:
@@ -71,15 +26,15 @@ class Collector:
         envs: the training environments.
         network: gives action values; its noisy layers draw new noise at every step.
         exploration: turns greedy actions into behaviour.
-        action_space: turns indices into what the environments take.
-        reward: what becomes of rewards before they are stored; None: nothing.
-        returns: keeps the range of discounted returns, for heads that cannot express any; None: nobody asks.
-        device: where the network is.
+        action_space: turns indices into the actions of the environments.
+        reward: transforms rewards before they are stored; None leaves them as they are.
+        returns: tracks the range of discounted returns, for heads with a fixed support; None: it is not tracked.
+        device: of the network.
         stores_probability: whether each action's probability under the behaviour policy is stored with it, as
             ``action_probability``.
 
     Raises:
-        ValueError: exploration that does not know the probability that is to be stored.
+        ValueError: exploration that cannot give the probabilities to be stored.
     """
 
     def __init__(
@@ -96,7 +51,7 @@ class Collector:
     ) -> None:
         if stores_probability and not exploration.has_probability:
             raise ValueError(
-                f"expected exploration that knows the probability of each action, got {type(exploration).__name__}; "
+                f"{type(exploration).__name__} does not know the probability of each action, which is to be stored; "
                 "use exploration=epsilon_greedy or exploration=boltzmann"
             )
         self._stores_probability = stores_probability
@@ -113,7 +68,7 @@ class Collector:
 
     @torch.no_grad()
     def act(self, observation: Tensor | TensorDict, mask: Tensor | None = None) -> dict[str, Tensor]:
-        """The behaviour policy's legal ``action`` ``[E]``, and what is stored with it, on the CPU.
+        """The legal ``action`` ``[E]`` of the behaviour policy, and what is stored with it, on the CPU.
 
         Args:
             observation: ``[E, …]``.
@@ -134,7 +89,7 @@ class Collector:
         return stored
 
     def collect(self) -> TensorDict:
-        """One step of every environment, as the transitions ``[k]`` of those that really stepped."""
+        """Take one step of every environment; see :class:`CollectorProtocol`."""
         if self._observation is None:
             self._observation, mask = self.envs.reset()
             self._mask = None if mask is None else torch.from_numpy(self._action_space.legal(mask))
@@ -177,20 +132,32 @@ class Collector:
         self.exploration.step(len(transitions), torch.from_numpy(done))
         return transitions
 
+    def take_episodes(self) -> tuple[list[float], list[int]]:
+        """The returns and lengths of the episodes that have ended since the last call."""
+        return self.statistics.take()
+
+    def exploration_metrics(self) -> dict[str, float]:
+        """The metrics of exploration, such as epsilon."""
+        return dict(self.exploration.metrics)
+
+    def return_warning(self) -> str | None:
+        """A warning, once, if the returns seen exceed those that the head can express."""
+        return None if self.returns is None else self.returns.warning()
+
+    def faults(self) -> dict[str, int]:
+        """How often environments were restarted, and episodes cut, because of a fault; those that are not zero."""
+        return {name: count for name, count in self.envs.faults().items() if count}
+
+    def can_resume(self) -> bool:
+        """Whether running episodes can be resumed in another process."""
+        return self.envs.can_replay
+
     def close(self) -> None:
         """Close the environments."""
         self.envs.close()
 
-    def faults(self) -> dict[str, int]:
-        """How often environments were started again or an episode was cut for a fault; only what happened."""
-        return {name: count for name, count in self.envs.faults().items() if count}
-
-    def can_resume(self) -> bool:
-        """Whether the running episodes can go on in another process."""
-        return self.envs.can_replay
-
     def abandon_episodes(self) -> None:
-        """Leave the running episodes as they are; the next step begins new ones."""
+        """Abandon the running episodes; the next step begins new ones."""
         if self._observation is None:
             return
         self.exploration.step(0, torch.ones(self.envs.num_envs, dtype=torch.bool))
@@ -202,7 +169,7 @@ class Collector:
         self._observation = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Exploration, the running episodes, what is counted of them, and where noise is drawn from."""
+        """Exploration, the running episodes and their statistics, and the generators of noisy layers."""
         return {
             "exploration": self.exploration.state_dict(),
             "episode": self.envs.episode.tolist(),
@@ -214,22 +181,22 @@ class Collector:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``, but for the running episodes: see ``resume_episodes``."""
+        """Resume from ``state``; the running episodes follow by ``resume_episodes``."""
         self.exploration.load_state_dict(state["exploration"])
         for layer, noise in zip(self._noisy, state["noise"], strict=True):
             layer.stream.generator.set_state(noise.cpu())
         self.statistics.load_state_dict(state["statistics"])
-        for part, its in ((self._reward, state["reward"]), (self.returns, state["returns"])):
-            if part is not None and its is not None:
-                part.load_state_dict(its)
+        for part, saved in ((self._reward, state["reward"]), (self.returns, state["returns"])):
+            if part is not None and saved is not None:
+                part.load_state_dict(saved)
         self.envs.start_at(state["episode"])
         self._observation = None
 
     def resume_episodes(self, running: dict[str, Any] | None) -> bool:
-        """Play the running episodes of a state again; where they turn out otherwise, they are abandoned.
+        """Replay the running episodes of a state; if they come out different, they are abandoned.
 
         Returns:
-            Whether they are the same, bit for bit: observations, legal actions and returns so far.
+            Whether observations, legal actions and returns so far are the same, bit for bit.
         """
         if running is None:
             return True

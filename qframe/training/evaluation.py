@@ -221,7 +221,7 @@ class Evaluation:
         )
 
 
-def note_of_cut(cut: int, episodes: int, max_episode_steps: int) -> str:
+def cut_note(cut: int, episodes: int, max_episode_steps: int) -> str:
     """What to tell of episodes that the evaluation itself ended."""
     return (
         f"{cut} of {episodes} evaluated episodes were cut after {max_episode_steps:,} steps, as the environment has "
@@ -229,7 +229,7 @@ def note_of_cut(cut: int, episodes: int, max_episode_steps: int) -> str:
     )
 
 
-def note_of_faults(faults: int, episodes: int) -> str:
+def fault_note(faults: int, episodes: int) -> str:
     """What to tell of episodes that a fault of their environment ended."""
     return (
         f"a fault of the environment ended {faults} episodes, of the {episodes} evaluated or begun after them, as "
@@ -237,10 +237,10 @@ def note_of_faults(faults: int, episodes: int) -> str:
     )
 
 
-def told(protocol: Mapping[str, Any]) -> str:
+def format_protocol(protocol: Mapping[str, Any]) -> str:
     """A protocol in one line.
 
-    >>> told({"episodes": 100, "epsilon": 0.0, "env": "CartPole-v1", "max_episode_steps": 500})
+    >>> format_protocol({"episodes": 100, "epsilon": 0.0, "env": "CartPole-v1", "max_episode_steps": 500})
     '100 episodes, epsilon 0, env CartPole-v1, max_episode_steps 500'
     """
     rest = {name: value for name, value in protocol.items() if name != "episodes"}

@@ -11,6 +11,7 @@ from torch import Tensor
 from qframe.actions.action_space import ActionSpace
 from qframe.compiled.signature import Rows
 from qframe.compiled.update import CompiledUpdate, TargetUpdater, autocast_type
+from qframe.networks.protocol import TrainedNetwork
 from qframe.objectives import DQNLoss
 from qframe.optimizer.nonfinite import Diverged, SkippedUpdates, diverged, without_skipped
 from qframe.optimizer.optimizer import Optimizer
@@ -24,17 +25,17 @@ class Learner:
 
     Args:
         loss: the loss, network inside.
-        replay: where transitions come from and priorities go to.
+        replay: gives the transitions and takes their priorities.
         optimizer: takes the gradient step.
         target_update: moves the target network.
         action_space: turns stored indices into the layout that the loss documents.
-        device: where the network is.
+        device: of the network.
         compiled: whether an update is native code, compiled while the environments warm up, or a CUDA graph.
         autocast: whether matrix products and convolutions are computed in bfloat16.
-        updates: in a round; one compiled graph holds them all where the replay draws all transitions alike.
+        updates: in a round; one compiled graph holds the round if the replay samples uniformly.
 
     Raises:
-        ValueError: an optimizer or a device that cannot do so.
+        ValueError: an optimizer or a device that cannot be compiled for.
     """
 
     def __init__(
@@ -63,8 +64,15 @@ class Learner:
         self._batch: TensorDict | None = None
         self.skipped = SkippedUpdates()
 
+    @property
+    def network(self) -> TrainedNetwork:
+        """The online network."""
+        network = self.loss.value_network
+        assert isinstance(network, TrainedNetwork), f"{type(network).__name__} has no head to evaluate"
+        return network
+
     def prepare(self) -> None:
-        """Start compiling as soon as the replay shows what a batch looks like; nothing else changes."""
+        """Start compiling once the replay can give a batch; nothing else changes."""
         if self.compiled is None or self.compiled.has_begun:
             return
         generators = self.replay.generator, self.loss.generator
@@ -79,13 +87,17 @@ class Learner:
                 generator.set_state(state)
 
     def wait(self, say: Callable[[str], None]) -> None:
-        """Wait until the update is compiled, where it is to be, and say so; nothing else changes."""
+        """Wait until the update is compiled, if it is to be; ``say`` prints a note if that takes time."""
         if self.compiled is not None:
             self.prepare()
             self.compiled.wait(say)
 
     def learn(self, owed: int) -> int:
-        """Take one update, or a round of them at once where one graph holds it and so many are owed; how many."""
+        """Take one update, or a round of them if one graph holds a round and that many are owed.
+
+        Returns:
+            The number of updates taken.
+        """
         if self.compiled is None or not owed >= self._round > 1:
             self.update()
             return 1
@@ -119,7 +131,7 @@ class Learner:
             raise Diverged(f"training diverged after {self.updates:,} updates: {error}; lower optimizer.lr") from error
 
     def _evaluate(self, batch: TensorDict) -> dict[str, Tensor]:
-        """The loss ``[]`` and what else is logged of it."""
+        """The loss ``[]`` and its metrics."""
         with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
             return dict(self.loss(batch).items())
 
@@ -143,7 +155,7 @@ class Learner:
         return batch.set("action", self._action_space.decode(batch.get("action")))
 
     def _add(self, sums: dict[str, Tensor], updates: int) -> None:
-        """Count updates, and what is logged of them."""
+        """Add the metrics of updates to those of the next log."""
         for name, value in sums.items():
             value = value.detach()
             self._sums[name] = self._sums[name] + value if name in self._sums else value
@@ -151,13 +163,13 @@ class Learner:
         self.updates += updates
 
     def anneal(self, fraction: float) -> None:
-        """Set what changes over the run, the learning rate and the importance exponent; called after every step."""
+        """Set the learning rate and the importance exponent for this fraction of the run; called after every step."""
         self.prepare()
         self.optimizer.anneal(fraction)
         self.replay.anneal(fraction)
 
     def take_metrics(self) -> dict[str, float]:
-        """The means of the updates' metrics since they were last asked for, under ``loss/``; of those not skipped.
+        """The mean metrics, under ``loss/``, of the updates since the last call that were not skipped.
 
         Raises:
             Diverged: the loss or the gradient is not finite.
@@ -165,9 +177,9 @@ class Learner:
         taken = self._summed - self.skipped.take(self._sums, of=self._summed, updates=self.updates)
         means = {f"loss/{name}": float(total) / taken for name, total in self._sums.items() if taken}
         self._sums, self._summed = {}, 0
-        for name, what in (("loss/loss", "loss"), ("loss/grad_norm", "gradient")):
+        for name, quantity in (("loss/loss", "loss"), ("loss/grad_norm", "gradient")):
             if not math.isfinite(means.get(name, 0.0)):
-                raise diverged(self.updates, f"expected a finite {what}, got {means[name]}")
+                raise diverged(self.updates, f"expected a finite {quantity}, got {means[name]}")
         return means
 
     def state_dict(self) -> dict[str, Any]:
@@ -184,7 +196,7 @@ class Learner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``."""
+        """Resume from ``state``."""
         self.loss.load_state_dict(state["loss"])
         self.optimizer.load_state_dict(state["optimizer"])
         self._target_update.load_state_dict(state["target_update"])

@@ -1,4 +1,4 @@
-"""What a training log says of the parts of a run, by metric."""
+"""The metrics of a training log."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,21 +6,25 @@ from typing import Any
 import numpy as np
 
 from qframe.replay import ReplayBuffer
-from qframe.training.collector import Collector
 from qframe.training.learner import Learner
+from qframe.training.protocol import CollectorProtocol
 
 
-def of_training(
-    collector: Collector, learner: Learner, replay: ReplayBuffer, returns: Sequence[float], lengths: Sequence[int]
+def training_metrics(
+    collector: CollectorProtocol,
+    learner: Learner,
+    replay: ReplayBuffer,
+    returns: Sequence[float],
+    lengths: Sequence[int],
 ) -> dict[str, Any]:
-    """The metrics of the learner, the replay, the environments' faults, exploration, and the episodes that ended.
+    """The metrics of learning, the replay, faults of environments, exploration, and the episodes that ended.
 
     Args:
-        collector: acts.
-        learner: learns; its means since the last log are taken.
-        replay: between them.
-        returns: of the episodes that ended since the last log.
-        lengths: of the same, in frames.
+        collector: steps the environments.
+        learner: its mean losses since the last log are taken.
+        replay: stores the transitions.
+        returns: of the episodes that have ended since the last log.
+        lengths: of the same episodes, in frames.
     """
     values = {
         "time/updates": learner.updates,
@@ -29,7 +33,7 @@ def of_training(
     } | learner.take_metrics()
     values |= {"train/skipped_updates": learner.skipped.total} if learner.skipped.total else {}
     values |= {f"env/{name}": count for name, count in collector.faults().items()}
-    values |= {f"exploration/{name}": value for name, value in collector.exploration.metrics.items()}
+    values |= {f"exploration/{name}": value for name, value in collector.exploration_metrics().items()}
     if returns:
         values |= {"train/episode_return": float(np.mean(returns)), "train/episode_length": float(np.mean(lengths))}
     return values

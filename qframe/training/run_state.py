@@ -1,18 +1,17 @@
-"""How a run stands: its time, its latest returns, and its best network so far."""
+"""The state of a run outside its parts: its wall time, its recent returns and its best network."""
 
 import time
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
+from qframe.training.episode_statistics import RecentReturns
 from qframe.training.evaluation import EvaluationResult
 
 
-class Standing:
-    """What a run knows of itself besides its parts.
+class RunState:
+    """The wall time, the recent training returns and the best network of a run.
 
     Args:
         seed: the run's seed.
@@ -22,36 +21,45 @@ class Standing:
     def __init__(self, seed: int, started: float) -> None:
         self.seed, self._started = seed, started
         self.best: dict[str, Any] = {"frames": 0, "eval_return": float("-inf")}
-        """The best network so far, with its frames and its evaluation; frames 0 and no network before the first."""
+        """The best ``network`` so far, the ``frames`` it was trained for and its ``eval_return``; frames 0 and no
+        network before the first evaluation."""
         self.logged = 0
         """The frame of the last log."""
-        self._recent_returns: deque[float] = deque(maxlen=100)
+        self._recent_returns = RecentReturns()
         self._earlier_seconds = 0.0
         self._mark = (time.monotonic(), 0)
 
     def start(self, frames: int) -> None:
-        """From here on frames per second are counted."""
+        """Measure frames per second from this frame on."""
         self._mark = (time.monotonic(), frames)
 
     @property
     def wall_seconds(self) -> float:
-        """Of all processes that this run has had."""
+        """Seconds in all processes of this run."""
         return round(self._earlier_seconds + time.monotonic() - self._started, 3)
 
     @property
     def train_return(self) -> float | None:
-        """The mean return of the last 100 training episodes."""
-        return float(np.mean(self._recent_returns)) if self._recent_returns else None
+        """The mean return of the last 100 training episodes; None before the first one has ended."""
+        return self._recent_returns.mean
 
     def log(self, frames: int, returns: Sequence[float]) -> float:
-        """Take note of a log and of the returns since the last one; the frames per second since then."""
-        self._recent_returns.extend(returns)
+        """Add the returns since the last log.
+
+        Returns:
+            The frames per second since then.
+        """
+        self._recent_returns.add(returns)
         then, frames_then = self._mark
         self._mark, self.logged = (time.monotonic(), frames), frames
         return (frames - frames_then) / max(self._mark[0] - then, 1e-9)
 
-    def judge(self, frames: int, result: EvaluationResult, network: dict[str, Tensor]) -> bool:
-        """Keep a copy of a network that is at least as good as the best one; whether it is."""
+    def keep_best(self, frames: int, result: EvaluationResult, network: dict[str, Tensor]) -> bool:
+        """Keep a copy of the parameters of a network that is at least as good as the best one so far.
+
+        Returns:
+            Whether it is.
+        """
         is_best = result.mean >= self.best["eval_return"]
         if is_best:
             copy = {name: value.detach().clone() for name, value in network.items()}
@@ -59,7 +67,7 @@ class Standing:
         return is_best
 
     def progress(self, frames: int, updates: int) -> dict[str, Any]:
-        """What the summary knows before the final evaluation."""
+        """The entries of the summary that are known before the final evaluation."""
         seconds = self.wall_seconds
         return {
             "seed": self.seed,
@@ -71,10 +79,11 @@ class Standing:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run goes on from; the best network is a part of its own."""
-        return {"seconds": self.wall_seconds, "recent_returns": list(self._recent_returns), "logged": self.logged}
+        """Everything but the best network, which is saved as a part of its own."""
+        recent = self._recent_returns.state_dict()
+        return {"seconds": self.wall_seconds, "recent_returns": recent, "logged": self.logged}
 
     def load_state_dict(self, state: dict[str, Any], best: dict[str, Any]) -> None:
-        """Go on from ``state``."""
+        """Resume from ``state``."""
         self._earlier_seconds, self.logged, self.best = state["seconds"], state["logged"], best
-        self._recent_returns.extend(state["recent_returns"])
+        self._recent_returns.load_state_dict(state["recent_returns"])

@@ -1,52 +1,51 @@
-"""The training loop: collect, learn, and at every multiple of a cadence log, evaluate and save."""
+"""The training loop: collect, learn, log, evaluate, save."""
 
+import os
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 
 from qframe.checkpoints.save import Checkpoints
 from qframe.errors import Stopped
-from qframe.loggers.console import Report, SilentReport, layout, notes_on_seeds
+from qframe.loggers.console import Report, format_shape, seed_notes
 from qframe.loggers.logger import Logger
-from qframe.loggers.unfailing import Unfailing
 from qframe.networks.protocol import TrainedNetwork
 from qframe.optimizer.nonfinite import check_finite
 from qframe.replay import ReplayBuffer
 from qframe.runs.folder import RunFolder
-from qframe.training.cadences import check_numbers
-from qframe.training.collector import Collector
 from qframe.training.early_stop import EarlyStop
 from qframe.training.evaluation import Evaluation
 from qframe.training.learner import Learner
-from qframe.training.metrics import of_training
-from qframe.training.run_state import Standing
+from qframe.training.metrics import training_metrics
+from qframe.training.protocol import CollectorProtocol
+from qframe.training.run_state import RunState
+from qframe.training.schedule import Schedule
 from qframe.training.signals import Interrupted, StopSignals, kill_children
-from qframe.training.summary import final_scores, shown, tell, tell_of_error
+from qframe.training.summary import final_scores, format_path, report_result, write_failure
 from qframe.training.video import Films
 
 
 class Runner:
-    """Trains to ``total_frames`` frames, environment steps summed over environments.
+    """Trains to ``total_frames`` frames: environment steps, summed over environments.
 
     Args:
-        collector: acts.
-        learner: learns.
-        replay: between them.
-        evaluation: greedy episodes.
-        checkpoints: last and best.
-        logger: metrics.
+        collector: steps the environments.
+        learner: updates the network.
+        replay: stores the transitions.
+        evaluation: plays the evaluated episodes.
+        checkpoints: writes the checkpoints.
+        logger: writes the metrics.
         folder: the run's folder.
-        report: what is shown meanwhile.
-        seed: the run's seed, for the summary.
         total_frames: frames to train for.
         learning_starts: frames before the first update.
         every: frames between rounds of updates.
         updates: updates in a round.
         threads: torch's threads on the CPU; small networks are fastest with one.
         stop: ends the run before its last frame; None never does.
+        seed: the run's seed, for the summary.
+        report: prints the progress; None prints nothing.
         started: when the process or job started, on ``time.monotonic``'s clock.
 
     Raises:
@@ -56,7 +55,7 @@ class Runner:
     def __init__(
         self,
         *,
-        collector: Collector,
+        collector: CollectorProtocol,
         learner: Learner,
         replay: ReplayBuffer,
         evaluation: Evaluation,
@@ -73,49 +72,48 @@ class Runner:
         report: Report | None = None,
         started: float | None = None,
     ) -> None:
-        check_numbers(total_frames, learning_starts=learning_starts, every=every, updates=updates, threads=threads)
+        check_numbers(total_frames, threads=threads)
         self.collector, self.learner, self.replay = collector, learner, replay
         self.evaluation, self.checkpoints, self.folder = evaluation, checkpoints, folder
-        self.total_frames, self.learning_starts = total_frames, learning_starts
-        self.every, self.updates, self.threads = every, updates, threads
-        self.report = report or SilentReport()
-        self.logger = cast(Logger, Unfailing(logger, self.report))
-        films = Films(evaluation, folder.videos, self.logger)
-        self.films = cast(Films, Unfailing(films, self.report, "a film could not be made"))
-        self.frames = 0
-        self.standing = Standing(seed, time.monotonic() if started is None else started)
+        self.logger, self.report = logger, report or Report()
+        self.films = Films(evaluation, folder.videos, logger, self.report)
+        intervals = {"log": logger.every, "evaluate": evaluation.every, "save": checkpoints.every}
+        self.schedule = Schedule(learning_starts=learning_starts, every=every, updates=updates, intervals=intervals)
+        self.total_frames, self.threads = total_frames, threads
         self.stop = stop or EarlyStop()
+        self.state = RunState(seed, time.monotonic() if started is None else started)
         self.signals = StopSignals()
-        self._resumed: dict[str, Any] | None = None
-        self._owed = 0  # updates that are due
-        self._is_ready = False  # whether updates are compiled, where they are to be
-        self._due: list[str] = []  # what is due at this frame, in order
-        self._saved: tuple[object, ...] | None = None  # how far it had come at the last checkpoint
+        self._is_compiled = False
+        self._resumed: dict[str, Any] | None = None  # the logger's state in the checkpoint that the run resumes from
+        self._saved: tuple[object, ...] | None = None  # the position of the last checkpoint
+
+    @property
+    def frames(self) -> int:
+        """The frames so far."""
+        return self.schedule.frames
 
     @property
     def network(self) -> TrainedNetwork:
         """The online network."""
-        return cast(TrainedNetwork, self.learner.loss.value_network)
+        return self.learner.network
 
     def run(self) -> dict[str, Any]:
-        """Train to the end and evaluate.
+        """Train to the end, and evaluate the best and the last network.
 
         Returns:
             The summary, as written to ``summary.json``.
 
         Raises:
-            Stopped: a signal came; a checkpoint is written.
+            Stopped: by a signal; a checkpoint is written.
         """
         self.folder.lock.acquire()
         try:
             with self.signals:
-                self._start()
-                self._train()
-                return self._finish()
+                return self._run()
         except Stopped:
             raise
         except BaseException as error:
-            tell_of_error(error, self.folder, self._progress(), self.checkpoints.standing(self.folder.checkpoints))
+            write_failure(self.folder, error, self._progress(), self.checkpoints.last(self.folder.checkpoints))
             raise
         finally:
             self.report.stop()
@@ -126,176 +124,192 @@ class Runner:
                 self.collector.close()
             self.folder.lock.release()
 
-    def _start(self) -> None:
+    def _run(self) -> dict[str, Any]:
+        try:
+            self._open()
+            self.train(self.total_frames)
+            return self._finish()
+        except Interrupted:
+            pass
+        except Exception:  # a signal reaches a whole process group: the environments' processes may have ended
+            if self.signals.received is None:
+                raise
+            self.signals.is_lost = True
+        raise self._stopped()
+
+    def train(self, frames: int) -> None:
+        """Collect, learn, log, evaluate and save until ``frames`` frames, or until an early stop.
+
+        Raises:
+            Interrupted: by a signal; ``schedule`` holds the work that is left.
+        """
+        schedule = self.schedule
+        while schedule.has_work or (schedule.frames < frames and self.stop.reason is None):
+            if not schedule.has_work:  # a resumed run may have been stopped in the middle of it
+                self._collect()
+            while schedule.updates_owed:
+                self._learn()
+            if schedule.is_due("log"):
+                self._log()
+            if schedule.is_due("evaluate"):
+                self._evaluate()
+            if schedule.is_due("save"):
+                self._save()
+        self.signals.check()
+
+    def _open(self) -> None:
         torch.set_num_threads(self.threads)
-        self.folder.write_summary({"status": "running", "seed": self.standing.seed})
-        self.logger.open(self.folder.metrics_file, resume=self._resumed, frames=self.frames)
+        self.folder.write_summary({"status": "running", "seed": self.state.seed})
+        self.logger.open(self.folder.metrics_file, report=self.report, resume=self._resumed, frames=self.frames)
         self.report.start(self.frames, self.total_frames)
         has_seeds, can_resume = self.collector.envs.has_episode_seeds, self.collector.can_resume()
-        for note in notes_on_seeds(has_episode_seeds=has_seeds, can_resume=can_resume):
+        for note in seed_notes(has_episode_seeds=has_seeds, can_resume=can_resume):
             self.report.say(note)
-        self.standing.start(self.frames)
+        self.state.start(self.frames)
 
-    def _train(self) -> None:
-        """Advance to the last frame, to a reason to end before it, or to a signal."""
-        while (self.frames < self.total_frames and self.stop.reason is None) or self._owed or self._due:
-            if self.signals.received is None:
-                try:
-                    self._advance()
-                except Interrupted:
-                    self._stop()
-                except Exception:  # a signal reaches a whole group: a process that this one needs may be gone by it
-                    if self.signals.received is None:
-                        raise
-                    self.signals.is_lost = True
-            if self.signals.received is not None:
-                self._stop()
-
-    def _advance(self) -> None:
-        """One step of every environment, and all that is due after it."""
-        if not (self._owed or self._due):  # a resumed run may have stopped amid what was due
-            self._step()
-        is_first = not self.learner.updates
-        if self._owed and not self._is_ready:
-            with self.signals.leaving_at_once():
-                self.learner.wait(self.report.say)
-            self._is_ready = True
-        while self._owed and self.signals.received is None:
-            self._owed -= self.learner.learn(self._owed)
-        if is_first and self.learner.batch_shape is not None:
-            self.report.say(f"{self.frames:>10,} frames  learning starts, batches {layout(self.learner.batch_shape)}")
-        while self._due and not self._owed and self.signals.received is None:
-            _ACTS[self._due[0]](self)
-            self._due = self._due[1:]
-
-    def _step(self) -> None:
-        """One step of every environment; what is due from it is noted."""
-        before = self.frames
-        self.signals.is_stepping = True
-        transitions = self.collector.collect()
-        self.signals.is_stepping = False
+    def _collect(self) -> None:
+        """Take one step of every environment, and store it."""
+        self.signals.check()
+        with self.signals.stepping():
+            transitions = self.collector.collect()
         self.replay.extend(transitions)
-        self.frames += len(transitions)
+        self.schedule.advance(len(transitions))
         self.learner.anneal(self.frames / self.total_frames)
-        self._owed = (self._rounds(self.frames) - self._rounds(before)) * self.updates
-        cadences = (("log", self.logger), ("evaluate", self.evaluation), ("save", self.checkpoints))
-        self._due = [name for name, part in cadences if self.frames // part.every > before // part.every]
 
-    def _rounds(self, frames: int) -> int:
-        """How many rounds of updates are due by this frame."""
-        return max(0, frames - self.learning_starts) // self.every
+    def _learn(self) -> None:
+        """Take one update, or a round of them if one compiled graph holds it."""
+        if not self._is_compiled:
+            with self.signals.interruptible():
+                self.learner.wait(self.report.say)
+            self._is_compiled = True
+        self.signals.check()
+        is_first = not self.learner.updates
+        self.schedule.learned(self.learner.learn(self.schedule.updates_owed))
+        if is_first and self.learner.batch_shape is not None:
+            self._say(f"learning starts, batches {format_shape(self.learner.batch_shape)}")
 
     def _log(self) -> None:
-        returns, lengths = self.collector.statistics.take()
-        frames_per_second = self.standing.log(self.frames, returns)
-        times = {"time/frames_per_second": frames_per_second, "time/wall_seconds": self.standing.wall_seconds}
-        self.logger.log(self.frames, times | of_training(self.collector, self.learner, self.replay, returns, lengths))
-        if (seen := self.collector.returns) is not None and (warning := seen.warning()) is not None:
-            self.report.say(f"{self.frames:>10,} frames  {warning}")
-        self.stop.look_at_time(self.standing.wall_seconds)
-        train_return = self.standing.train_return
-        self.report.update(self.frames, frames_per_second=frames_per_second, episode_return=train_return)
+        self.signals.check()
+        returns, lengths = self.collector.take_episodes()
+        rate = self.state.log(self.frames, returns)
+        times = {"time/frames_per_second": rate, "time/wall_seconds": self.state.wall_seconds}
+        metrics = training_metrics(self.collector, self.learner, self.replay, returns, lengths)
+        self.logger.log(self.frames, times | metrics)
+        if (warning := self.collector.return_warning()) is not None:
+            self._say(warning)
+        self.stop.set_seconds(self.state.wall_seconds)
+        self.report.update(self.frames, frames_per_second=rate, episode_return=self.state.train_return)
+        self.schedule.done("log")
 
     def _evaluate(self) -> None:
-        with self.signals.leaving_at_once():
+        with self.signals.interruptible():
             result = self.evaluation.periodic(self.network, frames=self.frames)
             self.films.take(self.network, self.frames)
         values = {"eval/episode_return": result.mean, "eval/episode_length": float(np.mean(result.lengths))}
-        self.logger.log(self.frames, values | {"time/wall_seconds": self.standing.wall_seconds})
-        self.logger.look(self.frames, self.network)
-        self.stop.judge(self.frames, result.mean)
-        is_best = self.standing.judge(self.frames, result, self.network.state_dict())
-        self.report.say(f"{self.frames:>10,} frames  {result}{'  (best so far)' if is_best else ''}")
+        self.logger.log(self.frames, values | {"time/wall_seconds": self.state.wall_seconds})
+        self.logger.log_network(self.frames, self.network)
+        self.stop.add_evaluation(self.frames, result.mean)
+        is_best = self.state.keep_best(self.frames, result, self.network.state_dict())
+        self._say(f"{result}{'  (best so far)' if is_best else ''}")
+        self.schedule.done("evaluate")
 
-    def _save(self, due: Sequence[str] = ()) -> None:
-        """Write a checkpoint of a run in which ``due`` is still to be done, unless the last one is of the same."""
-        if self._saved == (state := self._at(due)):
+    def _save(self) -> None:
+        """Write a checkpoint, unless the last one is of this very position."""
+        self.signals.check()
+        self.schedule.done("save")
+        self._write_checkpoint()
+
+    def _write_checkpoint(self) -> None:
+        if self._saved == (position := self._position()):
             return
         check_finite(self.learner.loss, self.learner.updates)
         if not self.collector.can_resume():
             self.collector.abandon_episodes()
             self.replay.flush()
         self.logger.flush()
-        saved = self.checkpoints.save(self.folder.checkpoints, self.frames, self.state_dict(due))
-        self._saved = state
-        self.report.say(f"{self.frames:>10,} frames  checkpoint, {saved}")
+        saved = self.checkpoints.save(self.folder.checkpoints, self.frames, self.state_dict())
+        self._saved = position
+        self._say(f"checkpoint, {saved}")
 
-    def _at(self, due: Sequence[str]) -> tuple[object, ...]:
-        """How far the run has come; the same only where nothing has changed."""
-        return self.frames, self._owed, tuple(due), self.standing.logged
+    def _position(self) -> tuple[object, ...]:
+        """How far the run has come: equal positions have equal checkpoints."""
+        return self.frames, self.schedule.updates_owed, tuple(self.schedule.due), self.state.logged
 
-    def _stop(self) -> None:
-        """A signal came: save, say how to go on, and leave."""
+    def _stopped(self) -> Stopped:
+        """Save after a signal, unless a step was lost; the exception that says how to resume."""
         assert self.signals.received is not None
-        go_on = f"go on with: qframe resume {shown(self.folder.path)}"
         if self.signals.is_lost:
-            kept = "what was under way did not come to its end; the run is as at its last checkpoint, if there is one"
+            kept = "the environments did not complete their step, so the run is as at its last checkpoint, if any"
         else:
-            self._save(self._due)
+            self._write_checkpoint()
             kept = f"stopped at {self.frames:,} frames with a checkpoint"
         self.folder.write_summary({"status": "stopped", **self._progress()})
-        raise Stopped(self.signals.received, f"{kept}; {go_on}")
+        return Stopped(self.signals.received, f"{kept}; resume with: qframe resume {format_path(self.folder.path)}")
 
     def _finish(self) -> dict[str, Any]:
-        """Save, evaluate the best and the last network on the same fresh seeds, and sum up."""
+        """Save, evaluate the best and the last network on the same fresh seeds, and write the summary."""
         progress = self._progress()
-        if self.standing.logged < self.frames:
+        if self.state.logged < self.frames:
             self._log()
         self._save()
-        best = self.standing.best
-        try:
-            with self.signals.leaving_at_once():
-                scores = final_scores(self.evaluation, self.network, best.get("network"), self.films)
-        except Interrupted:
-            self._stop()
-            raise
+        best = self.state.best
+        with self.signals.interruptible():
+            scores = final_scores(self.evaluation, self.network, best.get("network"), self.films)
         summary = {"status": "finished", **progress, **scores, "best_frames": best["frames"] or self.frames}
         summary |= {} if self.stop.reason is None else {"reason": self.stop.reason}
         self.logger.finish(summary)
         self.folder.write_summary(summary)
         board = self.logger.tensorboard
-        tell(self.report, summary, self.folder.path, total_frames=self.total_frames, tensorboard=board)
+        report_result(self.report, summary, self.folder.path, total_frames=self.total_frames, tensorboard=board)
         return summary
 
+    def _say(self, text: str) -> None:
+        self.report.say(f"{self.frames:>10,} frames  {text}")
+
     def _progress(self) -> dict[str, Any]:
-        return self.standing.progress(self.frames, self.learner.updates)
+        return self.state.progress(self.frames, self.learner.updates)
 
-    def state_dict(self, due: Sequence[str] = ()) -> dict[str, Any]:
-        """All that a resumed run goes on from.
-
-        Args:
-            due: what is still to be done at this frame.
-        """
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the run resumes from."""
         return {
             "run": {
-                "frames": self.frames,
-                "owed": self._owed,
-                "due": list(due),
+                **self.schedule.state_dict(),
+                **self.state.state_dict(),
                 "logger": self.logger.state_dict(),
                 "stop": self.stop.state_dict(),
-                **self.standing.state_dict(),
             },
-            "best": self.standing.best,
+            "best": self.state.best,
             "collector": self.collector.state_dict(),
             "learner": self.learner.state_dict(),
             "replay": self.replay.state_dict(live=True),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``; running episodes are played again, or abandoned where that shows something else."""
+        """Resume from ``state``: the running episodes are replayed, and abandoned if they come out different."""
         run = state["run"]
-        self.checkpoints.go_on_from(state["name"])
-        self.frames, self._owed, self._due, self._resumed = run["frames"], run["owed"], list(run["due"]), run["logger"]
-        self.standing.load_state_dict(run, state["best"])
+        self.checkpoints.resume_from(state["name"])
+        self.schedule.load_state_dict(run)
+        self.state.load_state_dict(run, state["best"])
         self.stop.load_state_dict(run["stop"])
+        self._resumed = run["logger"]
         self.collector.load_state_dict(state["collector"])
         self.learner.load_state_dict(state["learner"])
         self.replay.load_state_dict(state["replay"])
         if self.collector.resume_episodes(state["collector"]["running"]):
-            self._saved = self._at(self._due) if (self.folder.checkpoints / state["name"]).is_dir() else None
+            self._saved = self._position() if (self.folder.checkpoints / state["name"]).is_dir() else None
         else:
             self.replay.flush()
-            self.report.say("the running episodes, played again, were not the same: new ones start in their place")
+            self.report.say("note: the running episodes came out different when replayed, so new ones start instead")
 
 
-_ACTS: dict[str, Callable[[Runner], None]] = {"log": Runner._log, "evaluate": Runner._evaluate, "save": Runner._save}
+def check_numbers(total_frames: int, *, threads: int = 1) -> None:
+    """Check the numbers of a runner that are not its schedule's.
+
+    Raises:
+        ValueError: a number out of range.
+    """
+    for name, number in (("total_frames", total_frames), ("threads", threads)):
+        if number < 1:
+            raise ValueError(f"expected {name} of at least 1, got {number}")
+    if threads > (most := max(64, os.cpu_count() or 1)):  # thousands crash the process
+        raise ValueError(f"expected threads of at most {most}, got {threads}")

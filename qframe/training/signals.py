@@ -1,4 +1,4 @@
-"""Stopping at a safe point: the first signal asks, a second Ctrl-C insists."""
+"""Signals: the first one stops a run at a safe point with a checkpoint, a second Ctrl-C stops it at once."""
 
 import multiprocessing
 import signal
@@ -9,22 +9,22 @@ from types import FrameType
 from typing import Any, Self
 
 PATIENCE = 8.0  # seconds: schedulers kill a job some seconds after they have asked it to stop
-ASKING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []))
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []))
 
 
 class Interrupted(BaseException):
-    """A signal came within something that can be left at once; no ``Exception``, so that nobody takes it for one."""
+    """A signal was received; not an ``Exception``, so that no handler of exceptions catches it."""
 
 
 class StopSignals:
     """While active, SIGINT, SIGTERM and SIGUSR1 set ``received``; a SIGINT after that raises ``KeyboardInterrupt``.
 
-    A second SIGTERM changes nothing: queues and ``timeout`` send it to a whole group, and a sweep to its jobs as well.
+    A second SIGTERM changes nothing: queues and ``timeout`` send it to a whole process group, and a sweep to its jobs.
 
-    What changes nothing of the run, such as an evaluation, is left at once. The environments are given some seconds
-    to come back from a step or a reset; after that, what they were about is given up.
+    Work that leaves the run unchanged, such as an evaluation, is interrupted at once. Environments may take
+    ``patience`` seconds to complete a step or a reset; after that, the step is given up.
 
-    Signals reach a process's main thread only; elsewhere this does nothing.
+    Only a process's main thread receives signals; in another thread this does nothing.
 
     Args:
         patience: seconds that a step of the environments may still take.
@@ -32,34 +32,54 @@ class StopSignals:
 
     def __init__(self, patience: float = PATIENCE) -> None:
         self.received: int | None = None
-        self.is_stepping = False
-        """Whether the environments are stepping: set by who lets them."""
         self.is_lost = False
-        """Whether they did not come back from it in time."""
-        self._patience, self._is_free = patience, False
+        """Whether the environments did not complete a step, so that the run is between two states."""
+        self._patience = patience
+        self._is_interruptible = self._is_stepping = False
         self._earlier: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in ASKING:
+            for number in STOP_SIGNALS:
                 self._earlier[number] = signal.signal(number, self._receive)
             self._earlier[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._lose_patience)
         return self
 
-    @contextmanager
-    def leaving_at_once(self) -> Iterator[None]:
-        """What happens inside changes nothing that a checkpoint holds: a signal leaves it.
+    def check(self) -> None:
+        """Leave at a safe point.
 
         Raises:
-            Interrupted: by a signal.
+            Interrupted: a signal was received.
         """
-        self._is_free = True
+        if self.received is not None:
+            raise Interrupted
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Work that changes nothing of a checkpoint's content: a signal interrupts it.
+
+        Raises:
+            Interrupted: a signal was received, now or before.
+        """
+        self._is_interruptible = True
         try:
-            if self.received is not None:
-                raise Interrupted
+            self.check()
             yield
         finally:
-            self._is_free = False
+            self._is_interruptible = False
+
+    @contextmanager
+    def stepping(self) -> Iterator[None]:
+        """A step of the environments: a signal interrupts it after ``patience`` seconds.
+
+        Raises:
+            Interrupted: the step took too long; then ``is_lost`` is set.
+        """
+        self._is_stepping = True
+        try:
+            yield
+        finally:
+            self._is_stepping = False
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
@@ -68,14 +88,14 @@ class StopSignals:
             return
         self.received = number
         signal.setitimer(signal.ITIMER_REAL, self._patience)
-        if self._is_free:
+        if self._is_interruptible:
             raise Interrupted
 
     def _lose_patience(self, number: int, frame: FrameType | None) -> None:
-        if self.is_stepping:
+        if self._is_stepping:
             self.is_lost = True
             raise Interrupted
-        signal.setitimer(signal.ITIMER_REAL, 1.0)  # a checkpoint is being written, or an update runs
+        signal.setitimer(signal.ITIMER_REAL, 1.0)  # a checkpoint is being written, or an update is running
 
     def __exit__(self, *error: object) -> None:
         if self._earlier:
@@ -85,7 +105,7 @@ class StopSignals:
 
 
 def kill_children() -> None:
-    """End the processes that environments run in, and that do not answer: Python would wait for them."""
+    """Kill the processes of environments that do not answer; Python would wait for them at exit."""
     for process in multiprocessing.active_children():
         if process.daemon:
             process.kill()

@@ -1,4 +1,4 @@
-"""How a run ends: its best and its last network on the same fresh seeds, the summary, and what is told."""
+"""``summary.json`` and the last lines of a run: the scores of its best and its last network, or why it failed."""
 
 from contextlib import suppress
 from copy import deepcopy
@@ -10,20 +10,23 @@ from torch import Tensor
 from qframe.loggers.console import Report
 from qframe.networks.protocol import TrainedNetwork
 from qframe.runs.folder import RunFolder
-from qframe.training.evaluation import Evaluation, EvaluationResult, note_of_cut, note_of_faults, told
+from qframe.training.evaluation import Evaluation, EvaluationResult, cut_note, fault_note, format_protocol
 from qframe.training.video import Films
 
 
 def final_scores(
     evaluation: Evaluation, network: TrainedNetwork, best: dict[str, Tensor] | None, films: Films
 ) -> dict[str, Any]:
-    """Evaluate the best and the last network on the same seeds, with the protocol beside the scores.
+    """Evaluate the best and the last network on the same seeds.
 
     Args:
-        evaluation: plays.
-        network: the last one.
-        best: the parameters of the best one; None: no evaluation has judged any.
-        films: of the best network, where there are to be some.
+        evaluation: plays the episodes.
+        network: the last network.
+        best: the parameters of the best network; None if no evaluation has judged any.
+        films: films the best network, if videos are asked for.
+
+    Returns:
+        The scores, and the protocol of the evaluation.
     """
     last = result = evaluation.final(network)
     if best is not None:
@@ -45,47 +48,46 @@ def _scores(best: EvaluationResult, last: EvaluationResult) -> dict[str, Any]:
     }
 
 
-def tell(report: Report, summary: dict[str, Any], folder: Path, *, total_frames: int, tensorboard: bool) -> None:
-    """Why it ended where that was early, the result, where it is, and how to look at it."""
+def report_result(
+    report: Report, summary: dict[str, Any], folder: Path, *, total_frames: int, tensorboard: bool
+) -> None:
+    """Print the result of a run, why it ended if that was early, and where to look at it."""
     if "reason" in summary:
         report.say(f"ended before {total_frames:,} frames: {summary['reason']}")
     report.stop()
+    protocol = summary["eval_protocol"]
+    policy = "greedy" if protocol["epsilon"] == 0 else f"{protocol['epsilon']:g}-greedy"
     report.say(
         f"eval_return_mean {summary['eval_return_mean']:.1f} ± {summary['eval_return_std']:.1f} over "
-        f"{summary['eval_episodes']} {_manner(summary['eval_protocol'])} episodes on fresh seeds "
-        f"(best network, of {summary['best_frames']:,} frames; last network {summary['eval_return_last']:.1f})"
+        f"{summary['eval_episodes']} {policy} episodes on fresh seeds "
+        f"(best network, at {summary['best_frames']:,} frames; last network {summary['eval_return_last']:.1f})"
     )
-    report.say(f"protocol     {told(summary['eval_protocol'])}")
+    report.say(f"protocol     {format_protocol(protocol)}")
     if summary["eval_episodes_cut"]:
-        limit = summary["eval_protocol"]["max_episode_steps"]
-        report.say(note_of_cut(summary["eval_episodes_cut"], summary["eval_episodes"], limit))
+        report.say(cut_note(summary["eval_episodes_cut"], summary["eval_episodes"], protocol["max_episode_steps"]))
     if summary["eval_faults"]:
-        report.say(note_of_faults(summary["eval_faults"], summary["eval_episodes"]))
+        report.say(fault_note(summary["eval_faults"], summary["eval_episodes"]))
     report.say(f"{summary['frames']:,} frames and {summary['updates']:,} updates in {summary['wall_seconds']:.1f} s")
-    report.say(f"run folder   {shown(folder)}")
+    report.say(f"run folder   {format_path(folder)}")
     if tensorboard:
-        report.say(f"TensorBoard  tensorboard --logdir {shown(folder)}")
+        report.say(f"TensorBoard  tensorboard --logdir {format_path(folder)}")
 
 
-def tell_of_error(error: BaseException, folder: RunFolder, progress: dict[str, Any], standing: str) -> None:
-    """Note on an error how far the run came and what it has, and write a summary of it, where the disk has room.
+def write_failure(folder: RunFolder, error: BaseException, progress: dict[str, Any], checkpoint: str) -> None:
+    """Write the summary of a run that an error ends, if the disk has room, and add a note to the error.
 
     Args:
-        error: ends the run.
         folder: of the run.
-        progress: what the summary knows.
-        standing: what checkpoints there are, in words.
+        error: an ``Exception``, or the interrupt of a second Ctrl-C.
+        progress: the summary's entries so far.
+        checkpoint: which checkpoint there is, for the note.
     """
     status = "failed" if isinstance(error, Exception) else "stopped"
-    error.add_note(f"at {progress['frames']:,} frames; {standing}")
+    error.add_note(f"at {progress['frames']:,} frames; {checkpoint}")
     with suppress(OSError):
         folder.write_summary({"status": status, "error": repr(error), **progress})
 
 
-def _manner(protocol: dict[str, Any]) -> str:
-    return "greedy" if protocol["epsilon"] == 0 else f"{protocol['epsilon']:g}-greedy"
-
-
-def shown(path: Path) -> Path:
+def format_path(path: Path) -> Path:
     """A path as a user in the current folder would type it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -6,13 +6,15 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from qframe.loggers.console import Report
+from qframe.loggers.failures import ToleratedFailures
 from qframe.loggers.logger import Logger
 from qframe.networks.protocol import TrainedNetwork
 from qframe.training.evaluation import Evaluation, EvaluationResult
 
-MOST_THUMBNAILS = 200  # pictures of an animation; of longer episodes every second, fourth, … one is kept
+MAX_THUMBNAILS = 200  # pictures in an animation; of longer episodes every second, fourth, … one is kept
 THUMBNAIL_SIZE = 128  # pixels of its longer side, at most
-GIF_SECONDS = 0.05  # between two pictures
+GIF_SECONDS = 0.05  # per picture
 
 
 class Film(NamedTuple):
@@ -30,14 +32,14 @@ def film(
     """Play episodes one after another into an MP4 file.
 
     Args:
-        evaluation: plays them.
+        evaluation: plays the episodes.
         network: acts.
-        path: the file; written under another name, then renamed.
-        episodes: how many.
-        stream: where their seeds come from.
+        path: the file; written under a temporary name, then renamed.
+        episodes: the number of episodes.
+        stream: the stream of their seeds.
 
     Raises:
-        ValueError: the package is missing, or the environment draws no pictures.
+        ValueError: imageio is not installed, or the environment cannot be filmed.
     """
     rate = evaluation.check_video()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,26 +54,30 @@ def film(
 
 
 class Films:
-    """The films of a run: of its periodic evaluations and of its last one, the episodes that were evaluated.
+    """The films of a run's evaluations, which show evaluated episodes; a film that cannot be made ends no run.
 
     Args:
-        evaluation: says how many episodes are filmed, and plays them.
+        evaluation: plays the episodes, and knows how many are filmed.
         folder: of the videos.
         logger: shows the animations.
+        report: where a failure is reported.
     """
 
-    def __init__(self, evaluation: Evaluation, folder: Path, logger: Logger) -> None:
+    def __init__(self, evaluation: Evaluation, folder: Path, logger: Logger, report: Report) -> None:
         self._evaluation, self._folder, self._logger = evaluation, folder, logger
+        self._failures = ToleratedFailures(report, "a film could not be made")
         self._frames = 0
 
     def take(self, network: TrainedNetwork, frames: int) -> None:
-        """Film episodes of the evaluation after ``frames`` frames."""
+        """Film episodes of the evaluation at this frame."""
         self._frames = frames
-        self._film(network, f"{frames:010}", ("evaluation", frames))
+        with self._failures:
+            self._film(network, f"{frames:010}", ("evaluation", frames))
 
     def take_final(self, network: TrainedNetwork) -> None:
-        """Film episodes of the evaluation at the end."""
-        self._film(network, "final", ("final",))
+        """Film episodes of the final evaluation."""
+        with self._failures:
+            self._film(network, "final", ("final",))
 
     def _film(self, network: TrainedNetwork, name: str, stream: tuple[str | int, ...]) -> None:
         if not (episodes := self._evaluation.video):
@@ -82,14 +88,11 @@ class Films:
 
 
 class Camera:
-    """Takes pictures one after another, into an MP4 file and a few small ones for an animation.
+    """Writes pictures to an MP4 file, and keeps a few small ones for an animation.
 
     Args:
         path: the file, which ends in ``.mp4``.
-        pictures_per_second: how fast they are shown.
-
-    Raises:
-        ValueError: the package is missing.
+        pictures_per_second: the frame rate.
     """
 
     def __init__(self, path: Path, pictures_per_second: float) -> None:
@@ -107,14 +110,14 @@ class Camera:
         return self
 
     def __call__(self, picture: NDArray[np.uint8]) -> None:
-        """Take one more picture ``[H, W, 3]``."""
+        """Add a picture ``[H, W, 3]``."""
         height, width, _ = picture.shape
-        self._file.write_frame(np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0))))  # H.264 wants even sides
+        self._file.write_frame(np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0))))  # H.264 needs even sides
         if self._count % self._stride == 0:
             step = -(-max(height, width) // THUMBNAIL_SIZE)
             self._thumbnails.append(picture[::step, ::step].copy())
         self._count += 1
-        if len(self._thumbnails) > MOST_THUMBNAILS:
+        if len(self._thumbnails) > MAX_THUMBNAILS:
             self._thumbnails, self._stride = self._thumbnails[::2], 2 * self._stride
 
     def __exit__(self, *error: Any) -> None:
@@ -127,6 +130,6 @@ class Camera:
         return height, width
 
     def animation(self) -> bytes:
-        """The small pictures as an animated GIF, without end."""
+        """The small pictures as an animated GIF that loops."""
         milliseconds = 1000 * GIF_SECONDS
         return self._imageio.imwrite("<bytes>", self._thumbnails, extension=".gif", duration=milliseconds, loop=0)

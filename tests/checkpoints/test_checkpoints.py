@@ -61,7 +61,7 @@ def test_what_a_killed_save_or_another_run_left_is_removed(tmp_path):
 def test_a_resumed_run_removes_what_is_newer_than_where_it_goes_on(tmp_path):
     saved(tmp_path, 10, 20, 30, keep=3)
     again = Checkpoints(every=1, keep=3)
-    again.go_on_from("000000000020")
+    again.resume_from("000000000020")
     again.save(tmp_path, 25, small_state(25))
     assert sorted(map(int, os.listdir(tmp_path))) == [10, 20, 25]
 

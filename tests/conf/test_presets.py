@@ -7,7 +7,7 @@ import pytest
 
 from qframe.config import build
 from qframe.config.compose import compose
-from qframe.loggers.console import SilentReport
+from qframe.loggers.console import Report
 
 EXPERIMENTS = sorted((Path(__file__).parents[2] / "conf" / "experiment").glob("*.yaml"))
 SMALL = (
@@ -20,11 +20,10 @@ SMALL = (
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_a_preset_updates_its_network(path, tmp_path):
     config = compose([f"experiment={path.stem}", *SMALL], provided=build.PROVIDED)
-    runner = build.build(config, tmp_path / "run", report=SilentReport())
+    runner = build.build(config, tmp_path / "run", report=Report())
     before = [parameter.detach().clone() for parameter in runner.network.parameters()]
     try:
-        while runner.frames < 40:
-            runner._advance()
+        runner.train(40)
     finally:
         runner.collector.close()
     assert runner.learner.updates == 4

@@ -158,7 +158,7 @@ def test_a_network_that_diverged_is_not_drawn(tmp_path):
     board.open(Opening(tmp_path, {}))
     network = nn.Linear(1, 1)
     nn.init.constant_(network.weight, np.nan)
-    board.look(1, network)
+    board.log_network(1, network)
     board.close()
     tags = read(tmp_path).Tags()
     assert tags["images"] == []

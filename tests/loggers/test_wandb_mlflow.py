@@ -37,7 +37,7 @@ def test_mlflow_has_config_metrics_and_outcome_of_a_run_and_goes_on_with_it(tmp_
 
 def test_a_store_that_is_not_there_is_told(tmp_path):
     record = MlflowRecord(experiment="mine", tracking_uri="nonsense://x")
-    with pytest.raises(RecordUnavailable, match="expected a store of MLflow at nonsense://x, got: "):
+    with pytest.raises(RecordUnavailable, match="MLflow cannot use the store nonsense://x: "):
         record.open(Opening(tmp_path, {}))
     record.close()
 

@@ -17,7 +17,7 @@ from qframe.config import build, memory
 from qframe.config.compose import compose
 from qframe.config.memory import larger_than_machine, memory_line
 from qframe.errors import RunError
-from qframe.loggers.console import SilentReport
+from qframe.loggers.console import Report
 from qframe.replay import FrameReplayBuffer, ReplayBuffer, SliceReplayBuffer
 from qframe.replay.frame_storage import FrameStorage
 from qframe.replay.memory import zeros
@@ -140,7 +140,7 @@ STORED = [
 def test_the_prediction_is_what_a_replay_then_takes(words, each, tmp_path):
     config = compose(words, provided=build.PROVIDED)
     assert f"(2,000 × {each:,} bytes, " in memory_line(build.parts(config))
-    runner = build.build(config, tmp_path, report=SilentReport())
+    runner = build.build(config, tmp_path, report=Report())
     try:
         while not len(runner.replay):
             runner.replay.extend(runner.collector.collect())

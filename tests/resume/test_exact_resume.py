@@ -30,7 +30,8 @@ CASES = {
 def make(folder, *, keep=9, **options):
     chosen = {"env": CARTPOLE, "total_frames": 700, "evaluate_every": 250, "num_envs": 3} | options
     runner = make_runner(folder, **chosen)
-    runner.checkpoints.every, runner.checkpoints.keep, runner.logger.every = 150, keep, 120
+    runner.checkpoints.keep = keep
+    runner.schedule.intervals |= {"log": 120, "save": 150}
     return runner
 
 
@@ -66,7 +67,7 @@ def test_a_fingerprint_tells_runs_apart(tmp_path):
 def test_saving_changes_nothing_of_what_follows(tmp_path):
     for name, every in (("often", 30), ("never", 10_000)):
         runner = make(tmp_path / name)
-        runner.checkpoints.every = every
+        runner.schedule.intervals["save"] = every
         runner.run()
     assert fingerprint(tmp_path / "often") == fingerprint(tmp_path / "never")
 
@@ -74,7 +75,7 @@ def test_saving_changes_nothing_of_what_follows(tmp_path):
 def test_logging_and_evaluation_change_nothing_of_the_training(tmp_path):
     for name, often in (("often", 60), ("never", 10_000)):
         runner = make(tmp_path / name, evaluate_every=often)
-        runner.logger.every = often
+        runner.schedule.intervals["log"] = often
         runner.run()
     often, never = fingerprint(tmp_path / "often"), fingerprint(tmp_path / "never")
     assert {part for part in often if often[part] != never[part]} <= {"run", "best", "learner", "collector", "metrics"}
@@ -114,18 +115,18 @@ def moody():
     del gym.registry["qframe-test/Moody-v0"]
 
 
-def test_episodes_that_come_out_otherwise_are_told_and_abandoned(tmp_path, moody, capsys):
+def test_episodes_that_come_out_different_are_abandoned_with_a_note(tmp_path, moody, capsys):
     make(tmp_path / "whole", env=moody, total_frames=300).run()
     runner = resumed(tmp_path / "whole", tmp_path / "again", 1, env=moody, report=LineReport())
-    assert "played again, were not the same: new ones start in their place" in capsys.readouterr().out
+    assert "came out different when replayed, so new ones start instead" in capsys.readouterr().out
     assert runner.collector.envs.episode.tolist() == [3, 3, 3]  # of 25 steps each: the third was under way
     assert runner.run()["frames"] == 702
 
 
-def test_environments_that_cannot_resume_are_cut_off_by_a_checkpoint_and_it_is_said(tmp_path, capsys):
+def test_a_checkpoint_truncates_environments_that_cannot_resume_and_a_note_says_so(tmp_path, capsys):
     runner = make(tmp_path, vectorization="native", total_frames=180, replay_options={"n_step": 3}, report=LineReport())
     runner.run()
-    assert "cannot resume an episode: every checkpoint cuts the running ones off" in capsys.readouterr().out
+    assert "cannot resume episodes, so every checkpoint truncates the running ones" in capsys.readouterr().out
     rows = runner.replay._storage.read(torch.arange(len(runner.replay)))
     steps = rows["steps_to_next_obs"][:150]
     assert len(runner.replay) == 180

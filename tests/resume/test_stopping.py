@@ -63,7 +63,7 @@ def test_a_run_that_was_stopped_anywhere_goes_on_to_be_the_one_that_never_was(tm
     make(tmp_path / "whole").run()
     runner = make(tmp_path / "stopped")
     interrupt_after(runner, *PLACES[place](runner))
-    with pytest.raises(Stopped, match="with a checkpoint; go on with: qframe resume") as stopped:
+    with pytest.raises(Stopped, match="with a checkpoint; resume with: qframe resume") as stopped:
         runner.run()
     assert stopped.value.number == signal.SIGTERM
     assert status(tmp_path / "stopped") == "stopped"
@@ -118,7 +118,7 @@ def test_environments_that_do_not_come_back_are_given_up_and_the_last_checkpoint
     runner.signals = StopSignals(patience=0.3)
     interrupt_after(runner, runner.collector, "collect", 80)
     started = time.monotonic()
-    with pytest.raises(Stopped, match="what was under way did not come to its end"):
+    with pytest.raises(Stopped, match="the environments did not complete their step"):
         runner.run()
     assert time.monotonic() - started < 10
     assert status(tmp_path) == "stopped"

@@ -8,13 +8,13 @@ from tests.runners import make_runner
 
 def reason(stop, *means):
     for number, mean in enumerate(means, start=1):
-        stop.judge(1000 * number, mean)
+        stop.add_evaluation(1000 * number, mean)
     return stop.reason
 
 
 def test_by_itself_nothing_ends_a_run():
     stop = EarlyStop()
-    stop.look_at_time(1e9)
+    stop.set_seconds(1e9)
     assert reason(stop, 1e9, *[0.0] * 99) is None
 
 
@@ -26,16 +26,16 @@ def test_a_return_that_is_reached_ends_it_and_one_below_does_not():
 def test_evaluations_that_are_not_better_end_it_ties_among_them():
     assert reason(EarlyStop(patience=2), 1.0, 0.0, 2.0, 2.0) is None
     assert reason(EarlyStop(patience=2), 1.0, 0.0, 2.0, 2.0, 1.0) == (
-        "no better evaluation than 2.0 in the last 2, at 5,000 frames"
+        "no evaluation above 2.0 in the last 2, at 5,000 frames"
     )
 
 
 def test_the_time_is_looked_at():
     stop = EarlyStop(wall_seconds=60)
-    stop.look_at_time(59.9)
+    stop.set_seconds(59.9)
     assert stop.reason is None
-    stop.look_at_time(60.0)
-    assert stop.reason == "60 s of training, of 60 allowed"
+    stop.set_seconds(60.0)
+    assert stop.reason == "60 s of training reached the limit of 60 s"
 
 
 def test_a_resumed_run_counts_on_and_decides_by_what_is_allowed_now():
@@ -44,8 +44,8 @@ def test_a_resumed_run_counts_on_and_decides_by_what_is_allowed_now():
     second = EarlyStop(patience=3)
     second.load_state_dict(first.state_dict())
     assert second.reason is None
-    second.judge(4000, 5.0)
-    assert second.reason == "no better evaluation than 5.0 in the last 3, at 4,000 frames"
+    second.add_evaluation(4000, 5.0)
+    assert second.reason == "no evaluation above 5.0 in the last 3, at 4,000 frames"
     patient = EarlyStop(patience=9)
     patient.load_state_dict(second.state_dict())
     assert patient.reason is None
@@ -68,7 +68,8 @@ def test_what_cannot_be_is_told(words, message):
 
 def test_a_run_that_is_good_enough_is_finished_with_the_reason(tmp_path):
     runner = make_runner(tmp_path, "CartPole-v1", total_frames=10**6, num_envs=8)
-    runner.stop, runner.evaluation.every = EarlyStop(eval_return=1.0), 2000
+    runner.stop = EarlyStop(eval_return=1.0)
+    runner.schedule.intervals["evaluate"] = 2000
     summary = runner.run()
     assert summary["status"] == "finished"
     assert summary["frames"] == 2000

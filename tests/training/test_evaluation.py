@@ -13,7 +13,7 @@ from qframe.errors import ConfigError
 from qframe.heads import ScalarHead
 from qframe.networks import MLPTrunk, QNet
 from qframe.training import Evaluation
-from qframe.training.evaluation import EvaluationResult, note_of_cut, told
+from qframe.training.evaluation import EvaluationResult, cut_note, format_protocol
 
 
 def evaluation_of(id, *, kwargs=None, **choices):
@@ -35,7 +35,7 @@ def test_an_episode_without_a_limit_is_cut_and_counted():
     assert (result.lengths, result.returns, result.cut) == ([7] * 6, [7.0] * 6, 6)
     assert evaluation.protocol(6)["max_episode_steps"] == 7
     assert result.note == ", 6 cut at the limit of steps"
-    note = note_of_cut(result.cut, 6, 7)
+    note = cut_note(result.cut, 6, 7)
     assert note.startswith("6 of 6 evaluated episodes were cut after 7 steps, as the environment has no limit: set")
 
 
@@ -75,7 +75,8 @@ def test_a_protocol_names_what_a_score_depends_on():
         "actions": "the game's own actions", "life_loss_ends_episode": False, "max_episode_steps": 27_000,
         "rewards": "the environment's own",
     }  # fmt: skip
-    assert told(evaluation.protocol(2)).startswith("2 episodes, epsilon 0.001, env Atari pong, sticky 0, no_ops 30")
+    line = "2 episodes, epsilon 0.001, env Atari pong, sticky 0, no_ops 30"
+    assert format_protocol(evaluation.protocol(2)).startswith(line)
     assert MinAtarEnvs("freeway", num_envs=1).protocol["sticky"] == 0.1
 
 

@@ -6,16 +6,18 @@ import json
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from qframe.checkpoints import save as checkpoint
 from qframe.cli.main import main
 from qframe.config import build
 from qframe.config.compose import compose
 from qframe.envs import GymnasiumEnvs
+from qframe.loggers import Logger
 from qframe.loggers import probe_states as states
-from qframe.loggers.console import SilentReport
-from qframe.loggers.logger import Logger
-from qframe.loggers.unfailing import Unfailing
+from qframe.loggers.console import Report
+from qframe.loggers.metrics_file import MetricsFile
+from qframe.loggers.protocol import Record
 from qframe.optimizer.nonfinite import Diverged, check_finite
 from tests import probes
 
@@ -23,7 +25,7 @@ SMALL = ["total_frames=400", "runner.learning_starts=100", "evaluation.every=200
          "evaluation.final_episodes=1", "checkpoint.every=200", "logger.every=100", "compile=false"]  # fmt: skip
 
 
-class Heard(SilentReport):
+class Heard(Report):
     def __init__(self):
         self.lines = []
 
@@ -35,15 +37,15 @@ def train(folder, *words):
     return main(["train", *SMALL, f"hydra.run.dir={folder}", *words])
 
 
-def test_a_log_that_cannot_be_written_is_told_once_and_training_goes_on(tmp_path, monkeypatch, capsys):
+def test_a_log_that_cannot_be_written_is_reported_once_and_training_continues(tmp_path, monkeypatch, capsys):
     def full(*arguments, **choices):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Logger, "log", full)
+    monkeypatch.setattr(MetricsFile, "log", full)
     assert train(tmp_path / "run") == 0
     told = [line for line in capsys.readouterr().out.splitlines() if "could not be written" in line]
     assert len(told) == 1
-    assert "No space left on device); training goes on" in told[0]
+    assert "No space left on device); training continues" in told[0]
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "finished"
 
 
@@ -65,24 +67,44 @@ def test_a_disk_that_fills_in_a_checkpoint_leaves_the_earlier_one_and_no_rest(tm
     assert main(["eval", str(run), "--last", "--episodes", "1"]) == 0
 
 
-def test_what_a_run_needs_of_its_logger_still_fails():
-    class Broken:
-        every = 3
+class Broken(Record):
+    def __init__(self, *, opens):
+        self.opens = opens
 
-        def open(self):
+    def open(self, opening):
+        if not self.opens:
             raise OSError("read-only")
 
-        def log(self):
-            raise OSError("full")
+    def log(self, frames, values):
+        raise OSError("full")
 
+    def finish(self, summary):
+        raise OSError("still full")
+
+    def close(self):
+        raise OSError("closed")
+
+
+def test_a_record_that_breaks_keeps_the_others_and_is_reported_once(tmp_path):
     report = Heard()
-    logger = Unfailing(Broken(), report)
-    assert logger.every == 3
+    logger = Logger(every=1, also={"broken": Broken(opens=True)})
+    logger.open(tmp_path / "metrics.jsonl", report=report)
+    for frames in (1, 2):
+        logger.log(frames, {"loss/loss": 0.5})
+    logger.finish({"eval_return_mean": 1.0, "eval_return_last": 1.0, "frames": 2})
+    logger.close()
+    assert report.lines == [
+        "a log could not be written (OSError: full); training continues, and later failures are not reported"
+    ]
+    assert (tmp_path / "metrics.jsonl").read_text().count("loss/loss") == 2
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [scalar.step for scalar in events.Scalars("loss/loss")] == [1, 2]
+
+
+def test_a_record_that_cannot_be_opened_keeps_a_run_from_starting(tmp_path):
+    logger = Logger(every=1, tensorboard=False, also={"broken": Broken(opens=False)})
     with pytest.raises(OSError, match="read-only"):
-        logger.open()
-    assert logger.log() is logger.log() is None
-    assert logger.failures == 2
-    assert len(report.lines) == 1
+        logger.open(tmp_path / "metrics.jsonl", report=Heard())
 
 
 def test_a_run_that_diverges_says_where_and_keeps_its_last_checkpoint(tmp_path, capsys):
@@ -176,7 +198,7 @@ def test_fixed_states_that_an_environment_cannot_give_keep_no_run_from_training(
     assert train(tmp_path / "run") == 0
     told = [line for line in capsys.readouterr().out.splitlines() if "could not be written" in line]
     assert len(told) == 1
-    assert "expected a finite reward, got inf); training goes on" in told[0]
+    assert "expected a finite reward, got inf); training continues" in told[0]
 
 
 @pytest.mark.parametrize("collector", ["sync", "pipelined"])

@@ -70,8 +70,7 @@ def test_every_replay_carries_masks_that_go_with_their_observations(tmp_path, re
     runner = make_runner(
         tmp_path, LEGAL, replay=replay, replay_options=options, estimator=estimator, total_frames=200
     )
-    while runner.frames < 200:
-        runner._advance()
+    runner.train(200)
     rows = runner.replay.sample(400).reshape(-1)
     mask, next_mask = rows["action_mask"], rows["next", "action_mask"]
     assert mask.dtype == next_mask.dtype == torch.bool

@@ -77,8 +77,7 @@ def test_the_final_observation_is_kept_of_self_resetting_environments(mode):
 )
 def test_every_replay_stores_every_entry_as_it_came(tmp_path, replay, options):
     runner = make_runner(tmp_path, MIXED, replay=replay, replay_options=options)
-    while runner.frames < 60:
-        runner._advance()
+    runner.train(60)
     rows = runner.replay.sample(300).reshape(-1)
     for path, (dtype, shape) in PATHS.items():
         for entry in (rows["observation", *path], rows["next", "observation", *path]):

@@ -110,12 +110,12 @@ def test_equal_seeds_give_equal_runs_whatever_is_asked_in_between(tmp_path, clos
     def weights(folder, asks):
         runner = made(tmp_path / folder, env="CartPole-v1", total_frames=600)
         closing(runner)
-        runner.logger.every = runner.checkpoints.every = 10**9
+        runner.schedule.intervals |= {"log": 10**9, "save": 10**9}
         while runner.frames < 600:
-            runner._advance()
+            runner.train(runner.frames + 1)
             if asks:
                 runner.collector.state_dict()
-                assert runner.collector.exploration.metrics["epsilon"] <= 1
+                assert runner.collector.exploration_metrics()["epsilon"] <= 1
         return torch.cat([p.detach().flatten() for p in runner.network.parameters()]), runner.learner.updates
 
     first, second = weights("a", False), weights("b", True)
@@ -133,7 +133,7 @@ def test_a_state_holds_the_steps_that_were_not_handed_over(tmp_path, closing):
     following = [leaves(runner.collector.collect()) for _ in range(8)]
     fresh.collector.load_state_dict(state)
     assert [leaves(fresh.collector.collect()) for _ in range(8)] == following
-    with pytest.raises(RuntimeError, match="expected a state before the first step"):
+    with pytest.raises(RuntimeError, match="a state can be loaded before the first step only"):
         runner.collector.load_state_dict(state)
 
 
@@ -156,7 +156,7 @@ def test_statistics_of_episodes_and_of_observations_come_from_the_worker(tmp_pat
     closing(runner)
     for _ in range(40):
         runner.collector.collect()
-    returns, lengths = runner.collector.statistics.take()
+    returns, lengths = runner.collector.take_episodes()
     assert len(returns) == len(lengths) > 0
     counted = runner.network.trunk.norms[0].count.item()
     assert counted == 40 * 3
@@ -189,7 +189,7 @@ def test_a_worker_that_is_gone_is_told(tmp_path):
     runner.collector.collect()
     runner.collector._worker._place.kill()
     runner.collector._worker._place.join()
-    with pytest.raises(RuntimeError, match="process that steps the environments, which is gone: was it killed"):
+    with pytest.raises(RuntimeError, match="the process that steps the environments is gone; was it killed"):
         [runner.collector.collect() for _ in range(3)]
     runner.collector.close()
 

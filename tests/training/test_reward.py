@@ -71,8 +71,7 @@ def test_what_is_stored_is_changed_and_what_is_logged_is_not(tmp_path):
     plain = make_runner(tmp_path / "a", COUNTER, total_frames=200)
     clipped = make_runner(tmp_path / "b", COUNTER, total_frames=200, reward={"clip": [0, 2], "scale": 0.5})
     for runner in (plain, clipped):
-        while runner.frames < 96:
-            runner._advance()
+        runner.train(96)
         runner.collector.envs.close()
     raw, changed = (runner.replay.sample(500)["next", "reward"] for runner in (plain, clipped))
     assert sorted(set(raw.flatten().tolist())) == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]

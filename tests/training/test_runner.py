@@ -187,7 +187,7 @@ def test_numbers_out_of_range_are_refused(tmp_path, option, message):
 def test_where_a_cadence_falls_on_the_last_frame_one_checkpoint_is_written(tmp_path):
     folder = tmp_path / "run"
     runner = make_runner(folder, "CartPole-v1", total_frames=400, num_envs=2)
-    runner.checkpoints.every = runner.logger.every = 200
+    runner.schedule.intervals |= {"log": 200, "save": 200}
     written, save = [], runner.checkpoints.save
     runner.checkpoints.save = lambda folder, frames, state: written.append(frames) or save(folder, frames, state)
     runner.run()

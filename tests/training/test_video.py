@@ -12,7 +12,7 @@ from qframe.cli.main import main
 from qframe.envs.checks import picture_of
 from qframe.envs.gymnasium import rate_of
 from qframe.envs.protocol import FaultyEnvironment
-from qframe.training.video import MOST_THUMBNAILS, Camera, film
+from qframe.training.video import MAX_THUMBNAILS, Camera, film
 from tests import probes
 from tests.training.test_evaluation import evaluation_of
 
@@ -31,7 +31,7 @@ def test_a_film_has_a_picture_of_every_step(tmp_path):
 
 def test_odd_sides_are_padded_and_long_episodes_thinned(tmp_path):
     """Of 401 pictures every fourth is kept: 0, 4, …, 400, the picture's brightness its number over two."""
-    count = 2 * MOST_THUMBNAILS + 1
+    count = 2 * MAX_THUMBNAILS + 1
     with Camera(tmp_path / "x.mp4", 30.0) as camera:
         for number in range(count):
             camera(np.full((33, 21, 3), number // 2, np.uint8))

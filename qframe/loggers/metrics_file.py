@@ -1,0 +1,45 @@
+"""``metrics.jsonl``: one JSON object per log."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+
+class MetricsFile:
+    """Appends the metrics of a run to a file, a JSON object with its ``frames`` a line.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes; 0 before the first log."""
+        return self._path.stat().st_size if self._path.is_file() else 0
+
+    def open(self, size: int) -> bool:
+        """Cut the file to its first ``size`` bytes.
+
+        Returns:
+            Whether it was longer.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        is_longer = self.size > size
+        if is_longer:
+            os.truncate(self._path, size)
+        return is_longer
+
+    def log(self, frames: int, values: Mapping[str, float]) -> None:
+        """Append a line."""
+        with self._path.open("a") as file:
+            file.write(json.dumps({"frames": frames, **values}) + "\n")
+
+    def flush(self) -> None:
+        """Wait until the disk has every line."""
+        if self._path.is_file():
+            with self._path.open("a") as file:
+                os.fsync(file.fileno())

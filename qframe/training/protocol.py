@@ -1,0 +1,65 @@
+"""The interface of a collector, in this process or in a worker."""
+
+from typing import Any, Protocol
+
+from tensordict import TensorDict
+
+from qframe.envs import Episodes
+
+
+class CollectorProtocol(Protocol):
+    """Steps the environments with the behaviour policy."""
+
+    envs: Episodes
+
+    def collect(self) -> TensorDict:
+        """Take one step of every environment.
+
+        Returns:
+            The transitions ``[k]`` of the environments that did not merely reset themselves.
+        """
+        ...
+
+    def take_episodes(self) -> tuple[list[float], list[int]]:
+        """The returns and lengths of the episodes that have ended since the last call."""
+        ...
+
+    def exploration_metrics(self) -> dict[str, float]:
+        """The metrics of exploration, such as epsilon."""
+        ...
+
+    def return_warning(self) -> str | None:
+        """A warning, once, if the returns seen exceed those that the head can express."""
+        ...
+
+    def faults(self) -> dict[str, int]:
+        """How often environments were restarted, and episodes cut, because of a fault; those that are not zero."""
+        ...
+
+    def can_resume(self) -> bool:
+        """Whether running episodes can be resumed in another process."""
+        ...
+
+    def resume_episodes(self, running: dict[str, Any] | None) -> bool:
+        """Replay the running episodes of a state; if they come out different, they are abandoned.
+
+        Returns:
+            Whether observations, legal actions and returns so far are the same, bit for bit.
+        """
+        ...
+
+    def abandon_episodes(self) -> None:
+        """Abandon the running episodes; the next step begins new ones."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that acting resumes from."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Resume from ``state``, before the first step; the running episodes follow by ``resume_episodes``."""
+        ...
+
+    def close(self) -> None:
+        """Close the environments."""
+        ...
