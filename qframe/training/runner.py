@@ -147,13 +147,13 @@ class Runner:
         while schedule.has_work or (schedule.frames < frames and self.stop.reason is None):
             if not schedule.has_work:  # a resumed run may have been stopped in the middle of it
                 self._collect()
-            while schedule.updates_owed:
+            if schedule.updates_owed:
                 self._learn()
-            if schedule.is_due("log"):
+            if "log" in schedule.due:
                 self._log()
-            if schedule.is_due("evaluate"):
+            if "evaluate" in schedule.due:
                 self._evaluate()
-            if schedule.is_due("save"):
+            if "save" in schedule.due:
                 self._save()
         self.signals.check()
 
@@ -170,23 +170,27 @@ class Runner:
     def _collect(self) -> None:
         """Take one step of every environment, and store it."""
         self.signals.check()
-        with self.signals.stepping():
+        self.signals.is_stepping = True
+        try:
             transitions = self.collector.collect()
+        finally:
+            self.signals.is_stepping = False
         self.replay.extend(transitions)
         self.schedule.advance(len(transitions))
-        self.learner.anneal(self.frames / self.total_frames)
+        self.learner.anneal(self.schedule.frames / self.total_frames)
 
     def _learn(self) -> None:
-        """Take one update, or a round of them if one compiled graph holds it."""
+        """Take the updates that are due."""
         if not self._is_compiled:
             with self.signals.interruptible():
                 self.learner.wait(self.report.say)
             self._is_compiled = True
-        self.signals.check()
         is_first = not self.learner.updates
-        self.schedule.learned(self.learner.learn(self.schedule.updates_owed))
+        while (owed := self.schedule.updates_owed) and self.signals.received is None:
+            self.schedule.updates_owed -= self.learner.learn(owed)  # one, or as many as a compiled graph takes at once
         if is_first and self.learner.batch_shape is not None:
             self._say(f"learning starts, batches {format_shape(self.learner.batch_shape)}")
+        self.signals.check()
 
     def _log(self) -> None:
         self.signals.check()

@@ -38,32 +38,22 @@ class Schedule:
         self.intervals = dict(intervals)
         self.frames = 0
         self.updates_owed = 0
-        """Updates that are due and not yet taken."""
+        """Updates that are due and not yet taken; whoever takes them subtracts them."""
         self.due: list[str] = []
         """The tasks that are due and not yet done, in order."""
 
     def advance(self, frames: int) -> None:
         """Count the frames of one step, and note the work that they bring."""
         before, self.frames = self.frames, self.frames + frames
-        self.updates_owed += (self._rounds(self.frames) - self._rounds(before)) * self._updates
+        rounds_before = max(0, before - self._learning_starts) // self._every
+        rounds = max(0, self.frames - self._learning_starts) // self._every
+        self.updates_owed += (rounds - rounds_before) * self._updates
         self.due = [task for task in TASKS if self.frames // self.intervals[task] > before // self.intervals[task]]
-
-    def _rounds(self, frames: int) -> int:
-        """The rounds of updates in the first ``frames`` frames."""
-        return max(0, frames - self._learning_starts) // self._every
 
     @property
     def has_work(self) -> bool:
         """Whether updates or tasks are left to do at this frame."""
         return bool(self.updates_owed or self.due)
-
-    def is_due(self, task: str) -> bool:
-        """Whether a task is left to do at this frame."""
-        return task in self.due
-
-    def learned(self, updates: int) -> None:
-        """Note updates that were taken."""
-        self.updates_owed -= updates
 
     def done(self, task: str) -> None:
         """Note a task that was done, due or not."""

@@ -32,10 +32,12 @@ class StopSignals:
 
     def __init__(self, patience: float = PATIENCE) -> None:
         self.received: int | None = None
+        self.is_stepping = False
+        """Whether the environments are taking a step, which is interrupted after ``patience`` seconds."""
         self.is_lost = False
         """Whether the environments did not complete a step, so that the run is between two states."""
         self._patience = patience
-        self._is_interruptible = self._is_stepping = False
+        self._is_interruptible = False
         self._earlier: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -68,19 +70,6 @@ class StopSignals:
         finally:
             self._is_interruptible = False
 
-    @contextmanager
-    def stepping(self) -> Iterator[None]:
-        """A step of the environments: a signal interrupts it after ``patience`` seconds.
-
-        Raises:
-            Interrupted: the step took too long; then ``is_lost`` is set.
-        """
-        self._is_stepping = True
-        try:
-            yield
-        finally:
-            self._is_stepping = False
-
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
             if number == signal.SIGINT:
@@ -92,7 +81,7 @@ class StopSignals:
             raise Interrupted
 
     def _lose_patience(self, number: int, frame: FrameType | None) -> None:
-        if self._is_stepping:
+        if self.is_stepping:
             self.is_lost = True
             raise Interrupted
         signal.setitimer(signal.ITIMER_REAL, 1.0)  # a checkpoint is being written, or an update is running

@@ -50,7 +50,7 @@ def test_a_store_that_goes_away_does_not_stop_training(tmp_path, monkeypatch):
         raise importlib.import_module("mlflow").exceptions.MlflowException("connection refused")
 
     monkeypatch.setattr(MlflowClient, "log_batch", gone)
-    with pytest.warns(UserWarning, match=r"no longer takes metrics \(connection refused\); no more are sent"):
+    with pytest.warns(UserWarning, match=r"rejected metrics \(connection refused\); no more are sent"):
         record.log(50, {"train/episode_return": 1.5})
     record.log(60, {"train/episode_return": 1.5})
     record.finish(SUMMARY)
