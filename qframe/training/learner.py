@@ -111,7 +111,8 @@ class Learner:
         """One gradient step. Metrics stay tensors: nothing here waits for the device."""
         if self.compiled is None:
             batch = self._sample()
-            metrics = self._evaluate(batch)
+            with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
+                metrics = dict(self.loss(batch).items())
             norm = self.optimizer.minimize(metrics["loss"])
             self._target_update.step()
             metrics |= {} if norm is None else {"grad_norm": norm}
@@ -129,11 +130,6 @@ class Learner:
             self.replay.update_priority(batch.get("index"), priority)
         except ValueError as error:
             raise Diverged(f"training diverged after {self.updates:,} updates: {error}; lower optimizer.lr") from error
-
-    def _evaluate(self, batch: TensorDict) -> dict[str, Tensor]:
-        """The loss ``[]`` and its metrics."""
-        with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
-            return dict(self.loss(batch).items())
 
     def _draw(self, batches: int) -> tuple[TensorDict, Rows]:
         """Batches one after another, as far as they need not be read from rows ``[capacity, …]``; and those."""
