@@ -1,4 +1,4 @@
-"""The files of a checkpoint: a manifest of sizes and checksums, and what makes a file last through a crash."""
+"""The files of a checkpoint: their format, a manifest of sizes and checksums, and writes that survive a crash."""
 
 import hashlib
 import json
@@ -7,17 +7,38 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-FORMAT = 2
-"""The version of a checkpoint's layout; another one is refused with its number. 1 was a single file, ``last.pt``."""
+FORMAT = 3
+"""The format of run folders and their checkpoints. 1 kept a checkpoint in one file, ``last.pt``; since 3, configs name
+classes by their packages of today, and the networks' parameters are named accordingly."""
+READERS = {1: "no released qframe reads it", 2: "qframe 0.1.0 reads it"}
 MANIFEST = "manifest.json"
 
 
 class Damaged(ValueError):
-    """A checkpoint that is not as it was written."""
+    """A checkpoint that differs from what was written."""
+
+
+def other_format(path: Path, number: object) -> str:
+    """The message that refuses a run folder or checkpoint of another format.
+
+    >>> other_format(Path("outputs/run"), 2)
+    'outputs/run is of format 2, and this version reads format 3; qframe 0.1.0 reads it'
+    """
+    reader = READERS.get(number, "a newer qframe may read it") if isinstance(number, int) else "its writer is unknown"
+    return f"{path} is of format {number}, and this version reads format {FORMAT}; {reader}"
+
+
+def config_format(config: Any) -> int:
+    """The format of a run folder whose ``config.yaml`` holds this content."""
+    if isinstance(config, Mapping):
+        target = str(config.get("_target_", ""))
+        is_old = target.startswith(("qframe.runner.", "qframe.modules.", "qframe.data."))
+        return 2 if is_old or any(config_format(value) < FORMAT for value in config.values()) else FORMAT
+    return FORMAT
 
 
 def checksum(content: bytes) -> str:
-    """128 bits of BLAKE2b: any flipped bit shows."""
+    """The BLAKE2b hash of 128 bits, which any flipped bit changes."""
     return _new_hash(content).hexdigest()
 
 
@@ -25,32 +46,32 @@ def _new_hash(content: bytes = b"") -> hashlib.blake2b:
     return hashlib.blake2b(content, digest_size=16)
 
 
-class WatchedFile:
-    """A file that is written once from its start to its end, measured as it is: a content need not be there twice."""
+class WatchedFile(BinaryIO):
+    """A file written once from start to end, and measured meanwhile, so that its content need not be held in memory."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._hash, self._size = file, _new_hash(), 0
         self._error: OSError | None = None
 
-    def write(self, part: bytes | memoryview) -> int:
-        """Append a part; ``told`` raises what the disk says to it, as ``torch.save`` may raise something else then."""
+    def write(self, part: bytes | bytearray | memoryview) -> int:
+        """Append a part. An error of the disk is raised by ``measured``: ``torch.save`` would raise another one."""
         self._hash.update(part)
         self._size += len(part)
         if self._error is None:
             try:
                 self._file.write(part)
             except OSError as error:
-                self._error = error.with_traceback(None)  # or torch's writer would keep all frames below, and the run
+                self._error = error.with_traceback(None)  # its frames would keep the run alive in torch's writer
         return len(part)
 
     def flush(self) -> None:
-        """Nothing: who opened the file does."""
+        """Do nothing: whoever opened the file flushes it."""
 
-    def told(self) -> dict[str, Any]:
-        """What the manifest says of what was written.
+    def measured(self) -> dict[str, Any]:
+        """The size and the checksum of what was written.
 
         Raises:
-            OSError: it was not.
+            OSError: a part could not be written.
         """
         if self._error is not None:
             raise self._error
@@ -58,18 +79,22 @@ class WatchedFile:
 
 
 def write_durably(path: Path, write: Callable[[WatchedFile], object]) -> dict[str, Any]:
-    """Have ``write`` write a file and wait until the disk has it; what the manifest says of it."""
+    """Have ``write`` write a file, and wait until the disk has it.
+
+    Returns:
+        Its entry in the manifest.
+    """
     with path.open("wb") as file:
         watched = WatchedFile(file)
         write(watched)
-        told = watched.told()
+        entry = watched.measured()
         file.flush()
         os.fsync(file.fileno())
-    return told
+    return entry
 
 
 def sync_folder(path: Path) -> None:
-    """Wait until the disk has the names in a folder."""
+    """Wait until the disk has the entries of a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -78,7 +103,7 @@ def sync_folder(path: Path) -> None:
 
 
 def write_manifest(folder: Path, frames: int, files: Mapping[str, dict[str, Any]]) -> None:
-    """Write the manifest: the last file of a checkpoint."""
+    """Write the manifest, the last file of a checkpoint."""
     content = _rendered({"format": FORMAT, "frames": frames, "files": dict(files)})
     write_durably(folder / MANIFEST, lambda file: file.write(content))
 
@@ -87,7 +112,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a checkpoint.
 
     Raises:
-        Damaged: it is missing, or not as it was written.
+        Damaged: it is missing, or differs from what was written.
         ValueError: it is of another format.
     """
     try:
@@ -97,28 +122,28 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Damaged(f"{MANIFEST}: {type(error).__name__}") from error
     if _rendered(content) != text:
-        raise Damaged(f"{MANIFEST}: its checksum is another")
+        raise Damaged(f"{MANIFEST}: the checksum does not match")
     if not _is_listing(content["files"]):
         raise Damaged(f"{MANIFEST}: no list of files")
     if any(Path(name).name != name for name in content["files"]):
-        raise Damaged(f"{MANIFEST}: a file outside")
+        raise Damaged(f"{MANIFEST}: a file outside the checkpoint")
     if content["format"] != FORMAT:
-        raise ValueError(f"expected a checkpoint of format {FORMAT} at {folder}, got format {content['format']}")
+        raise ValueError(other_format(folder, content["format"]))
     return content
 
 
 def _is_listing(files: Any) -> bool:
-    """Whether it says of every file how long it is and what its checksum is."""
+    """Whether every file has a size and a checksum."""
     if not isinstance(files, dict) or not files:
         return False
-    return all(isinstance(told, dict) and told.keys() >= {"bytes", "checksum"} for told in files.values())
+    return all(isinstance(entry, dict) and entry.keys() >= {"bytes", "checksum"} for entry in files.values())
 
 
 def read_checked(folder: Path, name: str, files: Mapping[str, dict[str, Any]]) -> bytes:
     """The content of a file that the manifest names.
 
     Raises:
-        Damaged: it is missing, or not as it was written.
+        Damaged: it is missing, or differs from what was written.
     """
     try:
         content = (folder / name).read_bytes()
@@ -126,13 +151,13 @@ def read_checked(folder: Path, name: str, files: Mapping[str, dict[str, Any]]) -
         raise Damaged(f"{name}: {error.strerror}") from error
     expected = files[name]
     if len(content) != expected["bytes"]:
-        raise Damaged(f"{name}: expected {expected['bytes']:,} bytes, got {len(content):,}")
+        raise Damaged(f"{name}: {len(content):,} bytes instead of {expected['bytes']:,}")
     if checksum(content) != expected["checksum"]:
-        raise Damaged(f"{name}: its checksum is another")
+        raise Damaged(f"{name}: the checksum does not match")
     return content
 
 
 def _rendered(content: dict[str, Any]) -> bytes:
-    """The manifest's bytes: read and rendered again they are the same, or something has changed them."""
+    """The bytes of a manifest with its own checksum: parsed and rendered again, they are the same unless damaged."""
     plain = json.dumps(content, indent=1).encode()
     return json.dumps({**content, "checksum": checksum(plain)}, indent=1).encode()

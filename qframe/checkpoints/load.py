@@ -1,4 +1,4 @@
-"""Reading a run's newest whole checkpoint."""
+"""Reading the newest undamaged checkpoint of a run."""
 
 import io
 import warnings
@@ -9,31 +9,31 @@ from typing import Any
 
 import torch
 
-from qframe.checkpoints.files import FORMAT, Damaged, read_checked, read_manifest
+from qframe.checkpoints.files import Damaged, other_format, read_checked, read_manifest
 from qframe.checkpoints.save import PAGES
 from qframe.replay.pages import Pages
 from qframe.runs.checkpoint_names import checkpoints_in
 
 
 def load_checkpoint(folder: Path, parts: Collection[str] | None = None) -> dict[str, Any]:
-    """Read the newest checkpoint that is whole; what was passed over is told by a warning.
+    """Read the newest undamaged checkpoint; a warning names the damaged ones that were skipped.
 
-    Only tensors and plain values are read, never pickled objects. Pages of rows are checked now and read when they
-    are asked for.
+    Only tensors and plain values are read, never pickled objects. Pages of rows are checked now, and read when they
+    are needed.
 
     Args:
         folder: of a run's checkpoints.
-        parts: those to read; None: all of them.
+        parts: the parts to read; None reads all.
 
     Returns:
-        The parts by name, and under ``name`` that of the checkpoint.
+        The parts by name, and the checkpoint's own ``name``.
 
     Raises:
-        ValueError: there is no checkpoint, none that is whole, or one of another format.
+        ValueError: there is no undamaged checkpoint, or it is of another format.
     """
     found = checkpoints_in(folder)
     if not found:
-        raise ValueError(_none(folder))
+        raise ValueError(_no_checkpoint(folder))
     faults = []
     for path in reversed(found):
         try:
@@ -42,9 +42,9 @@ def load_checkpoint(folder: Path, parts: Collection[str] | None = None) -> dict[
             faults.append(f"{path.name} ({damage})")
             continue
         if faults:
-            warnings.warn(f"passed over damaged checkpoints: {', '.join(faults)}; used {path.name}", stacklevel=2)
+            warnings.warn(f"skipped damaged checkpoints: {', '.join(faults)}; using {path.name}", stacklevel=2)
         return state
-    raise ValueError(f"expected a readable checkpoint in {folder}, got damaged ones: {', '.join(faults)}")
+    raise ValueError(f"all checkpoints in {folder} are damaged: {', '.join(faults)}")
 
 
 def _load(path: Path, parts: Collection[str] | None) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def _load(path: Path, parts: Collection[str] | None) -> dict[str, Any]:
         read_checked(path, name, files)
     missing = {*(parts or ())} - {name.removesuffix(".pt") for name in names}
     if missing:
-        raise Damaged(f"no {', '.join(sorted(missing))}")
+        raise Damaged(f"{', '.join(sorted(missing))} missing")
     state: dict[str, Any] = {"name": path.name}
     for name in names:
         state[name.removesuffix(".pt")] = _with_pages(_read(path, files, name), path, files)
@@ -67,13 +67,13 @@ def _read(path: Path, files: Mapping[str, dict[str, Any]], name: str) -> Any:
         return torch.load(io.BytesIO(read_checked(path, name, files)), map_location="cpu", weights_only=True)
     except Damaged:
         raise
-    except Exception as error:  # whatever torch raises: the checksum is right, so somebody wrote it like this
+    except Exception as error:  # torch raises many kinds; the checksum matches, so it was written like this
         reason = next(iter(str(error).splitlines()), type(error).__name__).split(". ")[0]
         raise Damaged(f"{name}: {reason}") from error
 
 
 def _with_pages(content: Any, path: Path, files: Mapping[str, dict[str, Any]]) -> Any:
-    """The content with pages in place of their descriptions."""
+    """The content, with descriptions of pages replaced by the pages."""
     if not isinstance(content, dict):
         return content
     if PAGES not in content:
@@ -82,7 +82,7 @@ def _with_pages(content: Any, path: Path, files: Mapping[str, dict[str, Any]]) -
     names = [f"{place}.{page:06}.pt" for page in range(len(content["written"]))]
     written = content["written"].tolist()
     if missing := [name for name, version in zip(names, written, strict=True) if version and name not in files]:
-        raise Damaged(f"no {missing[0]}")
+        raise Damaged(f"{missing[0]} missing")
     read = partial(_page, path, files, place)
     return Pages(content["rows_per_page"], content["written"], content["clock"], read)
 
@@ -91,17 +91,17 @@ def _page(path: Path, files: Mapping[str, dict[str, Any]], place: str, page: int
     return _read(path, files, f"{place}.{page:06}.pt")
 
 
-def _none(folder: Path) -> str:
+def _no_checkpoint(folder: Path) -> str:
     single = folder / "last.pt"
     if single.is_file():
-        return f"expected a checkpoint of format {FORMAT} in {folder}, got {single.name} of format {_format_of(single)}"
-    return f"expected a checkpoint in {folder}, found none; was the run stopped before its first one?"
+        return other_format(single, _format_of(single))
+    return f"there is no checkpoint in {folder}; was the run stopped before its first one?"
 
 
 def _format_of(path: Path) -> Any:
-    """The format that a checkpoint in a single file names."""
+    """The format number in a checkpoint of a single file."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # whatever torch raises
+    except Exception:  # torch raises many kinds
         return "unknown"
     return state.get("format", "unknown") if isinstance(state, dict) else "unknown"

@@ -1,32 +1,33 @@
-"""Checkpoints: the whole state of a run in a folder of its own, written beside the earlier ones and then renamed."""
+"""Writing checkpoints: the whole state of a run, in a folder that is renamed once it is complete."""
 
 import os
 import shutil
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import torch
 
-from qframe.checkpoints.files import MANIFEST, Damaged, read_manifest, sync_folder, write_durably, write_manifest
+from qframe.checkpoints.files import MANIFEST, read_manifest, sync_folder, write_durably, write_manifest
 from qframe.machine.allocator import give_back_freed_memory
 from qframe.replay.pages import Pages
 from qframe.runs.checkpoint_names import CHECKPOINT, checkpoints_in, order
 
 
 class Checkpoints:
-    """The last checkpoints of a run, each a folder named by its frames that holds everything, the replay included.
+    """The latest checkpoints of a run, each a folder named by its frames that holds everything, the replay included.
 
-    A folder is written under a temporary name, its files first, then a manifest of their sizes and checksums; it is
-    renamed when the disk has all of it. So there is always a whole one, whenever the process or the machine dies.
+    A folder is written under a temporary name: its files, then a manifest of their sizes and checksums. It is renamed
+    when the disk has all of it, so a whole checkpoint is left whenever the process or the machine dies.
 
-    The replay's rows are files of about 4 MiB each. Those that have not changed since the checkpoint that is about to
-    be removed are taken over from it by a hard link: a large replay is not written again, and no two checkpoints that
-    are kept share a file, so that damage to one leaves the others whole.
+    The replay's rows are files of about 4 MiB. Those that have not changed since the checkpoint that is about to be
+    removed are hard links to its files, so a large replay is not written again. No two checkpoints that are kept share
+    a file: damage to one leaves the others whole.
 
     Args:
         every: frames between checkpoints.
-        keep: how many of the last ones are kept.
+        keep: the number of checkpoints kept.
 
     Raises:
         ValueError: a number below 1.
@@ -37,28 +38,28 @@ class Checkpoints:
             if number < 1:
                 raise ValueError(f"expected {name} of at least 1 {unit}, got {number}")
         self.every, self.keep = every, keep
-        self._newest: str | None = None  # of this run; None: it has none yet
+        self._newest: str | None = None  # checkpoint of this run
 
     def resume_from(self, name: str) -> None:
-        """The run goes on from this checkpoint: what is newer is damaged, and is removed by the next one."""
+        """Resume from this checkpoint; newer ones are damaged, and the next save removes them."""
         self._newest = name
 
     def last(self, folder: Path) -> str:
-        """What a run that ends now has, in words."""
+        """The last checkpoint, for the note on an error."""
         if self._newest is None:
-            return "there is no checkpoint yet"
-        return f"the last checkpoint, {folder / self._newest}, is whole"
+            return "no checkpoint was written yet"
+        return f"the last checkpoint is {folder / self._newest}"
 
     def save(self, folder: Path, frames: int, state: dict[str, Any]) -> str:
-        """Write a checkpoint; until it is whole, the earlier ones stay as they are.
+        """Write a checkpoint; the earlier ones stay until it is complete.
 
         Args:
             folder: of all checkpoints.
             frames: of the run.
-            state: parts by name, each of tensors, plain values and ``Pages``.
+            state: the parts by name, made of tensors, plain values and ``Pages``.
 
         Returns:
-            What was written and how long it took, in words.
+            Its size and how long it took to write, for a line of the report.
         """
         started = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
@@ -85,17 +86,17 @@ class Checkpoints:
         return f"{writer.bytes_written / 1e6:,.1f} MB in {time.monotonic() - started:.2f} s"
 
     def _earlier(self, folder: Path) -> list[Path]:
-        """The checkpoints of this run that there are, oldest first."""
+        """The checkpoints of this run, oldest first."""
         newest = (-1, 0) if self._newest is None else order(self._newest)
         return [path for path in checkpoints_in(folder) if order(path.name) <= newest]
 
 
 class _Writer:
-    """Writes the parts of a state into a folder; pages that have not changed are linked from another checkpoint.
+    """Writes the parts of a state to a folder; pages that have not changed are linked from another checkpoint.
 
     Args:
-        folder: where to.
-        source: a checkpoint of the same run, or None.
+        folder: of the new checkpoint.
+        source: an earlier checkpoint of the run, or None.
     """
 
     def __init__(self, folder: Path, source: Path | None) -> None:
@@ -103,16 +104,16 @@ class _Writer:
         self.bytes_written = 0
         self._folder, self._source = folder, source
         try:
-            self._there = read_manifest(source)["files"] if source is not None else {}
-        except (Damaged, ValueError):
-            self._there = {}
+            self._earlier = read_manifest(source)["files"] if source is not None else {}
+        except ValueError:  # damaged, or of another format
+            self._earlier = {}
 
     def write(self, part: str, content: Any) -> None:
         """Write ``<part>.pt``, and its pages beside it."""
         self._put(f"{part}.pt", self._without_pages(part, content))
 
     def _without_pages(self, place: str, content: Any) -> Any:
-        """The content with a description in place of the pages, which are written."""
+        """Write the pages, and return the content with descriptions in their place."""
         if isinstance(content, Pages):
             pages = {f"{place}.{page:06}.pt": page for page in content.numbers()}
             for name, page in pages.items():
@@ -125,7 +126,7 @@ class _Writer:
 
     def _write_page(self, name: str, pages: Pages, page: int) -> None:
         version = int(pages.written[page])
-        known = self._there.get(name, {})
+        known = self._earlier.get(name, {})
         if known.get("version") == version and self._link(name):
             self.files[name] = known
         else:
@@ -141,16 +142,16 @@ class _Writer:
         return True
 
     def _put(self, name: str, content: Any) -> None:
-        self.files[name] = write_durably(self._folder / name, lambda file: torch.save(content, cast(BinaryIO, file)))
+        self.files[name] = write_durably(self._folder / name, partial(torch.save, content))
         self.bytes_written += self.files[name]["bytes"]
 
 
 PAGES = "pages of"
-"""The key that a description of pages has in place of them."""
+"""The key of a description that stands for pages."""
 
 
 def _free_name(folder: Path, frames: int, *, after: str | None) -> Path:
-    """The name of a checkpoint of this frame, after all there are of it."""
+    """The name of a new checkpoint of this frame, with a number if the frame has one already."""
     number = 0 if after is None or order(after)[0] != frames else order(after)[1] + 1
     path = folder / (f"{frames:012}-{number}" if number else f"{frames:012}")
     if path.exists():  # of another run, or damaged
@@ -165,7 +166,7 @@ def _remove_all_but(folder: Path, kept: set[Path]) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a checkpoint: its name first, so that no half of it looks like one."""
+    """Remove a checkpoint: its name first, so that no half-removed folder looks like one."""
     hidden = path if path.name.startswith(".") else path.with_name(f".old-{path.name}")
     if hidden is not path:
         shutil.rmtree(hidden, ignore_errors=True)

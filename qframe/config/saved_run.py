@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
 from qframe.checkpoints import load_checkpoint
+from qframe.checkpoints.files import FORMAT, config_format, other_format
 from qframe.config import build
 from qframe.config.compose import recheck
 from qframe.errors import UserError
@@ -43,7 +44,7 @@ def saved_config(folder: RunFolder, overrides: Sequence[str] = ()) -> DictConfig
 
     Raises:
         ConfigError: a fault in it.
-        UserError: something that is no override, or a broken file.
+        UserError: something that is no override, a broken file, or a run of another format.
     """
     try:
         saved = OmegaConf.load(folder.config_file)
@@ -51,6 +52,8 @@ def saved_config(folder: RunFolder, overrides: Sequence[str] = ()) -> DictConfig
         raise UserError(f"expected a readable config in {folder.config_file}, got: {_reason(error)}") from error
     if not isinstance(saved, DictConfig) or not saved:
         raise UserError(f"expected a config in {folder.config_file}, got no keys; was the run's folder damaged?")
+    if (number := config_format(OmegaConf.to_container(saved))) != FORMAT:
+        raise UserError(other_format(folder.path, number))
     try:
         changed = OmegaConf.merge(saved, OmegaConf.from_dotlist(list(_checked(overrides))))
     except (OmegaConfBaseException, YAMLError, ValueError) as error:

@@ -84,7 +84,7 @@ def test_damage_anywhere_is_recognised_and_the_one_before_is_used(tmp_path, kind
         if kind == "flipped":
             damaged[place] ^= 1 << (place % 8)
         file.write_bytes(damaged)
-        with pytest.warns(UserWarning, match=r"passed over damaged checkpoints: 0+2 \(.*\); used 0+1"):
+        with pytest.warns(UserWarning, match=r"skipped damaged checkpoints: 0+2 \(.*\); using 0+1"):
             assert load_checkpoint(tmp_path)["run"]["frames"] == 1
         file.write_bytes(content)
     assert load_checkpoint(tmp_path)["run"]["frames"] == 2
@@ -93,18 +93,25 @@ def test_damage_anywhere_is_recognised_and_the_one_before_is_used(tmp_path, kind
 def test_a_missing_file_is_damage_and_none_that_is_whole_is_told(tmp_path):
     saved(tmp_path, 1)
     (tmp_path / "000000000001" / "learner.pt").unlink()
-    with pytest.raises(ValueError, match=r"got damaged ones: 000000000001 \(learner.pt: No such file"):
+    with pytest.raises(ValueError, match=r"are damaged: 000000000001 \(learner.pt: No such file"):
         load_checkpoint(tmp_path)
-    with pytest.raises(ValueError, match="found none"):
+    with pytest.raises(ValueError, match="there is no checkpoint in"):
         load_checkpoint(tmp_path / "elsewhere")
 
 
-def test_another_format_is_refused_with_its_number(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (2, "is of format 2, and this version reads format 3; qframe 0.1.0 reads it"),
+        (4, "is of format 4, and this version reads format 3; a newer qframe may read it"),
+    ],
+)
+def test_another_format_is_refused_with_its_number_and_its_reader(tmp_path, number, message):
     saved(tmp_path, 1)
     content = json.loads((tmp_path / "000000000001" / "manifest.json").read_text())
-    content = {"format": 3, "frames": 1, "files": content["files"]}
+    content = {"format": number, "frames": 1, "files": content["files"]}
     (tmp_path / "000000000001" / "manifest.json").write_bytes(checkpoint_files._rendered(content))
-    with pytest.raises(ValueError, match="expected a checkpoint of format 2 at .* got format 3"):
+    with pytest.raises(ValueError, match=f"000000000001 {message}"):
         load_checkpoint(tmp_path)
 
 
@@ -149,10 +156,10 @@ def test_numbers_below_1_are_refused(option, message):
         Checkpoints(**option)
 
 
-def test_what_is_told_of_a_file_is_what_it_holds(tmp_path):
-    told = write_durably(tmp_path / "a.pt", lambda file: torch.save({"weight": torch.arange(1000)}, file))
+def test_the_size_and_checksum_of_a_file_are_those_of_its_content(tmp_path):
+    entry = write_durably(tmp_path / "a.pt", lambda file: torch.save({"weight": torch.arange(1000)}, file))
     content = (tmp_path / "a.pt").read_bytes()
-    assert told == {"bytes": len(content), "checksum": checksum(content)}
+    assert entry == {"bytes": len(content), "checksum": checksum(content)}
     assert torch.equal(torch.load(tmp_path / "a.pt")["weight"], torch.arange(1000))
 
 

@@ -105,7 +105,7 @@ def test_numbers_that_cannot_be_are_told(run, frames, tmp_path, capsys):
     ids=str,
 )
 def test_a_manifest_that_names_something_else_is_damaged(run, files, tmp_path, capsys):
-    plain = {"format": 2, "frames": 200, "files": files}
+    plain = {"format": 3, "frames": 200, "files": files}
     whole = plain | {"checksum": checksum(json.dumps(plain, indent=1).encode())}
     for folder in (run / "checkpoints").iterdir():
         (folder / "manifest.json").write_bytes(json.dumps(whole, indent=1).encode())

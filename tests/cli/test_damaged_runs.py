@@ -1,10 +1,12 @@
 """Run folders that are damaged, edited or not one: told in a line, and left as they were."""
 
+import json
 import shutil
 
 import pytest
 import torch
 
+from qframe.checkpoints import files
 from qframe.cli.main import main
 
 
@@ -48,18 +50,59 @@ def test_a_damaged_checkpoint(run, capsys):
     (only,) = (run / "checkpoints").iterdir()
     path = only / "learner.pt"
     path.write_bytes(path.read_bytes()[:500])
-    assert "got damaged ones: 000000000200 (learner.pt: expected" in told(capsys, "resume", run, "total_frames=300")
-    assert "got damaged ones" in told(capsys, "eval", run, "--last")
+    message = "are damaged: 000000000200 (learner.pt: 500 bytes instead of"
+    assert message in told(capsys, "resume", run, "total_frames=300")
+    assert "are damaged: 0" in told(capsys, "eval", run, "--last")
     shutil.rmtree(run / "checkpoints")
-    assert "found none" in told(capsys, "eval", run)
+    assert "there is no checkpoint in" in told(capsys, "eval", run)
 
 
 def test_a_checkpoint_of_an_older_format(run, capsys):
     shutil.rmtree(run / "checkpoints")
     (run / "checkpoints").mkdir()
     torch.save({"format": 1, "frames": 200}, run / "checkpoints" / "last.pt")
-    assert "expected a checkpoint of format 2" in told(capsys, "eval", run)
-    assert "got last.pt of format 1" in told(capsys, "resume", run, "total_frames=300")
+    for words in (["eval", run], ["resume", run, "total_frames=300"]):
+        message = "last.pt is of format 1, and this version reads format 3; no released qframe reads it"
+        assert message in told(capsys, *words)
+
+
+OLD_TARGETS = {
+    "qframe.training.": "qframe.runner.", "qframe.networks.": "qframe.modules.", "qframe.heads.": "qframe.modules.",
+    "qframe.replay.": "qframe.data.", "qframe.loggers.": "qframe.runner.", "qframe.checkpoints.": "qframe.runner.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["resume", "eval", "export", "rerun"])
+def test_a_run_folder_of_an_older_version_is_refused_in_one_line(run, command, capsys):
+    text = (run / "config.yaml").read_text()
+    for new, old in OLD_TARGETS.items():
+        assert new in text
+        text = text.replace(new, old)
+    (run / "config.yaml").write_text(text)
+    options = ["--format", "torch"] if command == "export" else []
+    assert told(capsys, command, run, *options) == (
+        f"qframe: {run} is of format 2, and this version reads format 3; qframe 0.1.0 reads it\n"
+    )
+
+
+def test_a_checkpoint_of_an_older_version_is_refused_in_one_line(run, capsys):
+    (only,) = (run / "checkpoints").iterdir()
+    manifest = json.loads((only / "manifest.json").read_text())
+    content = {"format": 2, "frames": manifest["frames"], "files": manifest["files"]}
+    (only / "manifest.json").write_bytes(files._rendered(content))
+    for words in (["resume", run, "total_frames=300"], ["eval", run], ["export", run, "--format", "torch"]):
+        assert told(capsys, *words) == (
+            f"qframe: {only} is of format 2, and this version reads format 3; qframe 0.1.0 reads it\n"
+        )
+
+
+def test_the_scores_of_an_older_version_are_still_listed_and_compared(run, capsys):
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("qframe.training.", "qframe.runner."))
+    assert main(["runs", str(run)]) == 0
+    assert "finished" in capsys.readouterr().out
+    assert main(["compare", str(run)]) == 0
+    assert "CartPole-v1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("change", ["replay.n_step=1", "env.num_envs=3"])

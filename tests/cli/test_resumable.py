@@ -56,7 +56,7 @@ def test_resume_auto_begins_goes_on_and_then_has_finished(tmp_path, monkeypatch,
     newest = sorted((folder / "checkpoints").iterdir())[-1]
     (newest / "learner.pt").write_bytes(b"")
     (folder / "summary.json").write_text('{"status": "running"}')
-    with pytest.warns(UserWarning, match="passed over damaged checkpoints"):
+    with pytest.warns(UserWarning, match="skipped damaged checkpoints"):
         assert main(words) == 0
     assert list((tmp_path / "outputs").glob("*/*")) == [folder]
     assert load_checkpoint(folder / "checkpoints")["run"]["frames"] == 304

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from qframe.checkpoints import load_checkpoint
-from qframe.checkpoints.fingerprint import fingerprint
 from qframe.heads import CategoricalHead, QuantileHead
 from qframe.loggers.console import LineReport
 from qframe.replay import PrioritizedReplayBuffer, ReplayBuffer, SliceReplayBuffer
 from qframe.runs.checkpoint_names import checkpoints_in
+from tests.fingerprint import fingerprint
 from tests.runners import make_runner
 
 CARTPOLE = "CartPole-v1"

@@ -17,11 +17,11 @@ import pytest
 import torch
 
 from qframe.checkpoints import Checkpoints, load_checkpoint
-from qframe.checkpoints.fingerprint import fingerprint
 from qframe.errors import RunError, Stopped
 from qframe.runs.checkpoint_names import checkpoints_in
 from qframe.runs.lock import RunLocked
 from qframe.training.signals import StopSignals
+from tests.fingerprint import fingerprint
 from tests.resume.test_exact_resume import make
 
 

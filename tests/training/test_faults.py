@@ -61,7 +61,7 @@ def test_a_disk_that_fills_in_a_checkpoint_leaves_the_earlier_one_and_no_rest(tm
     assert train(run) == 2
     told = capsys.readouterr().err
     assert f"cannot write or read '{run}/checkpoints': No space left on device\n  at 400 frames; " in told
-    assert f"the last checkpoint, {run}/checkpoints/000000000200, is whole" in told
+    assert f"the last checkpoint is {run}/checkpoints/000000000200" in told
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["000000000200"]
     assert json.loads((run / "summary.json").read_text())["status"] == "failed"
     assert main(["eval", str(run), "--last", "--episodes", "1"]) == 0
@@ -112,7 +112,7 @@ def test_a_run_that_diverges_says_where_and_keeps_its_last_checkpoint(tmp_path, 
     told = capsys.readouterr().err
     assert "training diverged within" in told
     assert "; lower optimizer.lr\n  at " in told
-    assert f"the last checkpoint, {tmp_path}/run/checkpoints/000000000" in told
+    assert f"the last checkpoint is {tmp_path}/run/checkpoints/000000000" in told
     for words in (["eval", str(tmp_path / "run"), "--last", "--episodes", "1"],):
         assert main(words) == 0
 
@@ -182,7 +182,7 @@ def test_what_was_skipped_is_in_the_metrics_and_stopping_names_the_frame(odd, tm
     assert train(tmp_path / "b", *env, "logger.tensorboard=false") == 2
     told = capsys.readouterr().err
     assert "environment 0: expected a finite reward, got inf" in told
-    assert "at 16 frames; there is no checkpoint yet" in told
+    assert "at 16 frames; no checkpoint was written yet" in told
 
 
 def test_skipping_is_not_for_native_environments():

@@ -1,4 +1,4 @@
-"""What two runs must have in common to be the same run, bit for bit: everything but the time they took."""
+"""Fingerprints of runs: equal if two runs are the same, bit for bit, apart from the time that they took."""
 
 import hashlib
 import json
@@ -14,10 +14,10 @@ from qframe.runs.folder import RunFolder
 
 
 def fingerprint(path: Path) -> dict[str, str]:
-    """A hash per part of a run's newest checkpoint, and of its metrics.
+    """The hash of each part of a run's newest checkpoint, and of its metrics.
 
-    Networks, optimizer moments, target, replay rows with their priorities and open windows, every generator, running
-    episodes, schedules and counters are among them; seconds are not.
+    It covers networks, optimizer moments, replay rows with their priorities and open windows, generators, running
+    episodes, schedules and counters; not seconds.
 
     Args:
         path: the run's folder.
@@ -30,7 +30,7 @@ def fingerprint(path: Path) -> dict[str, str]:
 
 
 def metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of ``metrics.jsonl``, without what is measured in seconds."""
+    """The lines of ``metrics.jsonl`` without times."""
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     timed = ("time/frames_per_second", "time/wall_seconds")
     return [{key: value for key, value in line.items() if key not in timed} for line in lines]
