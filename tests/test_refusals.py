@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from qframe.config import build
-from qframe.config.assemble import Assembly
+from qframe.config.build import Assembly
 from qframe.config.combinations import REFUSALS
 from qframe.config.compose import compose
 from qframe.config.refusals import answer
@@ -22,7 +22,7 @@ def test_an_example_shows_its_own_refusal(refusal):
     (fault,) = build.check(compose(refusal.example.split(), provided=build.PROVIDED))
     config = OmegaConf.to_container(compose(refusal.example.split(), provided=build.PROVIDED), resolve=True)
     assembly = Assembly(config)
-    message = refusal.message(assembly.parts(), config)
+    message = refusal.message(assembly.parts, config)
     assert (fault.where, fault.message) == (refusal.where, message)
 
 

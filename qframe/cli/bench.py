@@ -13,7 +13,7 @@ from qframe.config.compose import composed
 from qframe.config.hydra_app import hydra_app
 from qframe.config.score import Score, preset_score
 from qframe.config.targets import apply_trust
-from qframe.errors import ConfigError, UserError
+from qframe.errors import UserError
 from qframe.runs.folder import RunFolder, flat, write_json
 
 FOLDER = Path("outputs", "bench")
@@ -76,9 +76,7 @@ def _checked(preset: str, config_dir: Path | None) -> tuple[Score, dict[str, Any
         if score is None:
             raise UserError(f"experiment={preset} states no score to reach; add one under score: in its file")
         composition = composed(app.config_loader, [f"experiment={preset}"], build.PROVIDED)
-    faults = build.check(composition.config, composition.faults)
-    if faults:
-        raise ConfigError(faults)
+    build.checked(composition.config, composition.faults)
     return score, composition.config
 
 

@@ -13,7 +13,6 @@ from qframe.config.compose import Composition, composed
 from qframe.config.hydra_app import hydra_app
 from qframe.config.provenance import comments, sources
 from qframe.config.targets import apply_trust
-from qframe.errors import ConfigError
 from qframe.runs.folder import flat
 
 COMMENT = 56  # the column of comments
@@ -37,10 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         composition = composed(app.config_loader, arguments.overrides, build.PROVIDED)
         if arguments.prints:
             print("\n".join(_explained(composition, app.config_loader)))
-    faults = build.check(composition.config, composition.faults)
-    if faults:
-        raise ConfigError(faults)
-    parts = build.describe(composition.config)
+    parts = build.describe(build.checked(composition.config, composition.faults))
     width = max(map(len, parts), default=0)
     for name, text in parts.items():
         print(f"{name:<{width}}  {text}")

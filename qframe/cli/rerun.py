@@ -14,7 +14,7 @@ from qframe.config import build
 from qframe.config.auto import pick_device
 from qframe.config.saved_run import new_folder, open_run, saved_config
 from qframe.config.targets import apply_trust
-from qframe.errors import ConfigError, UserError
+from qframe.errors import UserError
 from qframe.runs.folder import RunFolder
 
 
@@ -41,11 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
     device = earlier.manifest.get("picked", {}).get("device")
     if device and device != str(pick_device(config.device)):
         config = saved_config(RunFolder(earlier.path), [f"device={device}"])
-    faults = build.check(config)
-    if faults:
-        raise ConfigError(faults)
+    assembly = build.checked(config)
     folder = _folder(config, arguments.dir)
-    runner = build.build(config, folder, started=arguments.started)
+    runner = build.build(assembly, folder, started=arguments.started)
     for key, then, now in differences(_versions(earlier), _versions(RunFolder(folder))):
         print(f"not as it was: {key} was {then}, is {now}")
     runner.run()

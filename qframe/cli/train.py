@@ -1,10 +1,9 @@
-"""``qframe train``: check the whole config first, then hand the run, or each job of a sweep, to Hydra."""
+"""``qframe train``: check the whole config first, then train; a sweep's jobs are started by Hydra's launcher."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.hydra import Hydra
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -14,7 +13,7 @@ from qframe.cli.resumable import begun_before, go_on, without_resume
 from qframe.cli.sweep import planned, sweep
 from qframe.config import build
 from qframe.config.compose import Composition, composed
-from qframe.config.hydra_app import CONFIG_NAME, hydra_app
+from qframe.config.hydra_app import hydra_app
 from qframe.config.hydra_safety import checked_record, inside
 from qframe.config.overrides import pinned_folder
 from qframe.config.saved_run import new_folder
@@ -48,18 +47,17 @@ def run(arguments: argparse.Namespace) -> int:
         if mode is RunMode.RUN and composition.hydra.mode is RunMode.MULTIRUN:  # a preset that is a sweep
             composition = composed(app.config_loader, arguments.overrides, build.PROVIDED, mode=RunMode.MULTIRUN)
             mode = RunMode.MULTIRUN
-        trust = tuple(arguments.trust)
         if mode is RunMode.MULTIRUN:
             if goes_on:
                 raise UserError("resume=auto: expected a single run, got a sweep, which goes on by qframe resume SWEEP")
             folder, is_stamped = _folder(composition, "sweep")
             if arguments.dry_run:
                 return planned(app, composition, arguments.overrides, folder)
-            job = Job(trust, is_swept=True)
+            job = Job(tuple(arguments.trust))
             return sweep(app, composition, _record(arguments), job, folder, is_stamped=is_stamped)
         if arguments.dry_run:
             raise UserError("--dry-run: expected a sweep (-m), got a single run; use qframe check")
-        return _single(app, composition, Job(trust, started=arguments.started), goes_on=goes_on)
+    return _single(composition, arguments.started, goes_on=goes_on)
 
 
 def relaunch(arguments: argparse.Namespace) -> int:
@@ -85,25 +83,29 @@ def _record(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"overrides": list(arguments.overrides), "config_dir": own, "trust": list(arguments.trust)}
 
 
-def _single(app: Hydra, composition: Composition, job: Job, *, goes_on: bool) -> int:
+def _single(composition: Composition, started: float, *, goes_on: bool) -> int:
     swept = composition.hydra.sweeper.get("params")
     unasked = [Fault("hydra.sweeper.params", f"this config sweeps over {', '.join(swept)}; add -m")] if swept else []
     if unasked:
         raise ConfigError([*composition.faults, *unasked])
-    faults = build.check(composition.config, composition.faults)
-    if faults:
-        raise ConfigError(faults)
+    assembly = build.checked(composition.config, composition.faults)
     before = begun_before(composition) if goes_on else None
     if before is not None and before.summary.get("status") == "finished":
         print(f"finished already: {before.path}; without resume=auto another run starts")
         return 0
     if before is not None and before.has_checkpoint:
-        return go_on(before, started=job.started)
+        return go_on(before, started=started)
     path, is_stamped = (before.path, False) if before is not None else _folder(composition, "run")
     folder = new_folder(path, is_stamped=is_stamped)
-    app.run(CONFIG_NAME, job, [*composition.overrides, pinned_folder("run", folder), "hydra.mode=RUN"])
-    if job.error is not None:
-        raise job.error
+    try:
+        runner = build.build(assembly, folder, started=started)
+    except Exception as error:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+        if isinstance(error, ValueError):
+            raise UserError(str(error)) from error
+        raise
+    runner.run()
     return 0
 
 

@@ -1,55 +1,285 @@
-"""From a checked config to a runner."""
+"""The builder: from a composed config to its parts, each built once, and from these to a runner."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+import torch
+from gymnasium import spaces
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
-from qframe.config.assemble import PROVIDED, Assembly
+from qframe.actions import ActionSpace, make_action_space
+from qframe.compiled.cuda_graph import check_capturable
+from qframe.compiled.update import autocast_type
 from qframe.config.auto import pick_device, resolved
+from qframe.config.combinations import refused
 from qframe.config.memory import memory_line
 from qframe.config.parts import Parts
 from qframe.config.schema import GROUPS, SETTINGS
+from qframe.config.signature import Checker
 from qframe.config.targets import instantiate
-from qframe.envs import derive_seed
+from qframe.envs import Envs, GymnasiumEnvs, derive_seed
 from qframe.errors import ConfigError, Fault
 from qframe.loggers.console import Report, console_report
 from qframe.machine.allocator import share_heap
 from qframe.machine.determinism import only_deterministic
+from qframe.networks import EncodedTrunk, Trunk, make_encoder
+from qframe.networks.encoders import check_box
+from qframe.objectives import DQNLoss
+from qframe.optimizer.pure_steps import pure_step
 from qframe.runs.folder import RunFolder
 from qframe.training import Learner, Runner
 from qframe.training.return_range import ReturnRange
+from qframe.training.runner import check_numbers
+from qframe.training.schedule import Schedule
 from qframe.training.timing import Profile
 
-__all__ = ["PROVIDED", "build", "check", "describe", "parts"]
+PROVIDED: dict[str, frozenset[str]] = {
+    "action_space": frozenset({"space"}),
+    "network": frozenset({"trunk", "make_head", "spec"}),
+    "trunk": frozenset({"observation_shape", "observation_dtype"}),
+    "head": frozenset({"features", "num_actions"}),
+    "loss": frozenset({"value_network", "action_space", "joint", "gamma", "seed"}),
+    "target": frozenset({"loss"}),
+    "replay": frozenset({"gamma", "num_envs", "seed"}),
+    "exploration": frozenset({"spec", "num_envs", "num_members", "seed"}),
+    "reward": frozenset({"gamma", "num_envs"}),
+    "collector": frozenset(
+        {"envs", "network", "exploration", "action_space", "reward", "returns", "device", "stores_probability"}
+    ),
+    "optimizer": frozenset({"parameters"}),
+    "optimizer.algorithm": frozenset({"params", "lr"}),
+    "runner": frozenset(
+        {
+            "collector", "learner", "replay", "evaluation", "checkpoints", "logger", "folder", "total_frames", "seed",
+            "report", "started",
+        }
+    ),
+    "evaluation": frozenset({"envs", "action_space", "seed"}),
+}
+"""Constructor parameters that the builder fills in, by place: they do not stand in a config."""
+
+
+STAND_INS = {"seed": 0, "device": "cpu", "gamma": 0.5, "total_frames": 1_000_000_000}
+"""Sound settings in place of faulty ones, so that the faults of the parts can be found as well."""
+
+
+class Assembly:
+    """The parts of a config, each built once, with the faults of all of them.
+
+    Args:
+        config: composed.
+        found: its faults so far. The parts that these are about, and the parts that need them, are not built; after an
+            unknown preset or key, which may have meant anything, none is.
+
+    Attributes:
+        config: plain values, with a value in place of every ``auto``.
+        picked: the values that ``auto`` has picked, and why.
+        device: where the network is.
+        parts: complete if there are no faults.
+        faults: ``found``, and those that building has shown.
+    """
+
+    parts: Parts
+
+    def __init__(self, config: Mapping[str, Any], found: Sequence[Fault] = ()) -> None:
+        self.faults = list(found)
+        self._broken = {re.split(r"[.\[]", fault.where)[0] for fault in found}
+        sound = {key: STAND_INS[key] for key in STAND_INS.keys() & self._broken}
+        self.config, self.picked = resolved({**_plain(config), **sound})
+        if self._broken <= {*SETTINGS, *GROUPS}:
+            self.device = pick_device(self.config["device"])
+            self.parts = self._parts()
+
+    def check_films(self) -> None:
+        """Add a fault if films are to be made and the environments draw no pictures."""
+        if self.faults or not self.parts.evaluation.video:
+            return
+        try:
+            self.parts.evaluation.check_picture()
+        except ValueError as error:
+            self.faults.append(Fault("evaluation.video", str(error)))
+
+    def part(self, group: str, *ingredients: Any, node: Mapping[str, Any] | None = None, **provided: Any) -> Any:
+        """The part that a group describes; None where it is refused or an ingredient was."""
+        is_broken = group.split(".")[0] in self._broken
+        if is_broken or any(ingredient is None for ingredient in (*ingredients, *provided.values())):
+            return None
+        try:
+            return instantiate(node or self.config[group], *ingredients, where=group, **provided)
+        except ConfigError as error:
+            self.faults += error.faults
+            return None
+
+    def _parts(self) -> Parts:
+        """Every part that needs no run folder. One that could not be built, or lacks an ingredient, is None."""
+        config, seed = self.config, self.config["seed"]
+        envs = self.part("env")
+        action_space = self.part("action_space", envs and envs.action_space)
+        loss = self._loss(envs, action_space)
+        # If a part is refused, those that need it are built on a stand-in, so that their own faults show as well.
+        any_envs, any_space, any_loss = envs or _some_envs(), action_space or _some_space(), loss or self._some_loss()
+        replay = self.part(
+            "replay",
+            gamma=config["gamma"],
+            num_envs=any_envs.num_envs,
+            seed=derive_seed(seed, "replay"),
+        )
+        parts = Parts(
+            envs=envs,
+            action_space=action_space,
+            loss=loss,  # pyright: ignore[reportArgumentType]  # None comes with a fault, and is not given out
+            target_update=self.part("target", any_loss),
+            replay=replay,
+            exploration=self.part(
+                "exploration",
+                any_space.spec,
+                num_envs=any_envs.num_envs,
+                num_members=getattr(loss and loss.value_network, "num_members", 1),
+                seed=derive_seed(seed, "exploration"),
+            ),
+            reward=self.part("reward", gamma=config["gamma"], num_envs=any_envs.num_envs),
+            optimizer=self.part("optimizer", any_loss and list(any_loss.value_network.parameters())),
+            evaluation=self.part(
+                "evaluation", self._evaluated(envs) or any_envs, any_space, node=self._evaluation(), seed=seed
+            ),
+            checkpoints=self.part("checkpoint"),
+            logger=self.part("logger"),
+        )
+        self._check_runner()
+        self._check_update(parts.optimizer)
+        if not self.faults:
+            self.faults += refused(parts, config)
+        return parts
+
+    def _check_runner(self) -> None:
+        """The runner is built last, with a run's folder: its numbers are checked with the other parts."""
+        if "runner" in self._broken:
+            return
+        if self.config["runner"].get("stop"):
+            self.part("runner.stop", node=self.config["runner"]["stop"])
+        numbers = {name: self.config["runner"][name] for name in ("learning_starts", "every", "updates")}
+        try:
+            check_numbers(self.config["total_frames"], threads=self.config["runner"]["threads"])
+            Schedule(**numbers, intervals={})
+        except ValueError as error:
+            self.faults.append(Fault("runner", str(error)))
+
+    def _check_update(self, optimizer: Any) -> None:
+        """The learner is built last as well: whether it can compile, and compute in bfloat16."""
+        if self.config.get("compile") and optimizer is not None:
+            self._try("compile", lambda: pure_step(optimizer.wrapped))
+        if self.config.get("compile") == "cuda_graph":
+            self._try("compile", lambda: check_capturable(self.device))
+        if self.config.get("autocast") and "autocast" not in self._broken:
+            self._try("autocast", lambda: autocast_type(self.device))
+
+    def _try(self, where: str, act: Callable[[], Any]) -> None:
+        try:
+            act()
+        except ValueError as error:
+            self.faults.append(Fault(where, str(error)))
+
+    def _loss(self, envs: Envs | None, action_space: ActionSpace | None) -> DQNLoss | None:
+        """The network, seeded on its own, inside its loss."""
+        if envs is None or action_space is None or {"network", "trunk", "head"} & self._broken:
+            if "head" not in self._broken:
+                self.part("head", 1, 2)
+            return None
+        config = self.config
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(config["seed"], "network"))
+            network = self.part("network", self._trunk(envs), self._make_head, spec=action_space.spec)
+        if network is None:
+            return None
+        loss = self.part(
+            "loss",
+            network.to(self.device),
+            action_space=action_space.spec,
+            joint=action_space.joint,
+            gamma=config["gamma"],
+            seed=derive_seed(config["seed"], "noise"),
+        )
+        estimator = self.part("estimator")
+        if loss is None or estimator is None:
+            return None
+        try:
+            loss.make_value_estimator(estimator)
+        except ValueError as error:
+            self.faults.append(Fault("estimator", str(error)))
+        return loss.to(self.device)
+
+    def _some_loss(self) -> DQNLoss | None:
+        """A loss with or without a target network, as the config says."""
+        if "loss" in self._broken:
+            return None
+        delay_value = bool(self.config["loss"].get("delay_value"))
+        return DQNLoss(nn.Linear(1, 2), action_space="categorical", delay_value=delay_value, gamma=0.5)
+
+    def _evaluated(self, envs: Envs | None) -> Envs | None:
+        """The environments as evaluation changes them."""
+        changes = {} if "evaluation" in self._broken else self.config["evaluation"].get("env") or {}
+        if not changes or envs is None:
+            return envs
+        checker = Checker(PROVIDED)
+        node = checker.node({**self.config["env"], **changes}, "evaluation.env")
+        if checker.faults:
+            self.faults += [fault for fault in checker.faults if fault not in self.faults]
+            return None
+        changed = self.part("evaluation.env", node=node)
+        if changed is None or _spaces(changed) == _spaces(envs):
+            return changed
+        message = f"expected environments of the same spaces as in training, got {_spaces(changed)}"
+        self.faults.append(Fault("evaluation.env", message))
+        return None
+
+    def _evaluation(self) -> dict[str, Any]:
+        """Evaluation's config, in which changes of the environments are for the record."""
+        node = self.config["evaluation"]
+        return {**node, "env": _as_words(node.get("env"))} if isinstance(node, Mapping) else node
+
+    def _make_head(self, features: int, num_actions: int) -> Any:
+        return instantiate(self.config["head"], features, num_actions, where="head")
+
+    def _trunk(self, envs: Envs) -> Trunk | None:
+        """The configured trunk over Box observations; over their encodings where they are something else."""
+        space = envs.observation_space
+        try:
+            if isinstance(space, spaces.Box):
+                check_box(space)
+                return self.part("trunk", space.shape, observation_dtype=_dtype(space))
+            encoder = make_encoder(space)
+        except ValueError as error:
+            self.faults.append(Fault("env", str(error)))
+            return None
+        trunk = self.part("trunk", (encoder.num_features,), observation_dtype=torch.float32)
+        return None if trunk is None else EncodedTrunk(encoder, trunk)
 
 
 def check(config: Mapping[str, Any], found: Sequence[Fault] = ()) -> list[Fault]:
-    """Everything that would keep this config from running: what is found already, and what building the parts shows.
+    """Every fault that keeps this config from running.
 
     Args:
         config: composed.
         found: its faults so far; what they are about is not built.
     """
-    broken = {re.split(r"[.\[]", fault.where)[0] for fault in found}
-    if not broken <= {*SETTINGS, *GROUPS}:  # an unknown preset or key: it may have meant anything
-        return list(found)
-    assembly = Assembly(_plain(config), broken)
-    built = assembly.parts()
-    return [*found, *assembly.faults] or _without_picture(built)
+    assembly = Assembly(config, found)
+    assembly.check_films()
+    return assembly.faults
 
 
-def _without_picture(built: Parts) -> list[Fault]:
-    """Why nothing can be filmed where something is to be; a run that goes on need not draw a picture first."""
-    if not built.evaluation.video:
-        return []
-    try:
-        built.evaluation.check_picture()
-    except ValueError as error:
-        return [Fault("evaluation.video", str(error))]
-    return []
+def checked(config: Mapping[str, Any], found: Sequence[Fault] = ()) -> Assembly:
+    """The parts of a new run.
+
+    Raises:
+        ConfigError: with all faults, as :func:`check` finds them.
+    """
+    assembly = Assembly(config, found)
+    assembly.check_films()
+    return _faultless(assembly)
 
 
 def parts(config: Mapping[str, Any]) -> Parts:
@@ -58,16 +288,12 @@ def parts(config: Mapping[str, Any]) -> Parts:
     Raises:
         ConfigError: every reason why they cannot be built.
     """
-    assembly = Assembly(_plain(config))
-    built = assembly.parts()
-    if assembly.faults:
-        raise ConfigError(assembly.faults)
-    return built
+    return _faultless(Assembly(config)).parts
 
 
-def describe(config: Mapping[str, Any]) -> dict[str, str]:
-    """What would be trained, in words; of a config without faults."""
-    built = parts(config)
+def describe(assembly: Assembly) -> dict[str, str]:
+    """A summary of the run that these parts make, by the part."""
+    built, config = assembly.parts, assembly.config
     loss, replay = built.loss, built.replay
     parameters = sum(parameter.numel() for parameter in loss.value_network.parameters())
     update = f"{'double, ' if loss.double_dqn else ''}{type(built.target_update).__name__}"
@@ -81,13 +307,13 @@ def describe(config: Mapping[str, Any]) -> dict[str, str]:
         "loss": f"{type(loss).__name__}, {update}",
         "replay": f"{type(replay).__name__}, {replay.capacity:,} transitions, batches of {replay.batch_size}, "
         f"{memory_line(built)}",
-        "device": str(pick_device(config["device"])),
+        "device": str(assembly.device),
         "frames": f"{config['total_frames']:,}",
     }
 
 
 def build(
-    config: Mapping[str, Any],
+    config: Mapping[str, Any] | Assembly,
     run_dir: Path,
     *,
     state: dict[str, Any] | None = None,
@@ -97,19 +323,19 @@ def build(
     """The runner of a config, its environments started and its folder described.
 
     Args:
-        config: checked and resolved.
+        config: checked and resolved; or its parts, which are then used.
         run_dir: the run's folder; made now.
-        state: of the run that goes on; taken over before anything is written.
-        report: what is shown; None is standard output.
+        state: the checkpoint's content of a run that is resumed; loaded before anything is written.
+        report: where lines are printed; None is standard output.
         started: when the process or job started, on ``time.monotonic``'s clock.
 
     Raises:
         ConfigError: every reason why this config cannot run; then there is no folder.
     """
-    plain, picked = resolved(_plain(config))
     share_heap()
-    built, report = parts(plain), report or console_report()
-    seed, device = plain["seed"], pick_device(plain["device"])
+    assembly = _faultless(config if isinstance(config, Assembly) else Assembly(config))
+    plain, built, report = assembly.config, assembly.parts, report or console_report()
+    seed, device = plain["seed"], assembly.device
     if plain["deterministic"]:
         only_deterministic(device)
     within = built.loss.head.expressible
@@ -156,16 +382,22 @@ def build(
     if state is not None:
         _take_over(runner, state)
     report.say(f"the replay takes {memory_line(built)}")
-    for key, (value, reason) in picked.items():
+    for key, (value, reason) in assembly.picked.items():
         report.say(f"auto: {key}={str(value).lower()} ({reason})")
     _lock(runner)
     OmegaConf.save(OmegaConf.create(plain), folder.config_file)
-    picks = {key: value for key, (value, _) in picked.items()}
+    picks = {key: value for key, (value, _) in assembly.picked.items()}
     about = {"device": str(device), "action_space": built.action_space.spec.action_space} | picks
     folder.write_manifest(about, resumed_at=None if state is None else runner.frames)
     if plain["profile"]:
         Profile(runner)
     return cast(Runner, runner)
+
+
+def _faultless(assembly: Assembly) -> Assembly:
+    if assembly.faults:
+        raise ConfigError(assembly.faults)
+    return assembly
 
 
 def _lock(runner: Runner) -> None:
@@ -190,3 +422,35 @@ def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
         return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     return dict(config)
 
+
+def _spaces(envs: Envs) -> str:
+    return f"{envs.observation_space} and {envs.action_space}"
+
+
+def _dtype(space: spaces.Box) -> torch.dtype:
+    """What a trunk over a single array takes it for: floats, bytes up to 255, or other integers."""
+    if np.issubdtype(space.dtype, np.floating):
+        return torch.float32
+    return torch.uint8 if space.dtype == np.uint8 and (space.high == 255).all() else torch.int64
+
+
+def _some_envs() -> GymnasiumEnvs:
+    return GymnasiumEnvs("CartPole-v1", num_envs=1, vectorization="sync")
+
+
+def _some_space() -> ActionSpace:
+    return make_action_space(spaces.Discrete(2), encoding="auto")
+
+
+def _as_words(value: Any) -> Any:
+    """What was configured, with the nodes in it as text.
+
+    >>> _as_words({"wrappers": [{"_target_": "gymnasium.wrappers.TimeLimit", "max_episode_steps": 5}]})
+    {'wrappers': ['TimeLimit(max_episode_steps=5)']}
+    """
+    if isinstance(value, Mapping) and "_target_" in value:
+        given = ", ".join(f"{key}={_as_words(item)!r}" for key, item in value.items() if key != "_target_")
+        return f"{str(value['_target_']).rpartition('.')[2]}({given})"
+    if isinstance(value, Mapping):
+        return {key: _as_words(item) for key, item in value.items()}
+    return [_as_words(item) for item in value] if isinstance(value, list | tuple) else value

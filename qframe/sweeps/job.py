@@ -32,10 +32,6 @@ DONE = ("finished", "pruned")
 """The statuses of a job that is not to be started again."""
 
 
-class Refused(UserError):
-    """A combination that cannot be built."""
-
-
 @dataclass(frozen=True)
 class JobSpec:
     """A job of a sweep, as plain values that travel to another process or machine.
@@ -57,37 +53,22 @@ class JobSpec:
 
 @dataclass
 class Job:
-    """The task function that Hydra calls.
+    """The task function that Hydra's own launchers call for each job of a sweep.
 
     Args:
         trust: packages that the job's process is to trust as well.
-        is_swept: one of several: what goes wrong is written to its folder and the others go on.
-        started: when the process started, on ``time.monotonic``'s clock; None counts from the job's own start.
-        error: what a single run raised, for the caller to raise outside of Hydra.
     """
 
     trust: tuple[str, ...] = ()
-    is_swept: bool = False
-    started: float | None = None
-    error: Exception | None = None
 
     def __call__(self, config: DictConfig) -> float:
         """Train; the sweeper's objective is the final greedy return, NaN where there is none."""
         hydra = HydraConfig.get()
         folder = Path(hydra.runtime.output_dir)
-        if self.is_swept:
-            overrides = tuple(str(override).lstrip("+") for override in hydra.overrides.task)
-            print(f"job {folder.name}  {' '.join(overrides)}", flush=True)
-            number = int(folder.name) if folder.name.isdigit() else 0
-            return float(execute(JobSpec(number, folder, overrides, config, self.trust)).get(OBJECTIVE) or nan)
-        try:
-            started = time.monotonic() if self.started is None else self.started
-            apply_trust(self.trust)
-            return float(_new_runner(config, folder, started).run().get(OBJECTIVE, nan))
-        except Exception as error:
-            self.error = error
-            _remove_if_empty(folder)
-            return nan
+        overrides = tuple(str(override).lstrip("+") for override in hydra.overrides.task)
+        print(f"job {folder.name}  {' '.join(overrides)}", flush=True)
+        number = int(folder.name) if folder.name.isdigit() else 0
+        return float(execute(JobSpec(number, folder, overrides, config, self.trust)).get(OBJECTIVE) or nan)
 
 
 def execute(job: JobSpec) -> dict[str, Any]:
@@ -147,7 +128,7 @@ def _new_runner(config: Mapping[str, Any], folder: Path, started: float) -> Runn
     try:
         return build.build(recheck(OmegaConf.create(dict(config)), build.PROVIDED), folder, started=started)
     except ValueError as error:
-        raise Refused(str(error)) from error
+        raise UserError(str(error)) from error
 
 
 def _record(error: Exception, job: JobSpec) -> dict[str, Any]:
@@ -173,8 +154,3 @@ def _clear(folder: Path) -> None:
             shutil.rmtree(path)
         elif path.name not in ("output.log", ".lock"):
             path.unlink()
-
-
-def _remove_if_empty(folder: Path) -> None:
-    if not any(folder.iterdir()):
-        folder.rmdir()

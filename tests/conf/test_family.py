@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from tensordict import TensorDict
 
 from qframe.config import build
-from qframe.config.assemble import Assembly
+from qframe.config.build import Assembly
 from qframe.config.compose import compose
 from qframe.config.targets import resolve
 from qframe.training import Learner
@@ -77,7 +77,7 @@ def transitions():
 def faults_or_update(config):
     """The reasons why a config is refused; where there are none, one update is made with it."""
     assembly = Assembly(config)
-    parts = assembly.parts()
+    parts = assembly.parts
     if assembly.faults:
         return [fault.message for fault in assembly.faults]
     learner = Learner(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from qframe.config.assemble import PROVIDED
+from qframe.config.build import PROVIDED
 from qframe.config.compose import compose
 from qframe.config.overrides import own_name
 

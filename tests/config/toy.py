@@ -55,13 +55,16 @@ def check(config, found=()) -> list[Fault]:
     return []
 
 
+def checked(config, found=()):
+    if faults := check(config, found):
+        raise build.ConfigError(faults)
+    return config
+
+
 def build_runner(config, run_dir: Path, *, started=None) -> ToyRunner:
     if config["seed"] == 12:
         raise ValueError("expected another seed, got 12")
-    faults = check(config)
-    if faults:
-        raise build.ConfigError(faults)
-    return ToyRunner(config, run_dir)
+    return ToyRunner(checked(config), run_dir)
 
 
 def enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
@@ -75,6 +78,7 @@ def enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr(targets, "_trusted", ["toy_parts"])
     monkeypatch.setattr(build, "PROVIDED", PROVIDED)
     monkeypatch.setattr(build, "check", check)
+    monkeypatch.setattr(build, "checked", checked)
     monkeypatch.setattr(build, "build", build_runner)
     monkeypatch.setattr(build, "describe", lambda config: {"environment": config["env"]["id"], "head": "Head"})
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
