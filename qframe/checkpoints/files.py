@@ -53,8 +53,8 @@ class WatchedFile(BinaryIO):
         self._file, self._hash, self._size = file, _new_hash(), 0
         self._error: OSError | None = None
 
-    def write(self, part: bytes | bytearray | memoryview) -> int:
-        """Append a part. An error of the disk is raised by ``measured``: ``torch.save`` would raise another one."""
+    def write(self, part: Any) -> int:
+        """Append bytes. An error of the disk is raised by ``measured``: ``torch.save`` would raise another one."""
         self._hash.update(part)
         self._size += len(part)
         if self._error is None:

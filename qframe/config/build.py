@@ -32,7 +32,7 @@ from qframe.objectives import DQNLoss
 from qframe.optimizer.pure_steps import pure_step
 from qframe.runs.folder import RunFolder
 from qframe.training import Learner, Runner
-from qframe.training.return_range import ReturnRange
+from qframe.training.episode_statistics import ReturnRange
 from qframe.training.runner import check_numbers
 from qframe.training.schedule import Schedule
 from qframe.training.timing import Profile

@@ -1,41 +1,36 @@
 """What may fail without ending a run: a log that cannot be written, a video that cannot be made."""
 
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from qframe.loggers.console import Report
 
 
-class ToleratedFailures:
-    """A context in which an exception is suppressed, and the first one reported.
+class Failures:
+    """Failures that a run tolerates; the first one is reported.
 
     Args:
-        report: where the first failure is reported.
+        report: where it is reported.
         message: what failed.
 
     >>> from qframe.loggers.console import LineReport
-    >>> failures = ToleratedFailures(LineReport(), "a log could not be written")
+    >>> failures = Failures(LineReport(), "a log could not be written")
     >>> for _ in range(2):
-    ...     with failures:
+    ...     with failures.tolerated():
     ...         raise OSError("disk full")
     a log could not be written (OSError: disk full); training continues, and later failures are not reported
-    >>> failures.count
-    2
     """
 
     def __init__(self, report: Report, message: str) -> None:
-        self._report, self._message = report, message
-        self.count = 0
+        self._report, self._message, self._is_first = report, message, True
 
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
-        if not isinstance(error, Exception):
-            return False
-        self.count += 1
-        if self.count == 1:
-            failure = f"{self._message} ({type(error).__name__}: {error})"
-            self._report.say(f"{failure}; training continues, and later failures are not reported")
-        return True
+    @contextmanager
+    def tolerated(self) -> Iterator[None]:
+        """Suppress an exception."""
+        try:
+            yield
+        except Exception as error:
+            if self._is_first:
+                failure = f"{self._message} ({type(error).__name__}: {error})"
+                self._report.say(f"{failure}; training continues, and later failures are not reported")
+            self._is_first = False

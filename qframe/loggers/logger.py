@@ -7,7 +7,7 @@ from typing import Any
 from qframe.actions.action_space import ActionSpace
 from qframe.envs import Envs
 from qframe.loggers.console import Report
-from qframe.loggers.failures import ToleratedFailures
+from qframe.loggers.failures import Failures
 from qframe.loggers.metrics_file import MetricsFile
 from qframe.loggers.probe_states import FixedStates
 from qframe.loggers.protocol import Opening, Record
@@ -51,7 +51,7 @@ class Logger:
         self._records = [*own, *(also or {}).values()]
         self._metrics: MetricsFile | None = None
         self._config: Mapping[str, Any] = {}
-        self._failures = ToleratedFailures(Report(), "")
+        self._failures = Failures(Report(), "")
 
     def describe(self, config: Mapping[str, Any], envs: Envs, action_space: ActionSpace) -> None:
         """Set the resolved config, which is recorded with secrets masked, and the environment of the fixed states."""
@@ -75,11 +75,11 @@ class Logger:
         void_from = (0 if is_cut else None) if resume is None else frames + 1
         for record in self._records:
             record.open(Opening(metrics.parent, self._config, void_from))
-        self._failures = ToleratedFailures(report, "a log could not be written")
+        self._failures = Failures(report, "a log could not be written")
 
     def log(self, frames: int, values: Mapping[str, float]) -> None:
         """Write metrics at this frame."""
-        with self._failures:
+        with self._failures.tolerated():
             self._file.log(frames, values)
         self._each(lambda record: record.log(frames, values))
 
@@ -90,7 +90,7 @@ class Logger:
     def animate(self, name: str, frames: int, gif: bytes, size: tuple[int, int]) -> None:
         """Show an animated GIF of this height and width in TensorBoard, if it is written."""
         if self._board is not None:
-            with self._failures:
+            with self._failures.tolerated():
                 self._board.animate(name, frames, gif, size)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
@@ -99,7 +99,7 @@ class Logger:
 
     def flush(self) -> None:
         """Wait until the disk has all that was logged, so that a run resumed from a checkpoint finds it there."""
-        with self._failures:
+        with self._failures.tolerated():
             self._file.flush()
         self._each(lambda record: record.flush())
 
@@ -118,5 +118,5 @@ class Logger:
 
     def _each(self, write: Callable[[Record], None]) -> None:
         for record in self._records:
-            with self._failures:
+            with self._failures.tolerated():
                 write(record)

@@ -14,13 +14,13 @@ from qframe.exploration import Exploration
 from qframe.networks.noise import noisy_layers
 from qframe.networks.normalization import NormalizedTrunk
 from qframe.networks.protocol import Network
-from qframe.training.episode_statistics import EpisodeStatistics
-from qframe.training.return_range import ReturnRange
+from qframe.training.episode_statistics import EpisodeStatistics, ReturnRange
+from qframe.training.protocol import CollectorProtocol
 from qframe.training.reward import RewardTransform
 
 
-class Collector:
-    """Steps E environments in lockstep, one transition each.
+class Collector(CollectorProtocol):
+    """Steps E environments in lockstep; :class:`CollectorProtocol` documents the methods.
 
     Args:
         envs: the training environments.
@@ -89,7 +89,6 @@ class Collector:
         return stored
 
     def collect(self) -> TensorDict:
-        """Take one step of every environment; see :class:`CollectorProtocol`."""
         if self._observation is None:
             self._observation, mask = self.envs.reset()
             self._mask = None if mask is None else torch.from_numpy(self._action_space.legal(mask))
@@ -133,31 +132,24 @@ class Collector:
         return transitions
 
     def take_episodes(self) -> tuple[list[float], list[int]]:
-        """The returns and lengths of the episodes that have ended since the last call."""
         return self.statistics.take()
 
     def exploration_metrics(self) -> dict[str, float]:
-        """The metrics of exploration, such as epsilon."""
         return dict(self.exploration.metrics)
 
     def return_warning(self) -> str | None:
-        """A warning, once, if the returns seen exceed those that the head can express."""
         return None if self.returns is None else self.returns.warning()
 
     def faults(self) -> dict[str, int]:
-        """How often environments were restarted, and episodes cut, because of a fault; those that are not zero."""
         return {name: count for name, count in self.envs.faults().items() if count}
 
     def can_resume(self) -> bool:
-        """Whether running episodes can be resumed in another process."""
         return self.envs.can_replay
 
     def close(self) -> None:
-        """Close the environments."""
         self.envs.close()
 
     def abandon_episodes(self) -> None:
-        """Abandon the running episodes; the next step begins new ones."""
         if self._observation is None:
             return
         self.exploration.step(0, torch.ones(self.envs.num_envs, dtype=torch.bool))
@@ -181,7 +173,6 @@ class Collector:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume from ``state``; the running episodes follow by ``resume_episodes``."""
         self.exploration.load_state_dict(state["exploration"])
         for layer, noise in zip(self._noisy, state["noise"], strict=True):
             layer.stream.generator.set_state(noise.cpu())
@@ -193,11 +184,6 @@ class Collector:
         self._observation = None
 
     def resume_episodes(self, running: dict[str, Any] | None) -> bool:
-        """Replay the running episodes of a state; if they come out different, they are abandoned.
-
-        Returns:
-            Whether observations, legal actions and returns so far are the same, bit for bit.
-        """
         if running is None:
             return True
         played = {**running["played"], "actions": running["played"]["actions"].numpy()}

@@ -14,12 +14,13 @@ from qframe.exploration import Exploration
 from qframe.networks.normalization import NormalizedTrunk
 from qframe.networks.protocol import Network
 from qframe.training.collector import Collector
-from qframe.training.return_range import ReturnRange
+from qframe.training.episode_statistics import ReturnRange
+from qframe.training.protocol import CollectorProtocol
 from qframe.training.reward import RewardTransform
 from qframe.training.worker import Rows, Worker, rows_of
 
 
-class PipelinedCollector:
+class PipelinedCollector(CollectorProtocol):
     """A collector in a worker, one step ahead of the learner and in lockstep with it.
 
     ``collect`` returns the step that the worker took meanwhile, gives it the current network, and has it take the next
@@ -73,7 +74,6 @@ class PipelinedCollector:
         self._arrived: deque[Rows] = deque()
 
     def collect(self) -> TensorDict:
-        """Take one step of every environment; see :class:`CollectorProtocol`."""
         if self._worker is None:
             self._begin()
         assert self._worker is not None
@@ -86,27 +86,22 @@ class PipelinedCollector:
         return TensorDict(rows, batch_size=[len(rows["env"])])
 
     def take_episodes(self) -> tuple[list[float], list[int]]:
-        """The returns and lengths of the episodes that have ended since the last call."""
         return self._call("take_episodes")
 
     def exploration_metrics(self) -> dict[str, float]:
-        """The metrics of exploration, such as epsilon."""
         return self._call("exploration_metrics")
 
     def return_warning(self) -> str | None:
-        """A warning, once, if the returns seen exceed those that the head can express."""
         return self._call("return_warning")
 
     def faults(self) -> dict[str, int]:
-        """How often environments were restarted, and episodes cut, because of a fault; those that are not zero."""
         return self._call("faults")
 
     def can_resume(self) -> bool:
-        """Whether running episodes can be resumed in another process."""
         return self._inner.can_resume()
 
     def state_dict(self) -> dict[str, Any]:
-        """The collector's state after the steps that were requested, and those of them not yet returned."""
+        """The collector's state after the steps that were requested, and those of them that are not yet returned."""
         state = self._call("state_dict")
         counted = self._statistics or self._own if self._worker is None else self._acting_own
         own = [tensor.clone() for tensor in counted]
@@ -130,7 +125,6 @@ class PipelinedCollector:
         self._truncate()
 
     def resume_episodes(self, running: dict[str, Any] | None) -> bool:
-        """Replay the running episodes, before the first step; see ``Collector.resume_episodes``."""
         is_same = self._inner.resume_episodes(running)
         if not is_same:
             self._truncate()

@@ -41,7 +41,7 @@ class CollectorProtocol(Protocol):
         ...
 
     def resume_episodes(self, running: dict[str, Any] | None) -> bool:
-        """Replay the running episodes of a state; if they come out different, they are abandoned.
+        """Replay the running episodes of a state before the first step; if they come out different, abandon them.
 
         Returns:
             Whether observations, legal actions and returns so far are the same, bit for bit.

@@ -1,12 +1,13 @@
 """The state of a run outside its parts: its wall time, its recent returns and its best network."""
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
-from qframe.training.episode_statistics import RecentReturns
 from qframe.training.evaluation import EvaluationResult
 
 
@@ -25,7 +26,7 @@ class RunState:
         network before the first evaluation."""
         self.logged = 0
         """The frame of the last log."""
-        self._recent_returns = RecentReturns()
+        self._recent_returns: deque[float] = deque(maxlen=100)
         self._earlier_seconds = 0.0
         self._mark = (time.monotonic(), 0)
 
@@ -41,7 +42,7 @@ class RunState:
     @property
     def train_return(self) -> float | None:
         """The mean return of the last 100 training episodes; None before the first one has ended."""
-        return self._recent_returns.mean
+        return float(np.mean(self._recent_returns)) if self._recent_returns else None
 
     def log(self, frames: int, returns: Sequence[float]) -> float:
         """Add the returns since the last log.
@@ -49,7 +50,7 @@ class RunState:
         Returns:
             The frames per second since then.
         """
-        self._recent_returns.add(returns)
+        self._recent_returns.extend(returns)
         then, frames_then = self._mark
         self._mark, self.logged = (time.monotonic(), frames), frames
         return (frames - frames_then) / max(self._mark[0] - then, 1e-9)
@@ -80,10 +81,9 @@ class RunState:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the best network, which is saved as a part of its own."""
-        recent = self._recent_returns.state_dict()
-        return {"seconds": self.wall_seconds, "recent_returns": recent, "logged": self.logged}
+        return {"seconds": self.wall_seconds, "recent_returns": list(self._recent_returns), "logged": self.logged}
 
     def load_state_dict(self, state: dict[str, Any], best: dict[str, Any]) -> None:
         """Resume from ``state``."""
         self._earlier_seconds, self.logged, self.best = state["seconds"], state["logged"], best
-        self._recent_returns.load_state_dict(state["recent_returns"])
+        self._recent_returns.extend(state["recent_returns"])

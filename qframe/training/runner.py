@@ -162,6 +162,8 @@ class Runner:
         self.folder.write_summary({"status": "running", "seed": self.state.seed})
         self.logger.open(self.folder.metrics_file, report=self.report, resume=self._resumed, frames=self.frames)
         self.report.start(self.frames, self.total_frames)
+        if self._resumed is not None:
+            self._say("resumed")
         has_seeds, can_resume = self.collector.envs.has_episode_seeds, self.collector.can_resume()
         for note in seed_notes(has_episode_seeds=has_seeds, can_resume=can_resume):
             self.report.say(note)
@@ -233,7 +235,7 @@ class Runner:
         self.logger.flush()
         saved = self.checkpoints.save(self.folder.checkpoints, self.frames, self.state_dict())
         self._saved = position
-        self._say(f"checkpoint, {saved}")
+        self._say(f"checkpoint saved, {saved}")
 
     def _position(self) -> tuple[object, ...]:
         """How far the run has come: equal positions have equal checkpoints."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qframe.loggers.console import Report
-from qframe.loggers.failures import ToleratedFailures
+from qframe.loggers.failures import Failures
 from qframe.loggers.logger import Logger
 from qframe.networks.protocol import TrainedNetwork
 from qframe.training.evaluation import Evaluation, EvaluationResult
@@ -65,18 +65,18 @@ class Films:
 
     def __init__(self, evaluation: Evaluation, folder: Path, logger: Logger, report: Report) -> None:
         self._evaluation, self._folder, self._logger = evaluation, folder, logger
-        self._failures = ToleratedFailures(report, "a film could not be made")
+        self._failures = Failures(report, "a film could not be made")
         self._frames = 0
 
     def take(self, network: TrainedNetwork, frames: int) -> None:
         """Film episodes of the evaluation at this frame."""
         self._frames = frames
-        with self._failures:
+        with self._failures.tolerated():
             self._film(network, f"{frames:010}", ("evaluation", frames))
 
     def take_final(self, network: TrainedNetwork) -> None:
         """Film episodes of the final evaluation."""
-        with self._failures:
+        with self._failures.tolerated():
             self._film(network, "final", ("final",))
 
     def _film(self, network: TrainedNetwork, name: str, stream: tuple[str | int, ...]) -> None:

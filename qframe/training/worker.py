@@ -12,7 +12,7 @@ import time
 import warnings
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -27,37 +27,15 @@ POLLING = 0.001
 Rows = dict[NestedKey, Tensor]
 
 
-class Call(NamedTuple):
-    """A call of a collector's method; ``close`` ends the worker."""
-
-    method: str
-    arguments: tuple[Any, ...] = ()
-
-
-class Answer(NamedTuple):
-    """What a call returned, or the exception that it raised."""
-
-    value: Any
-    error: Exception | None = None
-
-
 class Channel(Protocol):
-    """One end of a connection between this process and the worker."""
+    """One end of a connection between this process and the worker; once the other end is gone, OSError or EOFError."""
 
-    def send(self, message: Call | Answer) -> None:
-        """Send a message.
-
-        Raises:
-            OSError: the other end is gone.
-        """
+    def send(self, message: Any) -> None:
+        """Send a message."""
         ...
 
     def receive(self) -> Any:
-        """Wait for the next message.
-
-        Raises:
-            EOFError: the other end is gone.
-        """
+        """Wait for the next message."""
         ...
 
     def drain(self) -> None:
@@ -83,7 +61,7 @@ class Worker:
             RuntimeError: the worker is gone.
         """
         try:
-            self._channel.send(Call(method, arguments))
+            self._channel.send((method, arguments))
         except OSError as gone:
             raise RuntimeError(GONE) from gone
 
@@ -95,17 +73,17 @@ class Worker:
             RuntimeError: the worker is gone.
         """
         try:
-            answer: Answer = self._channel.receive()
+            value, error = self._channel.receive()
         except (EOFError, OSError) as gone:
             raise RuntimeError(GONE) from gone
-        if answer.error is not None:
-            raise answer.error
-        return answer.value
+        if error is not None:
+            raise error
+        return value
 
     def close(self) -> None:
         """End the worker after the current call."""
         with contextlib.suppress(OSError):
-            self._channel.send(Call("close"))
+            self._channel.send(("close", ()))
         self._channel.drain()
         self._place.join()
 
@@ -114,22 +92,18 @@ def _serve(collector: Collector, channel: Channel) -> None:
     """Answer calls until the worker is closed or the other end is gone."""
     while True:
         try:
-            call: Call = channel.receive()
+            method, arguments = channel.receive()
         except (EOFError, OSError):
             return
-        if call.method == "close":
+        if method == "close":
             return
         try:
-            channel.send(Answer(_called(collector, call)))
+            value = getattr(collector, method)(*arguments)
+            if method == "collect":
+                value = {key: leaf.numpy() for key, leaf in value.items(True, True)}  # pickled faster than tensors
+            channel.send((value, None))
         except Exception as error:
-            channel.send(Answer(None, _picklable(error)))
-
-
-def _called(collector: Collector, call: Call) -> Any:
-    value = getattr(collector, call.method)(*call.arguments)
-    if call.method == "collect":
-        return {key: leaf.numpy() for key, leaf in value.items(True, True)}  # arrays are pickled faster than tensors
-    return value
+            channel.send((None, _picklable(error)))
 
 
 def rows_of(collected: dict[NestedKey, Any]) -> Rows:
@@ -153,7 +127,7 @@ class _Pipe:
         self._incoming = select.poll()
         self._incoming.register(connection, select.POLLIN)
 
-    def send(self, message: Call | Answer) -> None:
+    def send(self, message: Any) -> None:
         self._connection.send_bytes(pickle.dumps(message, protocol=5))
 
     def receive(self) -> Any:
@@ -174,7 +148,7 @@ class _Queues:
     def __init__(self, incoming: queue.SimpleQueue[Any], outgoing: queue.SimpleQueue[Any]) -> None:
         self.receive, self._send = incoming.get, outgoing.put
 
-    def send(self, message: Call | Answer) -> None:
+    def send(self, message: Any) -> None:
         self._send(message)
 
     def drain(self) -> None:

@@ -1,6 +1,5 @@
-"""Acting: what is handed over, and the statistics of training episodes."""
+"""Acting: the transitions that a collector returns."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -8,21 +7,7 @@ from qframe.actions import Categorical, make_action_space
 from qframe.exploration import Boltzmann, EGreedyModule, EZGreedy
 from qframe.replay import PrioritizedReplayBuffer, ReplayBuffer, SliceReplayBuffer
 from qframe.training import Collector
-from qframe.training.episode_statistics import EpisodeStatistics
 from tests.runners import make_runner
-
-
-def test_statistics_leave_out_steps_that_only_reset():
-    statistics = EpisodeStatistics(2)
-    one, no, yes = np.ones(2, np.float32), np.array([False, False]), np.array([True, True])
-    statistics.add(one, no, None)
-    statistics.add(one, np.array([True, False]), None)
-    statistics.add(one, no, np.array([False, True]))
-    statistics.add(one, yes, yes)
-    returns, lengths = statistics.take()
-    assert returns == [2.0, 1.0, 4.0]
-    assert lengths == [2, 1, 4]
-    assert statistics.take() == ([], [])
 
 
 def test_transitions_follow_one_another_per_environment(tmp_path):

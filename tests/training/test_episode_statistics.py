@@ -1,11 +1,24 @@
-"""Returns that a categorical head cannot express are told once, with their range."""
+"""Statistics of training episodes; and the warning, given once, of returns that a categorical head cannot express."""
 
 import numpy as np
 import torch
 
 from qframe.cli.main import main
 from qframe.heads import CategoricalHead, HLGaussHead, QuantileHead, ScalarHead
-from qframe.training.return_range import ReturnRange
+from qframe.training.episode_statistics import EpisodeStatistics, ReturnRange
+
+
+def test_statistics_leave_out_steps_that_only_reset():
+    statistics = EpisodeStatistics(2)
+    one, no, yes = np.ones(2, np.float32), np.array([False, False]), np.array([True, True])
+    statistics.add(one, no, None)
+    statistics.add(one, np.array([True, False]), None)
+    statistics.add(one, no, np.array([False, True]))
+    statistics.add(one, yes, yes)
+    returns, lengths = statistics.take()
+    assert returns == [2.0, 1.0, 4.0]
+    assert lengths == [2, 1, 4]
+    assert statistics.take() == ([], [])
 
 
 def test_the_range_is_that_of_every_step_of_finished_episodes():
@@ -24,10 +37,10 @@ def test_steps_that_only_reset_do_not_count():
     assert (seen.low, seen.high) == (2.0, 2.0)
 
 
-def test_what_does_not_fit_is_told_once():
+def test_returns_outside_the_support_are_warned_of_once():
     seen = ReturnRange(0.5, 1, within=(0.0, 1.0))
     seen.add(np.array([2.0]), np.array([True]), None)
-    assert "returns from 2.0 to 2.0 are seen, and the head's support holds 0.0 to 1.0" in str(seen.warning())
+    assert "returns range from 2.0 to 2.0, but the head's support from 0.0 to 1.0" in str(seen.warning())
     assert seen.warning() is None
 
 
@@ -40,8 +53,8 @@ def test_heads_say_what_they_can_express():
     assert torch.allclose(torch.tensor([low, high]), torch.tensor([-2.985, 2.985]), atol=0.02)  # h(3) is about 1
 
 
-def test_a_support_that_is_too_narrow_is_told_on_the_screen(tmp_path, capsys):
+def test_a_support_that_is_too_narrow_is_warned_of_on_the_console(tmp_path, capsys):
     words = ["head=categorical", "head.v_max=5", "total_frames=1500", "evaluation.final_episodes=1"]
     assert main(["train", *words, f"hydra.run.dir={tmp_path}"]) == 0
     shown = capsys.readouterr().out
-    assert "are seen, and the head's support holds 0.0 to 5.0: set head.v_min and head.v_max wider" in shown
+    assert "but the head's support from 0.0 to 5.0; widen head.v_min and head.v_max" in shown
