@@ -56,11 +56,11 @@ def make_runner(
     envs = GymnasiumEnvs(env, num_envs=num_envs, vectorization=vectorization, **(env_options or {}))
     space = make_action_space(envs.action_space, encoding=encoding, joint=joint)
     trunk = make_trunk(envs.observation_space)
-    value_network = network(trunk, head, spec=space.spec, normalize_observation=normalize_observation)
+    value_network = network(trunk, head, action_space=space, normalize_observation=normalize_observation)
     loss = DQNLoss(value_network, delay_value=True, joint=joint, gamma=gamma)
     loss.make_value_estimator(estimator)
     buffer = replay(2000, 32, gamma=gamma, num_envs=num_envs, **(replay_options or {}))
-    exploration = EGreedyModule(space.spec, 1.0, 0.2, total_frames // 2)
+    exploration = EGreedyModule(space, 1.0, 0.2, total_frames // 2)
     no_choice = {"clip": None, "scale": 1.0, "normalize": False}
     transform = RewardTransform(**no_choice | (reward or {}), gamma=gamma, num_envs=num_envs)
     options = {"learning_starts": 100, "every": 4, "updates": 2} | runner_options

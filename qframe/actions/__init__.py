@@ -1,26 +1,33 @@
-"""Action spaces: their specs, how actions are encoded, and the greedy choice among them."""
+"""Action spaces: how actions are written, masked, chosen and given to an environment; the reference library's specs."""
 
-from qframe.actions.action_space import ActionSpace, EnumeratedActionSpace, JointActionSpace
+from qframe.actions.action_space import ActionSpace
+from qframe.actions.from_spec import AnyActionSpace, as_action_space, find_action_space
 from qframe.actions.gymnasium_spaces import make_action_space
 from qframe.actions.specs import (
+    Binary,
     BinaryDiscreteTensorSpec,
+    Bounded,
     BoundedTensorSpec,
+    Categorical,
+    Composite,
     CompositeSpec,
+    DiscreteSpec,
     DiscreteTensorSpec,
+    MultiCategorical,
     MultiDiscreteTensorSpec,
+    MultiOneHot,
     MultiOneHotDiscreteTensorSpec,
+    OneHot,
     OneHotDiscreteTensorSpec,
+    TensorSpec,
+    Unbounded,
     UnboundedContinuousTensorSpec,
 )
-from qframe.actions.specs.base import DiscreteSpec, TensorSpec
-from qframe.actions.specs.box import Bounded, Unbounded
-from qframe.actions.specs.composite import Composite
-from qframe.actions.specs.discrete import Binary, Categorical, OneHot
-from qframe.actions.specs.joint import MultiCategorical, MultiOneHot
 
 __all__ = [
-    "ActionSpace", "Binary", "BinaryDiscreteTensorSpec", "Bounded", "BoundedTensorSpec", "Categorical", "Composite",
-    "CompositeSpec", "DiscreteSpec", "DiscreteTensorSpec", "EnumeratedActionSpace", "JointActionSpace",
-    "MultiCategorical", "MultiDiscreteTensorSpec", "MultiOneHot", "MultiOneHotDiscreteTensorSpec", "OneHot",
-    "OneHotDiscreteTensorSpec", "TensorSpec", "Unbounded", "UnboundedContinuousTensorSpec", "make_action_space",
+    "ActionSpace", "AnyActionSpace", "Binary", "BinaryDiscreteTensorSpec", "Bounded", "BoundedTensorSpec",
+    "Categorical", "Composite", "CompositeSpec", "DiscreteSpec", "DiscreteTensorSpec", "MultiCategorical",
+    "MultiDiscreteTensorSpec", "MultiOneHot", "MultiOneHotDiscreteTensorSpec", "OneHot", "OneHotDiscreteTensorSpec",
+    "TensorSpec", "Unbounded", "UnboundedContinuousTensorSpec", "as_action_space", "find_action_space",
+    "make_action_space",
 ]

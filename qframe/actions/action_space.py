@@ -1,71 +1,386 @@
-"""The one place that encodes and decodes actions: what a network writes, what replay stores, what an environment takes.
+"""The description of an action: how many choices it has, how they are written, and what the environment takes.
 
-=============  ===============================  ===================  =========================
-space          spec (the encoding)              stored               the environment gets
-=============  ===============================  ===================  =========================
-Discrete       categorical, one-hot             index ``[*B]``       int, from its start
-MultiDiscrete  multi-categorical, mult-one-hot  index ``[*B, D]``    int array, from its starts
-MultiBinary    the same: branches of two        index ``[*B, D]``    int8 array
-both, small    enumerated: categorical          index ``[*B]``       the same arrays
-=============  ===============================  ===================  =========================
+=============  ===================================  ===================  =======================
+Gymnasium      encoding                             index, as stored     the environment takes
+=============  ===================================  ===================  =======================
+Discrete       categorical, one-hot                 ``[*B]``             int, from its start
+MultiDiscrete  multi-categorical, mult-one-hot      ``[*B, D]``          int array, from its starts
+MultiBinary    the same, as branches of two         ``[*B, D]``          int8 array
+both, small    enumerated, written as categorical   ``[*B]``             the same arrays
+=============  ===================================  ===================  =======================
+
+Shapes: ``*B`` any batch, ``D`` branches (the single choices of a joint action), ``ΣA`` the actions of all branches side
+by side, ``A`` those of the largest branch, ``N`` outputs per action. A mask is boolean, True where an action is legal.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 
-from qframe.actions.specs.base import DiscreteSpec
-from qframe.actions.specs.discrete import to_one_hot
-from qframe.actions.specs.layout import ActionLayout, canonical_name
+from qframe.functional.action import greedy, lowest, mask_values
+
+ENCODINGS = ("categorical", "one-hot", "mult-one-hot", "multi-categorical", "binary")
+JOINT_ENCODINGS = ("mult-one-hot", "multi-categorical")
+SYNONYMS = {"multi-one-hot": "mult-one-hot", "multi-discrete": "multi-categorical"}
 
 
 @dataclass(frozen=True)
 class ActionSpace:
-    """The actions of an environment in three forms: the spec's layout, the stored index, and what ``env.step`` takes.
+    """One choice, or several at once (the branches of a joint action), in three forms that it converts into each other.
+
+    The *index* is stored in the replay and given to exploration: int64 ``[*B]``, for a joint action ``[*B, D]``. The
+    *action* is what networks write and losses read, in the layout of ``encoding``. The third is what ``env.step``
+    takes. Inside a network and a loss the branches are a batch dimension in front, ``[D, *B, A]``, so that everything
+    that belongs to a transition broadcasts over them; smaller branches are padded, and padding is never legal.
 
     Args:
-        spec: the layout in which networks write actions.
-        start: the environment's number of the first action.
+        encoding: ``categorical`` (an index), ``one-hot``, ``multi-categorical`` (an index per branch), ``mult-one-hot``
+            (one-hot vectors side by side), or ``binary`` (bits, each with one value, taken where it is positive; their
+            indices are those of branches of two).
+        sizes: the number of actions of every branch. An int is the size of the only branch, the number of bits, or the
+            size of each branch of a joint action with any number of them; None: as many as there are values.
+        joint: how the branches of a joint action are trained: ``branching``, the mean over them, or ``sum``.
+        factors: of an enumerated joint action, the sizes of the choices that its single index stands for, the last one
+            the fastest.
+        starts: the environment's number of each choice's first action; empty: 0.
+        shape: of the environment's action.
+        dtype: of the environment's action.
 
-    >>> from qframe.actions import OneHot
-    >>> space = ActionSpace(OneHot(3), start=5)
+    Raises:
+        ValueError: an unknown encoding, a size that is no positive integer, or no sizes for a joint action.
+
+    >>> space = ActionSpace("one-hot", 3, starts=(5,))
     >>> index = space.encode(torch.tensor([0, 0, 1]))
     >>> index, space.decode(index), space.to_env(index)
     (tensor(2), tensor([0, 0, 1]), 7)
+    >>> joint = ActionSpace("multi-categorical", (2, 3))
+    >>> joint.greedy_index(torch.tensor([0.0, 1.0, 5.0, 4.0, 4.5]), torch.tensor([True, False, False, True, True]))
+    tensor([0, 2])
     """
 
-    spec: DiscreteSpec
-    start: int = 0
-    joint: Literal["branching", "sum"] = "branching"
-    """How the branches of a joint action are trained; a plain action has none."""
+    encoding: str
+    sizes: int | tuple[int, ...] | None = None
+    joint: Literal["branching", "sum"] = field(default="branching", kw_only=True)
+    factors: tuple[int, ...] = field(default=(), kw_only=True)
+    starts: tuple[int, ...] = field(default=(), kw_only=True)
+    shape: tuple[int, ...] = field(default=(), kw_only=True)
+    dtype: Any = field(default=np.dtype(np.int64), kw_only=True)
+
+    is_joint: bool = field(init=False, compare=False)
+    """Whether an index has a dimension of branches."""
+
+    def __post_init__(self) -> None:
+        encoding, sizes = canonical_name(self.encoding), self.sizes
+        if encoding in JOINT_ENCODINGS:
+            if sizes is None:
+                raise ValueError(
+                    f"expected var_nums, the sizes of the components of {encoding}, got None; give it or a spec"
+                )
+            sizes = positive_size(sizes, "var_nums") if isinstance(sizes, int) else branch_sizes(sizes, "var_nums")
+        elif isinstance(sizes, int):
+            size = positive_size(sizes, "the number of actions")
+            sizes = (2,) * size if encoding == "binary" else (size,)
+        for name, value in (("encoding", encoding), ("sizes", sizes), ("is_joint", encoding not in _SINGLE)):
+            object.__setattr__(self, name, value)
+
+    def __str__(self) -> str:
+        return f"{self.encoding}({', '.join(map(str, self.known_sizes))})" if self.has_sizes else self.encoding
+
+    @property
+    def has_sizes(self) -> bool:
+        """Whether the number of actions is known; it is not where the space was given by name."""
+        return isinstance(self.sizes, tuple)
+
+    @property
+    def known_sizes(self) -> tuple[int, ...]:
+        """The number of actions of every branch.
+
+        Raises:
+            ValueError: it is not known.
+        """
+        if not isinstance(self.sizes, tuple):
+            raise ValueError(f"the number of actions of {self.encoding!r} is unknown; give a spec in place of the name")
+        return self.sizes
+
+    @cached_property
+    def width(self) -> int:
+        """ΣA, the number of scores that indices are chosen by."""
+        return sum(self.known_sizes)
 
     @property
     def num_actions(self) -> int:
-        """A: how many action values there are, those of all branches together."""
-        return self.spec.num_actions
+        """The number of action values that a network writes: ΣA, and one for each bit of a binary action."""
+        return len(self.known_sizes) if self.encoding == "binary" else self.width
+
+    @property
+    def var_nums(self) -> int | tuple[int, ...] | None:
+        """The sizes of a joint action's branches, as the reference library names them; None for all others."""
+        return self.sizes if self.encoding in JOINT_ENCODINGS else None
+
+    def sizes_of(self, width: int) -> tuple[int, ...]:
+        """The sizes of the branches of values whose last dimension is ``width``.
+
+        Raises:
+            ValueError: they do not add up to ``width``.
+
+        >>> ActionSpace("mult-one-hot", 2).sizes_of(6)
+        (2, 2, 2)
+        """
+        if not self.is_joint or self.sizes is None:
+            return (width,)
+        sizes = (self.sizes,) * (width // self.sizes) if isinstance(self.sizes, int) else self.sizes
+        if sum(sizes) != width:
+            raise ValueError(
+                f"expected var_nums = {self.sizes} to add up to the last dimension of the values, got {width}; "
+                "every component needs all of its values"
+            )
+        return sizes
+
+    # ── The layout of networks and losses ─────────────────────────────────────────────────────────────────────────
 
     def encode(self, action: Tensor) -> Tensor:
-        """The index ``[*B]``, int64, of an action in the spec's layout; of a joint action ``[*B, D]``."""
-        return encoder(self._layout)(action)
+        """The index of an action; a one-hot vector is read by its first maximum."""
+        if self.encoding == "one-hot":
+            return _first_one(action)
+        if self.encoding == "mult-one-hot":
+            parts = action.split(self.sizes_of(action.shape[-1]), -1)
+            return torch.stack([_first_one(part) for part in parts], -1)
+        return action.long()
 
     def decode(self, index: Tensor) -> Tensor:
-        """The action in the spec's layout of an index ``[*B]``."""
-        return to_one_hot(index, self.num_actions) if self.spec.action_space == "one-hot" else index
+        """The action of an index, int64."""
+        return self._written(index, self.known_sizes) if "one-hot" in self.encoding else index
+
+    def _written(self, index: Tensor, sizes: Sequence[int]) -> Tensor:
+        if self.encoding == "one-hot":
+            return to_one_hot(index, sizes[0])
+        if self.encoding == "mult-one-hot":
+            return torch.cat([to_one_hot(i, n) for i, n in zip(index.unbind(-1), sizes, strict=True)], -1)
+        return index
+
+    def greedy_action(self, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The action of the greatest value over legal actions, int64, in the layout of the encoding.
+
+        A tie goes to the first maximum. A row with NaN or with no legal action still gives an action of the space.
+
+        Args:
+            value: action values ``[*B, A]`` of any dtype, those of all branches side by side.
+            mask: legal actions, broadcastable to ``value``.
+
+        Returns:
+            categorical ``[*B]``; multi-categorical ``[*B, D]``; all others ``[*B, A]``.
+
+        Raises:
+            TypeError: the mask is not boolean.
+            ValueError: the branches do not add up to A.
+
+        >>> ActionSpace("mult-one-hot", (2, 3)).greedy_action(torch.tensor([0.0, 1.0, 5.0, 5.0, 2.0]))
+        tensor([0, 1, 1, 0, 0])
+        """
+        if self.encoding == "binary":
+            return (mask_values(value, mask) > 0).long()
+        return self._written(self.greedy_index(value, mask), self.sizes_of(value.shape[-1]))
+
+    def chosen_value(self, value: Tensor, action: Tensor) -> Tensor:
+        """The value of an action, in the dtype of the values: an entry, or a joint action's sum over branches.
+
+        NaN where the row has NaN. An entry that was not chosen has no part in it, ±inf included. After
+        ``mask_values`` a branch without a legal action makes the whole sum the lowest finite number.
+
+        Args:
+            value: action values ``[*B, A]``.
+            action: as ``greedy_action`` gives it.
+
+        Returns:
+            ``[*B, 1]``.
+
+        >>> ActionSpace("binary").chosen_value(torch.tensor([1.5, -torch.inf, 2.0]), torch.tensor([1, 0, 1]))
+        tensor([3.5000])
+        """
+        if self.encoding == "binary":
+            return _sum(torch.where((action != 0) | value.isnan(), value, 0))
+        parts = self.taken(value, self.encode(action))  # [*B, D]
+        floor = lowest(parts.dtype)
+        if not self.is_joint:
+            return parts
+        return _sum(parts) if floor == 0 else torch.where((parts == floor).any(-1, keepdim=True), floor, _sum(parts))
+
+    # ── Indices ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def greedy_index(self, score: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The legal index of the greatest score in each branch: ``[*B, ΣA]`` → ``[*B]`` or ``[*B, D]``.
+
+        ``mask`` is broadcastable to ``score``.
+        """
+        if not self.is_joint:
+            return greedy(score, mask)
+        sizes = self.sizes_of(score.shape[-1])
+        mask = None if mask is None else mask.expand_as(score)
+        if min(sizes) == max(sizes):
+            branches = (len(sizes), sizes[0])
+            return greedy(score.unflatten(-1, branches), None if mask is None else mask.unflatten(-1, branches))
+        masks = [None] * len(sizes) if mask is None else mask.split(sizes, -1)
+        return torch.stack([greedy(part, legal) for part, legal in zip(score.split(sizes, -1), masks, strict=True)], -1)
+
+    def random_index(self, like: Tensor, mask: Tensor | None, generator: torch.Generator) -> Tensor:
+        """Uniformly random legal indices, of the batch and device of ``like``: the greedy ones of ΣA random scores."""
+        score = torch.rand(*self.batch(like), self.width, generator=generator, device=generator.device)
+        return self.greedy_index(score.to(like.device), None if mask is None else mask.to(like.device))
+
+    def batch(self, index: Tensor) -> torch.Size:
+        """``*B`` of indices."""
+        return index.shape[:-1] if self.is_joint else index.shape
+
+    def over_branches(self, flag: Tensor) -> Tensor:
+        """``[*B]`` with the dimensions of an index, so that it broadcasts to one."""
+        return flag.unsqueeze(-1) if self.is_joint else flag
+
+    def agree(self, index: Tensor, other: Tensor) -> Tensor:
+        """Where two indices are the same in every branch, bool ``[*B]``."""
+        return (index == other).all(-1) if self.is_joint else index == other
+
+    def taken(self, x: Tensor, index: Tensor) -> Tensor:
+        """The entries of ``x`` ``[*B, ΣA]`` that belong to an index, one per branch ``[*B, D]``."""
+        if not self.is_joint:
+            return x.gather(-1, index.unsqueeze(-1))
+        parts = zip(x.split(self.sizes_of(x.shape[-1]), -1), index.split(1, -1), strict=True)
+        return torch.cat([part.gather(-1, at) for part, at in parts], -1)
+
+    def is_legal(self, index: Tensor, mask: Tensor) -> Tensor:
+        """Where an index is legal in every branch, bool ``[*B]``."""
+        return self.taken(mask, index).all(-1)
+
+    def num_legal(self, index: Tensor, mask: Tensor | None) -> Tensor:
+        """How many actions are legal, the product over branches, float ``[*B]`` of the batch of ``index``."""
+        batch, sizes = self.batch(index), self.known_sizes
+        if mask is None:
+            return torch.tensor(float(math.prod(sizes))).expand(batch)
+        parts = mask.expand(*batch, self.width).split(sizes, -1)
+        return torch.stack([part.sum(-1) for part in parts]).float().prod(0)
+
+    def check_mask(self, mask: Tensor) -> None:
+        """Every branch of every environment has a legal action.
+
+        Args:
+            mask: legal actions ``[*B, ΣA]``.
+
+        Raises:
+            TypeError: the mask is not boolean.
+            ValueError: its last dimension is not ΣA.
+            RuntimeError: an environment has no legal action; it is named.
+        """
+        check_boolean(mask)
+        if mask.shape[-1] != self.width:
+            raise ValueError(f"expected an action mask with {self.width} entries per environment, got {[*mask.shape]}")
+        if mask.is_meta:
+            return
+        legal = torch.stack([part.any(-1) for part in mask.split(self.known_sizes, -1)])  # [D, *B]
+        if not bool(legal.all()):
+            index = (~legal.all(0)).nonzero()[0].tolist()
+            where = index[0] if len(index) == 1 else tuple(index)
+            raise RuntimeError(
+                f"expected a legal action in every environment, got none in environment {where}; "
+                "an environment that cannot continue ends its episode"
+            )
+
+    # ── Branches in front, in networks and losses ─────────────────────────────────────────────────────────────────
+
+    def split(self, out: Tensor) -> Tensor:
+        """Outputs ``[*B, ΣA, N]`` → ``[D, *B, A, N]``, padded with each branch's first; of one choice as they are.
+
+        >>> ActionSpace("multi-categorical", (1, 3)).split(torch.tensor([[5.0], [1.0], [2.0], [3.0]])).squeeze(-1)
+        tensor([[5., 5., 5.],
+                [1., 2., 3.]])
+        """
+        if not self.is_joint:
+            return out
+        sizes = self.sizes_of(out.shape[-2])
+        most = max(sizes)
+        if min(sizes) == most:
+            return out.unflatten(-2, (-1, most)).movedim(-3, 0)
+        return torch.stack([_padded(part, most) for part in out.split(sizes, -2)])
+
+    def join(self, value: Tensor) -> Tensor:
+        """Action values ``[D, *B, A]`` → ``[*B, ΣA]``; of one choice as they are."""
+        if not self.is_joint:
+            return value
+        sizes = (value.shape[-1],) * len(value) if isinstance(self.sizes, int) else self.known_sizes
+        return torch.cat([part[..., :size] for part, size in zip(value, sizes, strict=True)], -1)
+
+    def split_mask(self, mask: Tensor | None, batch: Sequence[int], device: torch.device) -> Tensor | None:
+        """Legal actions broadcastable to ``[D, *B, A]`` from a mask broadcastable to ``[*B, ΣA]``; None: all are.
+
+        >>> ActionSpace("multi-categorical", (1, 3)).split_mask(None, (), torch.device("cpu"))
+        tensor([[ True, False, False],
+                [ True,  True,  True]])
+        """
+        if not self.is_joint:
+            return mask
+        if mask is None:
+            return None if isinstance(self.sizes, int) else self._no_padding(len(batch), device)
+        mask = mask.expand(*batch, mask.shape[-1])
+        sizes = self.sizes_of(mask.shape[-1])
+        most = max(sizes)
+        if min(sizes) == most:
+            return mask.unflatten(-1, (-1, most)).movedim(-2, 0)
+        return torch.stack([pad(part, (0, most - part.shape[-1])) for part in mask.split(sizes, -1)])  # [D, *B, A]
+
+    def _no_padding(self, dims: int, device: torch.device) -> Tensor | None:
+        """Where an action is no padding, ``[D, 1, …, A]``; None: everywhere."""
+        sizes = self.known_sizes
+        most = max(sizes)
+        if min(sizes) == most:
+            return None
+        real = torch.stack([torch.arange(most, device=device) < size for size in sizes])  # [D, A]
+        return real.view(len(sizes), *[1] * dims, most)
+
+    def split_index(self, index: Tensor) -> Tensor:
+        """An index per branch, ``[*B, D]`` → ``[D, *B]``; of one choice as it is."""
+        return index.movedim(-1, 0) if self.is_joint else index
+
+    # ── The environment ───────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """The sizes of the environment's own choices, side by side in its masks."""
+        return self.factors or self.known_sizes
+
+    @cached_property
+    def _starts(self) -> NDArray[np.int64] | int:
+        if not any(self.starts):
+            return 0
+        return np.array(self.starts, dtype=np.int64) if self.shape else self.starts[0]
 
     def legal(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """The mask ``[*B, A]`` of this encoding from an environment's mask ``[*B, A]``, that of all branches."""
-        return mask
+        """The mask ``[*B, ΣA]`` of indices from an environment's mask of its own choices side by side.
+
+        An enumerated action is legal where all its choices are.
+        """
+        if not self.factors:
+            return mask
+        legal = np.ones((*mask.shape[:-1], 1), dtype=np.bool_)
+        for part in np.split(mask, np.cumsum(self.factors)[:-1], axis=-1):
+            legal = (legal[..., None] & part[..., None, :]).reshape(*mask.shape[:-1], -1)
+        return legal
 
     def to_env(self, index: Tensor | int) -> NDArray[Any] | int:
-        """What ``env.step`` takes: an int for one index, an int64 array ``[E]`` for E of them."""
-        action = np.asarray(index.cpu() if isinstance(index, Tensor) else index, dtype=np.int64) + self.start
-        return int(action) if action.ndim == 0 else action
+        """What ``env.step`` takes: an int or an array of the environment's shape and dtype; for E indices E of them."""
+        choice = np.asarray(index.cpu() if isinstance(index, Tensor) else index)
+        if self.factors:
+            choice = np.stack(np.unravel_index(choice, self.factors), -1)  # [*B, D]
+        action = choice + self._starts
+        if not self.shape:
+            action = action.astype(np.int64, copy=False)
+            return int(action) if action.ndim == 0 else action
+        return action.reshape(*action.shape[:-1], *self.shape).astype(self.dtype)
 
     def from_env(self, action: NDArray[Any] | int) -> Tensor:
         """The index, int64, of an environment's own action or actions.
@@ -73,124 +388,98 @@ class ActionSpace:
         Raises:
             ValueError: an action that the space does not have.
         """
-        index = torch.as_tensor(np.asarray(action, dtype=np.int64) - self.start)
-        if not bool(((index >= 0) & (index < self.num_actions)).all()):
-            last = self.start + self.num_actions - 1
-            raise ValueError(f"expected actions from {self.start} to {last}, got {np.asarray(action).tolist()}")
-        return index
-
-    @property
-    def _layout(self) -> ActionLayout:
-        return ActionLayout(self.spec.action_space, self.spec.var_nums)
-
-
-@dataclass(frozen=True, eq=False)
-class JointActionSpace(ActionSpace):
-    """Joint actions: several choices at once, an index each, ``[*B, D]``.
-
-    Args:
-        sizes: actions of each branch.
-        starts: the environment's number of each branch's first action, ``[D]``.
-        shape: of the environment's action.
-        dtype: of the environment's action.
-
-    >>> from qframe.actions import MultiOneHot
-    >>> space = JointActionSpace(MultiOneHot([2, 2]), sizes=(2, 2), shape=(2,), dtype=np.int8)
-    >>> space.decode(torch.tensor([0, 1])), space.to_env(torch.tensor([0, 1]))
-    (tensor([1, 0, 0, 1]), array([0, 1], dtype=int8))
-    """
-
-    sizes: tuple[int, ...] = ()
-    starts: NDArray[np.int64] | int = 0
-    shape: tuple[int, ...] = ()
-    dtype: Any = np.int64
-
-    def decode(self, index: Tensor) -> Tensor:
-        if self.spec.action_space != "mult-one-hot":
-            return index
-        return torch.cat([to_one_hot(i, n) for i, n in zip(index.unbind(-1), self.sizes, strict=True)], -1)
-
-    def to_env(self, index: Tensor | int) -> NDArray[Any] | int:
-        """What ``env.step`` takes: an array of the environment's shape and dtype, E of them for ``[E, D]``."""
-        numbers = np.asarray(index.cpu() if isinstance(index, Tensor) else index) + self.starts
-        return numbers.reshape(*numbers.shape[:-1], *self.shape).astype(self.dtype)
-
-    def from_env(self, action: NDArray[Any] | int) -> Tensor:
         numbers = np.asarray(action, dtype=np.int64)
         batch = numbers.shape[: numbers.ndim - len(self.shape)]
-        index = numbers.reshape(*batch, len(self.sizes)) - self.starts  # [*B, D]
-        if not ((index >= 0) & (index < np.array(self.sizes))).all():
-            raise ValueError(f"expected actions of {list(self.sizes)} choices, got {numbers.tolist()}")
-        return torch.from_numpy(index)
+        choice = numbers.reshape(*batch, len(self.choices)) - self._starts  # [*B, D]
+        if not ((choice >= 0) & (choice < np.array(self.choices))).all():
+            raise ValueError(f"expected {self._domain()}, got {numbers.tolist()}")
+        if self.factors:
+            return torch.as_tensor(np.ravel_multi_index(tuple(np.moveaxis(choice, -1, 0)), self.factors))
+        return torch.as_tensor(choice if self.is_joint else choice[..., 0])
+
+    def _domain(self) -> str:
+        if self.shape:
+            return f"actions of {list(self.choices)} choices"
+        return f"actions from {self._starts} to {self._starts + self.choices[0] - 1}"
 
 
-@dataclass(frozen=True, eq=False)
-class EnumeratedActionSpace(JointActionSpace):
-    """Joint actions numbered one after another, the last choice fastest: one index ``[*B]`` for all choices.
-
-    >>> from qframe.actions import Categorical
-    >>> EnumeratedActionSpace(Categorical(6), sizes=(2, 3), shape=(2,)).to_env(torch.tensor(4))
-    array([1, 1])
-    """
-
-    def to_env(self, index: Tensor | int) -> NDArray[Any] | int:
-        flat = np.asarray(index.cpu() if isinstance(index, Tensor) else index)
-        return super().to_env(torch.from_numpy(np.stack(np.unravel_index(flat, self.sizes), -1)))
-
-    def from_env(self, action: NDArray[Any] | int) -> Tensor:
-        index = super().from_env(action).numpy()
-        return torch.as_tensor(np.ravel_multi_index(tuple(np.moveaxis(index, -1, 0)), self.sizes))
-
-    def legal(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """A joint action is legal where all its choices are."""
-        parts = np.split(mask, np.cumsum(self.sizes)[:-1], axis=-1)
-        legal = np.ones((*mask.shape[:-1], 1), dtype=np.bool_)
-        for part in parts:
-            legal = (legal[..., None] & part[..., None, :]).reshape(*mask.shape[:-1], -1)
-        return legal  # [*B, A]
+_SINGLE = ("categorical", "one-hot")
 
 
-def encode_action(action_space: str, action: Tensor) -> Tensor:
-    """The index ``[*B]`` of an action written as ``action_space`` says; a one-hot vector is read by its first maximum.
+def canonical_name(name: str) -> str:
+    """The one name of an encoding; dashes and underscores are alike.
 
     Raises:
-        ValueError: an action space that is not trained on.
+        ValueError: the name is unknown.
 
-    >>> encode_action("one-hot", torch.tensor([[0, 1], [1, 0]]))
-    tensor([1, 0])
+    >>> canonical_name("one_hot"), canonical_name("multi-discrete")
+    ('one-hot', 'multi-categorical')
     """
-    return encoder(ActionLayout(canonical_name(action_space)))(action)
+    dashed = name.strip().lower().replace("_", "-")
+    dashed = SYNONYMS.get(dashed, dashed)
+    if dashed not in ENCODINGS:
+        raise ValueError(f"expected action_space to be one of {', '.join(ENCODINGS)}, got {name!r}")
+    return dashed
 
 
-def encoder(layout: ActionLayout) -> Callable[[Tensor], Tensor]:
-    """The function that turns actions written in a layout into indices ``[*B]``; for a joint one ``[*B, D]``.
+def positive_size(size: Any, name: str) -> int:
+    """``size`` as an int of at least 1.
 
     Raises:
-        ValueError: an action space that has no index per choice.
+        ValueError: it is not one.
     """
-    if layout.name == "mult-one-hot":
-        return partial(_indices_of_ones, layout)
-    if layout.name not in _ENCODERS:
-        names = ", ".join((*_ENCODERS, "mult-one-hot"))
-        raise ValueError(
-            f"expected an action space with an index per choice ({names}), got {layout.name!r}; for bits take "
-            "branches of two values"
-        )
-    return _ENCODERS[layout.name]
+    if isinstance(size, bool) or not hasattr(size, "__index__") or int(size) < 1:
+        raise ValueError(f"expected {name} to be an integer of at least 1, got {size!r}")
+    return int(size)
 
 
-def _index(action: Tensor) -> Tensor:
-    return action.long()
+def branch_sizes(sizes: Iterable[int], name: str) -> tuple[int, ...]:
+    """The sizes of a joint action's branches, each at least 1.
+
+    Raises:
+        ValueError: there are none, or one is not a positive integer.
+    """
+    checked = tuple(positive_size(size, f"every size in {name}") for size in sizes)
+    if not checked:
+        raise ValueError(f"expected {name} to list the size of at least one component, got an empty list")
+    return checked
 
 
-def _index_of_one(action: Tensor) -> Tensor:
+def check_boolean(mask: Tensor) -> None:
+    """A mask says True or False.
+
+    Raises:
+        TypeError: it is not boolean.
+    """
+    if mask.dtype is not torch.bool:
+        raise TypeError(f"expected a boolean action mask (True = legal), got {mask.dtype}; use mask.bool()")
+
+
+def to_one_hot(index: Tensor, n: int) -> Tensor:
+    """The one-hot form of indices, int64 ``[*B, n]``.
+
+    >>> to_one_hot(torch.tensor([2, 0]), 3)
+    tensor([[0, 0, 1],
+            [1, 0, 0]])
+    """
+    return (index.unsqueeze(-1) == torch.arange(n, device=index.device)).long()  # [*B, n]
+
+
+def _first_one(action: Tensor) -> Tensor:
     return action.to(torch.int8).argmax(-1)
 
 
-def _indices_of_ones(layout: ActionLayout, action: Tensor) -> Tensor:
-    return torch.stack([_index_of_one(part) for part in action.split(layout.sizes(action.shape[-1]), -1)], -1)
+def _padded(part: Tensor, size: int) -> Tensor:
+    """``[*B, n, N]`` with its first entry repeated at the end, ``[*B, size, N]``."""
+    missing = size - part.shape[-2]
+    first = part[..., :1, :]
+    return torch.cat([part, first.expand(*part.shape[:-2], missing, -1)], -2) if missing else part
 
 
-_ENCODERS: dict[str, Callable[[Tensor], Tensor]] = {
-    "categorical": _index, "one-hot": _index_of_one, "multi-categorical": _index
-}
+def _sum(parts: Tensor) -> Tensor:
+    """The sum over the last dimension in the dtype of the parts; integers stay within their own range, ``[*B, 1]``."""
+    total = parts.sum(-1, keepdim=True)
+    if parts.dtype.is_floating_point:
+        return total
+    limits = torch.iinfo(parts.dtype)
+    return total.clamp(limits.min, min(limits.max, torch.iinfo(total.dtype).max)).to(parts.dtype)

@@ -1,26 +1,16 @@
 """From a Gymnasium action space to the ``ActionSpace`` that is trained on, or to the reason why there is none."""
 
 import math
-from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any, Literal
 
-import numpy as np
 from gymnasium import Space, spaces
 
-from qframe.actions.action_space import ActionSpace, EnumeratedActionSpace, JointActionSpace
-from qframe.actions.specs.base import DiscreteSpec
-from qframe.actions.specs.discrete import Categorical, OneHot
-from qframe.actions.specs.joint import MultiCategorical, MultiOneHot
-from qframe.actions.specs.layout import ACTION_SPACES, canonical_name
+from qframe.actions.action_space import ENCODINGS, ActionSpace, canonical_name
 
 ENUMERATED = "enumerated"
-_JOINT: dict[str, type[DiscreteSpec]] = {"multi-categorical": MultiCategorical, "mult-one-hot": MultiOneHot}
-SPECS: dict[str, dict[str, type[DiscreteSpec]]] = {
-    "Discrete": {"categorical": Categorical, "one-hot": OneHot},
-    "MultiDiscrete": _JOINT,
-    "MultiBinary": _JOINT,
-}
+_JOINT = ("multi-categorical", "mult-one-hot")
+FITTING = {"Discrete": ("categorical", "one-hot"), "MultiDiscrete": _JOINT, "MultiBinary": _JOINT}
 """The encodings that fit each space; the first is what ``auto`` picks."""
 
 REFUSED: dict[str, str] = {
@@ -53,40 +43,37 @@ def make_action_space(
     """
     if joint not in ("branching", "sum"):
         raise ValueError(f"expected joint to be branching or sum, got {joint!r}")
-    kind = next((cls.__name__ for cls in type(space).__mro__ if cls.__name__ in SPECS), None)
+    kind = next((cls.__name__ for cls in type(space).__mro__ if cls.__name__ in FITTING), None)
     name = encoding if encoding in ("auto", ENUMERATED) else _known(encoding)
     if kind is None:
         raise ValueError(_refusal(space, name))
     if isinstance(space, spaces.Discrete):
-        fitting = _fitting(SPECS[kind], name, space, ("auto", *SPECS[kind]))
         if joint != "branching":
             raise ValueError(f"expected joint=branching for {space}, got {joint}: a single choice has nothing to join")
-        return ActionSpace(fitting(int(space.n)), int(space.start))
-    env = _branches_of(space)
+        fitting = _fitting(FITTING[kind], name, space, ("auto", *FITTING[kind]))
+        return ActionSpace(fitting, int(space.n), starts=(int(space.start),))
+    sizes, starts = _choices(space)
+    env: dict[str, Any] = {"starts": starts, "shape": space.shape, "dtype": space.dtype}
     if name == ENUMERATED:
-        return EnumeratedActionSpace(Categorical(_counted(env["sizes"], max_enumerated)), **env)
-    fitting = _fitting(SPECS[kind], name, space, ("auto", *SPECS[kind], ENUMERATED))
-    return JointActionSpace(fitting(env["sizes"]), joint=joint, **env)
+        return ActionSpace("categorical", _counted(sizes, max_enumerated), factors=sizes, **env)
+    fitting = _fitting(FITTING[kind], name, space, ("auto", *FITTING[kind], ENUMERATED))
+    return ActionSpace(fitting, sizes, joint=joint, **env)
 
 
-def _branches_of(space: Space[Any]) -> dict[str, Any]:
-    """The branches of a joint space, in C order where the space has several dimensions."""
+def _choices(space: Space[Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The sizes and the starts of a joint space's choices, in C order where it has several dimensions."""
     if isinstance(space, spaces.MultiDiscrete):
-        sizes, starts = space.nvec.ravel(), space.start.ravel().astype(np.int64)
-    else:
-        sizes, starts = np.full(math.prod(space.shape or ()), 2), 0
-    return {"sizes": tuple(sizes.tolist()), "starts": starts, "shape": space.shape, "dtype": space.dtype}
+        return tuple(space.nvec.ravel().tolist()), tuple(space.start.ravel().tolist())
+    return (2,) * math.prod(space.shape or ()), ()
 
 
-def _fitting(
-    encodings: dict[str, type[DiscreteSpec]], name: str, space: Space[Any], fitting: tuple[str, ...]
-) -> Callable[..., DiscreteSpec]:
+def _fitting(encodings: tuple[str, ...], name: str, space: Space[Any], options: tuple[str, ...]) -> str:
     if name == "auto":
-        return next(iter(encodings.values()))
+        return encodings[0]
     if name not in encodings:
-        words = ", ".join(map(_word, fitting))
+        words = ", ".join(map(_word, options))
         raise ValueError(f"action_space={_word(name)} does not fit {space}; encodings that fit: {words}")
-    return encodings[name]
+    return name
 
 
 def _word(name: str) -> str:
@@ -107,7 +94,7 @@ def _known(encoding: str) -> str:
     try:
         return canonical_name(encoding)
     except ValueError:
-        names = ("auto", *ACTION_SPACES, ENUMERATED)
+        names = ("auto", *ENCODINGS, ENUMERATED)
         near = get_close_matches(str(encoding).lower().replace("_", "-"), names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"expected action_space to be one of {', '.join(names)}, got {encoding!r}{hint}") from None
@@ -117,5 +104,5 @@ def _refusal(space: Space[Any], name: str) -> str:
     kind = type(space).__name__
     reason = next((REFUSED[cls.__name__] for cls in type(space).__mro__ if cls.__name__ in REFUSED), None)
     asked = f"action_space={name} does not fit" if name != "auto" else "cannot train on"
-    fits = f"no encoding fits a {kind} space, only {', '.join(SPECS)}"
+    fits = f"no encoding fits a {kind} space, only {', '.join(FITTING)}"
     return f"{asked} the action space {space}: {fits}" + (f" ({reason})" if reason else "")

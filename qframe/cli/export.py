@@ -15,7 +15,6 @@ from qframe.cli.trained import Trained, trained
 from qframe.config.saved_run import open_run
 from qframe.config.targets import apply_trust
 from qframe.errors import UserError, hint
-from qframe.exploration.protocol import ActionIndices
 from qframe.export.formats import FORMATS
 from qframe.export.policy import GreedyPolicy
 from qframe.loggers.probe_states import FixedStates
@@ -82,8 +81,7 @@ def _example(found: Trained) -> Example:
     names = [".".join(("observation", *path)) for path in entries]
     generator = torch.Generator().manual_seed(0)
     probe = GreedyPolicy(found.network, found.parts.action_space, [()])
-    sizes = getattr(found.parts.action_space, "sizes", ()) or ActionIndices(found.parts.action_space.spec).sizes
-    branches = [torch.rand(CHECKED, size, generator=generator) for size in sizes]
+    branches = [torch.rand(CHECKED, size, generator=generator) for size in found.parts.action_space.choices]
     masks = [(branch < 0.7) | (branch == branch.amin(-1, keepdim=True)) for branch in branches]
     mask = torch.cat(masks, -1)
     assert mask.shape[-1] == probe.num_mask

@@ -39,13 +39,13 @@ from qframe.training.timing import Profile
 
 PROVIDED: dict[str, frozenset[str]] = {
     "action_space": frozenset({"space"}),
-    "network": frozenset({"trunk", "make_head", "spec"}),
+    "network": frozenset({"trunk", "make_head", "action_space"}),
     "trunk": frozenset({"observation_shape", "observation_dtype"}),
     "head": frozenset({"features", "num_actions"}),
     "loss": frozenset({"value_network", "action_space", "joint", "gamma", "seed"}),
     "target": frozenset({"loss"}),
     "replay": frozenset({"gamma", "num_envs", "seed"}),
-    "exploration": frozenset({"spec", "num_envs", "num_members", "seed"}),
+    "exploration": frozenset({"spec", "action_space", "num_envs", "num_members", "seed"}),
     "reward": frozenset({"gamma", "num_envs"}),
     "collector": frozenset(
         {"envs", "network", "exploration", "action_space", "reward", "returns", "device", "stores_probability"}
@@ -136,7 +136,7 @@ class Assembly:
             replay=replay,
             exploration=self.part(
                 "exploration",
-                any_space.spec,
+                any_space,
                 num_envs=any_envs.num_envs,
                 num_members=getattr(loss and loss.value_network, "num_members", 1),
                 seed=derive_seed(seed, "exploration"),
@@ -192,13 +192,13 @@ class Assembly:
         config = self.config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(config["seed"], "network"))
-            network = self.part("network", self._trunk(envs), self._make_head, spec=action_space.spec)
+            network = self.part("network", self._trunk(envs), self._make_head, action_space=action_space)
         if network is None:
             return None
         loss = self.part(
             "loss",
             network.to(self.device),
-            action_space=action_space.spec,
+            action_space=action_space,
             joint=action_space.joint,
             gamma=config["gamma"],
             seed=derive_seed(config["seed"], "noise"),
@@ -300,7 +300,7 @@ def describe(assembly: Assembly) -> dict[str, str]:
     return {
         "environment": f"{built.envs.id} × {built.envs.num_envs} ({built.envs.vectorization})",
         "observation": " ".join(str(built.envs.observation_space).split()),
-        "action": f"{built.envs.action_space} as {built.action_space.spec}",
+        "action": f"{built.envs.action_space} as {built.action_space}",
         "network": f"{type(loss.value_network).__name__}, {parameters:,} parameters",
         "head": f"{type(loss.head).__name__}, {loss.head.num_outputs} per action",
         "estimator": f"{type(loss.estimator).__name__}, gamma {loss.gamma}",
@@ -387,7 +387,7 @@ def build(
     _lock(runner)
     OmegaConf.save(OmegaConf.create(plain), folder.config_file)
     picks = {key: value for key, (value, _) in assembly.picked.items()}
-    about = {"device": str(device), "action_space": built.action_space.spec.action_space} | picks
+    about = {"device": str(device), "action_space": built.action_space.encoding} | picks
     folder.write_manifest(about, resumed_at=None if state is None else runner.frames)
     if plain["profile"]:
         Profile(runner)

@@ -50,7 +50,7 @@ BY_PARTS = (
 
 
 def _joint_loss(joint: str, head: MakeHead = ScalarHead) -> DQNLoss:
-    network = QNet(MLPTrunk((1,), num_cells=[1]), head, spec=MultiCategorical([2, 2]))
+    network = QNet(MLPTrunk((1,), num_cells=[1]), head, action_space=MultiCategorical([2, 2]))
     return DQNLoss(network, joint=joint)  # pyright: ignore[reportArgumentType]
 
 
@@ -72,7 +72,7 @@ BY_THE_LIBRARY: dict[str, Callable[[], object]] = {
         "branching"
     ).make_value_estimator("retrace", temperature=0.1),
     "`network=ensemble` on joint actions": lambda: EnsembleQNet(
-        MLPTrunk((1,), num_cells=[1]), ScalarHead, spec=MultiCategorical([2, 2])
+        MLPTrunk((1,), num_cells=[1]), ScalarHead, action_space=MultiCategorical([2, 2])
     ),
     "the action space `binary` under `DQNLoss`": lambda: DQNLoss(nn.Linear(1, 4), action_space="binary"),
     "a support that is not evenly spaced": _uneven_support,

@@ -5,9 +5,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from qframe.actions.specs.base import DiscreteSpec
+from qframe.actions import AnyActionSpace, as_action_space
 from qframe.exploration.epsilon_greedy import exploring
-from qframe.exploration.protocol import ActionIndices
 from qframe.exploration.schedules import SCHEDULES
 from qframe.functional.action import soft
 
@@ -19,7 +18,7 @@ class Boltzmann:
     by branch. Drawn as the greatest ``log π`` with Gumbel noise, which is exact.
 
     Args:
-        spec: the action's spec.
+        action_space: of the environment, or the action's spec.
         temperature_init: τ > 0 at frame 0, in units of the action values.
         temperature_end: τ > 0 from frame ``annealing_num_steps`` on.
         annealing_num_steps: frames, summed over environments.
@@ -42,7 +41,7 @@ class Boltzmann:
 
     def __init__(
         self,
-        spec: DiscreteSpec,
+        action_space: AnyActionSpace,
         temperature_init: float = 1.0,
         temperature_end: float = 0.1,
         annealing_num_steps: int = 1000,
@@ -56,7 +55,7 @@ class Boltzmann:
         if schedule not in SCHEDULES:
             raise ValueError(f"expected schedule to be one of {', '.join(SCHEDULES)}, got {schedule!r}")
         self._schedule = SCHEDULES[schedule](temperature_init, temperature_end, annealing_num_steps)
-        self._indices = ActionIndices(spec)
+        self._action_space = as_action_space(action_space)
         self._generator = torch.Generator().manual_seed(seed)
         self.frames = 0
 
@@ -90,14 +89,14 @@ class Boltzmann:
             RuntimeError: an environment has no legal action; it is named.
         """
         if mask is not None:
-            self._indices.check(mask)
+            self._action_space.check_mask(mask)
         if value is None:
             raise ValueError("expected action values to explore by, got none; call explore(action, mask, value)")
         if not exploring():
             return action
         gumbel = -torch.empty(value.shape).exponential_(generator=self._generator).log()
         log_policy = self._log_policy(value.to(action.device), mask)
-        return self._indices.best(log_policy + gumbel.to(log_policy), mask)
+        return self._action_space.greedy_index(log_policy + gumbel.to(log_policy), mask)
 
     def probability(self, action: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
         """μ(a|s) of the actions just taken: the product over branches of their probabilities.
@@ -112,12 +111,12 @@ class Boltzmann:
         """
         value = value.to(action.device)
         if not exploring():
-            return self._indices.agree(action, self._indices.best(value, mask)).float()
-        return self._indices.taken(self._log_policy(value, mask), action).sum(-1).exp()
+            return self._action_space.agree(action, self._action_space.greedy_index(value, mask)).float()
+        return self._action_space.taken(self._log_policy(value, mask), action).sum(-1).exp()
 
     def _log_policy(self, value: Tensor, mask: Tensor | None) -> Tensor:
         """log π of each branch, ``[E, ΣA]``; 0 where an action is illegal."""
-        sizes = self._indices.sizes
+        sizes = self._action_space.known_sizes
         masks = [None] * len(sizes) if mask is None else mask.split(sizes, -1)
         parts = zip(value.float().split(sizes, -1), masks, strict=True)
         return torch.cat([soft(part, self.temperature, legal).log_prob for part, legal in parts], -1)

@@ -5,9 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qframe.actions.specs.base import DiscreteSpec
+from qframe.actions import AnyActionSpace, as_action_space
 from qframe.exploration.epsilon_greedy import exploring
-from qframe.exploration.protocol import ActionIndices
 
 
 class Bootstrapped:
@@ -18,7 +17,7 @@ class Bootstrapped:
     See "Deep Exploration via Bootstrapped DQN", Osband et al., 2016, section 3 and algorithm 1.
 
     Args:
-        spec: the action's spec.
+        action_space: of the environment, or the action's spec.
         num_members: K, of the network's ensemble.
         num_envs: E.
         bootstrap_probability: p in (0, 1] that a member learns from a transition; 1 stores no ``bootstrap_mask``.
@@ -39,7 +38,7 @@ class Bootstrapped:
 
     def __init__(
         self,
-        spec: DiscreteSpec,
+        action_space: AnyActionSpace,
         *,
         num_members: int,
         num_envs: int,
@@ -51,7 +50,7 @@ class Bootstrapped:
         if num_members < 1 or num_envs < 1:
             raise ValueError(f"expected a member and an environment, got {num_members} and {num_envs}")
         self.num_members, self.bootstrap_probability = num_members, bootstrap_probability
-        self._indices, self._envs = ActionIndices(spec), torch.arange(num_envs)
+        self._action_space, self._envs = as_action_space(action_space), torch.arange(num_envs)
         self._generator = torch.Generator().manual_seed(seed)
         self.member = self._draw()  # [E]
 
@@ -78,7 +77,7 @@ class Bootstrapped:
             RuntimeError: an environment has no legal action; it is named.
         """
         if mask is not None:
-            self._indices.check(mask)
+            self._action_space.check_mask(mask)
         if value is None or value.dim() != 3 or len(value) != self.num_members:
             got = "none" if value is None else [*value.shape]
             raise ValueError(
@@ -86,7 +85,7 @@ class Bootstrapped:
             )
         if not exploring():
             return action
-        return self._indices.best(value.to(action.device)[self.member, self._envs], mask)
+        return self._action_space.greedy_index(value.to(action.device)[self.member, self._envs], mask)
 
     def stored(self) -> dict[str, Tensor]:
         """Which members learn from this step's transitions, ``bootstrap_mask`` bool ``[E, K]``."""

@@ -19,10 +19,8 @@ from tensordict.nn import (
 )
 from torch import Tensor
 
-from qframe.actions.greedy import greedy_action
-from qframe.actions.specs.base import DiscreteSpec, TensorSpec
-from qframe.actions.specs.layout import find_action_space, leaf_spec
-from qframe.exploration.protocol import ActionIndices, check_boolean, check_legal
+from qframe.actions import AnyActionSpace, as_action_space
+from qframe.actions.action_space import check_boolean
 from qframe.exploration.schedules import epsilon_schedule
 from qframe.keys import ACTION, NestedKey, required
 
@@ -42,7 +40,7 @@ class EGreedyModule(TensorDictModuleBase):
     ``set_exploration_type`` with anything but ``RANDOM`` the action is kept and nothing is drawn.
 
     Args:
-        spec: the action's spec, or a ``Composite`` that holds it under ``action_key``.
+        spec: the action space, the action's spec, or a ``Composite`` that holds it under ``action_key``.
         eps_init: ε at frame 0, in [0, 1].
         eps_end: ε from frame ``annealing_num_steps`` on, in [0, 1].
         annealing_num_steps: frames, summed over environments.
@@ -71,7 +69,7 @@ class EGreedyModule(TensorDictModuleBase):
 
     def __init__(
         self,
-        spec: TensorSpec,
+        spec: AnyActionSpace,
         eps_init: float = 1.0,
         eps_end: float = 0.1,
         annealing_num_steps: int = 1000,
@@ -83,11 +81,7 @@ class EGreedyModule(TensorDictModuleBase):
     ) -> None:
         super().__init__()
         self.schedule = epsilon_schedule(schedule, eps_init, eps_end, annealing_num_steps)
-        self.layout = find_action_space(spec=spec, action_key=action_key)
-        leaf = leaf_spec(spec, action_key)
-        assert isinstance(leaf, DiscreteSpec)
-        self.spec: DiscreteSpec = leaf
-        self.indices = ActionIndices(leaf)
+        self.action_space = as_action_space(spec, action_key)
         self.action_key, self.action_mask_key = action_key, action_mask_key
         keys: list[Any] = [action_key] + ([] if action_mask_key is None else [action_mask_key])
         self.in_keys, self.out_keys = keys, keys[:1]
@@ -114,15 +108,15 @@ class EGreedyModule(TensorDictModuleBase):
         action = required(tensordict, self.action_key, "the action")
         mask_key = self.action_mask_key
         mask = None if mask_key is None else required(tensordict, mask_key, "the action mask")
-        batch = action.shape[: action.ndim - len(self.spec.shape)]
+        batch, space = action.shape[: action.ndim - (self.action_space.encoding != "categorical")], self.action_space
         if mask is not None:
-            mask = mask.expand(*batch, self.spec.num_actions)
+            mask = mask.expand(*batch, space.num_actions)
             self._check_mask(mask)
         if not exploring():
             return tensordict
-        score = 0.5 - torch.rand(*batch, self.spec.num_actions, generator=self.generator, device="cpu")
-        random = greedy_action(self.layout, score.to(action.device), mask).to(action.dtype)
-        replaced = self._replaced(batch, action.device).reshape(*batch, *[1] * len(self.spec.shape))
+        score = 0.5 - torch.rand(*batch, space.num_actions, generator=self.generator, device="cpu")
+        random = space.greedy_action(score.to(action.device), mask).to(action.dtype)
+        replaced = self._replaced(batch, action.device).reshape(*batch, *[1] * (action.ndim - len(batch)))
         return tensordict.set(self.action_key, torch.where(replaced, random, action))
 
     def explore(self, action: Tensor, mask: Tensor | None = None, value: Tensor | None = None) -> Tensor:
@@ -137,15 +131,16 @@ class EGreedyModule(TensorDictModuleBase):
             Indices like ``action``.
         """
         if mask is not None:
-            self.indices.check(mask)
+            self.action_space.check_mask(mask)
         if not exploring():
             return action
-        if mask is None and not self.indices.is_joint:
-            random = torch.randint(self.spec.num_actions, action.shape, generator=self.generator, device="cpu")
+        space = self.action_space
+        if mask is None and not space.is_joint:
+            random = torch.randint(space.num_actions, action.shape, generator=self.generator, device="cpu")
             return torch.where(self._replaced(action.shape, action.device), random.to(action.device), action)
-        random = self.indices.random(action, mask, self.generator)
-        replaced = self._replaced(self.indices.batch(action), action.device)
-        return torch.where(self.indices.per_action(replaced), random, action)
+        random = space.random_index(action, mask, self.generator)
+        replaced = self._replaced(space.batch(action), action.device)
+        return torch.where(space.over_branches(replaced), random, action)
 
     def probability(self, action: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
         """μ(a|s) of the actions just taken: ``(1 − ε) · 1[a greedy] + ε / number of legal actions``.
@@ -158,11 +153,12 @@ class EGreedyModule(TensorDictModuleBase):
         Returns:
             ``[E]``.
         """
-        is_greedy = self.indices.agree(action, self.indices.best(value.to(action.device), mask)).float()
+        space = self.action_space
+        is_greedy = space.agree(action, space.greedy_index(value.to(action.device), mask)).float()
         if not exploring():
             return is_greedy
         epsilon = self._epsilons()
-        return (1 - epsilon) * is_greedy + epsilon / self.indices.num_legal(action, mask)
+        return (1 - epsilon) * is_greedy + epsilon / space.num_legal(action, mask)
 
     def stored(self) -> dict[str, Tensor]:
         """Nothing is stored with transitions."""
@@ -186,10 +182,10 @@ class EGreedyModule(TensorDictModuleBase):
         return (torch.rand(batch, generator=self.generator, device="cpu") < self._epsilons()).to(device)
 
     def _check_mask(self, mask: Tensor) -> None:
-        if self.layout.name == "binary":  # a masked bit is 0: there is always a legal action
+        if self.action_space.encoding == "binary":  # a masked bit is 0: there is always a legal action
             check_boolean(mask)
         else:
-            check_legal(mask, self.layout.sizes(mask.shape[-1]))
+            self.action_space.check_mask(mask)
 
 
 def exploring() -> bool:

@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qframe.actions.specs.base import DiscreteSpec
+from qframe.actions import AnyActionSpace, as_action_space
 from qframe.exploration.epsilon_greedy import exploring
-from qframe.exploration.protocol import ActionIndices
 from qframe.exploration.schedules import epsilon_schedule
 
 
@@ -22,7 +21,7 @@ class EZGreedy:
     on how long it has been doing it, so a step has no probability given the observation alone.
 
     Args:
-        spec: the action's spec.
+        action_space: of the environment, or the action's spec.
         eps_init: ε at frame 0, in [0, 1].
         eps_end: ε from frame ``annealing_num_steps`` on, in [0, 1].
         annealing_num_steps: frames, summed over environments.
@@ -46,7 +45,7 @@ class EZGreedy:
 
     def __init__(
         self,
-        spec: DiscreteSpec,
+        action_space: AnyActionSpace,
         eps_init: float,
         eps_end: float,
         annealing_num_steps: int,
@@ -61,9 +60,9 @@ class EZGreedy:
             raise ValueError(f"expected mu above 1 and max_duration of at least 1, got {mu} and {max_duration}")
         self._schedule = epsilon_schedule(schedule, eps_init, eps_end, annealing_num_steps)
         self._mu, self._max_duration = mu, max_duration
-        self._indices = ActionIndices(spec)
+        self._action_space = as_action_space(action_space)
         self._remaining = np.zeros(num_envs, dtype=np.int64)
-        branches = (len(self._indices.sizes),) if self._indices.is_joint else ()
+        branches = (len(self._action_space.known_sizes),) if self._action_space.is_joint else ()
         self._held = torch.zeros(num_envs, *branches, dtype=torch.int64)
         self._rng = np.random.default_rng(seed)
         self.frames = 0
@@ -94,12 +93,12 @@ class EZGreedy:
             RuntimeError: an environment has no legal action; it is named.
         """
         if mask is not None:
-            self._indices.check(mask)
+            self._action_space.check_mask(mask)
         if not exploring():
             return action
         if mask is not None:
             mask = mask.cpu()
-            self._remaining[~self._indices.are_legal(self._held, mask).numpy()] = 0
+            self._remaining[~self._action_space.is_legal(self._held, mask).numpy()] = 0
         starts = (self._remaining == 0) & (self._rng.random(len(self._held)) < self.epsilon)
         drawn, duration = self._draw(mask), self._rng.zipf(self._mu, len(self._held))
         self._held = torch.where(self._per_action(starts), drawn, self._held)
@@ -140,10 +139,10 @@ class EZGreedy:
 
     def _draw(self, mask: Tensor | None) -> Tensor:
         """Uniformly random legal actions, like the held ones."""
-        if mask is None and not self._indices.is_joint:
-            return torch.from_numpy(self._rng.integers(self._indices.width, size=len(self._held)))
-        score = self._rng.random((len(self._held), self._indices.width))
-        return self._indices.best(torch.from_numpy(score), mask)
+        if mask is None and not self._action_space.is_joint:
+            return torch.from_numpy(self._rng.integers(self._action_space.width, size=len(self._held)))
+        score = self._rng.random((len(self._held), self._action_space.width))
+        return self._action_space.greedy_index(torch.from_numpy(score), mask)
 
     def _per_action(self, flag: np.ndarray) -> Tensor:
-        return self._indices.per_action(torch.from_numpy(flag))
+        return self._action_space.over_branches(torch.from_numpy(flag))

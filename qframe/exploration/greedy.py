@@ -5,15 +5,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qframe.actions.specs.base import DiscreteSpec
-from qframe.exploration.protocol import ActionIndices
+from qframe.actions import AnyActionSpace, as_action_space
 
 
 class Greedy:
     """Takes the greedy action, always: for environments that are random enough, or networks that are.
 
     Args:
-        spec: the action's spec.
+        action_space: of the environment, or the action's spec.
 
     >>> from qframe.actions import Categorical
     >>> Greedy(Categorical(3)).explore(torch.tensor([2, 0]))
@@ -23,8 +22,8 @@ class Greedy:
     has_probability = True
     reads_members = False
 
-    def __init__(self, spec: DiscreteSpec) -> None:
-        self._indices = ActionIndices(spec)
+    def __init__(self, action_space: AnyActionSpace) -> None:
+        self._action_space = as_action_space(action_space)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -41,12 +40,12 @@ class Greedy:
             RuntimeError: an environment has no legal action in ``mask`` ``[E, A]``; it is named.
         """
         if mask is not None:
-            self._indices.check(mask)
+            self._action_space.check_mask(mask)
         return action
 
     def probability(self, action: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
         """1 for the action taken, ``[E]``."""
-        return torch.ones(self._indices.batch(action))
+        return torch.ones(self._action_space.batch(action))
 
     def stored(self) -> dict[str, Tensor]:
         """Nothing is stored with transitions."""

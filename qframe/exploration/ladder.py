@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qframe.actions.specs.base import TensorSpec
+from qframe.actions import AnyActionSpace
 from qframe.exploration.epsilon_greedy import EGreedyModule
 
 
@@ -13,7 +13,7 @@ class EGreedyLadder(EGreedyModule):
     See "Distributed Prioritized Experience Replay", Horgan et al., 2018, section 4.1. A single environment has ε.
 
     Args:
-        spec: the action's spec.
+        action_space: of the environment, or the action's spec.
         epsilon: ε in (0, 1], of the first environment.
         alpha: α ≥ 0; 0 is the same ε everywhere.
         num_envs: E.
@@ -28,13 +28,13 @@ class EGreedyLadder(EGreedyModule):
     """
 
     def __init__(
-        self, spec: TensorSpec, *, epsilon: float = 0.4, alpha: float = 7.0, num_envs: int, seed: int = 0
+        self, action_space: AnyActionSpace, *, epsilon: float = 0.4, alpha: float = 7.0, num_envs: int, seed: int = 0
     ) -> None:
         if not 0 < epsilon <= 1:
             raise ValueError(f"expected epsilon in (0, 1], got {epsilon}")
         if not alpha >= 0 or num_envs < 1:
             raise ValueError(f"expected alpha of at least 0 and num_envs of at least 1, got {alpha} and {num_envs}")
-        super().__init__(spec, epsilon, epsilon, seed=seed)
+        super().__init__(action_space, epsilon, epsilon, seed=seed)
         self.ladder = epsilon ** (1 + alpha * torch.arange(num_envs) / max(num_envs - 1, 1))  # [E]
 
     @property

@@ -10,7 +10,7 @@ class NoisyGreedy(Greedy):
     2018, section 3.1.
 
     Args:
-        spec: the action's spec.
+        action_space: of the environment, or the action's spec.
     """
 
     has_probability = False

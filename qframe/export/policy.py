@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from qframe.actions.action_space import ActionSpace, EnumeratedActionSpace
+from qframe.actions import ActionSpace
 from qframe.networks.protocol import TrainedNetwork
 
 Path = tuple[str, ...]
@@ -53,21 +53,19 @@ class GreedyPolicy(nn.Module):
         super().__init__()
         network.eval()
         self.network, self._paths = network, paths
-        sizes = action_space.spec.var_nums
-        self._is_joint = sizes is not None
+        self._action_space = action_space
         self.table: Tensor
         self.legal: Tensor | None
-        if self._is_joint:  # an index per branch: only the environment's numbers of the first ones are added
-            zero = np.asarray(action_space.to_env(torch.zeros(len(_as_list(sizes)), dtype=torch.int64)))
+        if action_space.is_joint:  # an index per branch: only the environment's numbers of the first ones are added
+            zero = np.asarray(action_space.to_env(torch.zeros(len(action_space.known_sizes), dtype=torch.int64)))
             self.register_buffer("table", torch.as_tensor(zero))
         else:
             every = [action_space.to_env(index) for index in range(action_space.num_actions)]
             self.register_buffer("table", torch.as_tensor(np.stack(every)))
-        self.num_mask, places = action_space.num_actions, None
-        if isinstance(action_space, EnumeratedActionSpace):
-            self.num_mask = sum(action_space.sizes)
-            choices = np.stack(np.unravel_index(np.arange(action_space.num_actions), action_space.sizes), -1)
-            places = torch.from_numpy(choices + np.cumsum([0, *action_space.sizes[:-1]]))  # [A, D]
+        self.num_mask, factors, places = sum(action_space.choices), action_space.factors, None
+        if factors:
+            choices = np.stack(np.unravel_index(np.arange(action_space.num_actions), factors), -1)
+            places = torch.from_numpy(choices + np.cumsum([0, *factors[:-1]]))  # [A, D]
         self.register_buffer("legal", places)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,13 +82,8 @@ class GreedyPolicy(nn.Module):
         observation = entries[0] if self._paths == [()] else Entries(dict(zip(self._paths, entries, strict=True)))
         if self.legal is not None:
             mask = mask[:, self.legal].all(-1)  # [B, A]: a joint action is legal where all its choices are
-        value = self.network.head.value(self.network.predict(observation))
-        index = self.network.branches.index(value, mask)
-        if self._is_joint:
-            numbers = index.reshape(-1, *self.table.shape)
-            return (numbers + self.table).to(self.table.dtype), self.network.branches.join(value)
-        return self.table[index], self.network.branches.join(value)
-
-
-def _as_list(sizes: Any) -> list[int]:
-    return [sizes] if isinstance(sizes, int) else list(sizes)
+        value = self.network.branches.join(self.network.head.value(self.network.predict(observation)))
+        index = self._action_space.greedy_index(value, mask)
+        if self._action_space.is_joint:
+            return (index.reshape(-1, *self.table.shape) + self.table).to(self.table.dtype), value
+        return self.table[index], value

@@ -4,8 +4,7 @@ Shapes: ``*B`` any batch dimensions, ``A`` actions, ``N`` atoms or quantiles. A 
 action is legal, and broadcasts to the values.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,57 +15,6 @@ class SoftPolicy(NamedTuple):
 
     prob: Tensor  # [*B, A]
     log_prob: Tensor  # [*B, A]
-
-
-class Branches(Protocol):
-    """The branches of a joint action: several choices made at once, each with action values of its own.
-
-    A network writes the values of all branches side by side, ``[*B, ΣA]``; inside, branches are a batch dimension in
-    front, ``[D, *B, A]``, so that whatever belongs to a transition broadcasts over them. Branches with fewer than
-    ``A`` actions are padded; the padding is never legal.
-    """
-
-    def split(self, out: Tensor) -> Tensor:
-        """Outputs of all branches side by side, ``[*B, ΣA, N]`` → ``[D, *B, A, N]``."""
-        ...
-
-    def join(self, value: Tensor) -> Tensor:
-        """Action values, ``[D, *B, A]`` → ``[*B, ΣA]``."""
-        ...
-
-    def legal(self, mask: Tensor | None, batch: Sequence[int]) -> Tensor | None:
-        """Legal actions, broadcastable to ``[D, *B, A]``, from a mask broadcastable to ``[*B, ΣA]``; None: all are."""
-        ...
-
-    def in_front(self, index: Tensor) -> Tensor:
-        """An index per branch, ``[*B, D]`` → ``[D, *B]``."""
-        ...
-
-    def index(self, value: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The greedy action as it is stored, ``[D, *B, A]`` → an index per branch ``[*B, D]``.
-
-        ``mask`` is broadcastable to ``[*B, ΣA]``.
-        """
-        ...
-
-
-class OneChoice:
-    """A plain action has no branches: every tensor stays as it is, values ``[*B, A]`` and an index ``[*B]``."""
-
-    def split(self, out: Tensor) -> Tensor:
-        return out
-
-    def join(self, value: Tensor) -> Tensor:
-        return value
-
-    def legal(self, mask: Tensor | None, batch: Sequence[int]) -> Tensor | None:
-        return mask
-
-    def in_front(self, index: Tensor) -> Tensor:
-        return index
-
-    def index(self, value: Tensor, mask: Tensor | None = None) -> Tensor:
-        return greedy(value, mask)
 
 
 def lowest(dtype: torch.dtype) -> float | int:

@@ -12,7 +12,6 @@ from torch import Tensor
 from qframe.actions.action_space import ActionSpace
 from qframe.envs import Envs, derive_seed
 from qframe.envs.observations import as_tensors
-from qframe.exploration.protocol import ActionIndices
 from qframe.networks.protocol import TrainedNetwork
 
 Array = NDArray[np.float64]
@@ -40,7 +39,6 @@ class FixedStates:
 
     def __init__(self, envs: Envs, action_space: ActionSpace, *, number: int = 6, distance: int = 8) -> None:
         self._envs, self._action_space, self._number, self._distance = envs, action_space, number, distance
-        self._indices = ActionIndices(action_space.spec)
 
     @cached_property
     def played(self) -> tuple[Tensor | TensorDict, Tensor | None]:
@@ -54,9 +52,9 @@ class FixedStates:
                 legal = None if mask is None else torch.from_numpy(action_space.legal(mask))
                 kept.append((as_tensors(observation).clone(), legal))
                 for _ in range(self._distance):
-                    score = torch.rand(1, self._indices.width, generator=generator)
+                    score = torch.rand(1, action_space.width, generator=generator)
                     legal = None if mask is None else torch.from_numpy(action_space.legal(mask))
-                    step = env.step(np.asarray(action_space.to_env(self._indices.best(score, legal))))
+                    step = env.step(np.asarray(action_space.to_env(action_space.greedy_index(score, legal))))
                     observation, mask = step.observation, step.mask
         finally:
             env.close()
@@ -76,7 +74,7 @@ class FixedStates:
         values = network.branches.join(network.head.value(prediction)).float().cpu()  # [S, ΣA]
         law = network.head.returns(prediction)
         network.train(training)
-        best = self._indices.best(values, mask)
+        best = self._action_space.greedy_index(values, mask)
         location, mass = (x.float().cpu() for x in torch.broadcast_tensors(*law))
         num_members = 1
         if location.ndim > 3 and location.shape[-2] == values.shape[-1]:  # members, [K, S, A, N]
@@ -90,5 +88,5 @@ class FixedStates:
     def _flags(self, best: Tensor) -> Tensor:
         """Indices ``[S]`` or ``[S, D]`` as flags of all actions side by side, ``[S, ΣA]``."""
         columns = best.unsqueeze(-1) if best.ndim == 1 else best
-        offsets = torch.tensor([0, *self._indices.sizes[:-1]]).cumsum(0)
-        return torch.zeros(len(best), self._indices.width, dtype=torch.bool).scatter(1, columns + offsets, True)
+        offsets = torch.tensor([0, *self._action_space.known_sizes[:-1]]).cumsum(0)
+        return torch.zeros(len(best), self._action_space.width, dtype=torch.bool).scatter(1, columns + offsets, True)

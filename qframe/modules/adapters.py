@@ -1,4 +1,4 @@
-"""Other people's networks under the interface of ours: ``observe``, ``predict``, ``head``, ``action_space``.
+"""Other people's networks under the interface of ours: ``observe``, ``predict``, ``head``, ``branches``.
 
 A loss accepts a Q-value actor, a distributional actor, an actor with a hook, or a plain module. Which of them it has
 is decided here, once; the loss sees one interface.
@@ -11,25 +11,22 @@ from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase, TensorDictSequential
 from torch import Tensor, nn
 
-from qframe.actions.specs.base import TensorSpec
-from qframe.actions.specs.layout import ActionLayout, canonical_name, find_action_space, num_actions
-from qframe.functional.action import Branches, OneChoice
+from qframe.actions import ActionSpace, TensorSpec, find_action_space
+from qframe.actions.action_space import canonical_name
 from qframe.heads import CategoricalHead, Head, Prediction, ScalarHead
 from qframe.keys import ACTION_VALUE, OBSERVATION, required
 from qframe.modules.q_value import QValueModule
-from qframe.networks.protocol import Network
+from qframe.networks.protocol import Branches, Network
 
 
-def as_network(
-    module: nn.Module, *, loss_function: str | None = None, branches: Branches | None = None
-) -> Network:
+def as_network(module: nn.Module, action_space: ActionSpace, *, loss_function: str | None = None) -> Network:
     """The module itself if it has the interface, else the module behind an adapter.
 
     Args:
         module: a ``QNet`` or ``SharedTrunk``; a tensordict module that writes ``action_value`` (scalar ``[*B, A]``, or
             log-probabilities ``[*B, N, A]`` if it carries a ``support``); or a plain module observation → ``[*B, A]``.
+        action_space: of its action values.
         loss_function: of the scalar head that such a module gets; None is ``l2``.
-        branches: of a joint action; None: there are none.
 
     Raises:
         ValueError: a loss function for a network that has a head of its own, or for a distributional one.
@@ -37,43 +34,48 @@ def as_network(
     if hasattr(module, "predict") and hasattr(module, "head"):
         _refuse_loss_function(loss_function, "a network with a head of its own; give it to the head")
         return cast(Network, module)
-    branches = OneChoice() if branches is None else branches
     if isinstance(module, TensorDictModuleBase):
-        return TensorDictNetwork(module, loss_function=loss_function, branches=branches)
-    return PlainNetwork(module, loss_function=loss_function, branches=branches)
+        return TensorDictNetwork(module, action_space, loss_function=loss_function)
+    return PlainNetwork(module, action_space, loss_function=loss_function)
 
 
-def agreed_layout(action_space: str | TensorSpec | None, network: nn.Module) -> ActionLayout:
-    """How actions are written, as a loss's argument and its network say alike.
+def agreed_action_space(given: str | TensorSpec | ActionSpace | None, network: nn.Module) -> ActionSpace:
+    """The action space that a loss's argument and its network agree on.
 
     Args:
-        action_space: a name or a spec; None takes the network's.
+        given: a name, a spec or an action space; None takes the network's.
         network: any that ``as_network`` takes.
 
     Raises:
-        ValueError: neither says it, or they disagree.
+        ValueError: neither says it, they disagree, or it is binary: its bits have no value per choice to train on.
     """
-    says = _q_value(network) or network
-    own: ActionLayout | None = getattr(says, "layout", None)
-    if own is None:
-        own_name = getattr(network, "action_space", None)
-        own = None if own_name is None else ActionLayout(canonical_name(own_name))
-    if own is None:
-        if action_space is None:
-            raise ValueError(
-                "expected an action_space (a name or a spec), got none and the network does not say its own"
-            )
-        return find_action_space(action_space)
-    if action_space is None:
+    said = getattr(_q_value(network), "space", None) or getattr(network, "action_space", None)
+    if said is None and given is None:
+        raise ValueError("expected an action_space (a name or a spec), got none and the network does not say its own")
+    own = ActionSpace(said) if isinstance(said, str) else said
+    space = find_action_space(given) if own is None else _agreeing(given, own)
+    if space.encoding == "binary":
+        names = ", ".join(name for name in ("categorical", "one-hot", "multi-categorical", "mult-one-hot"))
+        raise ValueError(
+            f"expected an action space with an index per choice ({names}), got 'binary'; for bits take "
+            "branches of two values"
+        )
+    return space
+
+
+def _agreeing(given: str | TensorSpec | ActionSpace | None, own: ActionSpace) -> ActionSpace:
+    if given is None:
         return own
-    is_name = isinstance(action_space, str)
-    name = canonical_name(action_space) if is_name else find_action_space(action_space).name
-    if name != own.name:
-        raise ValueError(f"expected the network's action space {own.name!r}, got {name!r}; give both the same one")
-    spec = getattr(says, "spec", None)
-    if not is_name and spec is not None and num_actions(spec) != num_actions(action_space):
-        raise ValueError(f"expected the network's action space {spec}, got {action_space}; give both the same one")
-    return own if is_name else find_action_space(action_space)
+    if isinstance(given, str):
+        name, space = canonical_name(given), own
+    else:
+        space = find_action_space(given)
+        name = space.encoding
+    if name != own.encoding:
+        raise ValueError(f"expected the network's action space {own.encoding!r}, got {name!r}; give both the same one")
+    if own.has_sizes and space.has_sizes and own.num_actions != space.num_actions:
+        raise ValueError(f"expected the network's action space {own}, got {given}; give both the same one")
+    return space
 
 
 def _q_value(module: nn.Module) -> QValueModule | None:
@@ -85,10 +87,9 @@ def _q_value(module: nn.Module) -> QValueModule | None:
 class PlainNetwork:
     """A plain module observation → action values ``[*B, A]``, read as a scalar head's outputs."""
 
-    action_space = None
-
-    def __init__(self, module: nn.Module, *, loss_function: str | None, branches: Branches) -> None:
-        self._module, self.branches = module, branches
+    def __init__(self, module: nn.Module, action_space: ActionSpace, *, loss_function: str | None) -> None:
+        self._module = module
+        self.branches: Branches = action_space
         self.head: Head[Any] = ScalarHead(None, 1, loss_function=loss_function or "l2")
 
     def observe(self, tensordict: TensorDictBase) -> Tensor:
@@ -109,13 +110,13 @@ class TensorDictNetwork:
         ValueError: a support that is not evenly spaced, or has fewer than two atoms.
     """
 
-    def __init__(self, module: TensorDictModuleBase, *, loss_function: str | None, branches: Branches) -> None:
+    def __init__(self, module: TensorDictModuleBase, action_space: ActionSpace, *, loss_function: str | None) -> None:
         stages = list(module.module) if isinstance(module, TensorDictSequential) else [module]
         q_value = stages.pop() if isinstance(stages[-1], QValueModule) else None
-        self._module, self._stages, self.branches = module, stages, branches
+        self._module, self._stages = module, stages
+        self.branches: Branches = action_space
         self.q_value = q_value
         self._value_key = getattr(q_value, "action_value_key", ACTION_VALUE)
-        self.action_space: str | None = getattr(q_value or module, "action_space", None)
         support = getattr(q_value, "support", None)
         self._is_distributional = support is not None
         if support is None:

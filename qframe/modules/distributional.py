@@ -8,8 +8,8 @@ from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase, dispatch
 from torch import Tensor, nn
 
+from qframe.actions.from_spec import VarNums
 from qframe.actions.specs.base import TensorSpec
-from qframe.actions.specs.layout import VarNums
 from qframe.functional.action import mask_values
 from qframe.keys import ACTION_VALUE, OBSERVATION, NestedKey, required
 from qframe.modules.q_value import QValueModule, value_network
@@ -110,7 +110,7 @@ class DistributionalQValueModule(QValueModule):
         """The support as ``[N, 1]``, or ``[N, A]`` where every component has its own."""
         if self.support.ndim == 1:
             return self.support.unsqueeze(-1)
-        sizes = (1,) * num_actions if self.action_space == "binary" else self.layout.sizes(num_actions)
+        sizes = (1,) * num_actions if self.action_space == "binary" else self.space.sizes_of(num_actions)
         if len(sizes) != len(self.support):
             raise ValueError(f"expected one support for each of {len(sizes)} components, got {len(self.support)}")
         rows = [row.expand(size, -1) for row, size in zip(self.support, sizes, strict=True)]

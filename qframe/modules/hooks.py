@@ -7,8 +7,8 @@ from typing import Any
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
+from qframe.actions.from_spec import VarNums
 from qframe.actions.specs.base import TensorSpec
-from qframe.actions.specs.layout import VarNums
 from qframe.keys import NestedKey, as_path
 from qframe.modules.distributional import DistributionalQValueModule
 from qframe.modules.q_value import QValueModule

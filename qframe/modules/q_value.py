@@ -7,9 +7,8 @@ from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase, dispatch
 from torch import Tensor, nn
 
-from qframe.actions.greedy import chosen_value, greedy_action
+from qframe.actions.from_spec import VarNums, find_action_space, leaf_spec
 from qframe.actions.specs.base import TensorSpec
-from qframe.actions.specs.layout import VarNums, find_action_space, leaf_spec
 from qframe.functional.action import mask_values
 from qframe.keys import ACTION, ACTION_VALUE, CHOSEN_ACTION_VALUE, OBSERVATION, NestedKey, required
 from qframe.modules.safe import SafeModule, SafeSequential
@@ -64,7 +63,7 @@ class QValueModule(TensorDictModuleBase):
         written: list[Any] = self._named_outputs(out_keys, action_key)
         self.in_keys, self.out_keys = read, written
         self.action_key: NestedKey = written[0]
-        self.layout = find_action_space(action_space, spec, var_nums, self.action_key)
+        self.space = find_action_space(action_space, spec, var_nums, self.action_key)
         given = action_space if spec is None and isinstance(action_space, TensorSpec) else spec
         self.spec = None if given is None else leaf_spec(given, self.action_key)
         if safe and self.spec is None:
@@ -74,12 +73,12 @@ class QValueModule(TensorDictModuleBase):
     @property
     def action_space(self) -> str:
         """The canonical name of the action space."""
-        return self.layout.name
+        return self.space.encoding
 
     @property
     def var_nums(self) -> int | tuple[int, ...] | None:
         """The sizes of a joint action's components."""
-        return self.layout.var_nums
+        return self.space.var_nums
 
     @dispatch(auto_batch_size=False)
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
@@ -94,10 +93,10 @@ class QValueModule(TensorDictModuleBase):
     def choose(self, value: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """The greedy action, the masked values and the chosen value ``[*B, 1]``, without a tensordict."""
         value = mask_values(value, mask)
-        action = greedy_action(self.layout, value, mask)
+        action = self.space.greedy_action(value, mask)
         if self.safe and self.spec is not None:
             action = self.spec.project(action)
-        return action, value, chosen_value(self.layout, value, action)
+        return action, value, self.space.chosen_value(value, action)
 
     def _named_outputs(self, out_keys: Sequence[NestedKey] | None, action_key: NestedKey | None) -> list[NestedKey]:
         if out_keys is None:

@@ -5,7 +5,7 @@ from copy import deepcopy
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from qframe.actions.specs.base import DiscreteSpec
+from qframe.actions import AnyActionSpace
 from qframe.functional.action import dueling as combine
 from qframe.heads import Prediction
 from qframe.networks.members import Members
@@ -29,7 +29,7 @@ class EnsembleQNet(GreedyNetwork):
     Args:
         trunk: observation → features ``[*B, H]``.
         make_head: a head's class, or anything that builds one from ``(features, num_actions)``; called with K·A.
-        spec: the action spec, of one choice.
+        action_space: of one choice, or the action's spec.
         num_members: K ≥ 2.
         prior_scale: β ≥ 0; 0 is no prior.
         scale_gradients: whether every member learns from the whole of its own loss and the trunk from the mean of all,
@@ -47,7 +47,7 @@ class EnsembleQNet(GreedyNetwork):
     >>> from qframe.actions import Categorical
     >>> from qframe.heads import ScalarHead
     >>> from qframe.networks import MLPTrunk
-    >>> network = EnsembleQNet(MLPTrunk((4,), num_cells=[16]), ScalarHead, spec=Categorical(2), num_members=5)
+    >>> network = EnsembleQNet(MLPTrunk((4,), num_cells=[16]), ScalarHead, action_space=Categorical(2), num_members=5)
     >>> network.predict(torch.zeros(3, 4)).out.shape
     torch.Size([5, 3, 2, 1])
     """
@@ -57,7 +57,7 @@ class EnsembleQNet(GreedyNetwork):
         trunk: Trunk,
         make_head: MakeHead,
         *,
-        spec: DiscreteSpec,
+        action_space: AnyActionSpace,
         num_members: int = 10,
         prior_scale: float = 0.0,
         scale_gradients: bool = True,
@@ -66,20 +66,21 @@ class EnsembleQNet(GreedyNetwork):
         noisy_std: float = 0.5,
         normalize_observation: bool = False,
     ) -> None:
-        super().__init__(spec)
-        if spec.action_space not in ("categorical", "one-hot"):
-            raise ValueError(f"expected one choice for an ensemble, got {spec}; use action_space=enumerated")
+        super().__init__(action_space)
+        num_actions = self.action_space.num_actions
+        if self.action_space.is_joint:
+            raise ValueError(f"expected one choice for an ensemble, got {action_space}; use action_space=enumerated")
         if not prior_scale >= 0:
             raise ValueError(f"expected prior_scale of at least 0, got {prior_scale}")
         self.members = self.branches = Members(num_members)
         self.num_members, self.prior_scale, self.scale_gradients = num_members, prior_scale, scale_gradients
         self.trunk = NormalizedTrunk(trunk) if normalize_observation else trunk
-        self.head = make_head(trunk.num_features, num_members * spec.num_actions)
+        self.head = make_head(trunk.num_features, num_members * num_actions)
         self.state_head = make_head(trunk.num_features, num_members).as_follower() if dueling else None
         self.prior_trunk, self.prior_head = None, None
         if prior_scale:
             self.prior_trunk = deepcopy(self.trunk).requires_grad_(False)
-            prior = make_head(trunk.num_features, num_members * spec.num_actions)
+            prior = make_head(trunk.num_features, num_members * num_actions)
             self.prior_head = prior.as_follower().requires_grad_(False)
         if noisy:
             make_noisy(trunk, self.head, *([] if self.state_head is None else [self.state_head]), std_init=noisy_std)

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
-from qframe.functional.action import greedy
 from qframe.functional.backup import Backup, LambdaBackup
 from qframe.heads import Prediction
 
@@ -23,9 +23,8 @@ class Members:
     Raises:
         ValueError: fewer than two members.
 
-    >>> import torch
-    >>> Members(2).index(torch.tensor([[[0.0, 1.0]], [[4.0, 0.0]]]))  # the greedy action of the mean, [2.0, 0.5]
-    tensor([0])
+    >>> Members(2).join(torch.tensor([[[0.0, 1.0]], [[4.0, 0.0]]]))
+    tensor([[2.0000, 0.5000]])
     """
 
     refused: ClassVar[dict[str, str]] = {}
@@ -43,17 +42,13 @@ class Members:
         """The mean of the members' action values, ``[K, *B, A]`` → ``[*B, A]``."""
         return value.mean(0)
 
-    def legal(self, mask: Tensor | None, batch: Sequence[int]) -> Tensor | None:
+    def split_mask(self, mask: Tensor | None, batch: Sequence[int], device: torch.device) -> Tensor | None:
         """The same actions are legal for all members."""
         return mask
 
-    def in_front(self, index: Tensor) -> Tensor:
+    def split_index(self, index: Tensor) -> Tensor:
         """The action taken, for every member, ``[*B]`` → ``[K, *B]``."""
         return index.expand(self.num_members, *index.shape)
-
-    def index(self, value: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The greedy action of the members' mean, ``[K, *B, A]`` → ``[*B]``."""
-        return greedy(value.mean(0), mask)
 
     def taken(self, prediction: Prediction) -> Prediction:
         """Every member's own prediction is compared with its own target."""

@@ -35,7 +35,7 @@ class RandomPass:
     >>> from qframe.actions import Categorical
     >>> from qframe.heads import ScalarHead
     >>> from qframe.networks import MLPTrunk, QNet
-    >>> network = QNet(MLPTrunk((4,), num_cells=[8]), ScalarHead, spec=Categorical(2), noisy=True)
+    >>> network = QNet(MLPTrunk((4,), num_cells=[8]), ScalarHead, action_space=Categorical(2), noisy=True)
     >>> generator, random, x = torch.Generator().manual_seed(0), RandomPass(network, network), torch.ones(4)
     >>> first, second = (random.draw(torch.Size(), generator, like=x) for _ in range(2))
     >>> torch.equal(random.predict(x, first).out, random.predict(x, second).out)

@@ -1,12 +1,36 @@
 """What the loss, acting and evaluation ask of a network."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from qframe.functional.action import Branches
 from qframe.heads import Head, Prediction
+
+
+class Branches(Protocol):
+    """Several estimates per transition as a dimension in front: a joint action's branches, or an ensemble's members.
+
+    An ``ActionSpace`` has the branches of its own actions, ``Members`` those of an ensemble.
+    """
+
+    def split(self, out: Tensor) -> Tensor:
+        """Outputs side by side, ``[*B, ΣA, N]`` → ``[D, *B, A, N]``."""
+        ...
+
+    def join(self, value: Tensor) -> Tensor:
+        """Action values to choose by, ``[D, *B, A]`` → ``[*B, ΣA]``."""
+        ...
+
+    def split_mask(self, mask: Tensor | None, batch: Sequence[int], device: torch.device) -> Tensor | None:
+        """Legal actions, broadcastable to ``[D, *B, A]``, from a mask broadcastable to ``[*B, ΣA]``; None: all are."""
+        ...
+
+    def split_index(self, index: Tensor) -> Tensor:
+        """The index taken, ``[*B, D]`` → ``[D, *B]``."""
+        ...
 
 
 class Network(Protocol):
@@ -14,9 +38,6 @@ class Network(Protocol):
 
     head: Head[Any]
     branches: Branches
-
-    @property
-    def action_space(self) -> str | None: ...
 
     def observe(self, tensordict: TensorDictBase) -> Tensor | TensorDictBase: ...
 

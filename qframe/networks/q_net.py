@@ -6,23 +6,31 @@ says what it means, ``action_space`` how actions are written.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModule, TensorDictModuleBase, TensorDictSequential
 from torch import Tensor, nn
 
-from qframe.actions.branches import make_branches
-from qframe.actions.greedy import GreedyChoice
-from qframe.actions.specs.base import DiscreteSpec
-from qframe.functional.action import Branches, dueling
+from qframe.actions import ActionSpace, AnyActionSpace, as_action_space
+from qframe.functional.action import dueling
 from qframe.heads import Head, Prediction
-from qframe.keys import ACTION_VALUE, OBSERVATION, STATE_VALUE
+from qframe.keys import ACTION, ACTION_VALUE, CHOSEN_ACTION_VALUE, OBSERVATION, STATE_VALUE
 from qframe.networks.noisy import make_noisy
 from qframe.networks.normalization import NormalizedTrunk
+from qframe.networks.protocol import Branches
 from qframe.networks.trunks import Trunk
 
 MakeHead = Callable[[int, int], Head[Any]]
+
+CHOICE = (ACTION, ACTION_VALUE, CHOSEN_ACTION_VALUE)
+
+
+def choose(action_space: ActionSpace, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The greedy action, the action values ``[*B, A]`` and the value ``[*B, 1]`` of the chosen action."""
+    action = action_space.greedy_action(value)
+    return action, value, action_space.chosen_value(value, action)
 
 
 class GreedyNetwork(TensorDictModuleBase):
@@ -30,16 +38,10 @@ class GreedyNetwork(TensorDictModuleBase):
 
     branches: Branches
 
-    def __init__(self, spec: DiscreteSpec) -> None:
+    def __init__(self, action_space: AnyActionSpace) -> None:
         super().__init__()
-        self.greedy = GreedyChoice(spec)
-        self.spec, self.layout = spec, self.greedy.layout
-        self.in_keys, self.out_keys = [OBSERVATION], list(GreedyChoice.out_keys)
-
-    @property
-    def action_space(self) -> str:
-        """The canonical name of the action space."""
-        return self.layout.name
+        self.action_space = as_action_space(action_space)
+        self.in_keys, self.out_keys = [OBSERVATION], list(CHOICE)
 
     def observe(self, tensordict: TensorDictBase) -> Tensor:
         """What this network reads from a tensordict."""
@@ -47,7 +49,7 @@ class GreedyNetwork(TensorDictModuleBase):
 
     def write(self, tensordict: TensorDictBase, value: Tensor) -> TensorDictBase:
         """Write the action values ``[*B, A]``, the greedy action and its value."""
-        for key, entry in zip(GreedyChoice.out_keys, self.greedy(value), strict=True):
+        for key, entry in zip(CHOICE, choose(self.action_space, value), strict=True):
             tensordict.set(key, entry)
         return tensordict
 
@@ -61,7 +63,7 @@ class QNet(GreedyNetwork):
     Args:
         trunk: observation → features ``[*B, H]``.
         make_head: a head's class, or anything that builds one from ``(features, num_actions)``.
-        spec: the action spec.
+        action_space: of the environment, or the action's spec.
         noisy: whether linear layers of the trunk and the head are noisy (``NoisyLinear``).
         noisy_std: σ₀ of noisy layers.
         normalize_observation: whether observations are normalised by the mean and variance of those collected.
@@ -70,7 +72,7 @@ class QNet(GreedyNetwork):
     >>> from qframe.actions import Categorical
     >>> from qframe.heads import ScalarHead
     >>> from qframe.networks import MLPTrunk
-    >>> network = QNet(MLPTrunk((4,), num_cells=[16]), ScalarHead, spec=Categorical(2))
+    >>> network = QNet(MLPTrunk((4,), num_cells=[16]), ScalarHead, action_space=Categorical(2))
     >>> network.predict(torch.zeros(3, 4)).out.shape
     torch.Size([3, 2, 1])
     """
@@ -80,17 +82,17 @@ class QNet(GreedyNetwork):
         trunk: Trunk,
         make_head: MakeHead,
         *,
-        spec: DiscreteSpec,
+        action_space: AnyActionSpace,
         noisy: bool = False,
         noisy_std: float = 0.5,
         normalize_observation: bool = False,
     ) -> None:
-        super().__init__(spec)
+        super().__init__(action_space)
         self.trunk = NormalizedTrunk(trunk) if normalize_observation else trunk
-        self.head = make_head(trunk.num_features, spec.num_actions)
+        self.head = make_head(trunk.num_features, self.action_space.num_actions)
         if noisy:
             make_noisy(trunk, self.head, std_init=noisy_std)
-        self.branches = make_branches(self.layout)
+        self.branches = self.action_space
 
     def predict(self, observation: Tensor, taus: Tensor | None = None) -> Prediction:
         """The prediction for every action, ``[*B, …]`` → ``[*B, A, N]``; for a joint one ``[D, *B, A, N]``."""
@@ -117,7 +119,7 @@ class SharedTrunk(GreedyNetwork):
         trunk: observation → features ``[*B, H]``.
         make_head: a head's class, or anything that builds one from ``(features, num_actions)``: called for the
             advantages, and with one action for the state value.
-        spec: the action spec.
+        action_space: of the environment, or the action's spec.
         dueling: whether the value stream is part of Q. False is for ``DQVLoss``; elsewhere nothing would reach it.
         noisy: whether linear layers of the trunk and both streams are noisy (``NoisyLinear``).
         noisy_std: σ₀ of noisy layers.
@@ -129,20 +131,20 @@ class SharedTrunk(GreedyNetwork):
         trunk: Trunk,
         make_head: MakeHead,
         *,
-        spec: DiscreteSpec,
+        action_space: AnyActionSpace,
         dueling: bool = True,
         noisy: bool = False,
         noisy_std: float = 0.5,
         normalize_observation: bool = False,
     ) -> None:
-        super().__init__(spec)
+        super().__init__(action_space)
         self.trunk = NormalizedTrunk(trunk) if normalize_observation else trunk
-        self.head = make_head(trunk.num_features, spec.num_actions)
+        self.head = make_head(trunk.num_features, self.action_space.num_actions)
         state_head = make_head(trunk.num_features, 1)
         self.state_head = state_head.as_follower() if dueling else state_head
         if noisy:
             make_noisy(trunk, self.head, self.state_head, std_init=noisy_std)
-        self.branches, self.dueling = make_branches(self.layout), dueling
+        self.branches, self.dueling = self.action_space, dueling
         self.out_keys = ["hidden", *self.out_keys, STATE_VALUE]
 
     def get_policy_operator(self) -> TensorDictSequential:
@@ -159,7 +161,7 @@ class SharedTrunk(GreedyNetwork):
         stream = _DuelingValue(self.head, self.state_head, self.branches) if includes_value else _Advantage(self.head)
         return TensorDictSequential(
             TensorDictModule(stream, ["hidden"], [ACTION_VALUE]),
-            TensorDictModule(self.greedy, [ACTION_VALUE], list(GreedyChoice.out_keys)),
+            TensorDictModule(partial(choose, self.action_space), [ACTION_VALUE], list(CHOICE)),
         )
 
     def get_value_head(self) -> TensorDictModule:
@@ -195,7 +197,7 @@ def _combine(
 ) -> Prediction:
     advantage = head.prediction(hidden, taus)
     state_value = state_head.prediction(hidden, advantage.levels).out.squeeze(-2)  # [*B, N]
-    real = branches.legal(None, state_value.shape[:-1])
+    real = branches.split_mask(None, state_value.shape[:-1], state_value.device)
     return Prediction(dueling(state_value, branches.split(advantage.out), real), advantage.taus)
 
 

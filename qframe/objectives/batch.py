@@ -7,6 +7,7 @@ import torch
 from tensordict import TensorDict, TensorDictBase, unravel_key
 from torch import Tensor, nn
 
+from qframe.actions import ActionSpace
 from qframe.estimators.protocol import Batch, ValueEstimator
 from qframe.keys import NestedKey
 from qframe.networks.protocol import Network
@@ -32,14 +33,11 @@ class BatchReader:
     Args:
         network: defines what is observed, and the branches of an action.
         module: the module behind it; targets are of the dtype of its parameters, whatever type the rewards have.
-        encode: actions as they are stored → indices ``[*B]``, or ``[*B, D]`` for a joint action.
-        is_joint: whether actions have branches.
+        action_space: how actions are written.
     """
 
-    def __init__(
-        self, network: Network, module: nn.Module, encode: Callable[[Tensor], Tensor], *, is_joint: bool
-    ) -> None:
-        self._network, self._encode, self._is_joint = network, encode, is_joint
+    def __init__(self, network: Network, module: nn.Module, action_space: ActionSpace) -> None:
+        self._network, self._action_space = network, action_space
         self._has_members = getattr(network, "members", None) is not None
         q_value = getattr(network, "q_value", None)
         mask_key: NestedKey | None = None if q_value is None else q_value.action_mask_key
@@ -79,20 +77,20 @@ class BatchReader:
             ValueError: a flat batch for an estimator over time, or entries whose shapes disagree.
         """
         keys, branches, following = self.keys, self._network.branches, tensordict["next"]
-        index = self._encode(tensordict[keys.action])  # [*B], or [*B, D]
-        shape = index.shape[:-1] if self._is_joint else index.shape
+        index = self._action_space.encode(tensordict[keys.action])  # [*B], or [*B, D]
+        shape, device = index.shape[:-1] if self._action_space.is_joint else index.shape, index.device
         reward = _squeeze(following[keys.reward].to(self.like.dtype), shape, self.next_keys.reward)
         next_mask = following[keys.action_mask] if self._needs_mask else following.get(keys.action_mask, None)
         discount, done = self._discount_and_done(tensordict, following, reward, gamma)
         batch = Batch(
             observation=self._network.observe(tensordict),
-            action=branches.in_front(index),
+            action=branches.split_index(index),
             reward=reward,
             discount=discount,
             next_observation=self._network.observe(following),
             done=done,
-            mask=branches.legal(tensordict.get(keys.action_mask, None), shape),
-            next_mask=branches.legal(next_mask, shape),
+            mask=branches.split_mask(tensordict.get(keys.action_mask, None), shape, device),
+            next_mask=branches.split_mask(next_mask, shape, device),
             priority_weight=_optional(tensordict, keys.priority_weight, shape),
             action_probability=_optional(tensordict, "action_probability", shape),
             bootstrap_mask=tensordict.get("bootstrap_mask", None) if self._has_members else None,

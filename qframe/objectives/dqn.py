@@ -9,14 +9,12 @@ from tensordict import TensorDict, TensorDictBase
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from qframe.actions.action_space import encoder
-from qframe.actions.branches import make_branches
-from qframe.actions.specs.base import TensorSpec
+from qframe.actions import ActionSpace, TensorSpec
 from qframe.estimators.factory import ValueEstimators, make_estimator
 from qframe.estimators.protocol import Batch, ValueEstimator
 from qframe.heads import Head
 from qframe.keys import NestedKey
-from qframe.modules.adapters import agreed_layout, as_network
+from qframe.modules.adapters import agreed_action_space, as_network
 from qframe.networks.noise import random_passes
 from qframe.objectives.batch import BatchReader, from_keywords, time_last
 from qframe.objectives.joint_actions import JOINT
@@ -43,7 +41,7 @@ class DQNLoss(nn.Module):
         loss_function: ``l2``, ``l1`` or ``smooth_l1``, for a scalar network without a head of its own; None is ``l2``.
         delay_value: whether to keep a target network; update it with ``HardUpdate`` or ``SoftUpdate``.
         double_dqn: whether the online network selects next actions; needs ``delay_value``.
-        action_space: a name or a spec; None takes the network's.
+        action_space: a name, a spec or an ``ActionSpace``; None takes the network's.
         reduction: ``mean``, ``sum`` or ``none``; None is ``mean``. Weights under ``priority_weight`` multiply first.
         priority: what feeds priorities: ``td_error``, or ``loss`` (Rainbow), then written under ``priority``.
         joint: how a joint action is trained: ``sum``, its value the sum of its branches', or ``branching``, every
@@ -116,7 +114,7 @@ class DQNLoss(nn.Module):
         loss_function: str | None = None,
         delay_value: bool = False,
         double_dqn: bool = False,
-        action_space: str | TensorSpec | None = None,
+        action_space: str | TensorSpec | ActionSpace | None = None,
         reduction: Literal["mean", "sum", "none"] | None = "mean",
         priority: Literal["td_error", "loss"] = "td_error",
         joint: Literal["sum", "branching"] = "sum",
@@ -136,22 +134,20 @@ class DQNLoss(nn.Module):
         _check_option("reduction", reduction, tuple(_REDUCTIONS))
         _check_option("priority", priority, ("td_error", "loss"))
         _check_option("joint", joint, tuple(JOINT))
-        layout = agreed_layout(action_space, value_network)
-        branches = make_branches(layout)
+        self.action_space = agreed_action_space(action_space, value_network)
         self.value_network = value_network
         self.target_value_network = _frozen_copy(value_network) if delay_value else value_network
         self._networks = (
-            as_network(value_network, loss_function=loss_function, branches=branches),
-            as_network(self.target_value_network, loss_function=loss_function, branches=branches),
+            as_network(value_network, self.action_space, loss_function=loss_function),
+            as_network(self.target_value_network, self.action_space, loss_function=loss_function),
         )
         if self._networks[0] is not value_network:
             self.adapter_head = self._networks[0].head  # its buffers move with the loss
         self.delay_value, self.double_dqn = delay_value, double_dqn
         self.reduction, self.priority = reduction, priority
-        self.action_space, is_joint = layout.name, layout.var_nums is not None
         members = getattr(self._networks[0], "members", None)
-        self._joint = _joint_action(joint, self.head) if is_joint else members or OneAction()
-        self._reader = BatchReader(self._networks[0], value_network, encoder(layout), is_joint=is_joint)
+        self._joint = _joint_action(joint, self.head) if self.action_space.is_joint else members or OneAction()
+        self._reader = BatchReader(self._networks[0], value_network, self.action_space)
         self._random = random_passes(self._networks, (value_network, self.target_value_network))
         self.generator = torch.Generator().manual_seed(seed)
         self.value_type: Any = ValueEstimators.TD0

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from qframe.actions.specs.base import TensorSpec
+from qframe.actions import ActionSpace, TensorSpec
 from qframe.estimators.protocol import Batch, ValueEstimator
 from qframe.heads import Head, Prediction
 from qframe.networks import SharedTrunk
@@ -29,7 +29,7 @@ class DQVLoss(DQNLoss):
     Args:
         value_network: a ``SharedTrunk`` with ``dueling=False``: its state-value head learns V, and is no part of Q.
         delay_value: whether to keep a target network.
-        action_space: a name or a spec; None takes the network's.
+        action_space: a name, a spec or an ``ActionSpace``; None takes the network's.
         reduction: ``mean``, ``sum`` or ``none``; importance weights under ``priority_weight`` multiply first.
         priority: what feeds priorities: ``td_error``, or ``loss`` (of both heads), then written under ``priority``.
         joint: how a joint action is trained, as for ``DQNLoss``; a state has one value, whatever its branches.
@@ -51,7 +51,7 @@ class DQVLoss(DQNLoss):
         value_network: SharedTrunk,
         *,
         delay_value: bool = False,
-        action_space: str | TensorSpec | None = None,
+        action_space: str | TensorSpec | ActionSpace | None = None,
         reduction: Literal["mean", "sum", "none"] = "mean",
         priority: Literal["td_error", "loss"] = "td_error",
         joint: Literal["sum", "branching"] = "sum",

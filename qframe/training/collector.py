@@ -80,8 +80,9 @@ class Collector(CollectorProtocol):
         for part in self._normalized:
             part.update_statistics(inputs)
         out = network.head.value(network.predict(inputs))  # [E, A]
-        greedy = network.branches.index(out, None if mask is None else mask.to(self._device)).cpu()
-        value = out if self.exploration.reads_members else network.branches.join(out)
+        value = network.branches.join(out)
+        greedy = self._action_space.greedy_index(value, None if mask is None else mask.to(self._device)).cpu()
+        value = out if self.exploration.reads_members else value
         action = self.exploration.explore(greedy, mask, value)
         stored = {"action": action, **self.exploration.stored()}
         if self._stores_probability:

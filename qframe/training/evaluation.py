@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from qframe.actions.action_space import ActionSpace
 from qframe.envs import Envs, Start, derive_seed
 from qframe.envs.observations import as_tensors
-from qframe.exploration.protocol import ActionIndices
 from qframe.machine.allocator import give_back_freed_memory
 from qframe.networks.protocol import TrainedNetwork
 
@@ -100,7 +99,6 @@ class Evaluation:
         self.every, self.episodes, self.final_episodes, self.video = every, episodes, final_episodes, video
         self.epsilon, self.max_episode_steps = epsilon, max_episode_steps
         self._envs, self._action_space, self._seed, self._num_envs = envs, action_space, seed, num_envs
-        self._indices = ActionIndices(action_space.spec)
         self._changed = dict(env or {})
         if video:
             self.check_video()
@@ -211,14 +209,13 @@ class Evaluation:
         """The greedy index, or a random legal one with probability ε."""
         device = next(iter(network.head.parameters())).device
         value = network.head.value(network.predict(as_tensors(start.observation).to(device)))
-        mask = None if start.mask is None else torch.from_numpy(self._action_space.legal(start.mask))
-        greedy = network.branches.index(value, None if mask is None else mask.to(device)).cpu()
+        space = self._action_space
+        mask = None if start.mask is None else torch.from_numpy(space.legal(start.mask))
+        greedy = space.greedy_index(network.branches.join(value), None if mask is None else mask.to(device)).cpu()
         if self.epsilon == 0.0:
             return greedy
-        explores = torch.rand(self._indices.batch(greedy), generator=generator) < self.epsilon
-        return torch.where(
-            self._indices.per_action(explores), self._indices.random(greedy, mask, generator), greedy
-        )
+        explores = torch.rand(space.batch(greedy), generator=generator) < self.epsilon
+        return torch.where(space.over_branches(explores), space.random_index(greedy, mask, generator), greedy)
 
 
 def cut_note(cut: int, episodes: int, max_episode_steps: int) -> str:

@@ -3,9 +3,163 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from qframe.actions import Categorical, MultiCategorical, MultiOneHot, OneHot, make_action_space
-from qframe.actions.action_space import encode_action
+from qframe.actions import (
+    ActionSpace,
+    Categorical,
+    Composite,
+    MultiCategorical,
+    MultiOneHot,
+    OneHot,
+    Unbounded,
+    as_action_space,
+    make_action_space,
+)
 from qframe.actions.gymnasium_spaces import REFUSED
+
+INDEX, ONE_HOT = ActionSpace("categorical", 3), ActionSpace("one-hot", 3)
+INDICES, ONE_HOTS = ActionSpace("multi-categorical", (2, 3)), ActionSpace("mult-one-hot", (2, 3))
+BITS = ActionSpace("binary", 2)
+ENUMERATED = make_action_space(spaces.MultiDiscrete([2, 3], start=[1, 10]), encoding="enumerated")
+VALUE = [1.0, 4.0, 7.0, 9.0, 8.0]
+MASK = [True, True, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("space", "index", "action"),
+    [
+        (INDEX, [2, 0], [2, 0]),
+        (ONE_HOT, [2, 0], [[0, 0, 1], [1, 0, 0]]),
+        (INDICES, [[1, 2], [0, 1]], [[1, 2], [0, 1]]),
+        (ONE_HOTS, [[1, 2], [0, 1]], [[0, 1, 0, 0, 1], [1, 0, 0, 1, 0]]),
+        (BITS, [[1, 0], [0, 0]], [[1, 0], [0, 0]]),
+        (ENUMERATED, [5, 0], [5, 0]),
+    ],
+    ids=str,
+)
+def test_an_index_and_an_action_are_the_same_choice_in_two_layouts(space, index, action):
+    assert space.decode(torch.tensor(index)).tolist() == action
+    for dtype in (torch.int64, torch.float32, torch.int8):
+        assert space.encode(torch.tensor(action, dtype=dtype)).tolist() == index
+    assert space.encode(torch.tensor(action)).dtype == space.decode(torch.tensor(index)).dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    ("space", "index", "legal_index", "action", "chosen"),
+    [
+        (ActionSpace("categorical", 5), 3, 4, 4, 8.0),
+        (ActionSpace("one-hot", 5), 3, 4, [0, 0, 0, 0, 1], 8.0),
+        (INDICES, [1, 1], [1, 2], [1, 2], 12.0),
+        (ONE_HOTS, [1, 1], [1, 2], [0, 1, 0, 0, 1], 12.0),
+    ],
+    ids=str,
+)
+def test_the_greedy_choice_and_its_value(space, index, legal_index, action, chosen):
+    value, mask = torch.tensor(VALUE), torch.tensor(MASK)
+    assert space.greedy_index(value).tolist() == index
+    assert space.greedy_index(value, mask).tolist() == legal_index
+    assert space.greedy_index(value.expand(2, 3, 5), mask).tolist() == [[legal_index] * 3] * 2
+    assert space.greedy_action(value, mask).tolist() == action
+    assert space.chosen_value(value, torch.tensor(action)).tolist() == [chosen]
+
+
+def test_bits_are_taken_where_their_value_is_positive_and_have_two_scores_as_indices():
+    value = torch.tensor([-1.0, 2.0])
+    assert BITS.greedy_action(value).tolist() == [0, 1]
+    assert BITS.chosen_value(value, torch.tensor([0, 1])).tolist() == [2.0]
+    assert BITS.greedy_index(torch.tensor([1.0, 0.0, 3.0, 5.0])).tolist() == [0, 1]
+    assert (BITS.num_actions, BITS.width) == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("space", "index", "taken", "num_legal", "is_legal"),
+    [
+        (ActionSpace("categorical", 5), [3, 4], [[9.0], [8.0]], 4, [False, True]),
+        (INDICES, [[1, 1], [0, 2]], [[4.0, 9.0], [1.0, 8.0]], 4, [False, True]),
+        (ActionSpace("binary", 2), [[1, 1], [0, 0]], [[4.0, 9.0], [1.0, 7.0]], 2, [False, True]),
+    ],
+    ids=str,
+)
+def test_what_belongs_to_indices(space, index, taken, num_legal, is_legal):
+    index = torch.tensor(index)
+    value, mask = torch.tensor(VALUE[: space.width]).expand(2, -1), torch.tensor(MASK[: space.width]).expand(2, -1)
+    assert space.taken(value, index).tolist() == taken
+    assert space.num_legal(index, mask).tolist() == [num_legal] * 2
+    assert space.num_legal(index, None).tolist() == [np.prod(space.known_sizes)] * 2
+    assert space.is_legal(index, mask).tolist() == is_legal
+    assert space.batch(index) == (2,)
+    assert space.agree(index, index[:1].expand_as(index)).tolist() == [True, False]
+    assert space.over_branches(torch.tensor([True, False])).shape == ((2, 1) if space.is_joint else (2,))
+
+
+@pytest.mark.parametrize("space", [INDEX, ONE_HOT, INDICES, ONE_HOTS, BITS, ENUMERATED], ids=str)
+def test_random_indices_are_legal_and_uniform_over_the_legal_ones(space):
+    mask = torch.ones(space.width, dtype=torch.bool)
+    mask[0] = False
+    generator = torch.Generator().manual_seed(0)
+    like = torch.zeros(6000, len(space.known_sizes), dtype=torch.int64)
+    like = like if space.is_joint else like[:, 0]
+    index = space.random_index(like, mask.expand(6000, -1), generator)
+    assert index.shape == like.shape
+    assert bool(space.is_legal(index, mask.expand(6000, -1)).all())
+    for branch, size in enumerate(space.known_sizes):
+        column = index[:, branch] if space.is_joint else index
+        number = size - (branch == 0)
+        assert column.unique(return_counts=True)[1].tolist() == pytest.approx([6000 / number] * number, rel=0.1)
+
+
+def test_a_mask_is_checked_for_a_legal_action_in_every_branch():
+    INDICES.check_mask(torch.tensor([[True, False, False, True, False]]))
+    with pytest.raises(RuntimeError, match="got none in environment 1"):
+        INDICES.check_mask(torch.tensor([[True, False, False, True, False], [True, True, False, False, False]]))
+    with pytest.raises(RuntimeError, match=r"environment \(0, 1\)"):
+        INDEX.check_mask(torch.tensor([[[True] * 3, [False] * 3]]))
+    with pytest.raises(ValueError, match=r"mask with 5 entries per environment, got \[3\]"):
+        INDICES.check_mask(torch.ones(3, dtype=torch.bool))
+    with pytest.raises(TypeError, match="boolean"):
+        INDEX.check_mask(torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("space", "text", "num_actions", "width", "var_nums"),
+    [
+        (INDEX, "categorical(3)", 3, 3, None),
+        (ONE_HOT, "one-hot(3)", 3, 3, None),
+        (INDICES, "multi-categorical(2, 3)", 5, 5, (2, 3)),
+        (ONE_HOTS, "mult-one-hot(2, 3)", 5, 5, (2, 3)),
+        (BITS, "binary(2, 2)", 2, 4, None),
+        (ENUMERATED, "categorical(6)", 6, 6, None),
+    ],
+    ids=str,
+)
+def test_sizes_of_every_space(space, text, num_actions, width, var_nums):
+    assert str(space) == text
+    assert (space.num_actions, space.width, space.var_nums) == (num_actions, width, var_nums)
+
+
+def test_a_name_alone_leaves_the_sizes_to_the_values():
+    space = ActionSpace("one_hot")
+    assert str(space) == "one-hot"
+    assert space.greedy_action(torch.tensor([0.0, 2.0, 1.0])).tolist() == [0, 1, 0]
+    for unknown in (lambda: space.num_actions, lambda: space.decode(torch.tensor(0)), lambda: as_action_space(space)):
+        with pytest.raises(ValueError, match="the number of actions of 'one-hot' is unknown"):
+            unknown()
+
+
+def test_branches_must_add_up_to_the_values_with_no_ragged_last_part():
+    assert ActionSpace("mult-one-hot", 2).sizes_of(6) == (2, 2, 2)
+    assert ActionSpace("mult-one-hot", (1, 2)).sizes_of(3) == (1, 2)
+    assert ActionSpace("categorical").sizes_of(3) == (3,)
+    for space in (ActionSpace("mult-one-hot", 4), ActionSpace("mult-one-hot", (2, 3))):
+        with pytest.raises(ValueError, match="add up to the last dimension of the values, got 6"):
+            space.sizes_of(6)
+
+
+def test_parts_accept_an_action_space_a_spec_or_a_group_of_specs():
+    assert as_action_space(INDICES) is INDICES
+    assert as_action_space(OneHot(3)) == ONE_HOT
+    assert as_action_space(Composite(a={"b": Categorical(3)}), ("a", "b")) == INDEX
+    with pytest.raises(ValueError, match="expected the spec of a discrete action"):
+        as_action_space(Unbounded(3))
 
 
 @pytest.mark.parametrize(
@@ -15,10 +169,10 @@ from qframe.actions.gymnasium_spaces import REFUSED
 def test_discrete_round_trip(encoding, spec):
     space = spaces.Discrete(4, start=-2)
     actions = make_action_space(space, encoding=encoding)
-    assert actions.spec == spec
+    assert actions.encoding == spec.encoding
     assert actions.num_actions == 4
     index = torch.arange(4)
-    assert actions.spec.is_in(actions.decode(index))
+    assert spec.is_in(actions.decode(index))
     assert torch.equal(actions.encode(actions.decode(index)), index)
     assert torch.equal(actions.from_env(actions.to_env(index)), index)
     for i in range(4):
@@ -37,13 +191,22 @@ def test_a_batch_of_indices_becomes_an_int64_array():
     assert taken.tolist() == [3, 1]
 
 
-def test_one_hot_layout():
-    actions = make_action_space(spaces.Discrete(3), encoding="one-hot")
-    assert actions.decode(torch.tensor([2, 0])).tolist() == [[0, 0, 1], [1, 0, 0]]
-    assert actions.encode(torch.tensor([[0.0, 1.0, 0.0]])).tolist() == [1]
-    assert encode_action("one_hot", torch.tensor([[False, True]])).tolist() == [1]
-    with pytest.raises(ValueError, match="an index per choice"):
-        encode_action("binary", torch.tensor([1]))
+def test_what_the_environment_takes_has_its_own_numbers_shape_and_dtype():
+    matrix = make_action_space(spaces.MultiDiscrete([[2, 3], [4, 2]], start=[[1, 0], [0, 5]]), encoding="auto")
+    taken = matrix.to_env(torch.tensor([[1, 2, 3, 0]]))
+    assert taken.tolist() == [[[2, 2], [3, 5]]]
+    assert matrix.from_env(taken).tolist() == [[1, 2, 3, 0]]
+    bits = make_action_space(spaces.MultiBinary(3), encoding="multi-one-hot").to_env(torch.tensor([1, 0, 1]))
+    assert (bits.tolist(), bits.dtype) == ([1, 0, 1], np.int8)
+    assert ENUMERATED.to_env(torch.tensor(4)).tolist() == [2, 11]
+    assert ENUMERATED.to_env(torch.tensor([0, 5])).tolist() == [[1, 10], [2, 12]]
+    assert ENUMERATED.from_env(np.array([[1, 10], [2, 12]])).tolist() == [0, 5]
+
+
+def test_a_mask_of_the_environment_is_that_of_indices_but_for_enumerated_actions():
+    mask = np.array([True, False, True, False, True])
+    assert INDICES.legal(mask) is mask
+    assert ENUMERATED.legal(mask).tolist() == [True, False, True, False, False, False]
 
 
 def test_an_action_that_the_environment_does_not_have_is_refused():
@@ -99,11 +262,11 @@ JOINT_SPACES = {
 )
 def test_joint_round_trip(space, sizes, encoding, spec):
     actions = make_action_space(space, encoding=encoding)
-    assert actions.spec == spec(sizes)
+    assert (actions.encoding, actions.sizes) == (spec.encoding, sizes)
     assert actions.num_actions == sum(sizes)
     generator = torch.Generator().manual_seed(0)
     index = torch.stack([torch.randint(n, (50,), generator=generator) for n in sizes], -1)
-    assert actions.spec.is_in(actions.decode(index))
+    assert spec(sizes).is_in(actions.decode(index))
     assert torch.equal(actions.encode(actions.decode(index)), index)
     assert torch.equal(actions.from_env(actions.to_env(index)), index)
     assert all(space.contains(action) for action in actions.to_env(index))
@@ -115,7 +278,7 @@ def test_joint_round_trip(space, sizes, encoding, spec):
 def test_enumerated_round_trip(space, sizes):
     actions = make_action_space(space, encoding="enumerated")
     count = int(np.prod(sizes))
-    assert actions.spec == Categorical(count)
+    assert (actions.encoding, actions.sizes, actions.choices) == ("categorical", (count,), sizes)
     taken = actions.to_env(torch.arange(count))
     assert len({action.tobytes() for action in taken}) == count
     assert all(space.contains(action) for action in taken)

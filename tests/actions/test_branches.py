@@ -1,27 +1,29 @@
-"""Branches: flat layouts to branches in front and back, padding, masks, and the networks that use them."""
+"""Branches: side by side to in front and back, padding, masks, and the networks that use them."""
 
 import pytest
 import torch
 from tensordict import TensorDict
 
-from qframe.actions import MultiCategorical, MultiOneHot, OneHot
-from qframe.actions.branches import EqualBranches, UnequalBranches, make_branches
-from qframe.actions.specs.layout import find_action_space
-from qframe.functional.action import OneChoice, dueling
+from qframe.actions import ActionSpace, MultiOneHot
+from qframe.functional.action import dueling, greedy
 from qframe.heads import CategoricalHead, QuantileHead, ScalarHead
 from qframe.networks import MLPTrunk, QNet, SharedTrunk
 
+CPU = torch.device("cpu")
 FLAT = torch.tensor([[0.0, 1, 2, 3, 4, 5], [10, 11, 12, 13, 14, 15]])
 
 
 def branches_of(sizes):
-    return make_branches(find_action_space(MultiCategorical(sizes)))
+    return ActionSpace("multi-categorical", tuple(sizes))
 
 
 def test_a_plain_action_stays_as_it_is():
-    branches = make_branches(find_action_space(OneHot(3)))
-    assert isinstance(branches, OneChoice)
-    assert branches.split(FLAT) is FLAT
+    branches = ActionSpace("one-hot", 6)
+    for stays in (branches.split, branches.join, branches.split_index):
+        assert stays(FLAT) is FLAT
+    mask = FLAT > 2
+    assert branches.split_mask(mask, (2,), CPU) is mask
+    assert branches.split_mask(None, (2,), CPU) is None
 
 
 def test_equal_branches_come_in_front():
@@ -48,7 +50,10 @@ def test_the_greedy_index_is_that_of_each_component(sizes):
     for start in starts:
         mask[:, start] |= True
     branches = branches_of(sizes)
-    index = branches.index(branches.split(value.unsqueeze(-1)).squeeze(-1), mask)
+    index = branches.greedy_index(value, mask)
+    split = branches.split_mask(mask, (500,), CPU)
+    in_front = branches.split(value.unsqueeze(-1)).squeeze(-1)
+    assert torch.equal(branches.split_index(index), greedy(in_front, split))
     for row in range(500):
         for branch, (start, size) in enumerate(zip(starts, sizes, strict=True)):
             legal = [(value[row, start + i].item(), -i) for i in range(size) if mask[row, start + i]]
@@ -57,22 +62,28 @@ def test_the_greedy_index_is_that_of_each_component(sizes):
 
 def test_padding_is_never_legal_and_never_chosen():
     branches = branches_of([1, 3])
-    assert branches.legal(None, (2,)).tolist() == [[[True, False, False]], [[True, True, True]]]
+    assert branches.split_mask(None, (2,), CPU).tolist() == [[[True, False, False]], [[True, True, True]]]
+    mask = torch.tensor([True, False, True, True])
+    split = branches.split_mask(mask, (2,), CPU)
+    assert split.tolist() == [[[True, False, False]] * 2, [[False, True, True]] * 2]
     value = branches.split(torch.tensor([[-5.0], [-1.0], [-2.0], [-3.0]])).squeeze(-1)
-    assert branches.index(value).tolist() == [0, 0]
+    assert greedy(value, branches.split_mask(None, (), CPU)).tolist() == [0, 0]
 
 
 def test_a_mask_without_batch_dimensions_holds_for_every_row():
     branches = branches_of([2, 2])
     mask = torch.tensor([True, False, False, True])
-    index = branches.index(branches.split(torch.zeros(5, 4, 1)).squeeze(-1), mask)
-    assert index.tolist() == [[0, 1]] * 5
+    assert branches.greedy_index(torch.zeros(5, 4), mask).tolist() == [[0, 1]] * 5
+    assert branches.split_mask(mask, (5,), CPU).tolist() == [[[True, False]] * 5, [[False, True]] * 5]
 
 
 def test_an_int_for_sizes_means_that_every_branch_has_it():
-    branches = make_branches(find_action_space("mult-one-hot", var_nums=2))
-    assert isinstance(branches, EqualBranches)
-    assert branches.split(FLAT.unsqueeze(-1)).shape == (3, 2, 2, 1)
+    branches = ActionSpace("mult-one-hot", 2)
+    split = branches.split(FLAT.unsqueeze(-1))
+    assert split.shape == (3, 2, 2, 1)
+    assert torch.equal(branches.join(split.squeeze(-1)), FLAT)
+    assert branches.split_mask(FLAT > 0, (2,), CPU).shape == (3, 2, 2)
+    assert branches.split_mask(None, (2,), CPU) is None
 
 
 def test_dueling_takes_the_mean_over_real_actions_only():
@@ -86,7 +97,7 @@ def test_dueling_takes_the_mean_over_real_actions_only():
 @pytest.mark.parametrize("head", [ScalarHead, CategoricalHead, QuantileHead])
 @pytest.mark.parametrize("sizes", [[2, 2], [2, 3]])
 def test_networks_predict_a_row_per_branch_and_write_flat_values(network, head, sizes):
-    net = network(MLPTrunk((4,), num_cells=[8]), head, spec=MultiOneHot(sizes))
+    net = network(MLPTrunk((4,), num_cells=[8]), head, action_space=MultiOneHot(sizes))
     out = net.predict(torch.randn(7, 4)).out
     assert out.shape == (2, 7, max(sizes), net.head.num_outputs)
     written = net(TensorDict({"observation": torch.randn(7, 4)}, [7]))
@@ -96,5 +107,7 @@ def test_networks_predict_a_row_per_branch_and_write_flat_values(network, head, 
     assert (action.sum(-1) == 2).all()
 
 
-def test_constants_of_padding_are_in_no_state_dict():
-    assert not UnequalBranches([1, 3]).state_dict()
+@pytest.mark.parametrize("network", [QNet, SharedTrunk])
+def test_padding_leaves_nothing_in_a_state_dict(network):
+    net = network(MLPTrunk((4,), num_cells=[8]), ScalarHead, action_space=ActionSpace("multi-categorical", (1, 3)))
+    assert set(net.state_dict()) == {name for name, _ in net.named_parameters()}

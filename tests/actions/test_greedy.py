@@ -4,155 +4,154 @@ import numpy as np
 import pytest
 import torch
 
-from qframe.actions.greedy import chosen_value, greedy_action
-from qframe.actions.specs.layout import ActionLayout
+from qframe.actions import ActionSpace
 from qframe.functional.action import lowest, mask_values
 
 INF, NAN = torch.inf, torch.nan
-LAYOUTS = [
-    ActionLayout("categorical"), ActionLayout("one-hot"), ActionLayout("mult-one-hot", (2, 4)),
-    ActionLayout("multi-categorical", 3), ActionLayout("binary"),
+SPACES = [
+    ActionSpace("categorical"), ActionSpace("one-hot"), ActionSpace("mult-one-hot", (2, 4)),
+    ActionSpace("multi-categorical", 3), ActionSpace("binary"),
 ]
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int8, torch.int32, torch.int64]
 
 
-def decide(layout, value, mask=None):
+def decide(space, value, mask=None):
     value = mask_values(value, mask)
-    action = greedy_action(layout, value, mask)
-    return action.tolist(), chosen_value(layout, value, action)
+    action = space.greedy_action(value, mask)
+    return action.tolist(), space.chosen_value(value, action)
 
 
 @pytest.mark.parametrize(
-    ("layout", "action", "chosen"),
+    ("space", "action", "chosen"),
     [
-        (LAYOUTS[0], 3, 5.0),
-        (LAYOUTS[1], [0, 0, 0, 1, 0, 0], 5.0),
-        (LAYOUTS[2], [0, 1, 0, 1, 0, 0], 7.0),
-        (LAYOUTS[3], [1, 0], 7.0),
-        (LAYOUTS[4], [0, 1, 0, 1, 1, 1], 14.0),
+        (SPACES[0], 3, 5.0),
+        (SPACES[1], [0, 0, 0, 1, 0, 0], 5.0),
+        (SPACES[2], [0, 1, 0, 1, 0, 0], 7.0),
+        (SPACES[3], [1, 0], 7.0),
+        (SPACES[4], [0, 1, 0, 1, 1, 1], 14.0),
     ],
 )
-def test_rule_of_every_action_space(layout, action, chosen):
+def test_rule_of_every_action_space(space, action, chosen):
     value = torch.tensor([-1.0, 2.0, 0.0, 5.0, 3.0, 4.0])
-    assert decide(layout, value) == (action, torch.tensor([chosen]))
-    assert decide(layout, value.expand(2, 1, 6))[0] == [[action], [action]]
+    assert decide(space, value) == (action, torch.tensor([chosen]))
+    assert decide(space, value.expand(2, 1, 6))[0] == [[action], [action]]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("space", SPACES, ids=str)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_dtypes_are_kept_and_integers_work(layout, dtype):
+def test_dtypes_are_kept_and_integers_work(space, dtype):
     value = torch.tensor([[-1, 2, 0, 5, 3, 4]]).to(dtype)
     mask = torch.tensor([True, True, False, False, True, True])
-    action = greedy_action(layout, value, mask)
+    action = space.greedy_action(value, mask)
     assert action.dtype == torch.int64
-    assert chosen_value(layout, mask_values(value, mask), action).dtype == dtype
+    assert space.chosen_value(mask_values(value, mask), action).dtype == dtype
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
-def test_empty_batches_work(layout):
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_empty_batches_work(space):
     value = torch.zeros(0, 3, 6)
-    action = greedy_action(layout, value, torch.ones(0, 3, 6, dtype=torch.bool))
+    action = space.greedy_action(value, torch.ones(0, 3, 6, dtype=torch.bool))
     assert action.shape[:2] == (0, 3)
-    assert chosen_value(layout, value, action).shape == (0, 3, 1)
+    assert space.chosen_value(value, action).shape == (0, 3, 1)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
-def test_meta_device(layout):
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_meta_device(space):
     value, mask = torch.zeros(2, 6, device="meta"), torch.ones(6, dtype=torch.bool, device="meta")
-    action = greedy_action(layout, value, mask)
+    action = space.greedy_action(value, mask)
     assert action.is_meta
-    assert chosen_value(layout, value, action).shape == (2, 1)
+    assert space.chosen_value(value, action).shape == (2, 1)
 
 
 def test_ties_give_one_action_the_first():
     value = torch.zeros(4)
-    assert decide(LAYOUTS[0], value)[0] == 0
-    assert decide(LAYOUTS[1], value)[0] == [1, 0, 0, 0]
-    assert decide(ActionLayout("mult-one-hot", 2), value)[0] == [1, 0, 1, 0]
-    assert decide(ActionLayout("multi-categorical", 2), value)[0] == [0, 0]
-    assert decide(LAYOUTS[4], value)[0] == [0, 0, 0, 0]
+    assert decide(SPACES[0], value)[0] == 0
+    assert decide(SPACES[1], value)[0] == [1, 0, 0, 0]
+    assert decide(ActionSpace("mult-one-hot", 2), value)[0] == [1, 0, 1, 0]
+    assert decide(ActionSpace("multi-categorical", 2), value)[0] == [0, 0]
+    assert decide(SPACES[4], value)[0] == [0, 0, 0, 0]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
-def test_nan_gives_a_legal_action_and_a_nan_value(layout):
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_nan_gives_a_legal_action_and_a_nan_value(space):
     value = torch.tensor([[1.0, 2.0, NAN, 5.0, -INF, INF]])
-    action = greedy_action(layout, value)
-    chosen = chosen_value(layout, value, action)
+    action = space.greedy_action(value)
+    chosen = space.chosen_value(value, action)
     assert chosen.isnan().all()
-    if layout.name in ("one-hot", "mult-one-hot"):
-        parts = action.split(layout.sizes(6), -1)
+    if space.encoding in ("one-hot", "mult-one-hot"):
+        parts = action.split(space.sizes_of(6), -1)
         assert all(part.sum() == 1 and part.min() == 0 for part in parts)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
-def test_nan_on_a_masked_action_does_no_harm(layout):
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_nan_on_a_masked_action_does_no_harm(space):
     value = torch.tensor([[1.0, 2.0, NAN, 5.0, 3.0, 4.0]])
     mask = torch.tensor([[True, True, False, True, True, True]])
-    assert not decide(layout, value, mask)[1].isnan().any()
+    assert not decide(space, value, mask)[1].isnan().any()
 
 
 def test_infinities_on_actions_not_chosen_never_make_nan():
-    assert decide(LAYOUTS[0], torch.tensor([-INF, 1.0]))[1].tolist() == [1.0]
-    assert decide(LAYOUTS[1], torch.tensor([-INF, 1.0, -INF]))[1].tolist() == [1.0]
-    assert decide(ActionLayout("mult-one-hot", 2), torch.tensor([-INF, 1.0, 2.0, -INF]))[1].tolist() == [3.0]
-    assert decide(LAYOUTS[4], torch.tensor([-INF, 1.0]))[1].tolist() == [1.0]
-    assert decide(LAYOUTS[4], torch.tensor([INF, -INF]))[1].tolist() == [INF]
+    assert decide(SPACES[0], torch.tensor([-INF, 1.0]))[1].tolist() == [1.0]
+    assert decide(SPACES[1], torch.tensor([-INF, 1.0, -INF]))[1].tolist() == [1.0]
+    assert decide(ActionSpace("mult-one-hot", 2), torch.tensor([-INF, 1.0, 2.0, -INF]))[1].tolist() == [3.0]
+    assert decide(SPACES[4], torch.tensor([-INF, 1.0]))[1].tolist() == [1.0]
+    assert decide(SPACES[4], torch.tensor([INF, -INF]))[1].tolist() == [INF]
 
 
 def test_a_legal_minus_infinity_beats_every_illegal_action():
     mask = torch.tensor([False, True, False])
-    assert decide(LAYOUTS[0], torch.tensor([9.0, -INF, INF]), mask)[0] == 1
-    assert decide(LAYOUTS[1], torch.tensor([NAN, -INF, INF]), mask)[0] == [0, 1, 0]
-    assert decide(LAYOUTS[0], torch.tensor([9.0, -INF, INF]), mask)[1].item() == -INF
+    assert decide(SPACES[0], torch.tensor([9.0, -INF, INF]), mask)[0] == 1
+    assert decide(SPACES[1], torch.tensor([NAN, -INF, INF]), mask)[0] == [0, 1, 0]
+    assert decide(SPACES[0], torch.tensor([9.0, -INF, INF]), mask)[1].item() == -INF
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_a_row_with_no_legal_action_gives_index_0_and_the_lowest_number(dtype):
     value, mask = torch.tensor([1, 2, 3, 4]).to(dtype), torch.zeros(4, dtype=torch.bool)
     floor = torch.tensor([lowest(dtype)], dtype=dtype)
-    for layout, action in [
-        (LAYOUTS[0], 0), (LAYOUTS[1], [1, 0, 0, 0]), (ActionLayout("mult-one-hot", 2), [1, 0, 1, 0]),
-        (ActionLayout("multi-categorical", 2), [0, 0]),
+    for space, action in [
+        (SPACES[0], 0), (SPACES[1], [1, 0, 0, 0]), (ActionSpace("mult-one-hot", 2), [1, 0, 1, 0]),
+        (ActionSpace("multi-categorical", 2), [0, 0]),
     ]:
-        assert decide(layout, value, mask)[0] == action
-        assert torch.equal(decide(layout, value, mask)[1], floor)
+        assert decide(space, value, mask)[0] == action
+        assert torch.equal(decide(space, value, mask)[1], floor)
 
 
 def test_sums_of_lowest_numbers_are_clamped_to_it():
     value, mask = torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([False, False, True, True])
-    chosen = decide(ActionLayout("multi-categorical", 2), value, mask)[1]
+    chosen = decide(ActionSpace("multi-categorical", 2), value, mask)[1]
     assert chosen.item() == torch.finfo(torch.float32).min
     value = torch.tensor([1, 2, 3, 4], dtype=torch.uint8)
-    assert decide(ActionLayout("multi-categorical", 2), value, mask)[1].item() == 4
+    assert decide(ActionSpace("multi-categorical", 2), value, mask)[1].item() == 4
 
 
 def test_sums_of_small_integers_stay_in_their_range():
     value = torch.tensor([100, 100], dtype=torch.int8)
-    assert decide(LAYOUTS[4], value)[1].item() == 127
+    assert decide(SPACES[4], value)[1].item() == 127
 
 
 def test_masked_bits_are_zero():
     value, mask = torch.tensor([3.0, 4.0, -1.0]), torch.tensor([False, True, True])
-    assert decide(LAYOUTS[4], value, mask) == ([0, 1, 0], torch.tensor([4.0]))
+    assert decide(SPACES[4], value, mask) == ([0, 1, 0], torch.tensor([4.0]))
 
 
 def test_binary_is_the_best_of_all_actions_by_the_additive_value():
     value = np.random.default_rng(0).normal(size=(20, 4))
     bits = np.array(list(itertools.product([0, 1], repeat=4)))  # [16, 4]
     best = (value @ bits.T).max(-1)
-    action = greedy_action(LAYOUTS[4], torch.from_numpy(value))
-    chosen = chosen_value(LAYOUTS[4], torch.from_numpy(value), action)
+    action = SPACES[4].greedy_action(torch.from_numpy(value))
+    chosen = SPACES[4].chosen_value(torch.from_numpy(value), action)
     np.testing.assert_allclose(chosen.squeeze(-1).numpy(), best)
 
 
 def test_a_mask_that_is_not_boolean_is_refused():
-    for layout in LAYOUTS:
+    for space in SPACES:
         with pytest.raises(TypeError, match="boolean action mask"):
-            greedy_action(layout, torch.zeros(6), torch.ones(6))
+            space.greedy_action(torch.zeros(6), torch.ones(6))
 
 
 @pytest.mark.parametrize("name", ["mult-one-hot", "multi-categorical"])
 @pytest.mark.parametrize("var_nums", [4, (2, 3)])
 def test_components_that_do_not_add_up_are_refused(name, var_nums):
     with pytest.raises(ValueError, match="add up"):
-        greedy_action(ActionLayout(name, var_nums), torch.zeros(6))
+        ActionSpace(name, var_nums).greedy_action(torch.zeros(6))

@@ -4,7 +4,8 @@ from tensordict import TensorDict
 
 import qframe.actions as data
 from qframe.actions import Binary, Bounded, Categorical, Composite, MultiCategorical, MultiOneHot, OneHot, Unbounded
-from qframe.actions.specs.layout import ActionLayout, canonical_name, find_action_space
+from qframe.actions.action_space import ActionSpace, canonical_name
+from qframe.actions.from_spec import find_action_space
 
 SPECS = [
     Categorical(3), OneHot(3), MultiCategorical([2, 3]), MultiOneHot([2, 3]), Binary(3),
@@ -76,7 +77,7 @@ def test_sizes_are_known():
     assert MultiCategorical([2, 3]).var_nums == MultiOneHot([2, 3]).var_nums == (2, 3)
     assert MultiCategorical([2, 3]).num_actions == MultiOneHot([2, 3]).num_actions == 5
     assert Categorical(3).var_nums is None
-    assert [spec.action_space for spec in SPECS[:5]] == [
+    assert [spec.action_space.encoding for spec in SPECS[:5]] == [
         "categorical", "one-hot", "multi-categorical", "mult-one-hot", "binary",
     ]
 
@@ -176,14 +177,14 @@ def test_a_spec_stands_wherever_a_name_does_and_fixes_the_sizes():
     class MyOneHot(MultiOneHot):
         pass
 
-    layout = ActionLayout("mult-one-hot", (2, 3))
-    assert find_action_space(MultiOneHot([2, 3])) == layout
-    assert find_action_space(MyOneHot([2, 3])) == layout
-    assert find_action_space("mult_one_hot", MultiOneHot([2, 3])) == layout
-    assert find_action_space(Composite(action=MultiOneHot([2, 3]))) == layout
-    assert find_action_space(spec=Composite(a={"b": OneHot(2)}), action_key=("a", "b")) == ActionLayout("one-hot")
-    assert find_action_space("multi-discrete", var_nums=[2, 3]) == ActionLayout("multi-categorical", (2, 3))
-    assert find_action_space("multi-discrete", MultiCategorical([2, 2]), 2) == ActionLayout("multi-categorical", (2, 2))
+    space = ActionSpace("mult-one-hot", (2, 3))
+    assert find_action_space(MultiOneHot([2, 3])) == space
+    assert find_action_space(MyOneHot([2, 3])) == space
+    assert find_action_space("mult_one_hot", MultiOneHot([2, 3])) == space
+    assert find_action_space(Composite(action=MultiOneHot([2, 3]))) == space
+    assert find_action_space(spec=Composite(a={"b": OneHot(2)}), action_key=("a", "b")) == ActionSpace("one-hot", 2)
+    assert find_action_space("multi-discrete", var_nums=[2, 3]) == ActionSpace("multi-categorical", (2, 3))
+    assert find_action_space("multi-discrete", MultiCategorical([2, 2]), 2) == ActionSpace("multi-categorical", (2, 2))
 
 
 @pytest.mark.parametrize(
@@ -204,12 +205,3 @@ def test_a_spec_stands_wherever_a_name_does_and_fixes_the_sizes():
 def test_disagreements_name_both_sides(arguments, message):
     with pytest.raises(ValueError, match=message):
         find_action_space(*arguments)
-
-
-def test_components_must_add_up_with_no_ragged_last_part():
-    assert ActionLayout("mult-one-hot", 2).sizes(6) == (2, 2, 2)
-    assert ActionLayout("mult-one-hot", (1, 2)).sizes(3) == (1, 2)
-    assert ActionLayout("categorical").sizes(3) == (3,)
-    for layout in (ActionLayout("mult-one-hot", 4), ActionLayout("mult-one-hot", (2, 3))):
-        with pytest.raises(ValueError, match="add up to the last dimension of the values, got 6"):
-            layout.sizes(6)

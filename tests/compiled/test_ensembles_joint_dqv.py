@@ -16,12 +16,12 @@ def built(kind, head):
     trunk = MLPTrunk((2,), num_cells=[8])
     if kind == "ensemble":
         options = {"num_members": 3, "prior_scale": 0.5, "dueling": True}
-        net = EnsembleQNet(trunk, HEADS[head], spec=Categorical(ACTIONS), **options)
+        net = EnsembleQNet(trunk, HEADS[head], action_space=Categorical(ACTIONS), **options)
         return DQNLoss(net, delay_value=True, double_dqn=True), batch_of(B)
     if kind == "dqv":
-        net = SharedTrunk(trunk, HEADS[head], spec=Categorical(ACTIONS), dueling=False)
+        net = SharedTrunk(trunk, HEADS[head], action_space=Categorical(ACTIONS), dueling=False)
         return DQVLoss(net, delay_value=True), batch_of(B)
-    net = QNet(trunk, HEADS[head], spec=MultiCategorical([2, 3]))
+    net = QNet(trunk, HEADS[head], action_space=MultiCategorical([2, 3]))
     return DQNLoss(net, delay_value=True, joint=kind), joint_batch(B)
 
 

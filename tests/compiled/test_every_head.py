@@ -30,7 +30,7 @@ def built(head, network="q_net", *, double=False, noisy=False, transform="none")
     net = NETWORKS[network](
         MLPTrunk((2,), num_cells=[8]),
         lambda f, a: HEADS[head](f, a, transform=transform),
-        spec=Categorical(ACTIONS),
+        action_space=Categorical(ACTIONS),
         noisy=noisy,
     )
     loss = DQNLoss(net, delay_value=True, double_dqn=double, gamma=0.9)

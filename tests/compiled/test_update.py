@@ -71,7 +71,7 @@ def learner(
     torch.manual_seed(0)
     space = make_action_space(Discrete(2), encoding="auto")
     trunk = MLPTrunk((3,), num_cells=[16])
-    net = network(NormalizedTrunk(trunk) if normalized else trunk, head, spec=space.spec, noisy=noisy)
+    net = network(NormalizedTrunk(trunk) if normalized else trunk, head, action_space=space, noisy=noisy)
     loss = DQNLoss(net, delay_value=target != "none", double_dqn=double)
     if normalized:  # the target network has not seen these
         net.trunk.update_statistics(torch.tensor([[3.0, 0.0, -2.0], [5.0, 1.0, 0.0]]))

@@ -149,8 +149,9 @@ def test_an_episode_is_its_seed_alone():
 def test_a_lost_life_ends_what_is_learnt_from_and_the_game_goes_on():
     envs = AtariEnvs("breakout", num_envs=2, num_threads=1, terminal_on_life_loss=True)
     space = make_action_space(envs.action_space, encoding="auto")
-    network = QNet(ConvTrunk((4, 84, 84), channels=[4], kernels=[8], strides=[8]), ScalarHead, spec=Categorical(4))
-    explore = EGreedyModule(space.spec, 1.0, 1.0, 1)
+    trunk = ConvTrunk((4, 84, 84), channels=[4], kernels=[8], strides=[8])
+    network = QNet(trunk, ScalarHead, action_space=Categorical(4))
+    explore = EGreedyModule(space, 1.0, 1.0, 1)
     collector = Collector(
         envs.make(0), network, exploration=explore, action_space=space, device=torch.device("cpu")
     )

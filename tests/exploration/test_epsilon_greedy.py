@@ -102,7 +102,7 @@ def test_random_actions_are_legal_and_uniform(spec):
         "multi-categorical": [1 / 2, 1],
         "binary": [1 / 2, 1 / 2, 0, 1 / 2],
     }
-    assert mean == pytest.approx(legal_means[spec.action_space], abs=0.03)
+    assert mean == pytest.approx(legal_means[spec.encoding], abs=0.03)
 
 
 def test_explore_keeps_to_legal_actions():
@@ -185,9 +185,9 @@ def test_meta_device_and_empty_batches(spec):
     td = TensorDict({"action": spec.zero((2,)), "mask": mask}, [2])
     assert module(td.to("meta"))["action"].is_meta
     assert module(td[:0])["action"].shape == (0, *spec.shape)
-    branches = {"mult-one-hot": [2], "multi-categorical": [2], "binary": [4]}.get(spec.action_space, [])
+    branches = {"mult-one-hot": [2], "multi-categorical": [2], "binary": [4]}.get(spec.encoding, [])
     index = torch.zeros(2, *branches, dtype=torch.int64)
-    mask = torch.ones(2, 8 if spec.action_space == "binary" else 4, dtype=torch.bool)
+    mask = torch.ones(2, 8 if spec.encoding == "binary" else 4, dtype=torch.bool)
     assert module.explore(index.to("meta"), mask.to("meta")).is_meta
     assert module.explore(index.to("meta")).is_meta
     assert module.explore(index[:0], mask[:0]).shape == (0, *branches)

@@ -5,7 +5,7 @@ import io
 import pytest
 import torch
 
-from qframe.actions import Binary, Categorical, MultiCategorical, MultiOneHot, OneHot
+from qframe.actions import Binary, Categorical, MultiCategorical, MultiOneHot, OneHot, as_action_space
 from qframe.exploration import (
     Boltzmann,
     Bootstrapped,
@@ -15,7 +15,6 @@ from qframe.exploration import (
     Greedy,
     set_exploration_type,
 )
-from qframe.exploration.protocol import ActionIndices
 
 SIZES = {
     "categorical": (Categorical(5), (5,)),
@@ -59,12 +58,12 @@ def random_mask(sizes, envs, generator):
 @with_spaces
 def test_a_hundred_thousand_draws_under_random_masks_are_all_legal(part, space, generator):
     spec, sizes = SIZES[space]
-    envs, indices = 10_000, ActionIndices(spec)
+    envs, indices = 10_000, as_action_space(spec)
     module = PARTS[part](spec, envs)
     for _ in range(10):
         mask, value = random_mask(sizes, envs, generator), torch.randn(envs, sum(sizes), generator=generator)
         value[:100] = -torch.inf
-        action = module.explore(indices.best(value, mask), mask, value)
+        action = module.explore(indices.greedy_index(value, mask), mask, value)
         offsets = torch.tensor([0, *sizes[:-1]]).cumsum(0)
         flat = (action.view(envs, -1) + offsets).tolist()
         assert action.dtype is torch.int64
@@ -77,9 +76,9 @@ def test_a_hundred_thousand_draws_under_random_masks_are_all_legal(part, space, 
 @with_spaces
 def test_without_a_mask_every_index_of_every_branch_is_within_its_size(part, space, generator):
     spec, sizes = SIZES[space]
-    module, indices = PARTS[part](spec, 2000), ActionIndices(spec)
+    module, indices = PARTS[part](spec, 2000), as_action_space(spec)
     value = torch.randn(2000, sum(sizes), generator=generator)
-    action = module.explore(indices.best(value), None, value).view(2000, -1)
+    action = module.explore(indices.greedy_index(value), None, value).view(2000, -1)
     assert [set(branch.tolist()) for branch in action.T] == [set(range(size)) for size in sizes]
 
 
@@ -122,7 +121,7 @@ def test_the_greedy_action_is_kept_and_nothing_drawn_when_exploration_is_off(par
 @pytest.mark.parametrize("spec", [Categorical(6), MultiCategorical([3, 3])], ids=str)
 def test_a_saved_state_goes_on_bit_for_bit(part, spec):
     value = torch.arange(6.0).expand(8, 6)
-    action = ActionIndices(spec).best(value)
+    action = as_action_space(spec).greedy_index(value)
 
     def play(module):
         taken = []
@@ -144,15 +143,15 @@ def test_a_saved_state_goes_on_bit_for_bit(part, spec):
 @with_spaces
 def test_actions_are_as_frequent_as_their_probabilities_say(part, space, generator):
     spec, sizes = SIZES[space]
-    envs, indices = 60_000, ActionIndices(spec)
+    envs, indices = 60_000, as_action_space(spec)
     module = PARTS[part](spec, envs)
     value = torch.rand(1, sum(sizes), generator=generator).expand(envs, -1)
     mask = random_mask(sizes, 1, generator).expand(envs, -1)
     if not module.has_probability:
         with pytest.raises(RuntimeError, match="expected exploration that knows the probability of each step"):
-            module.probability(indices.best(value, mask), value, mask)
+            module.probability(indices.greedy_index(value, mask), value, mask)
         return
-    action = module.explore(indices.best(value, mask), mask, value)
+    action = module.explore(indices.greedy_index(value, mask), mask, value)
     probability = module.probability(action, value, mask)
     assert probability.shape == (envs,)
     assert bool(((probability > 0) & (probability <= 1)).all())

@@ -23,7 +23,7 @@ def make(space, action, network=QNet, encoding="auto", **options):
     if space is GROUP:
         encoder = make_encoder(space)
         trunk, paths = EncodedTrunk(encoder, MLPTrunk((encoder.num_features,), num_cells=[8])), [("at",), ("in", "x")]
-    built = network(trunk, options.pop("head", ScalarHead), spec=actions.spec, **options)
+    built = network(trunk, options.pop("head", ScalarHead), action_space=actions, **options)
     return GreedyPolicy(built, actions, paths), actions
 
 

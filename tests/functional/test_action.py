@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qframe.functional.action import OneChoice, dueling, greedy, lowest, mask_values, soft, take
+from qframe.functional.action import dueling, greedy, lowest, mask_values, soft, take
 
 INF = torch.inf
 NAN = torch.nan
@@ -65,12 +65,6 @@ def test_dueling_values_average_to_the_state_value():
     q = dueling(torch.tensor([[4.0]]), torch.tensor([[[1.0], [2.0], [6.0]]]))
     assert q.flatten().tolist() == [2.0, 3.0, 7.0]
     assert q.mean().item() == 4.0
-
-
-def test_one_choice_is_the_greedy_index_under_the_mask():
-    value, mask = torch.tensor([[1.0, 3.0, 2.0]]), torch.tensor([[True, False, True]])
-    assert OneChoice().index(value, mask).tolist() == [2]
-    assert OneChoice().index(value, None).tolist() == [1]
 
 
 def test_actions_are_the_last_dimension_however_many_batch_dimensions_there_are():

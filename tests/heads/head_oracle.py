@@ -37,7 +37,8 @@ def batch_of(*shape, spec=None, dtype=torch.float32):
 def built(head, *, network="q_net", transform="none", double=False, spec=None, **options):
     torch.manual_seed(0)
     net = NETWORKS[network](
-        MLPTrunk((2,), num_cells=[8]), lambda f, a: HEADS[head](f, a, transform=transform), spec=spec or Categorical(3)
+        MLPTrunk((2,), num_cells=[8]), lambda f, a: HEADS[head](f, a, transform=transform),
+        action_space=spec or Categorical(3),
     )
     loss = DQNLoss(net, delay_value=True, double_dqn=double, gamma=GAMMA, **options)
     with torch.no_grad():

@@ -90,7 +90,7 @@ def random_batch(shape, seed):
 def built(head, network, double, seed=0):
     torch.manual_seed(seed)
     loss = DQNLoss(
-        NETWORKS[network](MLPTrunk((2,), num_cells=[8]), HEADS[head], spec=Categorical(ACTIONS)),
+        NETWORKS[network](MLPTrunk((2,), num_cells=[8]), HEADS[head], action_space=Categorical(ACTIONS)),
         delay_value=True,
         double_dqn=double,
         gamma=GAMMA,

@@ -220,7 +220,8 @@ def test_fractions_that_learn_come_nearer_to_the_law_than_even_ones():
 @pytest.mark.parametrize("kind", [ImplicitQuantileHead, FullyParameterizedQuantileHead])
 def test_both_streams_of_a_dueling_network_stand_at_the_same_levels(kind):
     torch.manual_seed(0)
-    network = SharedTrunk(MLPTrunk((4,), num_cells=[8]), lambda f, a: kind(f, a, num_quantiles=5), spec=Categorical(3))
+    trunk = MLPTrunk((4,), num_cells=[8])
+    network = SharedTrunk(trunk, lambda f, a: kind(f, a, num_quantiles=5), action_space=Categorical(3))
     x = torch.randn(2, 4)
     hidden = network.trunk(x)
     taus = torch.rand(2, 5) if network.head.takes_taus else None

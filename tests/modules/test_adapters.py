@@ -29,7 +29,7 @@ def batch(action=None):
 
 
 def test_a_module_an_actor_and_a_network_of_ours_give_the_same_loss():
-    network = QNet(MLPTrunk((4,), num_cells=[8]), ScalarHead, spec=Categorical(3))
+    network = QNet(MLPTrunk((4,), num_cells=[8]), ScalarHead, action_space=Categorical(3))
     plain = nn.Sequential(network.trunk, network.head.layer)
     actor = QValueActor(plain, in_keys=["observation"], spec=Categorical(3))
     losses = [
@@ -85,7 +85,7 @@ def test_a_distributional_actor_equals_our_categorical_head():
         built.layer = nn.Identity()
         return built
 
-    ours = DQNLoss(QNet(Trunk(), head, spec=Categorical(3)))(batch())["loss"]
+    ours = DQNLoss(QNet(Trunk(), head, action_space=Categorical(3)))(batch())["loss"]
     theirs = [DQNLoss(actor)(batch())["loss"], DistributionalDQNLoss(actor, gamma=0.99)(batch())["loss"]]
     assert theirs[0].item() == pytest.approx(ours.item()) == pytest.approx(theirs[1].item())
 
@@ -126,7 +126,7 @@ def test_a_support_that_is_not_evenly_spaced_or_has_one_atom_is_refused(support)
 
 def test_a_loss_function_is_for_scalar_networks_without_a_head():
     with pytest.raises(ValueError, match="head of its own"):
-        DQNLoss(QNet(MLPTrunk((4,), num_cells=[8]), ScalarHead, spec=Categorical(3)), loss_function="l1")
+        DQNLoss(QNet(MLPTrunk((4,), num_cells=[8]), ScalarHead, action_space=Categorical(3)), loss_function="l1")
     with pytest.raises(ValueError, match="distributional network"):
         DQNLoss(distributional(), loss_function="l1")
     with pytest.raises(ValueError, match="got one without; use DQNLoss"):

@@ -105,7 +105,7 @@ def test_other_spaces_are_refused_with_what_to_do(space, message):
 def test_both_networks_take_nested_observations(network, normalize):
     encoder = make_encoder(NESTED)
     trunk = EncodedTrunk(encoder, MLPTrunk((encoder.num_features,), num_cells=[8]))
-    built = network(trunk, ScalarHead, spec=Categorical(3), normalize_observation=normalize)
+    built = network(trunk, ScalarHead, action_space=Categorical(3), normalize_observation=normalize)
     out = built.predict(batch_of(NESTED, (5,))).out
     assert (out.shape, bool(out.isfinite().all())) == ((5, 3, 1), True)
     out.sum().backward()
@@ -152,7 +152,7 @@ def test_only_numbers_are_normalised():
 def test_an_observation_with_no_numbers_cannot_be_normalised():
     for trunk in (ConvTrunk((1, 36, 36)), make_encoder(spaces.Discrete(3))):
         with pytest.raises(ValueError, match="expected normalize_observation=false for .* got true"):
-            QNet(trunk, ScalarHead, spec=Categorical(2), normalize_observation=True)
+            QNet(trunk, ScalarHead, action_space=Categorical(2), normalize_observation=True)
 
 
 def test_flat_numbers_of_any_type_become_floats():

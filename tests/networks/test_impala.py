@@ -57,7 +57,7 @@ def test_a_residual_block_of_zero_weights_is_the_identity():
 
 
 def test_an_image_network_with_spectral_normalisation_trains_with_a_target_network():
-    network = SharedTrunk(trunk(spectral=True, pooled_size=2), QuantileHead, spec=Categorical(3), noisy=True)
+    network = SharedTrunk(trunk(spectral=True, pooled_size=2), QuantileHead, action_space=Categorical(3), noisy=True)
     loss = DQNLoss(network, delay_value=True)
     loss.make_value_estimator("munchausen")
     images = torch.randint(256, (2, 6, 2, 20, 15), dtype=torch.uint8)

@@ -23,7 +23,8 @@ INDEX = torch.zeros(1, dtype=torch.int64)
 
 def ensemble(head=ScalarHead, **options):
     torch.manual_seed(0)
-    return EnsembleQNet(MLPTrunk((4,), num_cells=[8]), head, spec=Categorical(A), **{"num_members": K} | options)
+    options = {"num_members": K} | options
+    return EnsembleQNet(MLPTrunk((4,), num_cells=[8]), head, action_space=Categorical(A), **options)
 
 
 def batch(generator, *size):
@@ -46,7 +47,7 @@ def batch(generator, *size):
 
 def member(network, k):
     """One member as a plain network with the same weights."""
-    alone = QNet(network.trunk, HEADS["scalar"], spec=Categorical(A))
+    alone = QNet(network.trunk, HEADS["scalar"], action_space=Categorical(A))
     rows = slice(k * A, (k + 1) * A)
     alone.head.layer.weight.data, alone.head.layer.bias.data = (
         parameter.data[rows].clone() for parameter in (network.head.layer.weight, network.head.layer.bias)
@@ -121,8 +122,9 @@ def test_the_prior_is_added_scaled_at_the_same_levels_and_never_moves(head):
 def test_evaluation_takes_the_greedy_action_of_the_mean():
     network = ensemble()
     value = torch.tensor([[[0.0, 1.0]], [[0.0, 1.0]], [[9.0, 0.0]]])  # two members of three would take 1
-    assert network.branches.index(value).tolist() == [0]
-    assert network.branches.index(value, torch.tensor([[False, True]])).tolist() == [1]
+    mean = network.branches.join(value)
+    assert network.action_space.greedy_index(mean).tolist() == [0]
+    assert network.action_space.greedy_index(mean, torch.tensor([[False, True]])).tolist() == [1]
     data = network(TensorDict({"observation": torch.zeros(B, 4)}, [B]))
     assert data["action_value"].shape == (B, A)
 
@@ -158,7 +160,7 @@ def test_a_bootstrap_mask_holds_each_member_with_its_probability():
         (lambda: ensemble(num_members=1), "num_members of at least 2, got 1; one network is network=q_net"),
         (lambda: ensemble(prior_scale=-1.0), "prior_scale of at least 0"),
         (
-            lambda: EnsembleQNet(MLPTrunk((4,), num_cells=[8]), ScalarHead, spec=MultiCategorical([2, 2])),
+            lambda: EnsembleQNet(MLPTrunk((4,), num_cells=[8]), ScalarHead, action_space=MultiCategorical([2, 2])),
             "expected one choice for an ensemble, got MultiCategorical.*enumerated",
         ),
         (lambda: Bootstrapped(Categorical(2), num_members=2, num_envs=1, bootstrap_probability=0.0), r"in \(0, 1\]"),

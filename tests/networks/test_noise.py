@@ -18,7 +18,7 @@ HEADS = [ScalarHead, CategoricalHead, QuantileHead]
 
 def network(kind=QNet, head=ScalarHead, **options):
     torch.manual_seed(0)
-    return kind(MLPTrunk((4,), num_cells=[8, 6]), head, spec=Categorical(3), noisy=True, **options)
+    return kind(MLPTrunk((4,), num_cells=[8, 6]), head, action_space=Categorical(3), noisy=True, **options)
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -51,7 +51,7 @@ def test_the_networks_seed_decides_its_noise():
     first, second = network(), network()
     assert torch.equal(first.predict(x).out, second.predict(x).out)
     torch.manual_seed(1)
-    other = QNet(MLPTrunk((4,), num_cells=[8, 6]), ScalarHead, spec=Categorical(3), noisy=True)
+    other = QNet(MLPTrunk((4,), num_cells=[8, 6]), ScalarHead, action_space=Categorical(3), noisy=True)
     assert not torch.equal(other.trunk[0].stream.noise, first.trunk[0].stream.noise)
 
 
@@ -92,7 +92,7 @@ def test_in_evaluation_the_mean_weights_are_used_whatever_the_noise():
 
 
 def test_a_network_without_anything_random_has_no_passes_of_its_own():
-    plain = QNet(MLPTrunk((4,), num_cells=[8]), ScalarHead, spec=Categorical(3))
+    plain = QNet(MLPTrunk((4,), num_cells=[8]), ScalarHead, action_space=Categorical(3))
     assert random_passes((plain, plain), (plain, plain)) is None
     assert noisy_layers(plain) == []
     assert noisy_layers("no module") == []

@@ -21,7 +21,7 @@ HEADS = {
 @pytest.fixture(params=HEADS)
 def network(request):
     torch.manual_seed(0)
-    return SharedTrunk(MLPTrunk((4,), num_cells=[16]), HEADS[request.param], spec=Categorical(3))
+    return SharedTrunk(MLPTrunk((4,), num_cells=[16]), HEADS[request.param], action_space=Categorical(3))
 
 
 def observations():
@@ -68,14 +68,14 @@ def test_the_value_operator_gives_the_value_stream(network):
 
 
 def test_a_value_stream_without_a_gradient_is_refused():
-    network = SharedTrunk(MLPTrunk((4,), num_cells=[8]), ScalarHead, spec=Categorical(3), dueling=False)
+    network = SharedTrunk(MLPTrunk((4,), num_cells=[8]), ScalarHead, action_space=Categorical(3), dueling=False)
     with pytest.raises(ValueError, match="the value stream would get no gradient"):
         DQNLoss(network)
 
 
 @pytest.mark.parametrize("head", HEADS)
 def test_without_dueling_the_value_stream_is_no_part_of_the_action_values(head):
-    network = SharedTrunk(MLPTrunk((4,), num_cells=[8]), HEADS[head], spec=Categorical(3), dueling=False)
+    network = SharedTrunk(MLPTrunk((4,), num_cells=[8]), HEADS[head], action_space=Categorical(3), dueling=False)
     observation = torch.randn(5, 4)
     data = TensorDict({"observation": observation}, [5])
     before = network(data)["action_value"]
@@ -89,10 +89,10 @@ def test_without_dueling_the_value_stream_is_no_part_of_the_action_values(head):
 
 @pytest.mark.parametrize("head", HEADS)
 def test_a_q_net_is_a_tensordict_module_in_the_layout_of_its_spec(head):
-    network = QNet(MLPTrunk((4,), num_cells=[8]), HEADS[head], spec=OneHot(3))
+    network = QNet(MLPTrunk((4,), num_cells=[8]), HEADS[head], action_space=OneHot(3))
     out = network(observations())
     assert out["action"].shape == out["action_value"].shape == (64, 3)
-    assert network.action_space == "one-hot"
+    assert network.action_space.encoding == "one-hot"
     chosen = (out["action"] * out["action_value"]).sum(-1, keepdim=True)
     torch.testing.assert_close(out["chosen_action_value"], chosen)
 

@@ -32,7 +32,7 @@ def batch(**next_entries):
 
 
 def network(head=ScalarHead):
-    return QNet(MLPTrunk((4,), num_cells=[8]), head, spec=Categorical(2))
+    return QNet(MLPTrunk((4,), num_cells=[8]), head, action_space=Categorical(2))
 
 
 @pytest.mark.parametrize("head", [ScalarHead, CategoricalHead])

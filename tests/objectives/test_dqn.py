@@ -260,7 +260,8 @@ def test_keys_can_be_renamed():
 @pytest.mark.parametrize("network", [QNet, SharedTrunk])
 @pytest.mark.parametrize("head", [ScalarHead, CategoricalHead, QuantileHead])
 def test_the_state_dict_is_the_same_before_and_after_the_first_forward(network, head):
-    loss = DQNLoss(network(MLPTrunk((1,), num_cells=[8]), head, spec=Categorical(2)), delay_value=True, double_dqn=True)
+    built = network(MLPTrunk((1,), num_cells=[8]), head, action_space=Categorical(2))
+    loss = DQNLoss(built, delay_value=True, double_dqn=True)
     before = list(loss.state_dict())
     loss(transition())["loss"].backward()
     assert list(loss.state_dict()) == before

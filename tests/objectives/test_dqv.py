@@ -14,7 +14,7 @@ from tests.heads.test_heads_oracle import ACTIONS, GAMMA, HEADS, B, T, head_loss
 def network(head="scalar", spec=None, **options):
     torch.manual_seed(0)
     options = {"dueling": False} | options
-    return SharedTrunk(MLPTrunk((2,), num_cells=[8]), HEADS[head], spec=spec or Categorical(ACTIONS), **options)
+    return SharedTrunk(MLPTrunk((2,), num_cells=[8]), HEADS[head], action_space=spec or Categorical(ACTIONS), **options)
 
 
 def built(head="scalar", **options):
@@ -118,7 +118,7 @@ def test_estimators_that_look_at_actions_are_refused(estimator):
     [
         (lambda: network(dueling=True), "dueling=false for DQV, .* got SharedTrunk with dueling=true; set network"),
         (
-            lambda: QNet(MLPTrunk((2,), num_cells=[8]), ScalarHead, spec=Categorical(ACTIONS)),
+            lambda: QNet(MLPTrunk((2,), num_cells=[8]), ScalarHead, action_space=Categorical(ACTIONS)),
             "dueling=false for DQV, .* got QNet; set network=shared_trunk network.dueling=false",
         ),
     ],

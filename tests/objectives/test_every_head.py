@@ -163,7 +163,7 @@ def test_an_unknown_transform_is_refused(transform):
 def test_the_policy_operator_is_greedy_for_the_whole_network_whatever_is_learnt(head):
     torch.manual_seed(0)
     network = SharedTrunk(
-        MLPTrunk((4,), num_cells=[16]), lambda f, a: HEADS[head](f, a, transform="h"), spec=Categorical(3)
+        MLPTrunk((4,), num_cells=[16]), lambda f, a: HEADS[head](f, a, transform="h"), action_space=Categorical(3)
     )
     with torch.no_grad():
         for parameter in network.parameters():
@@ -178,7 +178,7 @@ def test_the_policy_operator_is_greedy_for_the_whole_network_whatever_is_learnt(
 @pytest.mark.parametrize("head", HEADS)
 def test_every_head_trains_where_the_state_value_bootstraps(head, estimator):
     torch.manual_seed(0)
-    network = SharedTrunk(MLPTrunk((2,), num_cells=[8]), HEADS[head], spec=Categorical(ACTIONS), dueling=False)
+    network = SharedTrunk(MLPTrunk((2,), num_cells=[8]), HEADS[head], action_space=Categorical(ACTIONS), dueling=False)
     loss = DQVLoss(network, delay_value=True, gamma=GAMMA)
     loss.make_value_estimator(estimator)
     data = batch_of(B, T)
@@ -192,7 +192,8 @@ def test_every_head_trains_where_the_state_value_bootstraps(head, estimator):
 def test_every_head_trains_in_an_ensemble_with_priors_at_the_same_levels(head, dueling):
     torch.manual_seed(0)
     network = EnsembleQNet(
-        MLPTrunk((2,), num_cells=[8]), HEADS[head], spec=Categorical(3), num_members=2, prior_scale=1.0, dueling=dueling
+        MLPTrunk((2,), num_cells=[8]), HEADS[head], action_space=Categorical(3), num_members=2, prior_scale=1.0,
+        dueling=dueling,
     )
     loss = DQNLoss(network, delay_value=True, double_dqn=True, gamma=GAMMA)
     data = batch_of(B)

@@ -25,7 +25,7 @@ def joint_batch(*shape):
 @pytest.mark.parametrize("head", HEADS)
 def test_the_branches_of_a_joint_action_share_a_mixed_target(head):
     torch.manual_seed(0)
-    net = QNet(MLPTrunk((2,), num_cells=[8]), HEADS[head], spec=MultiCategorical([2, 3]))
+    net = QNet(MLPTrunk((2,), num_cells=[8]), HEADS[head], action_space=MultiCategorical([2, 3]))
     loss = DQNLoss(net, delay_value=True, gamma=GAMMA, joint="branching").double()
     oracle, data = Oracle(head, "none"), joint_batch(B).double()
     data["action"] = data["action"].long()
@@ -60,7 +60,7 @@ def test_the_branches_of_a_joint_action_share_a_mixed_target(head):
 def test_joint_actions_train_every_parameter_or_are_refused(head, network, estimator, joint):
     transform = "h" if joint == "branching" else "none"  # the sum of transformed laws is refused
     trunk, spec = MLPTrunk((2,), num_cells=[8]), MultiCategorical([2, 3])
-    net = NETWORKS[network](trunk, lambda f, a: HEADS[head](f, a, transform=transform), spec=spec)
+    net = NETWORKS[network](trunk, lambda f, a: HEADS[head](f, a, transform=transform), action_space=spec)
     if joint == "sum" and (head in ("categorical", "hl_gauss") or estimator in ("SoftTD0", "Munchausen")):
         with pytest.raises(ValueError, match="joint=branching"):
             DQNLoss(net, delay_value=True, joint=joint).make_value_estimator(estimator)

@@ -71,11 +71,12 @@ def test_keywords_give_the_same_loss():
 
 
 def test_the_sum_of_categorical_laws_is_refused():
-    network = QNet(MLPTrunk((1,), num_cells=[4]), CategoricalHead, spec=MultiCategorical([2, 2]))
+    network = QNet(MLPTrunk((1,), num_cells=[4]), CategoricalHead, action_space=MultiCategorical([2, 2]))
     with pytest.raises(ValueError, match="expected joint=branching for CategoricalHead, got sum"):
         DQNLoss(network)
     transformed = QNet(
-        MLPTrunk((1,), num_cells=[4]), lambda *size: QuantileHead(*size, transform="h"), spec=MultiCategorical([2, 2])
+        MLPTrunk((1,), num_cells=[4]), lambda *size: QuantileHead(*size, transform="h"),
+        action_space=MultiCategorical([2, 2]),
     )
     with pytest.raises(ValueError, match="expected joint=branching for QuantileHead with a transform of returns"):
         DQNLoss(transformed)
@@ -85,7 +86,7 @@ def test_the_sum_of_categorical_laws_is_refused():
 
 def make_network(network, head, sizes):
     torch.manual_seed(1)
-    return network(MLPTrunk((4,), num_cells=[16]), head, spec=MultiCategorical(sizes)).double()
+    return network(MLPTrunk((4,), num_cells=[16]), head, action_space=MultiCategorical(sizes)).double()
 
 
 def random_batch(sizes, shape):
@@ -223,7 +224,7 @@ def test_watkins_cuts_the_trace_where_any_branch_is_not_greedy():
 
 
 def test_estimators_that_do_not_fit_joint_actions_are_refused():
-    network = QNet(MLPTrunk((1,), num_cells=[4]), ScalarHead, spec=MultiCategorical([2, 2]))
+    network = QNet(MLPTrunk((1,), num_cells=[4]), ScalarHead, action_space=MultiCategorical([2, 2]))
     for name in ("soft_td0", "munchausen"):
         with pytest.raises(ValueError, match="weighs every combination of branches; use joint=branching"):
             DQNLoss(network, joint="sum").make_value_estimator(name)

@@ -17,7 +17,7 @@ BATCH = torch.Size((6,))
 
 def loss_of(kind=QNet, *, noisy=True, seed=0, **options):
     torch.manual_seed(0)
-    network = kind(MLPTrunk((4,), num_cells=[8]), ScalarHead, spec=Categorical(2), noisy=noisy)
+    network = kind(MLPTrunk((4,), num_cells=[8]), ScalarHead, action_space=Categorical(2), noisy=noisy)
     return DQNLoss(network, seed=seed, **options)
 
 

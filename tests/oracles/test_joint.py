@@ -73,7 +73,7 @@ def by_loops(head, joint, online, target, batch, double):
 )  # fmt: skip
 def test_the_loss_of_a_joint_action_equals_the_loops(name, joint, double, spec):
     torch.manual_seed(0)
-    network = QNet(Features(), HEADS[name][1], spec=spec(SIZES)).double()
+    network = QNet(Features(), HEADS[name][1], action_space=spec(SIZES)).double()
     loss = DQNLoss(network, delay_value=True, double_dqn=double, gamma=GAMMA, joint=joint, reduction="none")
     for parameter in loss.parameters():
         parameter.data.copy_(torch.randn(parameter.shape))

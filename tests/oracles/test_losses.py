@@ -43,7 +43,7 @@ HEADS = {
 def built(name, double):
     """A loss over a linear network in float64, and both networks' weights for the oracle."""
     torch.manual_seed(0)
-    network = QNet(Features(), HEADS[name][1], spec=Categorical(ACTIONS)).double()
+    network = QNet(Features(), HEADS[name][1], action_space=Categorical(ACTIONS)).double()
     loss = DQNLoss(network, delay_value=True, double_dqn=double, gamma=GAMMA, reduction="mean")
     with torch.no_grad():
         for parameter in loss.parameters():

@@ -77,7 +77,7 @@ def learned(
     """The action values of a table trained by the loss; illegal actions start out tempting."""
     torch.manual_seed(0)
     mdp, _ = problem()
-    table = network(RowsPerState(rows), head, spec=Categorical(ACTIONS), noisy=noisy)
+    table = network(RowsPerState(rows), head, action_space=Categorical(ACTIONS), noisy=noisy)
     loss = DQNLoss(table, delay_value=True, double_dqn=double, gamma=GAMMA)
     loss.make_value_estimator(estimator, **hyperparams)
     with torch.no_grad():

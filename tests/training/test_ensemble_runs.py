@@ -14,7 +14,7 @@ from tests.runners import make_runner
 
 def exploring_by_members(runner, seed=0):
     runner.collector.exploration = Bootstrapped(
-        runner.collector._action_space.spec, num_members=10, num_envs=4, bootstrap_probability=0.5, seed=seed
+        runner.collector._action_space, num_members=10, num_envs=4, bootstrap_probability=0.5, seed=seed
     )
     return runner
 
@@ -34,7 +34,7 @@ def test_an_ensemble_finds_what_lies_behind_many_steps_and_epsilon_greedy_does_n
     summary = exploring_by_members(deep_sea(tmp_path / "ensemble", network=network)).run()
     assert summary["eval_return_mean"] == pytest.approx(0.7)
     runner = deep_sea(tmp_path / "epsilon")
-    runner.collector.exploration = EGreedyModule(runner.collector._action_space.spec, 1.0, 0.05, 4000)
+    runner.collector.exploration = EGreedyModule(runner.collector._action_space, 1.0, 0.05, 4000)
     assert runner.run()["eval_return_mean"] <= 0.0
 
 

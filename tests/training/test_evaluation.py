@@ -21,7 +21,7 @@ def evaluation_of(id, *, kwargs=None, **choices):
     actions = make_action_space(envs.action_space, encoding="auto")
     torch.manual_seed(0)
     shape = envs.observation_space.shape
-    network = QNet(MLPTrunk(shape, num_cells=[4]), ScalarHead, spec=actions.spec)
+    network = QNet(MLPTrunk(shape, num_cells=[4]), ScalarHead, action_space=actions)
     given = {"every": 1, "episodes": 4, "final_episodes": 6, "num_envs": 3} | choices
     return Evaluation(envs, actions, seed=1, **given), network
 

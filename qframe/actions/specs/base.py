@@ -1,12 +1,14 @@
-"""What every spec can say about the tensors it describes."""
+"""The base of all specs, the reference library's descriptions of tensors, and of those of discrete actions."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from copy import copy
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
+
+from qframe.actions.action_space import ActionSpace
 
 Device = torch.device | str
 
@@ -65,9 +67,15 @@ class TensorSpec(ABC):
 class DiscreteSpec(TensorSpec):
     """The spec of a discrete action."""
 
-    action_space: str
+    encoding: ClassVar[str]
+    action_space: ActionSpace
     num_actions: int
     """The number of action values, which is the size of their last dimension: of all components of a joint action."""
+
+    def __init__(self, sizes: int | tuple[int, ...], shape: Sequence[int], device: Device | None) -> None:
+        super().__init__(shape, torch.int64, device)
+        self.action_space = ActionSpace(self.encoding, sizes)
+        self.num_actions = self.action_space.num_actions
 
 
 def holds(condition: Tensor) -> bool:
@@ -79,14 +87,3 @@ def draw(shape: Sequence[int], high: int, device: torch.device, generator: torch
     """Uniform integers in ``[0, high)`` from the given generator, int64, on ``device``."""
     source = device if generator is None else generator.device
     return torch.randint(high, tuple(shape), generator=generator, device=source).to(device)
-
-
-def positive_size(size: Any, name: str) -> int:
-    """``size`` as an int of at least 1.
-
-    Raises:
-        ValueError: it is not one.
-    """
-    if isinstance(size, bool) or not hasattr(size, "__index__") or int(size) < 1:
-        raise ValueError(f"expected {name} to be an integer of at least 1, got {size!r}")
-    return int(size)

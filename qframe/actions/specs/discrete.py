@@ -1,11 +1,12 @@
-"""Specs of one discrete choice (an index, or its one-hot form) and of independent bits."""
+"""Specs of discrete actions: one choice, several at once, or independent bits, as indices or in one-hot form."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from qframe.actions.specs.base import Device, DiscreteSpec, draw, holds, positive_size
+from qframe.actions.action_space import branch_sizes, positive_size, to_one_hot
+from qframe.actions.specs.base import Device, DiscreteSpec, draw, holds
 
 
 class Categorical(DiscreteSpec):
@@ -15,11 +16,10 @@ class Categorical(DiscreteSpec):
     tensor([0, 1, 2])
     """
 
-    action_space = "categorical"
+    encoding = "categorical"
 
     def __init__(self, n: int, *, device: Device | None = None) -> None:
-        super().__init__((), torch.int64, device)
-        self.num_actions = positive_size(n, "n")
+        super().__init__(positive_size(n, "n"), (), device)
 
     def rand(self, batch: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
         return draw(batch, self.num_actions, self.device, generator)
@@ -43,11 +43,10 @@ class OneHot(DiscreteSpec):
     tensor([0, 1, 0])
     """
 
-    action_space = "one-hot"
+    encoding = "one-hot"
 
     def __init__(self, n: int, *, device: Device | None = None) -> None:
-        self.num_actions = positive_size(n, "n")
-        super().__init__((n,), torch.int64, device)
+        super().__init__(positive_size(n, "n"), (n,), device)
 
     def rand(self, batch: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
         return to_one_hot(draw(batch, self.num_actions, self.device, generator), self.num_actions)
@@ -69,11 +68,10 @@ class Binary(DiscreteSpec):
     tensor([0, 0, 1])
     """
 
-    action_space = "binary"
+    encoding = "binary"
 
     def __init__(self, n: int, *, device: Device | None = None) -> None:
-        self.num_actions = positive_size(n, "n")
-        super().__init__((n,), torch.int64, device)
+        super().__init__(positive_size(n, "n"), (n,), device)
 
     def rand(self, batch: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
         return draw((*batch, self.num_actions), 2, self.device, generator)
@@ -88,21 +86,69 @@ class Binary(DiscreteSpec):
         return f"{type(self).__name__}({self.num_actions})"
 
 
+class MultiCategorical(DiscreteSpec):
+    """One index per component, int64 ``[*B, D]``, component d below ``nvec[d]``.
+
+    >>> MultiCategorical([2, 3]).project(torch.tensor([5, -1]))
+    tensor([1, 0])
+    """
+
+    encoding = "multi-categorical"
+
+    def __init__(self, nvec: Iterable[int], *, device: Device | None = None) -> None:
+        self.sizes = self.var_nums = branch_sizes(nvec, "nvec")
+        super().__init__(self.sizes, (len(self.sizes),), device)
+
+    def rand(self, batch: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
+        return torch.stack([draw(batch, n, self.device, generator) for n in self.sizes], -1)  # [*batch, D]
+
+    def is_in(self, value: Tensor) -> bool:
+        sizes = torch.tensor(self.sizes, device=value.device)
+        return self._fits(value) and holds((value >= 0) & (value < sizes))
+
+    def project(self, value: Tensor) -> Tensor:
+        return to_index(value, torch.tensor(self.sizes, device=value.device))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({list(self.sizes)})"
+
+
+class MultiOneHot(DiscreteSpec):
+    """One one-hot vector per component, side by side, int64 ``[*B, sum(nvec)]``.
+
+    >>> MultiOneHot([2, 3]).project(torch.tensor([1, 1, 0, 0, 9]))
+    tensor([1, 0, 0, 0, 1])
+    """
+
+    encoding = "mult-one-hot"
+
+    def __init__(self, nvec: Iterable[int], *, device: Device | None = None) -> None:
+        self.sizes = self.var_nums = branch_sizes(nvec, "nvec")
+        super().__init__(self.sizes, (sum(self.sizes),), device)
+
+    def rand(self, batch: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
+        return torch.cat([to_one_hot(draw(batch, n, self.device, generator), n) for n in self.sizes], -1)
+
+    def is_in(self, value: Tensor) -> bool:
+        return self._fits(value) and all(holds(is_one_hot(part)) for part in value.split(self.sizes, -1))
+
+    def project(self, value: Tensor) -> Tensor:
+        if value.shape[-1:] != self.shape:
+            raise ValueError(
+                f"expected the last dimension to be sum(nvec) = {self.num_actions}, got shape {list(value.shape)}"
+            )
+        parts = value.split(self.sizes, -1)
+        return torch.cat([to_one_hot(first_maximum(part), part.shape[-1]) for part in parts], -1)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({list(self.sizes)})"
+
+
 def to_index(value: Tensor, n: int | Tensor) -> Tensor:
     """The nearest index in ``[0, n)``, int64; NaN goes to 0."""
     if value.is_floating_point():
         value = value.nan_to_num().round()
     return value.clamp(min=0).minimum(torch.as_tensor(n - 1, device=value.device)).long()
-
-
-def to_one_hot(index: Tensor, n: int) -> Tensor:
-    """The one-hot form of indices, int64 ``[*B, n]``.
-
-    >>> to_one_hot(torch.tensor([2, 0]), 3)
-    tensor([[0, 0, 1],
-            [1, 0, 0]])
-    """
-    return (index.unsqueeze(-1) == torch.arange(n, device=index.device)).long()  # [*B, n]
 
 
 def is_one_hot(value: Tensor) -> Tensor:

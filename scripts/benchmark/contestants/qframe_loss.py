@@ -20,7 +20,7 @@ def head(features: int, num_actions: int) -> ScalarHead:
     return ScalarHead(features, num_actions, loss_function="smooth_l1")
 
 
-network = QNet(MLPTrunk((4,), num_cells=[120, 84]), head, spec=Categorical(2))
+network = QNet(MLPTrunk((4,), num_cells=[120, 84]), head, action_space=Categorical(2))
 loss = DQNLoss(network, delay_value=True, gamma=0.99)
 batch = TensorDict({
     "observation": torch.randn(128, 4), "action": torch.randint(0, 2, (128,)),
