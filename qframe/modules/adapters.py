@@ -73,7 +73,7 @@ def _agreeing(given: str | TensorSpec | ActionSpace | None, own: ActionSpace) ->
         name = space.encoding
     if name != own.encoding:
         raise ValueError(f"expected the network's action space {own.encoding!r}, got {name!r}; give both the same one")
-    if own.has_sizes and space.has_sizes and own.num_actions != space.num_actions:
+    if own.has_sizes and space.has_sizes and own.sizes != space.sizes:
         raise ValueError(f"expected the network's action space {own}, got {given}; give both the same one")
     return space
 

@@ -73,7 +73,7 @@ def test_the_loss_reads_the_mask_that_its_actor_reads():
 
 def test_actions_of_another_number_than_the_networks_are_refused():
     actor = QValueActor(nn.Linear(4, 3), spec=OneHot(3))
-    with pytest.raises(ValueError, match=r"network's action space OneHot\(3\), got OneHot\(4\)"):
+    with pytest.raises(ValueError, match=r"network's action space one-hot\(3\), got OneHot\(4\)"):
         DQNLoss(actor, action_space=OneHot(4))
 
 
