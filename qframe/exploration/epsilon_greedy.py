@@ -136,7 +136,7 @@ class EGreedyModule(TensorDictModuleBase):
             return action
         space = self.action_space
         if mask is None and not space.is_joint:
-            random = torch.randint(space.num_actions, action.shape, generator=self.generator, device="cpu")
+            random = torch.randint(space.width, action.shape, generator=self.generator, device="cpu")
             return torch.where(self._replaced(action.shape, action.device), random.to(action.device), action)
         random = space.random_index(action, mask, self.generator)
         replaced = self._replaced(space.batch(action), action.device)
