@@ -1,0 +1,127 @@
+"""The rows and importance weights that one seed draws, for every layout with and without priorities."""
+
+import numpy as np
+import pytest
+import torch
+from tensordict import TensorDict
+
+from qframe.replay import (
+    FrameReplayBuffer,
+    PrioritizedFrameReplayBuffer,
+    PrioritizedReplayBuffer,
+    PrioritizedSliceReplayBuffer,
+    ReplayBuffer,
+    SliceReplayBuffer,
+)
+
+OPTIONS = {"gamma": 0.9, "num_envs": 2, "seed": 7}
+LAYOUTS = {
+    "transitions": lambda **more: ReplayBuffer(40, 8, n_step=3, **OPTIONS, **more),
+    "slices": lambda **more: SliceReplayBuffer(40, 8, slice_length=2, **OPTIONS, **more),
+    "slices within episodes": lambda **more: SliceReplayBuffer(
+        40, 8, slice_length=2, across_episodes=False, **OPTIONS, **more
+    ),
+    "frames": lambda **more: FrameReplayBuffer(60, 8, n_step=3, stack=2, **OPTIONS, **more),
+    "transitions by priority": lambda **more: PrioritizedReplayBuffer(40, 8, n_step=3, **OPTIONS, **more),
+    "slices by priority": lambda **more: PrioritizedSliceReplayBuffer(40, 8, slice_length=2, **OPTIONS, **more),
+    "slices within episodes by priority": lambda **more: PrioritizedSliceReplayBuffer(
+        40, 8, slice_length=2, across_episodes=False, **OPTIONS, **more
+    ),
+    "frames by priority": lambda **more: PrioritizedFrameReplayBuffer(60, 8, n_step=3, stack=2, **OPTIONS, **more),
+}
+
+
+def step(time, env):
+    """Episodes of 9 and 7 steps; an observation is a stack of two frames."""
+    length = 9 - 2 * env
+    frame = 100.0 * env + time + time // length
+    flag = torch.tensor([[time % length == length - 1]])
+    return TensorDict(
+        {
+            "observation": torch.tensor([[[frame - 1], [frame]]]),
+            "action": torch.tensor([time % 3]),
+            "env": torch.tensor([env]),
+            "next": {
+                "observation": torch.tensor([[[frame], [frame + 1]]]),
+                "reward": torch.tensor([[float(time)]]),
+                "terminated": flag, "truncated": ~flag & flag, "done": flag,
+            },
+        },
+        [1],
+    )  # fmt: skip
+
+
+def draws(buffer):
+    """Rows and weights of the tenth sample after 13, 26 and 39 steps of each environment, priorities updated by each."""
+    rows, weights = [], []
+    for turn in range(3):
+        for time in range(13 * turn, 13 * turn + 13):
+            buffer.extend(torch.cat([step(time, env) for env in range(2)]))
+        buffer.anneal(turn / 3)
+        for _ in range(10):
+            batch = buffer.sample()
+            buffer.update_priority(batch["index"], 1 / (1 + batch["next", "reward"] % 5))
+        rows.append(batch["index"].reshape(-1).tolist())
+        if "priority_weight" in batch:
+            weights += batch["priority_weight"].reshape(-1)[:: batch["index"].numel() // len(batch)].tolist()
+    return rows, weights
+
+
+EXPECTED = {
+    "transitions": (
+        [[15, 15, 11, 12, 13, 10, 7, 0], [4, 27, 31, 17, 26, 31, 29, 36], [19, 37, 32, 29, 7, 31, 25, 29]],
+        [],
+    ),
+    "slices": (
+        [[0, 1, 31, 32, 5, 6, 8, 9], [19, 0, 6, 7, 38, 39, 35, 36], [17, 18, 8, 9, 19, 0, 9, 10]],
+        [],
+    ),
+    "slices within episodes": (
+        [[23, 24, 5, 6, 22, 23, 30, 31], [6, 7, 35, 36, 0, 1, 28, 29], [14, 15, 21, 22, 13, 14, 4, 5]],
+        [],
+    ),
+    "frames": (
+        [[12, 31, 36, 2, 5, 7, 1, 35], [44, 59, 43, 5, 25, 20, 17, 51], [6, 26, 33, 33, 43, 42, 46, 15]],
+        [],
+    ),
+    "transitions by priority": (
+        [[0, 2, 5, 10, 10, 13, 16, 19], [5, 10, 14, 19, 22, 29, 34, 39], [3, 8, 13, 18, 25, 28, 35, 38]],
+        [
+            0.92920, 0.72196, 0.95468, 0.74475, 0.74475, 1.00000, 0.85512, 0.88771,
+            0.83394, 0.62351, 1.00000, 0.81141, 0.85176, 0.63300, 0.69332, 0.55238,
+            1.00000, 0.81657, 0.50349, 0.63526, 0.98305, 0.74612, 0.92250, 0.75217,
+        ],
+    ),
+    "slices by priority": (
+        [[0, 1, 6, 7, 24, 25, 28, 29], [3, 4, 17, 18, 26, 27, 34, 35], [4, 5, 20, 21, 29, 30, 32, 33]],
+        [
+            0.84848, 1.00000, 0.85164, 0.84334,
+            1.00000, 0.60491, 0.78106, 0.61386,
+            0.58662, 0.59380, 0.59823, 1.00000,
+        ],
+    ),
+    "slices within episodes by priority": (
+        [[0, 1, 5, 6, 24, 25, 28, 29], [2, 3, 15, 16, 24, 25, 34, 35], [4, 5, 19, 0, 29, 30, 31, 32]],
+        [
+            0.71961, 0.71961, 0.72229, 1.00000,
+            1.00000, 0.67030, 0.67030, 0.67030,
+            1.00000, 1.00000, 1.00000, 0.98060,
+        ],
+    ),
+    "frames by priority": (
+        [[1, 4, 6, 31, 32, 35, 37, 41], [7, 14, 18, 25, 28, 43, 51, 58], [4, 8, 12, 25, 33, 34, 52, 55]],
+        [
+            0.91060, 0.75920, 0.80166, 0.91060, 0.70752, 0.95860, 0.79507, 1.00000,
+            0.92986, 0.81640, 0.88526, 0.75905, 1.00000, 0.98566, 0.66454, 0.97354,
+            0.61904, 0.75133, 0.48121, 0.77790, 0.54579, 0.81536, 1.00000, 0.48121,
+        ],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_seed_draws_these_rows_with_these_weights(layout):
+    rows, weights = draws(LAYOUTS[layout]())
+    expected_rows, expected_weights = EXPECTED[layout]
+    assert rows == expected_rows
+    np.testing.assert_allclose(weights, expected_weights, atol=6e-6)
