@@ -14,7 +14,7 @@ from pathlib import Path
 
 WORDS = (  # noqa: SIM905 (words as on the command line)
     """
-experiment=pong_dqn_full replay=prioritized_frames replay.capacity=1M total_frames=1010000 runner.every=512
+experiment=pong_dqn_full priorities=proportional replay.capacity=1M total_frames=1010000 runner.every=512
 runner.updates=4 evaluation.every=250k evaluation.episodes=1 evaluation.num_envs=1 evaluation.final_episodes=1
 checkpoint.every=1M logger.every=10k device=cpu
 """

@@ -42,7 +42,7 @@ evaluation.final_episodes=2 logger.every=100
 ).split()
 CHOICES = (
     ("head=scalar", "head=categorical", "head=quantile"),
-    ("replay=uniform", "replay=prioritized"),
+    ("priorities=none", "priorities=proportional"),
     ("replay.n_step=1", "replay.n_step=3"),
     ("collector=sync", "collector=pipelined"),
 )

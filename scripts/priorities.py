@@ -12,14 +12,14 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from qframe.replay import PrioritizedReplayBuffer
+from qframe.replay import ProportionalPriorities, ReplayBuffer
 
 BATCH, CALLS, CHUNK = 128, 2_000, 100_000
 
 
-def filled(capacity: int) -> PrioritizedReplayBuffer:
+def filled(capacity: int) -> ReplayBuffer:
     """A full buffer, its priorities as |δ| of a trained agent spreads them."""
-    buffer = PrioritizedReplayBuffer(capacity, BATCH, gamma=0.99)
+    buffer = ReplayBuffer(capacity, BATCH, gamma=0.99, priorities=ProportionalPriorities())
     chunk = min(CHUNK, capacity)
     flag, observation = torch.zeros(chunk, 1, dtype=torch.bool), torch.zeros(chunk, 4)
     after = {"observation": observation, "reward": torch.ones(chunk, 1)}
@@ -37,7 +37,7 @@ def _errors(count: int, seed: int) -> Tensor:
     return torch.empty(count).exponential_(generator=torch.Generator().manual_seed(seed))
 
 
-def seconds(buffer: PrioritizedReplayBuffer, errors: Tensor) -> float:
+def seconds(buffer: ReplayBuffer, errors: Tensor) -> float:
     """Of one sample and update."""
     start = time.perf_counter()
     index = buffer.sample()["index"]

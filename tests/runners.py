@@ -14,11 +14,21 @@ from qframe.loggers import Logger
 from qframe.networks import EncodedTrunk, MLPTrunk, QNet, make_encoder
 from qframe.objectives import DQNLoss, SoftUpdate
 from qframe.optimizer import Optimizer
-from qframe.replay import ReplayBuffer
+from qframe.replay import ProportionalPriorities, ReplayBuffer
 from qframe.runs.folder import RunFolder
 from qframe.training import Collector, Evaluation, Learner, RewardTransform, Runner
 
 CPU = torch.device("cpu")
+
+
+def prioritized(layout, **settings):
+    """A replay class that gives each of its replays priorities of its own."""
+
+    def build(*sizes, **options):
+        return layout(*sizes, priorities=ProportionalPriorities(**settings), **options)
+
+    build.__name__ = f"prioritized {layout.__name__}"
+    return build
 
 
 def make_trunk(space):

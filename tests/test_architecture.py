@@ -19,8 +19,8 @@ LAYERS = (
 PACKAGE_OF = {
     "env": "envs", "action_space": "actions", "network": "networks", "trunk": "networks", "head": "heads",
     "estimator": "estimators", "loss": "objectives", "target": "objectives", "replay": "replay",
-    "exploration": "exploration", "optimizer": "optimizer", "checkpoint": "checkpoints", "logger": "loggers",
-    "runner": "training", "collector": "training", "evaluation": "training", "reward": "training",
+    "priorities": "replay", "exploration": "exploration", "optimizer": "optimizer", "checkpoint": "checkpoints",
+    "logger": "loggers", "runner": "training", "collector": "training", "evaluation": "training", "reward": "training",
 }  # fmt: skip
 """Where the classes of a group in ``conf/`` live."""
 

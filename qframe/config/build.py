@@ -44,7 +44,7 @@ PROVIDED: dict[str, frozenset[str]] = {
     "head": frozenset({"features", "num_actions"}),
     "loss": frozenset({"value_network", "action_space", "joint", "gamma", "seed"}),
     "target": frozenset({"loss"}),
-    "replay": frozenset({"gamma", "num_envs", "seed"}),
+    "replay": frozenset({"gamma", "num_envs", "priorities", "seed"}),
     "exploration": frozenset({"spec", "action_space", "num_envs", "num_members", "seed"}),
     "reward": frozenset({"gamma", "num_envs"}),
     "collector": frozenset(
@@ -122,12 +122,7 @@ class Assembly:
         loss = self._loss(envs, action_space)
         # If a part is refused, those that need it are built on a stand-in, so that their own faults show as well.
         any_envs, any_space, any_loss = envs or _some_envs(), action_space or _some_space(), loss or self._some_loss()
-        replay = self.part(
-            "replay",
-            gamma=config["gamma"],
-            num_envs=any_envs.num_envs,
-            seed=derive_seed(seed, "replay"),
-        )
+        replay = self._replay(any_envs.num_envs)
         parts = Parts(
             envs=envs,
             action_space=action_space,
@@ -154,6 +149,17 @@ class Assembly:
         if not self.faults:
             self.faults += refused(parts, config)
         return parts
+
+    def _replay(self, num_envs: int) -> Any:
+        """The replay, and in it the priorities if there are any."""
+        config, priorities = self.config, self.part("priorities")
+        given = {} if priorities is None else {"priorities": priorities}
+        seed = derive_seed(config["seed"], "replay")
+        replay = self.part("replay", gamma=config["gamma"], num_envs=num_envs, seed=seed, **given)
+        if replay is not None and replay.priorities is not priorities:
+            message = f"{type(replay).__name__} takes no priorities; use priorities=none, or another replay"
+            self.faults.append(Fault("priorities", message))
+        return replay
 
     def _check_runner(self) -> None:
         """The runner is built last, with a run's folder: its numbers are checked with the other parts."""
@@ -306,6 +312,7 @@ def describe(assembly: Assembly) -> dict[str, str]:
         "estimator": f"{type(loss.estimator).__name__}, gamma {loss.gamma}",
         "loss": f"{type(loss).__name__}, {update}",
         "replay": f"{type(replay).__name__}, {replay.capacity:,} transitions, batches of {replay.batch_size}, "
+        f"{'drawn uniformly' if replay.priorities is None else type(replay.priorities).__name__}, "
         f"{memory_line(built)}",
         "device": str(assembly.device),
         "frames": f"{config['total_frames']:,}",

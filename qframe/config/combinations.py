@@ -9,6 +9,7 @@ from qframe.config.memory import larger_than_machine
 from qframe.config.parts import Parts
 from qframe.errors import Fault
 from qframe.networks.noise import noisy_layers
+from qframe.replay import ProportionalPriorities
 
 
 @dataclass(frozen=True)
@@ -120,14 +121,26 @@ def _stacked_otherwise(parts: Parts, config: Mapping[str, Any]) -> str | None:
         return None
     return (
         f"expected observations of {stack} frames along their first dimension, got {parts.envs.observation_space}; set "
-        "replay.stack (1: an observation is one frame), or use replay=uniform"
+        "replay.stack (1: an observation is one frame), or use replay=transitions"
     )
 
 
 def _not_one_tensor(parts: Parts, config: Mapping[str, Any]) -> str | None:
     if not hasattr(parts.replay, "stack") or getattr(parts.envs.observation_space, "spaces", None) is None:
         return None
-    return f"expected a replay that keeps grouped observations whole, got {type(parts.replay).__name__}; use uniform"
+    name = type(parts.replay).__name__
+    return f"expected a replay that keeps grouped observations whole, got {name}; use replay=transitions"
+
+
+def _eta_without_slices(parts: Parts, config: Mapping[str, Any]) -> str | None:
+    priorities = parts.replay.priorities
+    if _slice_length(parts) is not None or not isinstance(priorities, ProportionalPriorities):
+        return None
+    usual = signature(ProportionalPriorities).parameters["eta"].default
+    if priorities.eta == usual:
+        return None
+    name = type(parts.replay).__name__
+    return f"expected {usual} with {name}, got {priorities.eta}: it weighs the steps of a slice; use replay=slices"
 
 
 REFUSALS: tuple[Refusal, ...] = (
@@ -143,4 +156,5 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("replay.capacity=1e15", "replay.capacity", larger_than_machine),
     Refusal("replay=frames replay.stack=3", "replay.stack", _stacked_otherwise),
     Refusal("replay=frames replay.stack=1 env=gymnasium env.id=Blackjack-v1", "replay", _not_one_tensor),
+    Refusal("priorities=proportional priorities.eta=0.5", "priorities.eta", _eta_without_slices),
 )

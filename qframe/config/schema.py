@@ -77,6 +77,7 @@ class Schema:
     loss: Mapping[str, Any]
     target: Mapping[str, Any]
     replay: Mapping[str, Any]
+    priorities: Mapping[str, Any]
     exploration: Mapping[str, Any]
     reward: Mapping[str, Any]
     collector: Mapping[str, Any]

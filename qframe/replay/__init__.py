@@ -1,15 +1,19 @@
-"""Replay: what the agent has seen, kept for learning."""
+"""Replay: three layouts of stored steps, each with or without priorities.
+
+``ReplayBuffer`` stores transitions whole, ``FrameReplayBuffer`` stores every frame of a stack once, and
+``SliceReplayBuffer`` draws consecutive steps. ``ProportionalPriorities``, given to any of them, decides how often a row
+is drawn and computes its importance weight; without it all rows are equally likely.
+"""
 
 from qframe.replay.frames import FrameReplayBuffer
 from qframe.replay.n_step import NStepFold
-from qframe.replay.prioritized import PrioritizedReplayBuffer
-from qframe.replay.prioritized_frames import PrioritizedFrameReplayBuffer
-from qframe.replay.prioritized_slices import PrioritizedSliceReplayBuffer
+from qframe.replay.priorities import ProportionalPriorities, no_priorities
+from qframe.replay.protocol import Priorities, Replay
 from qframe.replay.slices import SliceReplayBuffer
 from qframe.replay.sum_tree import SumTree
 from qframe.replay.transitions import ReplayBuffer
 
 __all__ = [
-    "FrameReplayBuffer", "NStepFold", "PrioritizedFrameReplayBuffer", "PrioritizedReplayBuffer",
-    "PrioritizedSliceReplayBuffer", "ReplayBuffer", "SliceReplayBuffer", "SumTree",
+    "FrameReplayBuffer", "NStepFold", "Priorities", "ProportionalPriorities", "Replay", "ReplayBuffer",
+    "SliceReplayBuffer", "SumTree", "no_priorities",
 ]

@@ -1,50 +1,67 @@
-"""Replay of stacked frames, each kept once: a million Atari transitions in the room of their frames."""
+"""Replay of stacked frames, each stored once: a million Atari transitions in the memory of their frames."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from qframe.replay.frame_storage import FrameStorage, Place
-from qframe.replay.frame_streams import FrameStreams
-from qframe.replay.memory import usable_device
-from qframe.replay.n_step import check_gamma, distinct_runs
-from qframe.replay.rows import ENV, Rows, check_num_envs
-from qframe.replay.storage import RowSchema, chosen_streams, take_span
-from qframe.replay.transitions import check_settings, check_sizes, joined
+from qframe.errors import RunError
+from qframe.replay.base import ReplayBase
+from qframe.replay.n_step import distinct_runs
+from qframe.replay.protocol import Priorities, Settings
+from qframe.replay.rows import (
+    DISCOUNT,
+    DONE,
+    ENV,
+    INDEX,
+    NEXT_OBSERVATION,
+    OBSERVATION,
+    REWARD,
+    STEPS,
+    TERMINATED,
+    TRUNCATED,
+    WEIGHT,
+    Rows,
+    chosen_envs,
+    take_span,
+)
+from qframe.replay.storage import FrameStorage, Place, TensorStorage
 
 
-class FrameReplayBuffer:
-    """The last steps of every environment, sampled uniformly as n-step transitions that are put together when sampled.
+class FrameReplayBuffer(ReplayBase):
+    """The last steps of every environment, drawn as n-step transitions that are assembled when they are read.
 
     See "Human-level control through deep reinforcement learning", Mnih et al., 2015, Methods. A sample has the keys,
-    the values and the dtypes that ``ReplayBuffer`` gives, byte for byte; only the room differs: an observation of four
-    frames takes a quarter, and the next observation nothing.
+    values and dtypes of ``ReplayBuffer``'s, byte for byte; only memory differs: an observation of four frames takes a
+    quarter, and the next observation nothing.
 
     Invariants:
-        - Every transition that is complete and whose frames are all there is equally likely.
-        - A buffer that loads a state goes on bit for bit as the one that gave it.
+        - Without priorities every transition that is complete and whose frames are all stored is equally likely.
+        - A replay that loads a state continues bit for bit like the one that saved it.
 
     Args:
-        capacity: rows kept, of all environments together: a row a step, and ``stack`` more for every episode.
-        batch_size: B, of a sample.
+        capacity: rows kept, of all environments together: one per step, and ``stack`` more per episode.
+        batch_size: B, transitions of a sample.
         gamma: γ in ``[0, 1]``, per step.
-        n_step: n ≥ 1, steps that a transition spans at most.
+        n_step: n ≥ 1, most steps of a transition.
         stack: frames in an observation, along its first dimension; 1: an observation is one frame.
         storage: where frames are kept, ``memory`` or ``disk``.
-        num_envs: streams of steps, those of rows ``env`` in ``0 … num_envs − 1``.
-        device: where rows are stored and samples come.
-        seed: of the buffer's own generator.
+        num_envs: number of environments, numbered ``0 … num_envs − 1`` under "env".
+        priorities: how often each transition is drawn; None draws uniformly.
+        device: where rows are stored and samples arrive.
+        seed: of the generator that draws rows.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is out of range.
     """
 
-    draws_alike = True
     observations_per_row = 1
-    """How many observations a row keeps whole: its own, of which a stack shares frames."""
-    bookkeeping_bytes = 1 + 1
-    """What a row takes beside what came: whether it is complete, and whether its environment was abandoned there."""
+    """The row's own, of which a stack shares frames."""
+    layout_bytes = 1 + 1
+    """Whether the row is complete, and whether its environment was abandoned there."""
 
     def __init__(
         self,
@@ -56,27 +73,25 @@ class FrameReplayBuffer:
         stack: int = 4,
         storage: Place = "memory",
         num_envs: int = 1,
+        priorities: Priorities | None = None,
         device: torch.device | str = "cpu",
         seed: int = 0,
     ) -> None:
-        check_sizes(capacity, batch_size)
-        check_gamma(gamma)
-        check_num_envs(num_envs)
+        super().__init__(
+            capacity, batch_size, gamma=gamma, num_envs=num_envs, priorities=priorities, device=device, seed=seed
+        )
         if n_step < 1 or stack < 1:
             raise ValueError(f"expected n_step and stack of at least 1, got {n_step} and {stack}")
-        self.capacity, self.batch_size = capacity, batch_size
-        self.gamma, self.n_step, self.stack, self.num_envs = gamma, n_step, stack, num_envs
-        self.storage = storage
-        self.device = usable_device(device)
-        self._schema = RowSchema(num_envs, device)
+        self.n_step, self.stack, self.storage = n_step, stack, storage
         self._streams = FrameStreams(
             capacity, stack=stack, n_step=n_step, gamma=gamma, num_envs=num_envs, device=device,
             frames=FrameStorage(capacity // num_envs * num_envs, storage, device),
         )
-        self.generator = torch.Generator().manual_seed(seed)
+        if priorities is not None:
+            priorities.allocate(self._num_rows)
 
     def __len__(self) -> int:
-        """Transitions that can be sampled."""
+        """Transitions that can be drawn."""
         return self._streams.num_complete
 
     @torch.no_grad()
@@ -88,81 +103,334 @@ class FrameReplayBuffer:
 
         Raises:
             KeyError: a key is missing or new, compared with the first rows.
-            ValueError: a shape or a dtype is not that of the first rows, an observation does not continue the one
-                before it, or an "env" is out of its range.
+            ValueError: a shape or a dtype differs from the first rows', an observation does not continue the one before
+                it, or an "env" is out of range.
         """
         rows = self._schema.check(transitions)
         env = rows[ENV].numpy(force=True)
         for start, stop in distinct_runs(env):
-            self._changed(self._streams.push(take_span(rows, start, stop)))
+            self._reprioritize(self._streams.push(take_span(rows, start, stop)))
 
     def flush(self, env: int | None = None) -> None:
-        """End the episodes under way of one or all environments as truncated after their last step."""
-        self._changed(self._streams.flush(chosen_streams(env, self.num_envs)))
+        """End the current episode of one environment, or of all, as truncated after its last step."""
+        self._reprioritize(self._streams.flush(chosen_envs(env, self.num_envs)))
 
-    def sample(self, batch_size: int | None = None, *, batches: int = 1) -> TensorDict:
+    def sample(
+        self, batch_size: int | None = None, *, batches: int = 1, reuse: TensorDict | None = None
+    ) -> TensorDict:
         """Transitions ``[batches · B]``, drawn with replacement.
 
         Args:
-            batch_size: B, in place of the buffer's own.
-            batches: one after another, the same that as many calls would draw.
+            batch_size: B; None is the replay's own.
+            batches: drawn at once, equal to those that as many calls would draw.
+            reuse: not used, every sample is new.
 
         Raises:
-            RuntimeError: no transition is complete yet.
+            RuntimeError: no transition is complete yet, or no priority is above 0.
         """
-        if not len(self):
-            raise RuntimeError("expected a transition to sample, got none that is complete; extend first")
-        batch_size = self.batch_size if batch_size is None else batch_size
-        index, more = joined([self._draw(batch_size) for _ in range(batches)])
-        rows = self._streams.read(index.numpy()) | {"index": index.to(self.device)} | more
-        return TensorDict(rows, batch_size=[len(index)])
+        index, more = self.draw(batch_size, batches=batches)
+        rows = self._streams.read(index.numpy(force=True)) | {INDEX: index} | more
+        return TensorDict(rows, batch_size=index.shape)
 
-    def update_priority(self, index: Tensor, td_error: Tensor) -> None:
-        """Nothing: all transitions are drawn alike. It is here so that a learner need not ask."""
-
-    def anneal(self, fraction: float) -> None:
-        """Nothing: no hyperparameter changes during a run. It is here so that a learner need not ask."""
-
-    def state_dict(self, *, live: bool = False) -> dict:
-        """The rows and all else that makes what comes next, as tensors and plain values.
-
-        Args:
-            live: rows come as pages that are read when they are written to a checkpoint, and are not copied here.
-        """
-        return {
-            "settings": self._settings(),
-            "schema": self._schema.state_dict(),
-            "streams": self._streams.state_dict(live=live) if self._streams.num_filled else None,
-            "generator": self.generator.get_state(),
-        }
-
-    def load_state_dict(self, state: dict) -> None:
-        """Take over what ``state_dict`` gave.
-
-        Raises:
-            ValueError: the state comes from a buffer of other settings.
-        """
-        check_settings(self._settings(), state["settings"])
-        self._schema.load_state_dict(state["schema"])
-        if state["streams"] is not None:
-            self._streams.load_state_dict(state["streams"])
-        self.generator.set_state(state["generator"].cpu())
-
-    def _settings(self) -> dict[str, float | None]:
-        names = ("capacity", "gamma", "n_step", "stack", "num_envs")
-        return {name: getattr(self, name) for name in names}
+    @property
+    def _num_rows(self) -> int:
+        return len(self._streams.complete)
 
     def _draw(self, batch_size: int) -> tuple[Tensor, Rows]:
-        """Complete rows ``[B]``: of rows drawn alike, those that are complete; few are not."""
+        if not len(self):
+            raise RuntimeError("the replay holds no complete transition yet; call extend before sample")
+        if self.priorities is None:
+            return torch.from_numpy(self._draw_uniformly(batch_size)).to(self.device), {}
+        row, weight = self.priorities.draw(batch_size, self.generator)
+        return torch.from_numpy(row).to(self.device), {WEIGHT: weight.unsqueeze(-1).to(self.device)}
+
+    def _settings(self) -> Settings:
+        return super()._settings() | {"n_step": self.n_step, "stack": self.stack}
+
+    def _not_overwritten(self, row: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        kept = self._streams.complete[row]
+        return row[kept], error[kept]
+
+    def _filled(self) -> np.ndarray:
+        return self._streams.filled()
+
+    def _layout_state(self, *, live: bool) -> dict[str, Any]:
+        return {"streams": self._streams.state_dict(live=live) if self._streams.num_filled else None}
+
+    def _load_layout(self, state: Mapping[str, Any]) -> None:
+        if state["streams"] is not None:
+            self._streams.load_state_dict(state["streams"])
+
+    def _draw_uniformly(self, batch_size: int) -> np.ndarray:
+        """Complete rows ``[B]``: of uniformly drawn ones those that are complete, which most are."""
         row = self._streams.nth_filled(self._integers(self._streams.num_filled, 2 * batch_size))
         drawn = row[self._streams.complete[row]][:batch_size]
         if len(drawn) < batch_size:
             every = self._streams.complete.nonzero()[0]
             drawn = np.concatenate([drawn, every[self._integers(len(every), batch_size - len(drawn))]])
-        return torch.from_numpy(drawn), {}
+        return drawn
 
     def _integers(self, high: int, count: int) -> np.ndarray:
         return torch.randint(high, (count,), generator=self.generator).numpy()
 
-    def _changed(self, rows: np.ndarray) -> None:
-        """Take note of rows that have become complete, or no longer are."""
+    def _reprioritize(self, rows: np.ndarray) -> None:
+        """Give a priority to the rows that are complete, and take that of the others."""
+        if self.priorities is not None:
+            is_complete = self._streams.complete[rows]
+            self.priorities.remove(rows[~is_complete])
+            self.priorities.add(rows[is_complete])
+
+
+class NotStacked(RunError):
+    """Observations are not stacks of frames that continue one another."""
+
+
+class FrameStreams:
+    """A ring of rows per environment. A row is a step and the newest frame of its observation.
+
+    An observation is ``stack`` frames along its first dimension, each step adding one; ``stack`` 1 is an observation
+    that is its own frame. The frames before an episode's first step, and the one after its last, are rows without a
+    step. So an observation is ``stack`` rows in a row, however the environment fills its first one.
+
+    Invariants:
+        - A row is *complete* where an n-step transition can be read from it: n steps follow, or the episode's end, and
+          none of the frames it needs is overwritten.
+        - What is read from a row equals, byte for byte, what an ``NStepFold`` makes of the steps that were pushed, but
+          of those that only tell that their episode was cut: the step before is the last.
+
+    Args:
+        capacity: rows of all environments together; each has as many, and what is over is not used.
+        stack: frames in an observation ≥ 1.
+        n_step: n ≥ 1, steps that a transition spans at most.
+        gamma: γ in ``[0, 1]``, per step.
+        num_envs: rings.
+        frames: where frames are kept.
+        device: where everything else is kept.
+
+    Raises:
+        ValueError: a ring too short for a transition.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        *,
+        stack: int,
+        n_step: int,
+        gamma: float,
+        num_envs: int,
+        frames: FrameStorage,
+        device: torch.device | str,
+    ) -> None:
+        shortest, length = n_step + 2 * stack + 1, capacity // num_envs
+        if length < shortest:
+            raise ValueError(
+                f"expected a capacity of at least num_envs · (n_step + 2 · stack + 1) = {num_envs * shortest}, got "
+                f"{capacity}; raise it"
+            )
+        self.length, self.stack, self.n_step, self.gamma, self.num_envs = length, stack, n_step, gamma, num_envs
+        self._frames, self._steps = frames, TensorStorage(num_envs * length, device, is_paged=True)
+        self._cursor = np.zeros(num_envs, np.int64)  # the row of each ring that is written next
+        self._written = np.zeros(num_envs, np.int64)  # rows of each ring that hold something
+        self._taken = np.zeros(num_envs, np.int64)  # steps so far of the episode under way
+        self._cut = np.zeros(num_envs * length, np.bool_)  # after this step the environment was abandoned
+        self.complete = np.zeros(num_envs * length, np.bool_)
+        self.num_complete = 0
+
+    def push(self, rows: Rows) -> np.ndarray:
+        """Keep one step of environments that are all different.
+
+        Args:
+            rows: steps ``[k]``, checked by a ``RowSchema``.
+
+        Returns:
+            The rows whose completeness may have changed.
+
+        Raises:
+            ValueError: an observation does not continue the one before it.
+        """
+        env = rows[ENV].numpy(force=True)
+        observation, following = rows[OBSERVATION], rows[NEXT_OBSERVATION]
+        starts = self._taken[env] == 0
+        if not self._continues(env, starts, observation, following):
+            return self._push_others(rows)
+        changed = [self._begin(env[starts], observation[torch.from_numpy(starts)])]
+        at = self._rows(env, self._cursor[env])  # the newest frame is there already
+        self._steps.write(self._index(at), {key: leaf for key, leaf in rows.items() if key not in _NOT_STEPS})
+        self._taken[env] += 1
+        changed.append(self._claim(env, self._cursor[env] + 1, self._newest(following)))
+        self._cursor[env] = (self._cursor[env] + 1) % self.length
+        ended = (rows[TERMINATED] | rows[TRUNCATED]).numpy(force=True)[:, 0]
+        changed += [self._complete(env[self._taken[env] >= self.n_step], self.n_step), self._end(env[ended])]
+        return np.concatenate(changed)
+
+    def _push_others(self, rows: Rows) -> np.ndarray:
+        """Push all steps but those that only tell that their episode was cut: they stay where they were, truncated.
+
+        So an environment is ended whose process died, or whose numbers are not finite; the step before is the last.
+        """
+        observation, following = rows[OBSERVATION], rows[NEXT_OBSERVATION]
+        stays = (observation == following).flatten(1).all(-1)
+        is_other = (observation[:, 1:] != following[:, :-1]).flatten(1).any(-1)
+        is_cut = stays & is_other & (rows[TRUNCATED] & ~rows[TERMINATED])[:, 0]
+        if not is_cut.any():
+            raise NotStacked(
+                f"expected every observation to be the one before it and a new frame (stack = {self.stack}), got "
+                "another; use replay=transitions, which keeps observations whole"
+            )
+        changed = self.flush(rows[ENV][is_cut].numpy(force=True))
+        if is_cut.all():
+            return changed
+        return np.concatenate([changed, self.push({key: leaf[~is_cut] for key, leaf in rows.items()})])
+
+    def flush(self, env: np.ndarray) -> np.ndarray:
+        """End the episodes under way of these environments: windows that are still open are truncated there.
+
+        Returns:
+            The rows whose completeness may have changed.
+        """
+        env = env[self._taken[env] > 0]
+        if not len(env):
+            return env
+        self._cut[self._rows(env, self._cursor[env] - 1)] = True
+        return self._end(env)
+
+    def read(self, row: np.ndarray) -> Rows:
+        """The transitions that begin at complete rows ``[B]``."""
+        env, place = np.divmod(row, self.length)
+        ahead = self._rows(env[:, None], place[:, None] + np.arange(self.n_step))  # [B, n]
+        steps = self._steps_used(ahead)  # [B]
+        used = steps.numpy(force=True)
+        last = self._steps.read(self._index(self._rows(env, place + used - 1)))
+        first = self._steps.read(self._index(row))
+        found = {key: (last if key[0] == "next" else first)[key] for key in first}
+        found[REWARD] = self._return(ahead, steps, found[REWARD].dtype)
+        ends_early = (steps < self.n_step).unsqueeze(-1)
+        found[TRUNCATED] = found[TRUNCATED] | (ends_early & ~found[TERMINATED])
+        found[DONE] = found[DONE] | ends_early
+        powers = [self.gamma**k for k in range(self.n_step + 1)]
+        discount = torch.tensor(powers, dtype=found[REWARD].dtype, device=found[REWARD].device)[steps]
+        found[DISCOUNT] = torch.where(found[TERMINATED], 0.0, discount.unsqueeze(-1))
+        found[STEPS] = steps.unsqueeze(-1)
+        return {OBSERVATION: self._observe(env, place), NEXT_OBSERVATION: self._observe(env, place + used)} | found
+
+    def filled(self) -> np.ndarray:
+        """The rows that hold something, ring by ring."""
+        return (np.arange(self.length) < self._written[:, None]).reshape(-1).nonzero()[0]
+
+    def nth_filled(self, number: np.ndarray) -> np.ndarray:
+        """The rows of ``filled()`` with these numbers, without the list of all."""
+        ends = self._written.cumsum()
+        env = ends.searchsorted(number, side="right")
+        return env * self.length + number - (ends - self._written)[env]
+
+    @property
+    def num_filled(self) -> int:
+        """How many rows hold something."""
+        return int(self._written.sum())
+
+    def state_dict(self, *, live: bool) -> dict:
+        """Everything, as tensors; frames and steps as pages where ``live``."""
+        filled = self.filled()
+        return {
+            "frames": self._frames.pages() if live else self._frames.read(torch.from_numpy(filled)),
+            "steps": self._steps.pages() if live else self._steps.read(self._index(filled)),
+            "complete": torch.from_numpy(self.complete[filled]),
+            "cut": torch.from_numpy(self._cut[filled]),
+            "cursor": torch.tensor(self._cursor),
+            "written": torch.tensor(self._written),
+            "taken": torch.tensor(self._taken),
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Restore what ``state_dict`` returned."""
+        self._cursor, self._written, self._taken = (
+            state[name].numpy(force=True).copy() for name in ("cursor", "written", "taken")
+        )
+        filled = self.filled()
+        self.complete[:] = self._cut[:] = False
+        self._cut[filled] = state["cut"].numpy(force=True)
+        self.complete[filled] = state["complete"].numpy(force=True)
+        self.num_complete = int(self.complete.sum())
+        self._frames.restore(torch.from_numpy(filled), state["frames"])
+        self._steps.restore(self._index(filled), state["steps"])
+
+    def _begin(self, env: np.ndarray, observation: Tensor) -> np.ndarray:
+        """Rows for the frames of an episode's first observation; the cursor comes to stand on the newest."""
+        changed = [np.zeros(0, np.int64)]
+        for age in range(self.stack if len(env) else 0):
+            frame = observation[:, age] if self.stack > 1 else observation
+            changed.append(self._claim(env, self._cursor[env] + (age > 0), frame))
+            self._cursor[env] = (self._cursor[env] + (age > 0)) % self.length
+        return np.concatenate(changed)
+
+    def _end(self, env: np.ndarray) -> np.ndarray:
+        """All starts of the episode are complete, and the frame after its last step stays as a row of its own."""
+        changed = [self._complete(env[self._taken[env] >= back], back) for back in range(1, self.n_step)]
+        self._cursor[env] = (self._cursor[env] + 1) % self.length
+        self._taken[env] = 0
+        return np.concatenate([np.zeros(0, np.int64), *changed])
+
+    def _complete(self, env: np.ndarray, back: int) -> np.ndarray:
+        """Mark the step that was taken ``back`` steps ago, 1 being the last."""
+        row = self._rows(env, self._cursor[env] - back)
+        self.num_complete += len(row)
+        self.complete[row] = True
+        return row
+
+    def _claim(self, env: np.ndarray, place: np.ndarray, frame: Tensor) -> np.ndarray:
+        """Write a frame over the oldest row of a ring: the transitions that needed that row are gone."""
+        row = self._rows(env, place)
+        self._frames.write(torch.from_numpy(row), frame)
+        self._cut[row] = False
+        self._written[env] = np.maximum(self._written[env], place % self.length + 1)
+        gone = self._rows(env[:, None], place[:, None] + np.arange(self.stack)).reshape(-1)
+        self.num_complete -= int(self.complete[gone].sum())
+        self.complete[gone] = False
+        return gone
+
+    def _observe(self, env: np.ndarray, place: np.ndarray) -> Tensor:
+        """The observations at places ``[B]`` of rings, ``[B, stack, …]``, or ``[B, …]`` for a stack of 1."""
+        if self.stack == 1:
+            return self._frames.read(torch.from_numpy(self._rows(env, place)))
+        rows = self._rows(env[:, None], place[:, None] + np.arange(1 - self.stack, 1))  # [B, stack]
+        frames = self._frames.read(torch.from_numpy(rows.reshape(-1)))
+        return frames.view(*rows.shape, *frames.shape[1:])
+
+    def _steps_used(self, ahead: np.ndarray) -> Tensor:
+        """k ≤ n steps, up to the episode's end, ``[B]``."""
+        ended = self._steps.column(DONE, self._index(ahead)).view(ahead.shape) | self._index(self._cut[ahead])
+        return torch.where(ended.any(-1), ended.to(torch.int8).argmax(-1) + 1, self.n_step)
+
+    def _return(self, ahead: np.ndarray, steps: Tensor, dtype: torch.dtype) -> Tensor:
+        """``Σ_{i<k} γⁱ r_i``, added in float64 in time order and rounded once, ``[B, 1]``."""
+        reward = self._steps.column(REWARD, self._index(ahead)).view(ahead.shape).double()
+        total = torch.zeros_like(reward[:, 0])
+        for i in range(self.n_step):
+            total = torch.where(steps > i, total + self.gamma**i * reward[:, i], total)
+        return total.to(dtype).unsqueeze(-1)
+
+    def _continues(self, env: np.ndarray, starts: np.ndarray, observation: Tensor, following: Tensor) -> bool:
+        """Whether every observation is the one before it and a new frame."""
+        if self.stack > 1 and observation.shape[1:2] != (self.stack,):
+            raise NotStacked(
+                f"expected observations of {self.stack} frames along their first dimension, got shape "
+                f"{[*observation.shape[1:]]}; set replay.stack"
+            )
+        shifts = self.stack == 1 or torch.equal(observation[:, 1:], following[:, :-1])
+        if not starts.all():
+            newest = self._frames.read(torch.from_numpy(self._rows(env, self._cursor[env])[~starts]))
+            shifts = shifts and torch.equal(newest, self._newest(observation[torch.from_numpy(~starts)]))
+        return shifts
+
+    def _newest(self, observation: Tensor) -> Tensor:
+        return observation[:, -1] if self.stack > 1 else observation
+
+    def _rows(self, env: np.ndarray, place: np.ndarray) -> np.ndarray:
+        return env * self.length + place % self.length
+
+    def _index(self, row: np.ndarray) -> Tensor:
+        return torch.from_numpy(row).to(self._steps.device)
+
+
+_NOT_STEPS = {ENV, OBSERVATION, NEXT_OBSERVATION}

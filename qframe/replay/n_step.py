@@ -6,8 +6,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qframe.replay.rows import DISCOUNT, DONE, ENV, REWARD, STEPS, TERMINATED, TRUNCATED, Rows, check_num_envs
-from qframe.replay.storage import TensorStorage, chosen_streams, take_span
+from qframe.replay.rows import (
+    DISCOUNT,
+    DONE,
+    ENV,
+    REWARD,
+    STEPS,
+    TERMINATED,
+    TRUNCATED,
+    Rows,
+    check_num_envs,
+    chosen_envs,
+    take_span,
+)
+from qframe.replay.storage import TensorStorage
 
 FLAGS = {TERMINATED, TRUNCATED, DONE}
 
@@ -72,7 +84,7 @@ class NStepFold:
 
         Each has the steps it has, and its discount γᵏ bootstraps. With none open, no keys at all.
         """
-        envs = chosen_streams(env, self.num_envs)
+        envs = chosen_envs(env, self.num_envs)
         envs = envs[self._count[envs] > 0]
         if not len(envs):
             return {}

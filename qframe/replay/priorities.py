@@ -1,47 +1,60 @@
-"""Priorities of numbered things, and draws in proportion to them."""
+"""Proportional priorities: rows are drawn in proportion to their TD errors and corrected by importance weights."""
+
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from qframe.replay.native_sum_tree import sum_tree
-
-PRIORITY_BYTES = 9
-"""Of a row: a leaf of the tree, and its share of the nodes above."""
+from qframe.replay.protocol import Settings
+from qframe.replay.sum_tree import SumTree, sum_tree
 
 
-class Priorities:
-    """Draws number i with probability ``P_i = p_i / Σ p``, where ``p = (|δ| + ε)^α``, and weighs it.
+class ProportionalPriorities:
+    """Draws row i with probability ``P_i = p_i / Σ p``, where ``p = (|δ| + ε)^α``.
 
-    See "Prioritized Experience Replay", Schaul et al., 2016, sections 3.3 and 3.4, and algorithm 1.
+    Its importance weight is ``(N · P_i)^−β``, divided by the largest of the batch. See "Prioritized Experience Replay",
+    Schaul et al., 2016, sections 3.3 and 3.4, and algorithm 1. A slice of several steps counts with
+    ``η · max |δ| + (1 − η) · mean |δ|``; see "Recurrent Experience Replay in Distributed Reinforcement Learning",
+    Kapturowski et al., 2019, section 2.3.
+
+    Invariants:
+        - A new row has the largest |δ| of all updates so far, and at least 1 (or ``max_td_error``, if that is less).
+        - A batch is stratified: draw i lies in the i-th of B equal parts of the total mass.
+        - A row of priority 0 is never drawn (this takes ε = 0, δ = 0 and α > 0).
+        - β changes linearly from ``beta`` to ``beta_end`` with the fraction given to ``anneal``.
 
     Args:
-        capacity: how many numbers; none has a priority at first.
         alpha: α ≥ 0; 0 is uniform.
-        beta: β at first, in ``[0, 1]``; 1 corrects the bias of sampling in full.
-        beta_end: β at last, in ``[0, 1]``.
+        beta: β at the start, in ``[0, 1]``; 1 corrects the bias of sampling in full.
+        beta_end: β at the end, in ``[0, 1]``.
         epsilon: ε ≥ 0, in units of δ.
-        max_td_error: a larger |δ| counts as this, so that a few outliers cannot take all draws; None leaves it. Schaul
-            et al. have 1 (section 4).
+        max_td_error: a larger |δ| counts as this, so that a few outliers do not take all draws; None is no limit.
+            Schaul et al. use 1 (section 4).
+        eta: η in ``[0, 1]``, of slices only.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is out of range.
 
-    >>> priorities = Priorities(10, alpha=1.0, beta=1.0, beta_end=1.0, epsilon=0.0)
+    >>> priorities = ProportionalPriorities(alpha=1.0, beta=1.0, epsilon=0.0)
+    >>> priorities.allocate(10)
     >>> priorities.update(np.array([4]), np.array([2.0]))
     >>> priorities.draw(2, torch.Generator())
     (array([4, 4]), tensor([1., 1.]))
     """
 
+    bytes_per_row = 9
+    """A leaf of the sum tree, and its share of the nodes above."""
+
     def __init__(
         self,
-        capacity: int,
         *,
-        alpha: float,
-        beta: float,
-        beta_end: float,
-        epsilon: float,
+        alpha: float = 0.6,
+        beta: float = 0.4,
+        beta_end: float = 1.0,
+        epsilon: float = 1e-6,
         max_td_error: float | None = None,
+        eta: float = 0.9,
     ) -> None:
         for name, value in (("alpha", alpha), ("epsilon", epsilon)):
             if not 0.0 <= value < np.inf:
@@ -51,97 +64,97 @@ class Priorities:
                 raise ValueError(f"expected {name} in [0, 1], got {value}; from 0.4 to 1 is common")
         if max_td_error is not None and not max_td_error > 0.0:
             raise ValueError(f"expected max_td_error above 0 or none, got {max_td_error}; 1 is common")
-        self.capacity, self.alpha, self.epsilon, self.max_td_error = capacity, alpha, epsilon, max_td_error
+        if not 0.0 <= eta <= 1.0:
+            raise ValueError(f"expected eta in [0, 1], got {eta}; 0.9 is common")
+        self.alpha, self.epsilon, self.max_td_error, self.eta = alpha, epsilon, max_td_error, eta
         self._beta_start, self._beta_end = beta, beta_end
         self._fraction = 0.0
         self._largest = 1.0 if max_td_error is None else min(1.0, max_td_error)  # |δ|
-        self._tree = sum_tree(capacity)
+        self._num_rows = 0
+        self._tree = SumTree(1)  # until ``allocate``
 
     @property
     def beta(self) -> float:
-        """β now."""
+        """The current β."""
         return self._beta_start + (self._beta_end - self._beta_start) * self._fraction
 
-    @property
-    def total(self) -> float:
-        """``Σ p``."""
-        return self._tree.total
-
-    def anneal(self, fraction: float) -> None:
-        """Set β for a run of which ``fraction`` is over; outside ``[0, 1]`` the nearer end counts."""
-        self._fraction = min(max(float(fraction), 0.0), 1.0)
-
-    def draw(self, count: int, generator: torch.Generator) -> tuple[np.ndarray, Tensor]:
-        """Numbers ``[k]``, one from each equal part of the mass, and their importance weights ``[k]``, float32.
+    def allocate(self, num_rows: int) -> None:
+        """Make room for rows ``0 … num_rows − 1``, all of priority 0.
 
         Raises:
-            RuntimeError: no number has a priority above 0.
+            ValueError: the priorities belong to another replay already.
         """
-        if not self.total > 0.0:
-            raise RuntimeError("expected a row of priority above 0 to draw, got none; use an epsilon above 0")
+        if self._num_rows:
+            raise ValueError("these priorities belong to another replay already; give every replay its own")
+        self._num_rows, self._tree = num_rows, sum_tree(num_rows)
+
+    def add(self, row: np.ndarray) -> None:
+        """Give new rows ``[k]`` the largest |δ| of all updates so far, and at least 1."""
+        self._tree.set(row, np.full(len(row), self._priority(np.array(self._largest))))
+
+    def remove(self, row: np.ndarray) -> None:
+        """Give rows ``[k]`` priority 0."""
+        self._tree.set(row, np.zeros(len(row)))
+
+    def draw(self, count: int, generator: torch.Generator) -> tuple[np.ndarray, Tensor]:
+        """Rows ``[count]``, one from each equal part of the mass, and their importance weights ``[count]``, float32.
+
+        Raises:
+            RuntimeError: no row has a priority above 0.
+        """
+        if not self._tree.total > 0.0:
+            raise RuntimeError("no row has a priority above 0, so none can be drawn; use an epsilon above 0")
         place = torch.rand(count, generator=generator, dtype=torch.float64).numpy()
-        index = self._tree.find((np.arange(count) + place) * (self.total / count))
-        priority = self._tree.get(index)
+        row = self._tree.find((np.arange(count) + place) * (self._tree.total / count))
+        priority = self._tree.get(row)
         # N and Σp cancel in (N · p_i / Σp)^−β divided by its largest, which belongs to the smallest priority.
         weight = (priority.min() / priority) ** self.beta
-        return index, torch.from_numpy(weight.astype(np.float32))
+        return row, torch.from_numpy(weight.astype(np.float32))
 
-    def renew(self, index: np.ndarray) -> None:
-        """Give new numbers the largest |δ| that any update has brought so far, 1 before any has brought more."""
-        self._tree.set(index, np.full(len(index), self._priority(np.array(self._largest))))
+    def update(self, row: np.ndarray, td_error: np.ndarray) -> None:
+        """Set the priorities of rows ``[k]`` from |δ|, float64 ``[k]``, or ``[k, T]`` for slices of T steps."""
+        if not len(row):
+            return
+        error = td_error
+        if error.ndim == 2:
+            error = self.eta * error.max(-1) + (1 - self.eta) * error.mean(-1)
+        if self.max_td_error is not None:
+            error = np.minimum(error, self.max_td_error)
+        self._tree.set(row, self._priority(error))
+        self._largest = max(self._largest, float(error.max()))
 
-    def forget(self, index: np.ndarray) -> None:
-        """Take numbers out: they are drawn no more."""
-        self._tree.set(index, np.zeros(len(index)))
+    def anneal(self, fraction: float) -> None:
+        """Set β for a run of which ``fraction`` is over, clipped to ``[0, 1]``."""
+        self._fraction = min(max(float(fraction), 0.0), 1.0)
 
-    def update(self, index: np.ndarray, error: np.ndarray) -> None:
-        """Set priorities to ``(|δ| + ε)^α``; where a number repeats, the last error wins."""
-        if len(index):
-            if self.max_td_error is not None:
-                error = np.minimum(error, self.max_td_error)
-            self._tree.set(index, self._priority(error))
-            self._largest = max(self._largest, float(error.max()))
+    def settings(self) -> Settings:
+        """The hyperparameters that must be equal to load a state."""
+        return {name: getattr(self, name) for name in ("alpha", "epsilon", "max_td_error", "eta")}
 
-    def settings(self) -> dict[str, float | None]:
-        """What must be equal for a state to be taken over."""
-        return {"alpha": self.alpha, "epsilon": self.epsilon, "max_td_error": self.max_td_error}
-
-    def state_dict(self, index: np.ndarray) -> dict:
-        """The priorities of the numbers ``index``, and all else that makes what comes next."""
+    def state_dict(self, row: np.ndarray) -> dict[str, Any]:
+        """The priorities of rows ``[k]``, the largest |δ| so far, and the fraction of the run."""
         return {
-            "priority": torch.from_numpy(self._tree.get(index)),
+            "priority": torch.from_numpy(self._tree.get(row)),
             "largest": self._largest,
             "fraction": self._fraction,
         }
 
-    def load_state_dict(self, state: dict, index: np.ndarray) -> None:
-        """Take over what ``state_dict`` gave for the same numbers; all others have no priority."""
-        self._tree = sum_tree(self.capacity)
-        self._tree.set(index, state["priority"].numpy(force=True))
+    def load_state_dict(self, state: dict[str, Any], row: np.ndarray) -> None:
+        """Restore what ``state_dict`` returned for the same rows; all others have priority 0."""
+        self._tree = sum_tree(self._num_rows)
+        self._tree.set(row, state["priority"].numpy(force=True))
         self._largest, self._fraction = state["largest"], state["fraction"]
 
     def _priority(self, error: np.ndarray) -> np.ndarray:
         return (error + self.epsilon) ** self.alpha
 
 
-class DrawsByPriority:
-    """What every prioritized buffer says of β; it comes before the buffer among the base classes."""
-
-    draws_alike = False
-    _priorities: Priorities
-
-    @property
-    def beta(self) -> float:
-        """β now."""
-        return self._priorities.beta
-
-    def anneal(self, fraction: float) -> None:
-        """Set β for a run of which ``fraction`` is over; outside ``[0, 1]`` the nearer end counts."""
-        self._priorities.anneal(fraction)
+def no_priorities() -> None:
+    """No priorities: every row is equally likely. It stands for None in a config."""
 
 
-def checked_errors(td_error: Tensor, count: int) -> np.ndarray:
-    """Errors that can be priorities, float64 ``[k]``.
+def check_errors(td_error: Tensor, count: int) -> np.ndarray:
+    """Errors that can become priorities, float64 ``[count]``.
 
     Raises:
         ValueError: an error is NaN, infinite or negative, or there are not ``count`` of them.

@@ -1,52 +1,33 @@
-"""Where rows are kept: preallocated tensors addressed by row number, and the check that all rows look alike.
+"""Where rows are kept: preallocated tensors addressed by row number, in memory, in a mapped file, or on a device."""
 
-Rows are a flat dictionary from (nested) key to a tensor ``[k, …]``: the inner loop never builds a tensordict but
-the one it returns.
-"""
-
+import contextlib
 import math
-from collections.abc import Iterable
-from typing import NamedTuple, cast
+import mmap
+import os
+import tempfile
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from tensordict import TensorDict
 from torch import Tensor
 
+from qframe.errors import RunError
 from qframe.keys import NestedKey
-from qframe.replay.memory import zeros
-from qframe.replay.pages import Pages
-from qframe.replay.rows import ENV, REWARD, Rows, check_first, raise_key_error, raise_unlike
+from qframe.replay.pages import PageMarks, Pages, live_pages, restore_pages
+from qframe.replay.rows import Rows
 
-PAGE_BYTES = 4 * 2**20
-MOST_BYTES = 1024
-"""Of a column's row: wider ones are read well on their own."""
+PACKED_BYTES = 1024
+"""Bytes of the widest entry that is packed with the others of its row; wider ones are read well on their own."""
 ALIGNMENT = 8
-"""Bytes that a row is padded to; no entry is larger."""
+"""Bytes that a packed row is padded to a multiple of; no dtype is wider."""
+
+Place = Literal["memory", "disk"]
+_FRAMES = "frames"
 
 
-class PageMarks:
-    """Which write changed each page of rows last, so that a checkpoint can tell what has changed.
-
-    Args:
-        capacity: number of rows.
-        row_bytes: of a row; a page has about 4 MiB.
-    """
-
-    def __init__(self, capacity: int, row_bytes: int) -> None:
-        self.rows_per_page = max(1, PAGE_BYTES // max(1, row_bytes))
-        self.written = np.zeros(-(-capacity // self.rows_per_page), np.int64)
-        self.clock = 0
-
-    def span(self, start: int, stop: int) -> None:
-        """Rows ``start … stop − 1`` are written."""
-        self.clock += 1
-        self.written[start // self.rows_per_page : (stop - 1) // self.rows_per_page + 1] = self.clock
-
-    def rows(self, index: np.ndarray) -> None:
-        """These rows are written."""
-        self.clock += 1
-        self.written[index // self.rows_per_page] = self.clock
+class NoRoom(RunError):
+    """The disk has no room for the replay's frames."""
 
 
 class _Column(NamedTuple):
@@ -127,14 +108,14 @@ class TensorStorage:
         """Put ``rows`` at row numbers ``index``, int64 ``[k]``, none twice; keys left out keep what they hold."""
         self._allocate(rows)
         if self._is_paged:
-            self._marks.rows(index.numpy(force=True))
+            self._marks.mark_rows(index.numpy(force=True))
         for key, leaf in rows.items():
             self.leaves[key].index_copy_(0, index, leaf)
 
     def write_span(self, start: int, stop: int, rows: Rows) -> None:
         """Put ``rows`` at row numbers ``start … stop − 1``."""
         self._allocate(rows)
-        self._marks.span(start, stop)
+        self._marks.mark_span(start, stop)
         for key, leaf in rows.items():
             self.leaves[key][start:stop] = leaf
 
@@ -171,7 +152,7 @@ class TensorStorage:
             self.write(index, {key: leaf.to(self.device) for key, leaf in rows.items()})
         elif numbers := rows.numbers():
             self._allocate(rows.read(numbers[0]))
-            take_over(rows, self._marks, self.leaves)
+            restore_pages(rows, self._marks, self.leaves)
 
     def pages(self) -> Pages:
         """All rows page by page, as they are when a page is read."""
@@ -192,108 +173,97 @@ class TensorStorage:
             self._marks = PageMarks(self.capacity, row_bytes)
 
 
-class RowSchema:
-    """What every row looks like: keys, shapes and dtypes, fixed by the first rows.
+class FrameStorage:
+    """Frames by row number; the first write allocates them, in its shape and dtype.
 
     Args:
-        num_envs: number of streams, those of rows ``env`` in ``0 … num_envs − 1``.
-        device: where checked rows are moved.
-    """
-
-    def __init__(self, num_envs: int, device: torch.device | str = "cpu") -> None:
-        self._num_envs = num_envs
-        self._device = torch.device(device)
-        self._like: dict[NestedKey, tuple[torch.Size, torch.dtype]] = {}
-
-    def check(self, transitions: TensorDict) -> Rows:
-        """The leaves of ``transitions``, ``[k]``, on the schema's device.
-
-        Raises:
-            KeyError: a key is missing or new.
-            ValueError: a shape or a dtype is not that of the first rows, the batch is not ``[k]``, or an "env" is
-                out of its range.
-        """
-        if transitions.batch_dims != 1:
-            raise ValueError(
-                f"expected transitions of batch size [k], got {list(transitions.batch_size)}; flatten them in time "
-                "order"
-            )
-        leaves = cast("Iterable[tuple[NestedKey, Tensor]]", transitions.items(True, True))
-        rows = {key: leaf.to(self._device) for key, leaf in leaves}
-        if not self._like:
-            check_first(rows)
-        elif rows.keys() != self._like.keys():
-            raise_key_error(missing=self._like.keys() - rows.keys(), new=rows.keys() - self._like.keys())
-        else:
-            self._check_like(rows)
-        check_streams(rows[ENV].numpy(force=True), self._num_envs)
-        if not self._like:
-            self._like = {key: (leaf.shape[1:], leaf.dtype) for key, leaf in rows.items()}
-        return rows
-
-    def state_dict(self) -> Rows:
-        """One empty tensor per key."""
-        return {key: torch.empty((0, *shape), dtype=dtype) for key, (shape, dtype) in self._like.items()}
-
-    def load_state_dict(self, state: Rows) -> None:
-        """Take over what ``state_dict`` gave."""
-        self._like = {key: (leaf.shape[1:], leaf.dtype) for key, leaf in state.items()}
-
-    def _check_like(self, rows: Rows) -> None:
-        for key, leaf in rows.items():
-            if (leaf.shape[1:], leaf.dtype) != self._like[key]:
-                shape, dtype = self._like[key]
-                raise_unlike(key, f"[{', '.join(['k', *map(str, shape)])}] of {dtype}, as in the first rows", leaf)
-
-
-def live_pages(marks: PageMarks, leaves: Rows) -> Pages:
-    """The pages of tensors ``[capacity, …]``; reading one reads what it holds then."""
-    size = marks.rows_per_page
-
-    def read(page: int) -> Rows:
-        return {key: leaf[page * size : (page + 1) * size].cpu().clone() for key, leaf in leaves.items()}
-
-    return Pages(size, torch.tensor(marks.written), marks.clock, read)
-
-
-def take_over(pages: Pages, marks: PageMarks, leaves: Rows) -> None:
-    """Put every page into tensors ``[capacity, …]`` where it was."""
-    marks.rows_per_page, marks.written, marks.clock = pages.rows_per_page, pages.written.numpy().copy(), pages.clock
-    for page in pages.numbers():
-        first = page * pages.rows_per_page
-        for key, rows in pages.read(page).items():
-            leaves[key][first : first + len(rows)] = rows.to(leaves[key].device)
-
-
-def take_span(rows: Rows, start: int, stop: int) -> Rows:
-    """Views of rows ``start … stop − 1``; all of them cost nothing."""
-    if start == 0 and stop == len(rows[REWARD]):
-        return rows
-    return {key: leaf[start:stop] for key, leaf in rows.items()}
-
-
-def check_streams(env: np.ndarray, num_envs: int) -> None:
-    """Every stream is one of ``0 … num_envs − 1``.
+        capacity: number of rows.
+        place: ``memory``, of the device, or ``disk``: a file without a name that the system maps into memory and
+            takes back when the process ends. Its pages are the system's cache, not the process's own memory.
+        device: where ``memory`` is; a file is read on the CPU.
+        folder: of the file; None is the system's folder for temporary files.
 
     Raises:
-        ValueError: one is not.
+        ValueError: another place, or a file for frames on a device.
     """
-    if len(env) and not 0 <= env.min() <= env.max() < num_envs:
-        raise ValueError(
-            f"expected 'env' in 0 … {num_envs - 1}, got {env.min()} … {env.max()}; "
-            "build the replay with num_envs = the number of environments"
-        )
+
+    def __init__(
+        self, capacity: int, place: Place = "memory", device: torch.device | str = "cpu", folder: Path | None = None
+    ) -> None:
+        self.capacity, self.place, self.device = capacity, place, torch.device(device)
+        if place not in ("memory", "disk"):
+            raise ValueError(f"expected storage to be memory or disk, got {place!r}")
+        if place == "disk" and self.device.type != "cpu":
+            raise ValueError(f"expected storage=memory for a replay on {device}, got disk; a file is read on the CPU")
+        self._folder = folder
+        self._frames: Tensor | None = None
+        self._marks = PageMarks(0, 1)
+
+    def write(self, index: Tensor, frames: Tensor) -> None:
+        """Put ``frames`` ``[k, …]`` at row numbers ``index``, int64 ``[k]``, none twice."""
+        if self._frames is None:
+            self._frames = self._allocate(frames.shape[1:], frames.dtype)
+        self._marks.mark_rows(index.numpy())
+        self._frames.index_copy_(0, index.to(self.device), frames.to(self.device))
+
+    def read(self, index: Tensor) -> Tensor:
+        """A copy of the frames at row numbers ``index``, int64 ``[k]``."""
+        if self._frames is None:
+            raise RuntimeError("expected frames to read, got none; write some first")
+        return self._frames.index_select(0, index.to(self.device))
+
+    def pages(self) -> Pages:
+        """All frames page by page, as they are when a page is read."""
+        return live_pages(self._marks, {} if self._frames is None else {_FRAMES: self._frames})
+
+    def restore(self, index: Tensor, frames: Tensor | Pages) -> None:
+        """Take over the frames of row numbers ``index``, or an equal storage's pages."""
+        if isinstance(frames, Tensor):
+            self.write(index, frames)
+        elif numbers := frames.numbers():
+            first = frames.read(numbers[0])[_FRAMES]
+            if self._frames is None:
+                self._frames = self._allocate(first.shape[1:], first.dtype)
+            restore_pages(frames, self._marks, {_FRAMES: self._frames})
+
+    def _allocate(self, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        self._marks = PageMarks(self.capacity, math.prod(shape) * dtype.itemsize)
+        if self.place == "memory":
+            return zeros((self.capacity, *shape), dtype, self.device)
+        size = self.capacity * math.prod(shape) * dtype.itemsize
+        with tempfile.TemporaryFile(dir=self._folder) as file:
+            _reserve(file.fileno(), size)
+            raw = np.memmap(file, dtype=np.uint8, mode="r+", shape=(size,))
+        return torch.from_numpy(raw).view(dtype).view(self.capacity, *shape)
 
 
-def chosen_streams(env: int | None, num_envs: int) -> np.ndarray:
-    """One stream, or all of them for None."""
-    chosen = np.arange(num_envs) if env is None else np.array([env])
-    check_streams(chosen, num_envs)
-    return chosen
+def zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros; on the CPU in memory that is taken where something is written, in large pages: random reads are faster.
+
+    Processes that are forked do not get it: every page that is written later would be there twice.
+    """
+    if device.type != "cpu" or not hasattr(mmap, "MADV_HUGEPAGE") or 0 in shape:
+        return torch.zeros(shape, dtype=dtype, device=device)
+    room = mmap.mmap(-1, max(1, math.prod(shape) * dtype.itemsize), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    room.madvise(mmap.MADV_DONTFORK)
+    with contextlib.suppress(OSError):  # a kernel without large pages
+        room.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(room, dtype=dtype, count=math.prod(shape)).view(shape)
+
+
+def _reserve(file: int, size: int) -> None:
+    """Take the room on disk now: a disk that fills later would end the process without a word."""
+    try:
+        os.posix_fallocate(file, 0, size)
+    except OSError as error:
+        raise NoRoom(
+            f"expected {size / 1e9:.1f} GB of room on disk for the replay's frames, got {error.strerror}; lower "
+            "replay.capacity, or let TMPDIR name another folder"
+        ) from error
 
 
 def _fits(leaf: Tensor) -> bool:
-    return _row_bytes(leaf) <= MOST_BYTES and leaf.dtype.itemsize <= ALIGNMENT
+    return _row_bytes(leaf) <= PACKED_BYTES and leaf.dtype.itemsize <= ALIGNMENT
 
 
 def _row_bytes(leaf: Tensor) -> int:

@@ -1,59 +1,61 @@
-"""The uniform replay buffer."""
+"""Replay of n-step transitions, each stored whole."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from qframe.replay.memory import usable_device
+from qframe.replay.base import ReplayBase
 from qframe.replay.n_step import NStepFold
-from qframe.replay.rows import REWARD, Rows
-from qframe.replay.storage import Gathered, RowSchema, TensorStorage, take_span
-
-EMPTY = "expected a transition to sample, got an empty buffer; extend it first"
+from qframe.replay.protocol import Priorities, Settings
+from qframe.replay.rows import INDEX, REWARD, WEIGHT, Rows, take_span
+from qframe.replay.storage import Gathered, TensorStorage
 
 
 class _Sample(NamedTuple):
-    """A batch that was given out, and the memory that it is views of."""
+    """The last sample, and the memory that it views."""
 
     batch: TensorDict
     gathered: Gathered
     more: Rows
 
 
-class ReplayBuffer:
-    """The last ``capacity`` n-step transitions, sampled uniformly with replacement.
+class ReplayBuffer(ReplayBase):
+    """The last ``capacity`` n-step transitions, drawn with replacement, uniformly or by priority.
 
     See "Self-Improving Reactive Agents Based on Reinforcement Learning, Planning and Teaching", Lin, 1992, and
     "Human-level control through deep reinforcement learning", Mnih et al., 2015, Methods.
 
-    ``extend`` takes single steps and folds them as ``NStepFold`` says; ``sample`` gives the keys that came, but
-    "env", and three more:
+    ``extend`` takes single steps and folds them as ``NStepFold`` does; ``sample`` returns the keys of the steps except
+    "env", and these:
 
-        - ("next", "discount"), float ``[B, 1]``: γᵏ, 0 where the episode terminated. γ has no other source.
+        - ("next", "discount"), float ``[B, 1]``: γᵏ, 0 if the episode terminated. γ has no other source.
         - "steps_to_next_obs", int64 ``[B, 1]``: k.
         - "index", int64 ``[B]``: the rows drawn, for ``update_priority``.
+        - "priority_weight", float32 ``[B, 1]``, with priorities only: the importance weights.
 
     Invariants:
-        - Row i of the buffer is the transition that was stored last among those stored as number i modulo capacity.
+        - Row i is the last transition stored among those whose number is i modulo ``capacity``.
         - Dtypes are kept: uint8 frames stay uint8.
         - An ``extend`` that raises has changed nothing.
-        - A buffer that loads a state goes on bit for bit as the one that gave it: open n-step windows and the
-          generator are part of it.
+        - A replay that loads a state continues bit for bit like the one that saved it: open n-step windows, priorities
+          and the generator are part of it.
 
     Args:
-        capacity: transitions kept; memory is taken at the first ``extend``, both observations of each.
-        batch_size: B, of a sample.
+        capacity: transitions kept; memory is allocated by the first ``extend``, two observations for each.
+        batch_size: B, transitions of a sample.
         gamma: γ in ``[0, 1]``, per step.
-        n_step: n ≥ 1, steps that a transition spans at most.
-        num_envs: streams of steps, those of rows ``env`` in ``0 … num_envs − 1``.
-        device: where rows are stored and samples come.
-        seed: of the generator that draws rows; it is the buffer's own, on the host: a seed draws alike everywhere.
+        n_step: n ≥ 1, most steps of a transition.
+        num_envs: number of environments, numbered ``0 … num_envs − 1`` under "env".
+        priorities: how often each transition is drawn; None draws uniformly.
+        device: where rows are stored and samples arrive.
+        seed: of the generator that draws rows, which is on the CPU: a seed draws the same rows on every device.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is out of range.
 
     >>> buffer = ReplayBuffer(100, 2, gamma=0.9)
     >>> buffer.extend(TensorDict({
@@ -67,12 +69,9 @@ class ReplayBuffer:
             [0.9000]])
     """
 
-    draws_alike = True
-    """Whether a draw does not depend on what was learnt from earlier ones, so that several may be made at once."""
     observations_per_row = 2
-    """How many observations a row keeps whole: a step's own and the next."""
-    bookkeeping_bytes = 4 + 8
-    """What a row takes beside what came: the discount and the number of steps."""
+    layout_bytes = 4 + 8
+    """The discount and the number of steps."""
 
     def __init__(
         self,
@@ -82,25 +81,26 @@ class ReplayBuffer:
         gamma: float,
         n_step: int = 1,
         num_envs: int = 1,
+        priorities: Priorities | None = None,
         device: torch.device | str = "cpu",
         seed: int = 0,
     ) -> None:
-        check_sizes(capacity, batch_size)
+        super().__init__(
+            capacity, batch_size, gamma=gamma, num_envs=num_envs, priorities=priorities, device=device, seed=seed
+        )
         if n_step > capacity:
             raise ValueError(f"expected n_step of at most capacity = {capacity}, got {n_step}; raise the capacity")
-        self.capacity, self.batch_size = capacity, batch_size
-        self.gamma, self.n_step, self.num_envs = gamma, n_step, num_envs
-        self.device = usable_device(device)
-        self._schema = RowSchema(num_envs, device)
+        self.n_step = n_step
         self._fold = NStepFold(n_step, gamma, num_envs=num_envs, device=device)
         self._storage = TensorStorage(capacity, device, is_paged=True)
-        self.generator = torch.Generator().manual_seed(seed)
         self._cursor = 0  # the row that is written next
         self._size = 0
         self._last: _Sample | None = None
+        if priorities is not None:
+            priorities.allocate(capacity)
 
     def __len__(self) -> int:
-        """Transitions stored; steps in open n-step windows are not among them yet."""
+        """Transitions stored; steps in open n-step windows do not count yet."""
         return self._size
 
     @torch.no_grad()
@@ -113,14 +113,14 @@ class ReplayBuffer:
 
         Raises:
             KeyError: a key is missing or new, compared with the first rows.
-            ValueError: a shape or a dtype is not that of the first rows; an "env" is out of its range.
+            ValueError: a shape or a dtype differs from the first rows'; an "env" is out of range.
         """
         self._store(self._fold.push(self._schema.check(transitions)))
 
     def flush(self, env: int | None = None) -> None:
-        """Store the open n-step windows of one or all environments as truncated after their last step.
+        """Store the open n-step windows of one environment, or of all, as truncated after their last step.
 
-        For environments that are abandoned amid an episode: what comes next for them is another episode.
+        For environments that are abandoned during an episode: their next step begins another one.
         """
         self._store(self._fold.flush(env))
 
@@ -130,128 +130,70 @@ class ReplayBuffer:
         """Transitions ``[batches · B]``, drawn with replacement.
 
         Args:
-            batch_size: B, in place of the buffer's own.
-            batches: one after another, the same that as many calls would draw.
-            reuse: what the last call returned, its entries as they came, if it is needed no more: it may be filled
-                anew and returned, which is several times as fast as a new batch.
+            batch_size: B; None is the replay's own.
+            batches: drawn at once, equal to those that as many calls would draw.
+            reuse: the previous sample with its entries unchanged, if it is no longer needed: it is overwritten and
+                returned, which is several times as fast as a new batch.
 
         Raises:
-            RuntimeError: nothing is stored yet.
+            RuntimeError: nothing is stored yet, or no priority is above 0.
         """
-        if not self._size:
-            raise RuntimeError(EMPTY)
-        index, more = self._draw_batches(batch_size, batches)
-        index = index.to(self.device)
+        index, more = self.draw(batch_size, batches=batches)
         last = self._last
         if last is None or last.batch is not reuse or len(last.batch) != len(index):
-            gathered, more = self._storage.gather(index), {"index": index, **more}
+            gathered, more = self._storage.gather(index), {INDEX: index, **more}
             self._last = _Sample(TensorDict(gathered.rows | more, batch_size=index.shape), gathered, more)
             return self._last.batch
         self._storage.gather(index, last.gathered)
-        last.more["index"].copy_(index)
+        last.more[INDEX].copy_(index)
         for key, value in more.items():
             last.more[key].copy_(value)
         return last.batch
 
-    def draw(self, batches: int = 1) -> tuple[Rows, Tensor, Rows]:
-        """Samples that are yet to be read, which compiled code does faster; the same that as many calls would draw.
+    @property
+    def stored(self) -> Rows:
+        """All rows ``[capacity, …]``."""
+        return self._storage.leaves
 
-        Returns:
-            All rows as they are stored, ``[capacity, …]``, the numbers of those drawn, ``[batches · B]``, and what is
-            known of them but not stored, ``[batches · B, …]``.
+    @property
+    def _num_rows(self) -> int:
+        return self._size
 
-        Raises:
-            RuntimeError: nothing is stored yet.
-        """
+    def _draw(self, batch_size: int) -> tuple[Tensor, Rows]:
         if not self._size:
-            raise RuntimeError(EMPTY)
-        index, more = self._draw_batches(None, batches)
-        return self._storage.leaves, index.to(self.device), more
+            raise RuntimeError("the replay holds no transition yet; call extend before sample")
+        if self.priorities is None:
+            return torch.randint(self._size, (batch_size,), generator=self.generator).to(self.device), {}
+        row, weight = self.priorities.draw(batch_size, self.generator)
+        return torch.from_numpy(row).to(self.device), {WEIGHT: weight.unsqueeze(-1).to(self.device)}
 
-    def update_priority(self, index: Tensor, td_error: Tensor) -> None:
-        """Nothing: all rows are drawn alike. It is here so that a learner need not ask."""
+    def _settings(self) -> Settings:
+        return super()._settings() | {"n_step": self.n_step}
 
-    def anneal(self, fraction: float) -> None:
-        """Nothing: no hyperparameter changes during a run. It is here so that a learner need not ask."""
+    def _filled(self) -> np.ndarray:
+        return np.arange(self._size)
 
-    def state_dict(self, *, live: bool = False) -> dict:
-        """The rows and all else that makes what comes next, as tensors and plain values.
-
-        Args:
-            live: rows come as pages that are read when they are written to a checkpoint, and are not copied here.
-        """
+    def _layout_state(self, *, live: bool) -> dict[str, Any]:
         index = torch.arange(self._size, device=self.device)
         return {
-            "settings": self._settings(),
-            "schema": self._schema.state_dict(),
             "fold": self._fold.state_dict(),
             "rows": self._storage.pages() if live else self._storage.read(index),
             "cursor": self._cursor,
             "size": self._size,
-            "generator": self.generator.get_state(),
         }
 
-    def load_state_dict(self, state: dict) -> None:
-        """Take over what ``state_dict`` gave.
-
-        Raises:
-            ValueError: the state comes from a buffer of other settings.
-        """
-        check_settings(self._settings(), state["settings"])
-        self._schema.load_state_dict(state["schema"])
+    def _load_layout(self, state: Mapping[str, Any]) -> None:
         self._fold.load_state_dict(state["fold"])
         self._cursor, self._size, self._last = state["cursor"], state["size"], None
         self._storage.restore(torch.arange(self._size, device=self.device), state["rows"])
-        self.generator.set_state(state["generator"].cpu())
-
-    def _settings(self) -> dict[str, float | None]:
-        """What must be equal for a state to be taken over."""
-        return {"capacity": self.capacity, "gamma": self.gamma, "n_step": self.n_step, "num_envs": self.num_envs}
-
-    def _draw_batches(self, batch_size: int | None, batches: int) -> tuple[Tensor, Rows]:
-        batch_size = self.batch_size if batch_size is None else batch_size
-        return joined([self._draw(batch_size) for _ in range(batches)])
-
-    def _draw(self, batch_size: int) -> tuple[Tensor, Rows]:
-        """Row numbers ``[B]`` on the host, and what a sample says of them."""
-        return torch.randint(self._size, (batch_size,), generator=self.generator), {}
 
     def _store(self, rows: Rows) -> None:
-        """Write rows ``[m]`` from the cursor on, cut where they reach the buffer's end."""
+        """Write rows ``[m]`` from the cursor on, split at the end of the buffer."""
         count, written = len(rows[REWARD]) if rows else 0, 0
         while written < count:
-            stop = min(self._cursor + count - written, self.capacity)
-            fitting = stop - self._cursor
-            self._write(self._cursor, stop, take_span(rows, written, written + fitting))
-            written += fitting
+            start, stop = self._cursor, min(self._cursor + count - written, self.capacity)
+            self._storage.write_span(start, stop, take_span(rows, written, written + stop - start))
+            if self.priorities is not None:
+                self.priorities.add(np.arange(start, stop))
+            written += stop - start
             self._size, self._cursor = max(self._size, stop), stop % self.capacity
-
-    def _write(self, start: int, stop: int, rows: Rows) -> None:
-        self._storage.write_span(start, stop, rows)
-
-
-def joined(drawn: Sequence[tuple[Tensor, Rows]]) -> tuple[Tensor, Rows]:
-    """Batches that were drawn one after another, as one: row numbers ``[B, …]``, and what is known of the rows."""
-    if len(drawn) == 1:
-        return drawn[0]
-    index, more = zip(*drawn, strict=True)
-    return torch.cat(index), {key: torch.cat([rows[key] for rows in more]) for key in more[0]}
-
-
-def check_sizes(capacity: int, batch_size: int) -> None:
-    """A sample is not empty, and a buffer holds at least one."""
-    if batch_size < 1:
-        raise ValueError(f"expected a batch_size of at least 1, got {batch_size}; 32 is common")
-    if capacity < batch_size:
-        raise ValueError(
-            f"expected a capacity of at least batch_size = {batch_size}, got {capacity}; raise it or sample fewer"
-        )
-
-
-def check_settings(own: dict[str, float | None], saved: dict[str, float | None]) -> None:
-    """A saved state fits: the settings that it was made under are one's own."""
-    different = [f"{name} = {own[name]} here, {saved.get(name)} saved" for name in own if own[name] != saved.get(name)]
-    if different:
-        raise ValueError(
-            f"expected the state of a buffer of the same settings, got {'; '.join(different)}; build the buffer alike"
-        )

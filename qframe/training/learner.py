@@ -15,7 +15,7 @@ from qframe.networks.protocol import TrainedNetwork
 from qframe.objectives import DQNLoss
 from qframe.optimizer.nonfinite import Diverged, SkippedUpdates, diverged, without_skipped
 from qframe.optimizer.optimizer import Optimizer
-from qframe.replay import ReplayBuffer
+from qframe.replay import Replay
 
 _LARGEST_ROUND = 8  # updates that one graph holds at most: compiling takes longer with each
 
@@ -32,7 +32,7 @@ class Learner:
         device: of the network.
         compiled: whether an update is native code, compiled while the environments warm up, or a CUDA graph.
         autocast: whether matrix products and convolutions are computed in bfloat16.
-        updates: in a round; one compiled graph holds the round if the replay samples uniformly.
+        updates: in a round; one compiled graph holds the round if the replay has no priorities.
 
     Raises:
         ValueError: an optimizer or a device that cannot be compiled for.
@@ -41,7 +41,7 @@ class Learner:
     def __init__(
         self,
         loss: DQNLoss,
-        replay: ReplayBuffer,
+        replay: Replay,
         *,
         optimizer: Optimizer,
         target_update: TargetUpdater,
@@ -55,7 +55,7 @@ class Learner:
         self._autocast = autocast_type(device) if autocast else None
         options = {"autocast": self._autocast, "is_captured": compiled == "cuda_graph"}
         self.compiled = CompiledUpdate(loss, optimizer, target_update, **options) if compiled else None
-        holds_rounds = self.compiled is not None and self.compiled.holds_rounds and replay.draws_alike
+        holds_rounds = self.compiled is not None and self.compiled.holds_rounds and replay.priorities is None
         self._round = updates if holds_rounds and updates <= _LARGEST_ROUND else 1
         self._target_update, self._action_space, self._device = target_update, action_space, device
         self.updates = self._summed = 0
@@ -124,7 +124,7 @@ class Learner:
             metrics, priority = self.compiled(batch, 1, stored)
         self._add(metrics, 1)
         self.batch_shape = batch.batch_size
-        if self.optimizer.skips and not self.replay.draws_alike and not priority.isfinite().all():
+        if self.optimizer.skips and self.replay.priorities is not None and not priority.isfinite().all():
             return  # these rows keep their priorities
         try:
             self.replay.update_priority(batch.get("index"), priority)
@@ -133,17 +133,18 @@ class Learner:
 
     def _draw(self, batches: int) -> tuple[TensorDict, Rows]:
         """Batches one after another, as far as they need not be read from rows ``[capacity, …]``; and those."""
-        is_there = isinstance(self.replay, ReplayBuffer) and self.replay.device == self._device
-        if not is_there or self.compiled is None or not self.compiled.reads_rows:
+        reads_rows = self.compiled is not None and self.compiled.reads_rows and self.replay.device == self._device
+        stored = self.replay.stored if reads_rows else None
+        if stored is None:
             return self._sample(batches), {}
-        stored, index, more = self.replay.draw(batches)
+        index, more = self.replay.draw(batches=batches)
         action = self._action_space.decode(stored["action"].index_select(0, index))
         rows = TensorDict({"index": index, "action": action, **more}, index.shape)
         return rows, {key: leaf for key, leaf in stored.items() if key != "action"}
 
     def _sample(self, batches: int = 1) -> TensorDict:
         """Batches one after another, actions in the layout that the loss documents."""
-        if batches > 1 or not isinstance(self.replay, ReplayBuffer):
+        if batches > 1:
             batch = self.replay.sample(batches=batches)
         else:
             batch = self._batch = self.replay.sample(reuse=self._batch)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from qframe.replay import ReplayBuffer
+from qframe.replay import Replay
 from qframe.training.learner import Learner
 from qframe.training.protocol import CollectorProtocol
 
@@ -13,7 +13,7 @@ from qframe.training.protocol import CollectorProtocol
 def training_metrics(
     collector: CollectorProtocol,
     learner: Learner,
-    replay: ReplayBuffer,
+    replay: Replay,
     returns: Sequence[float],
     lengths: Sequence[int],
 ) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from qframe.loggers.console import Report, format_shape, seed_notes
 from qframe.loggers.logger import Logger
 from qframe.networks.protocol import TrainedNetwork
 from qframe.optimizer.nonfinite import check_finite
-from qframe.replay import ReplayBuffer
+from qframe.replay import Replay
 from qframe.runs.folder import RunFolder
 from qframe.training.early_stop import EarlyStop
 from qframe.training.evaluation import Evaluation
@@ -57,7 +57,7 @@ class Runner:
         *,
         collector: CollectorProtocol,
         learner: Learner,
-        replay: ReplayBuffer,
+        replay: Replay,
         evaluation: Evaluation,
         checkpoints: Checkpoints,
         logger: Logger,

@@ -15,7 +15,7 @@ from tensordict import TensorDict
 from qframe.checkpoints import Checkpoints, load_checkpoint
 from qframe.checkpoints import files as checkpoint_files
 from qframe.checkpoints.files import checksum, write_durably
-from qframe.replay import ReplayBuffer, storage
+from qframe.replay import ReplayBuffer, pages
 from qframe.runs.checkpoint_names import checkpoints_in
 
 
@@ -124,7 +124,7 @@ def steps(count, start):
 
 
 def test_only_changed_pages_are_written_and_kept_checkpoints_share_no_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "PAGE_BYTES", 400)
+    monkeypatch.setattr(pages, "PAGE_BYTES", 400)
     buffer, checkpoints = ReplayBuffer(1000, 8, gamma=0.9), Checkpoints(every=1, keep=2)
     buffer.extend(steps(1000, 0))
     written = []
@@ -134,9 +134,9 @@ def test_only_changed_pages_are_written_and_kept_checkpoints_share_no_file(tmp_p
         newest = checkpoints_in(tmp_path)[-1]
         written.append(sum(path.stat().st_ino not in before.values() for path in newest.glob("replay.rows.*")))
         buffer.extend(steps(20, 1000 * number))
-    pages = -(-1000 // buffer._storage._marks.rows_per_page)
-    assert written[:2] == [pages, pages]
-    assert all(count <= pages // 10 for count in written[2:])
+    num_pages = -(-1000 // buffer._storage._marks.rows_per_page)
+    assert written[:2] == [num_pages, num_pages]
+    assert all(count <= num_pages // 10 for count in written[2:])
     inodes = [{file.stat().st_ino for file in path.iterdir()} for path in checkpoints_in(tmp_path)]
     assert len(inodes) == 2
     assert not inodes[0] & inodes[1]

@@ -51,6 +51,51 @@ class SoftBootstrap:
         return Bootstrap(None, Backup(reward, discount, prob))
 '''
 
+PRIORITIES = '''
+import numpy as np
+import torch
+
+
+class RecentFirst:
+    """Draws only from the newest rows."""
+
+    bytes_per_row = 0
+
+    def __init__(self, *, num_newest: int):
+        self.num_newest = num_newest
+        self.rows = []
+
+    def allocate(self, num_rows):
+        pass
+
+    def add(self, row):
+        self.rows = [*self.rows, *row.tolist()][-self.num_newest :]
+
+    def remove(self, row):
+        self.rows = [kept for kept in self.rows if kept not in set(row.tolist())]
+
+    def draw(self, count, generator):
+        if not self.rows:
+            raise RuntimeError("nothing to draw yet")
+        place = torch.randint(len(self.rows), (count,), generator=generator)
+        return np.array(self.rows)[place.numpy()], torch.ones(count)
+
+    def update(self, row, td_error):
+        assert (td_error >= 0).all()
+
+    def anneal(self, fraction):
+        pass
+
+    def settings(self):
+        return {"num_newest": self.num_newest}
+
+    def state_dict(self, row):
+        return {"rows": list(self.rows)}
+
+    def load_state_dict(self, state, row):
+        self.rows = list(state["rows"])
+'''
+
 
 @pytest.mark.parametrize(
     ("module", "code", "group", "yaml", "choices"),
@@ -58,6 +103,11 @@ class SoftBootstrap:
         ("my_heads", HEAD, "head", "_target_: my_heads.ExpectileHead\nspread: 0.3\n", ["network=shared_trunk"]),
         ("my_estimators", ESTIMATOR, "estimator", "_target_: my_estimators.SoftBootstrap\ntemperature: 0.1\n",
          ["head=quantile"]),
+        *(
+            ("my_priorities", PRIORITIES, "priorities", "_target_: my_priorities.RecentFirst\nnum_newest: 64\n", layout)
+            for layout in (["replay=transitions"], ["replay=frames", "replay.stack=1"],
+                           ["replay=slices", "estimator=td_lambda"])
+        ),
     ],
 )  # fmt: skip
 def test_a_part_of_ones_own_trains(module, code, group, yaml, choices, tmp_path, monkeypatch, capsys):
@@ -115,3 +165,27 @@ def with_probabilities(folder, monkeypatch, exploration):
     (folder / "my_conf" / "estimator").mkdir(parents=True)
     (folder / "my_conf" / "estimator" / "mine.yaml").write_text("# my own\n_target_: my_corrected.Corrected\n")
     return ["--config-dir", "my_conf", "--trust", "my_corrected", "estimator=mine", f"exploration={exploration}"]
+
+
+REPLAY = '''
+from qframe.replay import ReplayBuffer
+
+
+class Uniform(ReplayBuffer):
+    """A replay that draws uniformly only."""
+
+    def __init__(self, capacity: int, batch_size: int, *, gamma, num_envs, seed):
+        super().__init__(capacity, batch_size, gamma=gamma, num_envs=num_envs, seed=seed)
+'''
+
+
+def test_priorities_for_a_replay_that_takes_none_are_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_replay.py").write_text(REPLAY)
+    (tmp_path / "my_conf" / "replay").mkdir(parents=True)
+    yaml = "# my own\n_target_: my_replay.Uniform\ncapacity: 1000\nbatch_size: 32\n"
+    (tmp_path / "my_conf" / "replay" / "mine.yaml").write_text(yaml)
+    words = ["check", "--config-dir", "my_conf", "--trust", "my_replay", "replay=mine"]
+    assert main([*words, "priorities=none"]) == 0
+    assert main([*words, "priorities=proportional"]) == 2
+    assert "priorities: Uniform takes no priorities; use priorities=none" in capsys.readouterr().err

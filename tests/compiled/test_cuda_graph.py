@@ -8,8 +8,9 @@ from qframe.compiled import update as compiled
 from qframe.compiled.cuda_graph import CapturedFunction
 from qframe.compiled.library import trace
 from qframe.heads import ImplicitQuantileHead
-from qframe.replay import PrioritizedReplayBuffer
+from qframe.replay import ReplayBuffer
 from tests.compiled.test_update import check_equal
+from tests.runners import prioritized
 
 
 class Played(CapturedFunction):
@@ -46,7 +47,7 @@ def test_inputs_elsewhere_are_copied_in_and_outputs_are_kept_apart():
     [
         {},
         {"updates": 4, "steps": 8},
-        {"replay": PrioritizedReplayBuffer},
+        {"replay": prioritized(ReplayBuffer)},
         {"head": ImplicitQuantileHead, "noisy": True},
     ],
 )

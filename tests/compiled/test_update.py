@@ -26,15 +26,9 @@ from qframe.networks import MLPTrunk, QNet, SharedTrunk
 from qframe.networks.normalization import NormalizedTrunk
 from qframe.objectives import DQNLoss, HardUpdate, NoUpdate, SoftUpdate
 from qframe.optimizer import Optimizer
-from qframe.replay import (
-    FrameReplayBuffer,
-    PrioritizedFrameReplayBuffer,
-    PrioritizedReplayBuffer,
-    PrioritizedSliceReplayBuffer,
-    ReplayBuffer,
-    SliceReplayBuffer,
-)
+from qframe.replay import FrameReplayBuffer, ReplayBuffer, SliceReplayBuffer
 from qframe.training import Learner
+from tests.runners import prioritized
 
 CPU = torch.device("cpu")
 HEADS = {
@@ -167,12 +161,12 @@ def sliced(across_episodes):
 REPLAYS = {
     "uniform": ReplayBuffer,
     "n_step": partial(ReplayBuffer, n_step=3),
-    "prioritized": PrioritizedReplayBuffer,
+    "prioritized": prioritized(ReplayBuffer),
     "slices": sliced(across_episodes=True),
     "slices_of_one_episode": sliced(across_episodes=False),
-    "prioritized_slices": partial(PrioritizedSliceReplayBuffer, slice_length=4),
+    "prioritized_slices": partial(prioritized(SliceReplayBuffer), slice_length=4),
     "frames": partial(FrameReplayBuffer, stack=1, n_step=3),
-    "prioritized_frames": partial(PrioritizedFrameReplayBuffer, stack=1, n_step=3),
+    "prioritized_frames": partial(prioritized(FrameReplayBuffer), stack=1, n_step=3),
 }
 
 
@@ -215,13 +209,13 @@ def test_preparing_without_anything_to_sample_draws_nothing(monkeypatch):
 
 @pytest.mark.usefixtures("uncompiled")
 def test_with_priorities_every_update_draws_by_those_of_the_one_before():
-    eager, pure = check_equal(steps=6, updates=3, replay=PrioritizedReplayBuffer)
+    eager, pure = check_equal(steps=6, updates=3, replay=prioritized(ReplayBuffer))
     assert torch.equal(eager.replay.sample()["index"], pure.replay.sample()["index"])
 
 
 @pytest.mark.usefixtures("uncompiled")
 def test_priorities_are_those_of_the_eager_update():
-    eager, pure = check_equal(replay=PrioritizedReplayBuffer)
+    eager, pure = check_equal(replay=prioritized(ReplayBuffer))
     one, other = eager.replay.sample(), pure.replay.sample()
     assert torch.equal(one["index"], other["index"])
     torch.testing.assert_close(one["priority_weight"], other["priority_weight"], rtol=1e-4, atol=1e-5)

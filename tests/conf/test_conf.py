@@ -17,7 +17,6 @@ NEEDS = {
     "action_space/multi_categorical": JOINT_ENV,
     "action_space/multi_one_hot": JOINT_ENV,
     "replay/frames": ["replay.stack=1"],
-    "replay/prioritized_frames": ["replay.stack=1"],
     "env/gymnasium": ["env.id=CartPole-v1"],
     "estimator/td1": ["replay=slices"],
     "estimator/retrace": ["replay=slices"],

@@ -40,16 +40,17 @@ def options():
         "head": nodes("head", HEADS),
         "network": nodes("network", ("q_net", "shared_trunk")),
         "loss": nodes("loss", ("dqn", "double_dqn")),
-        "replay": nodes("replay", ("uniform", "prioritized", "slices", "prioritized_slices")),
+        "replay": nodes("replay", ("transitions", "slices")),
+        "priorities": nodes("priorities", ("none", "proportional")),
         "estimator": nodes("estimator", ESTIMATORS),
     }
 
 
-def replay_of(options, estimator, is_prioritized, n_step):
+def replay_of(options, estimator, n_step):
     """Slices for an estimator along time; with n steps it gets what it cannot use."""
     if estimator in LAMBDAS and n_step == 1:
-        return options["replay"]["prioritized_slices" if is_prioritized else "slices"]
-    return options["replay"]["prioritized" if is_prioritized else "uniform"] | {"n_step": n_step}
+        return options["replay"]["slices"]
+    return options["replay"]["transitions"] | {"n_step": n_step}
 
 
 def transitions():
@@ -110,7 +111,8 @@ def test_every_combination_runs_one_update_or_is_refused_with_the_reason(head, e
                 "estimator": options["estimator"][estimator],
                 "loss": options["loss"][loss],
                 "network": options["network"][network] | {"noisy": is_noisy},
-                "replay": replay_of(options, estimator, is_prioritized, n_step),
+                "replay": replay_of(options, estimator, n_step),
+                "priorities": options["priorities"]["proportional" if is_prioritized else "none"],
             }
         )
         if estimator in LAMBDAS and n_step > 1:

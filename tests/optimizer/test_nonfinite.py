@@ -12,9 +12,10 @@ from qframe.compiled import update as compiled
 from qframe.objectives import DQNLoss
 from qframe.optimizer import Optimizer
 from qframe.optimizer.nonfinite import Diverged
-from qframe.replay import PrioritizedReplayBuffer
+from qframe.replay import ReplayBuffer
 from tests.compiled.test_update import TracedFunction, check_equal, learner
 from tests.optimizer.test_optimizer import ALGORITHMS
+from tests.runners import prioritized
 from tests.training.test_faults import SMALL
 
 
@@ -113,14 +114,14 @@ def test_the_means_are_of_the_updates_that_were_taken_and_the_count_goes_on_exac
 
 
 def test_rows_whose_error_is_not_finite_keep_their_priorities(monkeypatch):
-    part = learner(compiled=False, nonfinite="skip", replay=PrioritizedReplayBuffer)
-    before = part.replay.state_dict()["priority"]
+    part = learner(compiled=False, nonfinite="skip", replay=prioritized(ReplayBuffer))
+    before = part.replay.state_dict()["priorities"]["priority"]
     for parameter in part.loss.parameters():
         parameter.data.fill_(torch.nan)
     part.update()
     assert part.take_metrics() == {}
     assert part.skipped.total == 1
-    assert torch.equal(part.replay.state_dict()["priority"], before)
+    assert torch.equal(part.replay.state_dict()["priorities"]["priority"], before)
     for _ in range(100):
         part.update()
     with pytest.raises(Diverged, match=r"within 101 updates: .* got none in the last 101 updates; lower optimizer.lr"):

@@ -10,8 +10,9 @@ from qframe.actions import Categorical, MultiCategorical, OneHot
 from qframe.exploration import EGreedyModule
 from qframe.exploration.schedules import ExponentialSchedule, LinearSchedule
 from qframe.objectives import DQNLoss, HardUpdate, SoftUpdate
-from qframe.replay import PrioritizedReplayBuffer
+from qframe.replay import ReplayBuffer
 from tests.oracles import processes
+from tests.runners import prioritized
 
 
 class WithBuffers(nn.Linear):
@@ -96,7 +97,8 @@ def test_epsilon_greedy_draws_the_components_of_a_joint_action_independently():
 @pytest.mark.parametrize(("alpha", "epsilon"), [(0.6, 1e-6), (1.0, 0.1), (0.0, 1e-3), (0.3, 0.0)])
 def test_priorities_and_weights_equal_the_lists_through_a_random_history(alpha, epsilon):
     rng, capacity = np.random.default_rng(5), 40
-    buffer = PrioritizedReplayBuffer(capacity, 8, gamma=0.9, alpha=alpha, epsilon=epsilon, beta=0.4, beta_end=0.9)
+    priorities = {"alpha": alpha, "epsilon": epsilon, "beta": 0.4, "beta_end": 0.9}
+    buffer = prioritized(ReplayBuffer, **priorities)(capacity, 8, gamma=0.9)
     twin, fraction = processes.Priorities(capacity, alpha, epsilon), 0.0
     for round_ in range(400):
         count = int(rng.integers(1, 6))
@@ -113,7 +115,7 @@ def test_priorities_and_weights_equal_the_lists_through_a_random_history(alpha, 
         buffer.update_priority(sample["index"], torch.from_numpy(error))
         twin.update(index, error)
         filled = min(twin.count, capacity)
-        np.testing.assert_allclose(buffer.state_dict()["priority"], twin.rows[:filled], rtol=1e-9)
+        np.testing.assert_allclose(buffer.state_dict()["priorities"]["priority"], twin.rows[:filled], rtol=1e-9)
 
 
 def _steps(count):

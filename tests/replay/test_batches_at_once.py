@@ -5,24 +5,18 @@ from functools import partial
 import pytest
 import torch
 
-from qframe.replay import (
-    FrameReplayBuffer,
-    PrioritizedFrameReplayBuffer,
-    PrioritizedReplayBuffer,
-    PrioritizedSliceReplayBuffer,
-    ReplayBuffer,
-    SliceReplayBuffer,
-)
+from qframe.replay import FrameReplayBuffer, ReplayBuffer, SliceReplayBuffer
 from tests.replay.test_frames import Streams
+from tests.runners import prioritized
 
 REPLAYS = {
-    "uniform": partial(ReplayBuffer, n_step=3),
-    "prioritized": partial(PrioritizedReplayBuffer, n_step=3),
+    "transitions": partial(ReplayBuffer, n_step=3),
+    "prioritized_transitions": partial(prioritized(ReplayBuffer), n_step=3),
     "slices": partial(SliceReplayBuffer, slice_length=4),
     "slices_of_one_episode": partial(SliceReplayBuffer, slice_length=4, across_episodes=False),
-    "prioritized_slices": partial(PrioritizedSliceReplayBuffer, slice_length=4),
+    "prioritized_slices": partial(prioritized(SliceReplayBuffer), slice_length=4),
     "frames": partial(FrameReplayBuffer, n_step=3, stack=2),
-    "prioritized_frames": partial(PrioritizedFrameReplayBuffer, n_step=3, stack=2),
+    "prioritized_frames": partial(prioritized(FrameReplayBuffer), n_step=3, stack=2),
 }
 
 
@@ -46,8 +40,8 @@ def test_batches_drawn_at_once_are_those_drawn_one_after_another(name):
     assert torch.equal(one.generator.get_state(), other.generator.get_state())
 
 
-@pytest.mark.parametrize("name", ["uniform", "prioritized"])
+@pytest.mark.parametrize("name", REPLAYS)
 def test_so_are_those_that_are_yet_to_be_read(name):
     one, other = filled(name), filled(name)
-    single = torch.cat([one.draw()[1] for _ in range(5)])
-    assert torch.equal(other.draw(batches=5)[1], single)
+    single = torch.cat([one.draw()[0] for _ in range(5)])
+    assert torch.equal(other.draw(batches=5)[0], single)

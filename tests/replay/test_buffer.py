@@ -5,7 +5,8 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from qframe.replay import PrioritizedReplayBuffer, ReplayBuffer
+from qframe.replay import ReplayBuffer
+from tests.runners import prioritized
 
 GAMMA = 0.97
 
@@ -53,7 +54,7 @@ class Twin:
         return torch.stack([row for row in self.rows if row is not None])
 
 
-@pytest.mark.parametrize("buffer_class", [ReplayBuffer, PrioritizedReplayBuffer])
+@pytest.mark.parametrize("buffer_class", [ReplayBuffer, prioritized(ReplayBuffer)])
 @pytest.mark.parametrize("largest_cut", [1, 4, 70])
 @pytest.mark.parametrize("num_envs", [1, 3])
 @pytest.mark.parametrize("n_step", [1, 3, 5])
@@ -187,12 +188,12 @@ def test_a_state_holds_the_filled_rows_only_and_does_not_change_later(episode, s
 
 def test_a_state_of_other_settings_is_refused(episode):
     state = ReplayBuffer(10, 1, gamma=0.9).state_dict()
-    with pytest.raises(ValueError, match=r"got gamma = 0\.8 here, 0\.9 saved; n_step = 2 here, 1 saved; build the"):
+    with pytest.raises(ValueError, match=r"other settings: gamma = 0\.8 here, 0\.9 saved; n_step = 2 here, 1 saved$"):
         ReplayBuffer(10, 1, gamma=0.8, n_step=2).load_state_dict(state)
 
 
 def test_sampling_from_an_empty_buffer_raises():
-    with pytest.raises(RuntimeError, match="got an empty buffer; extend it first"):
+    with pytest.raises(RuntimeError, match="the replay holds no transition yet; call extend before sample"):
         ReplayBuffer(10, 1, gamma=0.9).sample()
 
 

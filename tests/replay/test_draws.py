@@ -5,29 +5,21 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from qframe.replay import (
-    FrameReplayBuffer,
-    PrioritizedFrameReplayBuffer,
-    PrioritizedReplayBuffer,
-    PrioritizedSliceReplayBuffer,
-    ReplayBuffer,
-    SliceReplayBuffer,
-)
+from qframe.replay import FrameReplayBuffer, ReplayBuffer, SliceReplayBuffer
+from tests.runners import prioritized
 
-OPTIONS = {"gamma": 0.9, "num_envs": 2, "seed": 7}
+SLICES = {"slice_length": 2}
+WITHIN = {"slice_length": 2, "across_episodes": False}
+FRAMES = {"n_step": 3, "stack": 2}
 LAYOUTS = {
-    "transitions": lambda **more: ReplayBuffer(40, 8, n_step=3, **OPTIONS, **more),
-    "slices": lambda **more: SliceReplayBuffer(40, 8, slice_length=2, **OPTIONS, **more),
-    "slices within episodes": lambda **more: SliceReplayBuffer(
-        40, 8, slice_length=2, across_episodes=False, **OPTIONS, **more
-    ),
-    "frames": lambda **more: FrameReplayBuffer(60, 8, n_step=3, stack=2, **OPTIONS, **more),
-    "transitions by priority": lambda **more: PrioritizedReplayBuffer(40, 8, n_step=3, **OPTIONS, **more),
-    "slices by priority": lambda **more: PrioritizedSliceReplayBuffer(40, 8, slice_length=2, **OPTIONS, **more),
-    "slices within episodes by priority": lambda **more: PrioritizedSliceReplayBuffer(
-        40, 8, slice_length=2, across_episodes=False, **OPTIONS, **more
-    ),
-    "frames by priority": lambda **more: PrioritizedFrameReplayBuffer(60, 8, n_step=3, stack=2, **OPTIONS, **more),
+    "transitions": (ReplayBuffer, 40, {"n_step": 3}),
+    "slices": (SliceReplayBuffer, 40, SLICES),
+    "slices within episodes": (SliceReplayBuffer, 40, WITHIN),
+    "frames": (FrameReplayBuffer, 60, FRAMES),
+    "transitions by priority": (prioritized(ReplayBuffer), 40, {"n_step": 3}),
+    "slices by priority": (prioritized(SliceReplayBuffer), 40, SLICES),
+    "slices within episodes by priority": (prioritized(SliceReplayBuffer), 40, WITHIN),
+    "frames by priority": (prioritized(FrameReplayBuffer), 60, FRAMES),
 }
 
 
@@ -52,7 +44,7 @@ def step(time, env):
 
 
 def draws(buffer):
-    """Rows and weights of the tenth sample after 13, 26 and 39 steps of each environment, priorities updated by each."""
+    """Rows and weights of the tenth sample after 13, 26 and 39 steps of each environment; each updates priorities."""
     rows, weights = [], []
     for turn in range(3):
         for time in range(13 * turn, 13 * turn + 13):
@@ -121,7 +113,8 @@ EXPECTED = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_seed_draws_these_rows_with_these_weights(layout):
-    rows, weights = draws(LAYOUTS[layout]())
+    make, capacity, options = LAYOUTS[layout]
+    rows, weights = draws(make(capacity, 8, gamma=0.9, num_envs=2, seed=7, **options))
     expected_rows, expected_weights = EXPECTED[layout]
     assert rows == expected_rows
     np.testing.assert_allclose(weights, expected_weights, atol=6e-6)

@@ -6,7 +6,7 @@ import torch
 from tensordict import TensorDict
 
 from qframe.errors import RunError
-from qframe.replay import FrameReplayBuffer, PrioritizedFrameReplayBuffer, ReplayBuffer
+from qframe.replay import FrameReplayBuffer, ReplayBuffer
 
 FRAME = (3, 2)
 
@@ -112,7 +112,7 @@ def test_as_many_transitions_are_kept_as_rows_allow():
     assert len(buffer) == 100 - 1 - 2 - 3
 
 
-@pytest.mark.parametrize("buffer_class", [FrameReplayBuffer, PrioritizedFrameReplayBuffer])
+@pytest.mark.parametrize("buffer_class", [FrameReplayBuffer, prioritized(FrameReplayBuffer)])
 def test_a_sample_is_what_a_uniform_buffer_gives(buffer_class):
     streams, options = Streams(2, 4, 1), {"gamma": 0.99, "n_step": 3, "num_envs": 2}
     buffer, whole = buffer_class(400, 32, stack=4, **options), ReplayBuffer(1000, 32, **options)
@@ -143,7 +143,8 @@ def test_every_complete_transition_is_drawn_alike():
 
 
 def test_priorities_follow_the_errors_and_leave_with_their_rows():
-    streams, buffer = Streams(1, 2, 3), PrioritizedFrameReplayBuffer(30, 8, gamma=0.9, stack=2, alpha=1.0, epsilon=0.0)
+    streams, make = Streams(1, 2, 3), prioritized(FrameReplayBuffer, alpha=1.0, epsilon=0.0)
+    buffer = make(30, 8, gamma=0.9, stack=2)
     for _ in range(20):
         buffer.extend(streams.step([0], end=0.0))
     every = torch.from_numpy(buffer._streams.complete.nonzero()[0])
@@ -156,7 +157,7 @@ def test_priorities_follow_the_errors_and_leave_with_their_rows():
     assert set(buffer.sample(2000)["index"].tolist()) == set(buffer._streams.complete.nonzero()[0].tolist())
 
 
-@pytest.mark.parametrize("buffer_class", [FrameReplayBuffer, PrioritizedFrameReplayBuffer])
+@pytest.mark.parametrize("buffer_class", [FrameReplayBuffer, prioritized(FrameReplayBuffer)])
 @pytest.mark.parametrize("storage", ["memory", "disk"])
 def test_a_loaded_buffer_goes_on_bit_for_bit(buffer_class, storage):
     streams, options = Streams(2, 4, 4), {"gamma": 0.9, "n_step": 3, "num_envs": 2, "stack": 4, "storage": storage}
@@ -199,7 +200,7 @@ def test_an_observation_that_does_not_continue_the_last_one_is_refused():
         FrameReplayBuffer(100, 1, gamma=0.9, stack=3).extend(Streams(1, 4, 6).step([0]))
 
 
-@pytest.mark.parametrize("buffer_class", [FrameReplayBuffer, PrioritizedFrameReplayBuffer])
+@pytest.mark.parametrize("buffer_class", [FrameReplayBuffer, prioritized(FrameReplayBuffer)])
 def test_a_step_that_only_cuts_its_episode_is_left_out_and_the_one_before_is_the_last(buffer_class):
     """So an environment ends whose process died: its observation stays, which is no new frame. The others go on."""
     options = {"gamma": 0.9, "n_step": 3, "num_envs": 2}
@@ -241,5 +242,5 @@ def test_sizes_out_of_range_are_refused():
         FrameReplayBuffer(100, 1, gamma=0.9, storage="ram")  # pyright: ignore
     with pytest.raises(ValueError, match="n_step and stack of at least 1"):
         FrameReplayBuffer(100, 1, gamma=0.9, stack=0)
-    with pytest.raises(RuntimeError, match="got none that is complete; extend first"):
+    with pytest.raises(RuntimeError, match="holds no complete transition yet; call extend before"):
         FrameReplayBuffer(100, 1, gamma=0.9).sample()

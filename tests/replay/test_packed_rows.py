@@ -4,12 +4,13 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from qframe.replay import PrioritizedReplayBuffer, ReplayBuffer
+from qframe.replay import ReplayBuffer
+from tests.runners import prioritized
 
 GAMMA = 0.97
 
 
-@pytest.mark.parametrize("buffer_class", [ReplayBuffer, PrioritizedReplayBuffer])
+@pytest.mark.parametrize("buffer_class", [ReplayBuffer, prioritized(ReplayBuffer)])
 def test_a_batch_that_is_filled_anew_equals_one_of_its_own(buffer_class, random_steps, assert_equal):
     reusing, other = (buffer_class(60, 8, gamma=GAMMA, n_step=3, num_envs=2, seed=5) for _ in range(2))
     for buffer in (reusing, other):

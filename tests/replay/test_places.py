@@ -19,8 +19,7 @@ from qframe.config.memory import larger_than_machine, memory_line
 from qframe.errors import RunError
 from qframe.loggers.console import Report
 from qframe.replay import FrameReplayBuffer, ReplayBuffer, SliceReplayBuffer
-from qframe.replay.frame_storage import FrameStorage
-from qframe.replay.memory import zeros
+from qframe.replay.storage import FrameStorage, zeros
 from tests import probes
 
 MAKERS = [
@@ -30,7 +29,7 @@ MAKERS = [
 ]
 
 
-@pytest.mark.parametrize("make", MAKERS, ids=["uniform", "frames", "slices"])
+@pytest.mark.parametrize("make", MAKERS, ids=["transitions", "frames", "slices"])
 def test_a_device_that_is_not_there_is_refused(make, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ValueError, match="expected a device that this machine has, got 'cuda:1'; use cpu"):
@@ -125,12 +124,12 @@ LEGAL = ["env=gymnasium", "env.id=qframe-test/Legal-v0"]
 ENSEMBLE = ["network=ensemble", "exploration=bootstrapped", "exploration.bootstrap_probability=0.5"]
 STORED = [
     (["replay.capacity=2000"], 64),
-    (["replay=prioritized", "replay.capacity=2000"], 72),
+    (["priorities=proportional", "replay.capacity=2000"], 72),
     (["replay=slices", "estimator=retrace", "replay.capacity=2000"], 72),
-    (["replay=prioritized_slices", "estimator=td_lambda", "replay.capacity=2000"], 80),
+    (["replay=slices", "priorities=proportional", "estimator=td_lambda", "replay.capacity=2000"], 80),
     ([*ENSEMBLE, "replay.capacity=2000"], 72),
     ([*ATARI, "replay=frames"], 7080),
-    ([*ATARI, "replay=prioritized_frames"], 7088),
+    ([*ATARI, "replay=frames", "priorities=proportional"], 7088),
     ([*LEGAL, "replay.capacity=2000"], 56),
     (["env=gymnasium", "env.id=qframe-test/Unsigned-v0", "replay.capacity=2000"], 112),
 ]  # fmt: skip

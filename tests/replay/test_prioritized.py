@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from qframe.replay import PrioritizedReplayBuffer
+from qframe.replay import ProportionalPriorities, ReplayBuffer
 
 
 def prioritized(count, batch_size=4, capacity=10, **settings):
-    return PrioritizedReplayBuffer(capacity, batch_size, **{"gamma": 0.9, "alpha": 1.0, "epsilon": 0.0} | settings)
+    seed = settings.pop("seed", 0)
+    priorities = ProportionalPriorities(**{"alpha": 1.0, "epsilon": 0.0} | settings)
+    return ReplayBuffer(capacity, batch_size, gamma=0.9, priorities=priorities, seed=seed)
 
 
 def with_errors(episode, errors, **settings):
@@ -19,7 +21,7 @@ def with_errors(episode, errors, **settings):
 
 
 def priorities(buffer):
-    return buffer.state_dict()["priority"].tolist()
+    return buffer.state_dict()["priorities"]["priority"].tolist()
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
@@ -67,7 +69,7 @@ def test_beta_runs_linearly_to_its_end_and_stays_there():
     betas = []
     for fraction in (-1.0, 0.0, 0.5, 1.0, 2.0):
         buffer.anneal(fraction)
-        betas.append(buffer.beta)
+        betas.append(buffer.priorities.beta)
     assert betas == pytest.approx([0.4, 0.4, 0.6, 0.8, 0.8])
 
 
@@ -125,7 +127,7 @@ def test_a_row_of_zero_priority_is_never_drawn(episode):
 
 
 def test_zero_priorities_alone_cannot_be_sampled(episode):
-    with pytest.raises(RuntimeError, match="expected a row of priority above 0"):
+    with pytest.raises(RuntimeError, match="no row has a priority above 0"):
         with_errors(episode, [0.0, 0.0]).sample()
 
 
@@ -174,18 +176,34 @@ def test_rows_that_are_not_filled_cannot_be_updated(row, episode):
         ("max_td_error", float("nan"), "expected max_td_error above 0 or none, got nan"),
         ("beta", 1.5, r"expected beta in \[0, 1\], got 1.5"),
         ("beta_end", -1.0, r"expected beta_end in \[0, 1\], got -1.0"),
-        ("n_step", 11, "expected n_step of at most capacity = 10, got 11"),
+        ("eta", 1.1, r"expected eta in \[0, 1\], got 1.1"),
     ],
 )
 def test_arguments_out_of_range_raise(name, value, message):
     with pytest.raises(ValueError, match=message):
-        prioritized(0, **{name: value})
+        ProportionalPriorities(**{name: value})
+
+
+def test_two_replays_cannot_share_their_priorities():
+    priorities = ProportionalPriorities()
+    ReplayBuffer(10, 4, gamma=0.9, priorities=priorities)
+    with pytest.raises(ValueError, match="belong to another replay already; give every replay its own"):
+        ReplayBuffer(10, 4, gamma=0.9, priorities=priorities)
+
+
+def test_a_state_with_priorities_is_refused_without_them_and_the_reverse():
+    plain = ReplayBuffer(10, 4, gamma=0.9)
+    with pytest.raises(ValueError, match="other settings: priorities = None here, ProportionalPriorities saved"):
+        plain.load_state_dict(prioritized(0).state_dict())
+    with pytest.raises(ValueError, match="other settings: priorities = ProportionalPriorities here, None saved"):
+        prioritized(0).load_state_dict(plain.state_dict())
 
 
 @pytest.mark.parametrize("count", [0, 20, 70])
 def test_a_loaded_buffer_goes_on_bit_for_bit(count, random_steps, saved_and_loaded, assert_equal):
     def build(seed):
-        return PrioritizedReplayBuffer(50, 8, gamma=0.9, n_step=3, num_envs=3, seed=seed)
+        priorities = ProportionalPriorities()
+        return ReplayBuffer(50, 8, gamma=0.9, n_step=3, num_envs=3, priorities=priorities, seed=seed)
 
     def use(buffer, piece):
         buffer.extend(piece)
@@ -200,7 +218,7 @@ def test_a_loaded_buffer_goes_on_bit_for_bit(count, random_steps, saved_and_load
         use(buffer, piece)
     use(other, random_steps(40, 3, seed=8))
     other.load_state_dict(saved_and_loaded(buffer.state_dict()))
-    assert other.beta == buffer.beta
+    assert other.priorities.beta == buffer.priorities.beta
     for piece in steps[count:].split(10):
         assert_equal(use(other, piece), use(buffer, piece))
 

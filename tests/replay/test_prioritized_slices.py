@@ -6,21 +6,25 @@ import torch
 from tensordict import TensorDict
 
 from qframe.errors import RunError
-from qframe.replay import PrioritizedSliceReplayBuffer
+from qframe.replay import ProportionalPriorities, SliceReplayBuffer
 from tests.replay.test_slices import twin_slices
 
 T = 4
 
 
 def prioritized(capacity=40, batch_size=8, **settings):
-    plain = {"slice_length": T, "gamma": 0.5, "alpha": 1.0, "epsilon": 0.0}
-    return PrioritizedSliceReplayBuffer(capacity, batch_size, **plain | settings)
+    own = {name: settings.pop(name) for name in ("alpha", "beta", "beta_end", "eta") if name in settings}
+    priorities = ProportionalPriorities(**{"alpha": 1.0, "epsilon": 0.0} | own)
+    return SliceReplayBuffer(
+        capacity, batch_size, **{"slice_length": T, "gamma": 0.5, "priorities": priorities} | settings
+    )
 
 
 def priorities(buffer, rows_of):
     """The priority of every slice, by the number of its first step, which is stored as its action."""
     first = rows_of(buffer)["action"].tolist()
-    return {step: p for step, p in zip(first, buffer.state_dict()["priority"].tolist(), strict=True) if p > 0}
+    of_rows = buffer.state_dict()["priorities"]["priority"].tolist()
+    return {step: p for step, p in zip(first, of_rows, strict=True) if p > 0}
 
 
 @pytest.mark.parametrize("across_episodes", [True, False])
@@ -59,7 +63,7 @@ def test_a_priority_is_nine_tenths_of_the_maximum_and_one_of_the_mean(episode, r
     buffer.update_priority(torch.tensor([[0, 1, 2, 3]]), torch.tensor([[[2.0], [0.0], [0.0], [2.0]]]))
     assert priorities(buffer, rows_of) == pytest.approx({0: 0.9 * 2 + 0.1 * 1, 1: 1.0})
     buffer.extend(episode([0.0]))
-    assert buffer.state_dict()["priority"].tolist() == pytest.approx([1.9, 1.0, 1.9, 0.0, 0.0, 0.0])
+    assert buffer.state_dict()["priorities"]["priority"].tolist() == pytest.approx([1.9, 1.0, 1.9, 0.0, 0.0, 0.0])
 
 
 def test_slices_are_drawn_in_proportion_to_their_priorities(episode):
@@ -117,10 +121,10 @@ def test_errors_of_other_rows_raise(episode):
 
 def test_too_few_steps_and_too_short_episodes_raise(episode):
     buffer = prioritized(across_episodes=False)
-    with pytest.raises(RuntimeError, match="expected a slice of 4 steps to sample, got at most 0 steps"):
+    with pytest.raises(RuntimeError, match="no environment has 4 steps to draw a slice from yet, at most 0; extend"):
         buffer.sample()
     buffer.extend(TensorDict.cat([episode([0.0] * 3)] * 3))
-    with pytest.raises(RuntimeError, match="expected 4 steps of one episode to sample, got only shorter ep") as told:
+    with pytest.raises(RuntimeError, match="no episode has the 4 steps of a slice; use a smaller") as told:
         buffer.sample()
     assert isinstance(told.value, RunError)
 
@@ -129,7 +133,7 @@ def test_zero_priorities_alone_cannot_be_sampled(episode):
     buffer = prioritized(batch_size=4)
     buffer.extend(episode([0.0] * 4))
     buffer.update_priority(torch.tensor([[0, 1, 2, 3]]), torch.zeros(1, T))
-    with pytest.raises(RuntimeError, match="expected a row of priority above 0"):
+    with pytest.raises(RuntimeError, match="no row has a priority above 0"):
         buffer.sample()
 
 
@@ -149,7 +153,7 @@ def test_a_loaded_buffer_goes_on_bit_for_bit(count, across_episodes, random_step
         use(buffer, piece)
     use(other, random_steps(40, 3, seed=8))
     other.load_state_dict(saved_and_loaded(buffer.state_dict()))
-    assert other.beta == buffer.beta
+    assert other.priorities.beta == buffer.priorities.beta
     for piece in steps[count:].split(25):
         assert_equal(use(other, piece), use(buffer, piece))
 

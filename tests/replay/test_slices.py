@@ -108,7 +108,7 @@ def test_flush_parts_what_comes_before_from_what_comes_after(episode):
     buffer.extend(episode([0.0] * 3, end=None))
     buffer.flush()
     buffer.extend(episode([0.0] * 3, end=None))
-    with pytest.raises(RuntimeError, match="expected 4 steps of one episode to sample, got only shorter ep") as told:
+    with pytest.raises(RuntimeError, match="no episode has the 4 steps of a slice; use a smaller") as told:
         buffer.sample()
     assert isinstance(told.value, RunError)
 
@@ -123,10 +123,10 @@ def test_flush_after_an_end_or_on_an_empty_buffer_does_nothing(episode):
 
 def test_too_few_steps_raise(episode):
     buffer = sliced(num_envs=2)
-    with pytest.raises(RuntimeError, match="expected a slice of 4 steps to sample, got at most 0 steps of one env"):
+    with pytest.raises(RuntimeError, match="no environment has 4 steps to draw a slice from yet, at most 0; extend"):
         buffer.sample()
     buffer.extend(TensorDict.cat([episode([0.0] * 3), episode([0.0] * 3, env=1)]))
-    with pytest.raises(RuntimeError, match="got at most 3 steps of one environment"):
+    with pytest.raises(RuntimeError, match="to draw a slice from yet, at most 3; extend"):
         buffer.sample()
 
 

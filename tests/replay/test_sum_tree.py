@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 
 from qframe.machine import native_code
-from qframe.replay import native_sum_tree
-from qframe.replay import sum_tree as in_numpy
-from qframe.replay.native_sum_tree import NativeSumTree, sum_tree
+from qframe.replay import sum_tree as module
+from qframe.replay.sum_tree import NativeSumTree, sum_tree
 
 
 @pytest.fixture(params=["numpy", "native"])
 def SumTree(request):
-    return in_numpy.SumTree if request.param == "numpy" else sum_tree
+    return module.SumTree if request.param == "numpy" else sum_tree
 
 
 @pytest.mark.parametrize("capacity", [1, 2, 15, 16, 17, 1000, 65_536, 65_537, 70_000])
@@ -116,7 +115,7 @@ def test_setting_no_leaves_is_no_change(SumTree):
 @pytest.mark.parametrize("capacity", [1, 300, 70_000, 1_200_000])
 def test_the_native_tree_is_the_one_in_numpy_bit_for_bit(capacity):
     rng = np.random.default_rng(capacity)
-    trees = in_numpy.SumTree(capacity), sum_tree(capacity)
+    trees = module.SumTree(capacity), sum_tree(capacity)
     assert isinstance(trees[1], NativeSumTree)
     for _ in range(30):
         index, value = rng.integers(capacity, size=200), rng.random(200) ** 8 * (rng.random(200) < 0.9)
@@ -146,11 +145,11 @@ def test_a_copy_is_a_tree_of_its_own(SumTree, copied):
 def test_without_a_compiler_the_tree_is_the_one_in_numpy(monkeypatch, tmp_path):
     monkeypatch.setenv(native_code.CACHE_VARIABLE, str(tmp_path))
     monkeypatch.setenv("CXX", "no-such-compiler")
-    native_sum_tree._functions.cache_clear()
+    module._functions.cache_clear()
     try:
-        assert type(sum_tree(4)) is in_numpy.SumTree
+        assert type(sum_tree(4)) is module.SumTree
     finally:
-        native_sum_tree._functions.cache_clear()
+        module._functions.cache_clear()
 
 
 def test_a_damaged_library_is_compiled_anew_and_a_sound_one_taken(monkeypatch, tmp_path):

@@ -11,7 +11,7 @@ import torch
 from qframe.checkpoints import load_checkpoint
 from qframe.heads import CategoricalHead, QuantileHead
 from qframe.loggers.console import LineReport
-from qframe.replay import PrioritizedReplayBuffer, ReplayBuffer, SliceReplayBuffer
+from qframe.replay import ReplayBuffer, SliceReplayBuffer
 from qframe.runs.checkpoint_names import checkpoints_in
 from tests.fingerprint import fingerprint
 from tests.runners import make_runner
@@ -19,7 +19,7 @@ from tests.runners import make_runner
 CARTPOLE = "CartPole-v1"
 CASES = {
     "scalar": {},
-    "categorical-prioritized": {"head": CategoricalHead, "replay": PrioritizedReplayBuffer},
+    "categorical-prioritized": {"head": CategoricalHead, "replay": prioritized(ReplayBuffer)},
     "quantile-3-steps": {"head": QuantileHead, "replay_options": {"n_step": 3}},
     "slices": {"replay": SliceReplayBuffer, "replay_options": {"slice_length": 8}, "estimator": "TDLambda"},
     "normalised": {"normalize_observation": True, "reward": {"normalize": True}},

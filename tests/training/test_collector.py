@@ -5,9 +5,9 @@ import torch
 
 from qframe.actions import Categorical, make_action_space
 from qframe.exploration import Boltzmann, EGreedyModule, EZGreedy
-from qframe.replay import PrioritizedReplayBuffer, ReplayBuffer, SliceReplayBuffer
+from qframe.replay import ReplayBuffer, SliceReplayBuffer
 from qframe.training import Collector
-from tests.runners import make_runner
+from tests.runners import make_runner, prioritized
 
 
 def test_transitions_follow_one_another_per_environment(tmp_path):
@@ -57,7 +57,7 @@ def test_a_probability_that_exploration_does_not_know_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("replay", "options"),
-    [(ReplayBuffer, {"n_step": 3}), (PrioritizedReplayBuffer, {}), (SliceReplayBuffer, {"slice_length": 4})],
+    [(ReplayBuffer, {"n_step": 3}), (prioritized(ReplayBuffer), {}), (SliceReplayBuffer, {"slice_length": 4})],
 )
 def test_every_replay_carries_the_probability_of_the_action_that_a_transition_starts_with(tmp_path, replay, options):
     runner = make_runner(tmp_path, "qframe-test/Counter-v0", replay=replay, replay_options=options)

@@ -8,8 +8,8 @@ import torch
 from qframe.exploration import Bootstrapped, EGreedyModule
 from qframe.heads import CategoricalHead, QuantileHead, ScalarHead
 from qframe.networks import EnsembleQNet
-from qframe.replay import PrioritizedReplayBuffer, ReplayBuffer, SliceReplayBuffer
-from tests.runners import make_runner
+from qframe.replay import ReplayBuffer, SliceReplayBuffer
+from tests.runners import make_runner, prioritized
 
 
 def exploring_by_members(runner, seed=0):
@@ -50,7 +50,7 @@ HEADS = {
     ("replay", "options", "estimator"),
     [
         (ReplayBuffer, {"n_step": 2}, "TD0"),
-        (PrioritizedReplayBuffer, {}, "TD0"),
+        (prioritized(ReplayBuffer), {}, "TD0"),
         (SliceReplayBuffer, {"slice_length": 4}, "TDLambda"),
     ],
 )

@@ -8,8 +8,8 @@ import torch
 from qframe.checkpoints import load_checkpoint
 from qframe.cli.main import main
 from qframe.envs import FaultyEnvironment
-from qframe.replay import PrioritizedReplayBuffer, ReplayBuffer, SliceReplayBuffer
-from tests.runners import make_runner
+from qframe.replay import ReplayBuffer, SliceReplayBuffer
+from tests.runners import make_runner, prioritized
 from tests.training.test_probes import HEADS
 
 LEGAL = "qframe-test/Legal-v0"
@@ -62,7 +62,7 @@ def test_the_other_conventions_train_alike(tmp_path, convention):
     ("replay", "options", "estimator"),
     [
         (ReplayBuffer, {"n_step": 3}, "TD0"),
-        (PrioritizedReplayBuffer, {"n_step": 2}, "TD0"),
+        (prioritized(ReplayBuffer), {"n_step": 2}, "TD0"),
         (SliceReplayBuffer, {"slice_length": 4}, "TDLambda"),
     ],
 )

@@ -13,8 +13,8 @@ from qframe.checkpoints import load_checkpoint
 from qframe.cli.main import main
 from qframe.envs import GymnasiumEnvs, SelfResettingEpisodes
 from qframe.envs.observations import as_tensors
-from qframe.replay import PrioritizedReplayBuffer, ReplayBuffer, SliceReplayBuffer
-from tests.runners import make_runner
+from qframe.replay import ReplayBuffer, SliceReplayBuffer
+from tests.runners import make_runner, prioritized
 
 MIXED = "qframe-test/Mixed-v0"
 PATHS = {
@@ -71,7 +71,7 @@ def test_the_final_observation_is_kept_of_self_resetting_environments(mode):
     ("replay", "options"),
     [
         (ReplayBuffer, {"n_step": 2}),
-        (PrioritizedReplayBuffer, {}),
+        (prioritized(ReplayBuffer), {}),
         (SliceReplayBuffer, {"slice_length": 4, "across_episodes": False}),
     ],
 )

@@ -12,8 +12,8 @@ from qframe.heads import (
     ScalarHead,
 )
 from qframe.networks import QNet, SharedTrunk
-from qframe.replay import PrioritizedReplayBuffer, PrioritizedSliceReplayBuffer, ReplayBuffer, SliceReplayBuffer
-from tests.runners import make_runner
+from qframe.replay import ReplayBuffer, SliceReplayBuffer
+from tests.runners import make_runner, prioritized
 
 HEADS = {
     "scalar": ScalarHead,
@@ -72,11 +72,11 @@ def test_the_better_action_is_found(tmp_path, head):
     ("replay", "options", "estimator"),
     [
         (ReplayBuffer, {"n_step": 3}, "TD0"),
-        (PrioritizedReplayBuffer, {"n_step": 2}, "TD0"),
+        (prioritized(ReplayBuffer), {"n_step": 2}, "TD0"),
         (SliceReplayBuffer, {"slice_length": 4}, "TD1"),
         (SliceReplayBuffer, {"slice_length": 4}, "TDLambda"),
-        (PrioritizedSliceReplayBuffer, {"slice_length": 4}, "Watkins"),
-        (PrioritizedReplayBuffer, {"n_step": 2}, "Munchausen"),
+        (prioritized(SliceReplayBuffer), {"slice_length": 4}, "Watkins"),
+        (prioritized(ReplayBuffer), {"n_step": 2}, "Munchausen"),
     ],
 )
 def test_every_replay_and_estimator_reaches_the_known_values(tmp_path, network, replay, options, estimator):

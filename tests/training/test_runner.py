@@ -11,9 +11,9 @@ from qframe.checkpoints import load_checkpoint
 from qframe.errors import Stopped
 from qframe.loggers.console import LineReport
 from qframe.optimizer.nonfinite import Diverged
-from qframe.replay import PrioritizedReplayBuffer, ReplayBuffer, SliceReplayBuffer
+from qframe.replay import ReplayBuffer, SliceReplayBuffer
 from qframe.runs.checkpoint_names import checkpoints_in
-from tests.runners import make_runner
+from tests.runners import make_runner, prioritized
 
 CARTPOLE = "CartPole-v1"
 
@@ -80,7 +80,7 @@ def test_evaluations_of_two_networks_meet_the_same_episodes(tmp_path):
 @pytest.mark.parametrize(
     ("replay", "options", "estimator"),
     [
-        (PrioritizedReplayBuffer, {"n_step": 3}, "TD0"),
+        (prioritized(ReplayBuffer), {"n_step": 3}, "TD0"),
         (SliceReplayBuffer, {"slice_length": 8}, "TDLambda"),
     ],
 )
@@ -131,7 +131,7 @@ def test_a_run_that_breaks_does_not_look_finished(tmp_path):
     assert (summary["status"], summary["frames"]) == ("failed", 104)
 
 
-@pytest.mark.parametrize("replay", [ReplayBuffer, PrioritizedReplayBuffer])
+@pytest.mark.parametrize("replay", [ReplayBuffer, prioritized(ReplayBuffer)])
 def test_a_run_that_diverges_stops_and_does_not_look_finished(tmp_path, replay):
     runner = make_runner(tmp_path, CARTPOLE, replay=replay, lr=1e30)
     with pytest.raises(Diverged, match=r"training diverged .* lower optimizer.lr"):
@@ -142,7 +142,7 @@ def test_a_run_that_diverges_stops_and_does_not_look_finished(tmp_path, replay):
 @pytest.mark.parametrize(
     ("replay", "options", "estimator", "shape"),
     [
-        (PrioritizedReplayBuffer, {"n_step": 3}, "TD0", "[B] = [32]"),
+        (prioritized(ReplayBuffer), {"n_step": 3}, "TD0", "[B] = [32]"),
         (SliceReplayBuffer, {"slice_length": 8}, "TDLambda", "[B, T] = [4, 8]"),
     ],
 )

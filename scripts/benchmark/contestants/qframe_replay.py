@@ -4,11 +4,11 @@ import torch
 from replay import BATCH, CHUNK, SIZE, chunks, report
 from tensordict import TensorDict
 
-from qframe.replay import PrioritizedReplayBuffer, ReplayBuffer
+from qframe.replay import ProportionalPriorities, ReplayBuffer
 
 torch.set_num_threads(1)
 uniform = ReplayBuffer(SIZE, BATCH, gamma=0.99, num_envs=CHUNK)
-prioritized = PrioritizedReplayBuffer(SIZE, BATCH, gamma=0.99, num_envs=CHUNK)
+prioritized = ReplayBuffer(SIZE, BATCH, gamma=0.99, num_envs=CHUNK, priorities=ProportionalPriorities())
 for observation, action, reward, terminated, following in chunks():
     terminated = torch.from_numpy(terminated).unsqueeze(-1)
     after = {
@@ -20,7 +20,7 @@ for observation, action, reward, terminated, following in chunks():
     uniform.extend(rows)
     prioritized.extend(rows)
 error = torch.rand(BATCH)
-batch, weighted = uniform.sample(), prioritized.sample()  # filled anew by every call
+batch, weighted = uniform.sample(), prioritized.sample()  # every call overwrites them
 
 
 def call() -> None:

@@ -1,0 +1,200 @@
+"""The part that every layout shares: its settings, the generator that draws, and the priorities if it has any."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qframe.replay.n_step import check_gamma
+from qframe.replay.priorities import check_errors
+from qframe.replay.protocol import Priorities, Replay, Settings
+from qframe.replay.rows import Rows, RowSchema, check_num_envs
+
+
+class ReplayBase(Replay):
+    """A layout with optional priorities.
+
+    Args:
+        capacity: rows stored.
+        batch_size: B, steps of a sample.
+        gamma: γ in ``[0, 1]``, per step.
+        num_envs: number of environments, numbered ``0 … num_envs − 1`` under "env".
+        priorities: how often each row is drawn; None draws uniformly.
+        device: where rows are stored and samples arrive.
+        seed: of the generator that draws rows.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    layout_bytes: int
+    """Bytes of a row besides what ``extend`` was given and its priority."""
+
+    def __init__(
+        self,
+        capacity: int,
+        batch_size: int,
+        *,
+        gamma: float,
+        num_envs: int,
+        priorities: Priorities | None,
+        device: torch.device | str,
+        seed: int,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"expected a batch_size of at least 1, got {batch_size}; 32 is common")
+        if capacity < batch_size:
+            raise ValueError(
+                f"expected a capacity of at least batch_size = {batch_size}, got {capacity}; raise it or sample fewer"
+            )
+        check_gamma(gamma)
+        check_num_envs(num_envs)
+        self.capacity, self.batch_size, self.gamma, self.num_envs = capacity, batch_size, gamma, num_envs
+        self.priorities = priorities
+        self.device = usable_device(device)
+        self.generator = torch.Generator().manual_seed(seed)
+        self._schema = RowSchema(num_envs, device)
+
+    @property
+    def bookkeeping_bytes(self) -> int:
+        """Bytes of a row besides what ``extend`` was given."""
+        return self.layout_bytes + (0 if self.priorities is None else self.priorities.bytes_per_row)
+
+    @property
+    def stored(self) -> Rows | None:
+        """None: a sample is more than a copy of rows."""
+        return None
+
+    def draw(self, batch_size: int | None = None, *, batches: int = 1) -> tuple[Tensor, Rows]:
+        """The rows of a sample, int64, and its importance weights if there are priorities.
+
+        Args:
+            batch_size: B in steps; None is the replay's own.
+            batches: drawn at once, equal to those that as many calls would draw.
+
+        Raises:
+            RuntimeError: nothing can be drawn yet.
+            ValueError: ``batch_size`` is not a multiple of the slices' length.
+        """
+        size = self.batch_size if batch_size is None else batch_size
+        if batches == 1:
+            return self._draw(size)
+        index, more = zip(*(self._draw(size) for _ in range(batches)), strict=True)
+        return torch.cat(index), {key: torch.cat([rows[key] for rows in more]) for key in more[0]}
+
+    def update_priority(self, index: Tensor, td_error: Tensor) -> None:
+        """Set the priorities of rows; nothing without priorities.
+
+        If a row repeats, its last error counts. Rows that were overwritten since the draw are skipped.
+
+        Args:
+            index: "index" of a sample, int64 ``[B]``, or ``[B / T, T]`` for slices.
+            td_error: |δ|, or another non-negative number that ranks rows, in units of the return: ``[B]`` or
+                ``[B, 1]``, or ``[B / T, T]`` or ``[B / T, T, 1]`` for slices.
+
+        Raises:
+            IndexError: a row that the replay does not have.
+            ValueError: an error is NaN, infinite or negative, or there is not one per row; nothing has changed.
+        """
+        if self.priorities is None:
+            return
+        index_array = self._per_draw(index.numpy(force=True))  # [k] or [k, T]
+        error = check_errors(td_error, index_array.size).reshape(index_array.shape)
+        row = index_array if index_array.ndim == 1 else index_array[:, 0]
+        last = self._num_rows - 1
+        if len(row) and not 0 <= row.min() <= row.max() <= last:
+            raise IndexError(f"expected rows in 0 … {last}, got {row.min()} … {row.max()}; pass 'index' of a sample")
+        self.priorities.update(*self._not_overwritten(row, error))
+
+    def anneal(self, fraction: float) -> None:
+        """Anneal the priorities, if any, for a run of which ``fraction`` is over."""
+        if self.priorities is not None:
+            self.priorities.anneal(fraction)
+
+    def state_dict(self, *, live: bool = False) -> dict[str, Any]:
+        """Everything that future samples depend on, as tensors and plain values.
+
+        Args:
+            live: rows are returned as ``Pages``, which are read when a checkpoint writes them, instead of copied here.
+        """
+        state = {
+            "settings": self._settings(),
+            "schema": self._schema.state_dict(),
+            "generator": self.generator.get_state(),
+            **self._layout_state(live=live),
+        }
+        return state if self.priorities is None else state | {"priorities": self.priorities.state_dict(self._filled())}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` returned; equal calls return equal bits from then on.
+
+        Raises:
+            ValueError: the state comes from a replay with other settings.
+        """
+        own, saved = self._settings(), state["settings"]
+        different = [
+            f"{name} = {own.get(name)} here, {saved.get(name)} saved"
+            for name in {**own, **saved}
+            if own.get(name) != saved.get(name)
+        ]
+        if different:
+            raise ValueError(f"the state comes from a replay with other settings: {'; '.join(different)}")
+        self._schema.load_state_dict(state["schema"])
+        self._load_layout(state)
+        self.generator.set_state(state["generator"].cpu())
+        if self.priorities is not None:
+            self.priorities.load_state_dict(state["priorities"], self._filled())
+
+    def _settings(self) -> Settings:
+        """What must be equal to load a state."""
+        own: Settings = {"capacity": self.capacity, "gamma": self.gamma, "num_envs": self.num_envs}
+        if self.priorities is None:
+            return own | {"priorities": None}
+        return own | {"priorities": type(self.priorities).__name__} | self.priorities.settings()
+
+    def _per_draw(self, index: np.ndarray) -> np.ndarray:
+        """The rows of each draw: ``[k]``, or ``[k, T]`` for slices, whose priority belongs to their first row."""
+        return index.reshape(-1)
+
+    def _not_overwritten(self, row: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The draws ``[k]`` that can still be drawn, and their errors."""
+        return row, error
+
+    @abstractmethod
+    def _draw(self, batch_size: int) -> tuple[Tensor, Rows]:
+        """The rows of one batch on the replay's device, ``[B]``, or ``[B / T, T]`` for slices; and their weights."""
+
+    @property
+    @abstractmethod
+    def _num_rows(self) -> int:
+        """Number of rows that an index may name."""
+
+    @abstractmethod
+    def _filled(self) -> np.ndarray:
+        """The rows that hold something, int64 ``[m]``."""
+
+    @abstractmethod
+    def _layout_state(self, *, live: bool) -> dict[str, Any]:
+        """The rows, and where they are."""
+
+    @abstractmethod
+    def _load_layout(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``_layout_state`` returned."""
+
+
+def usable_device(device: torch.device | str) -> torch.device:
+    """The device of a name.
+
+    Raises:
+        ValueError: this machine has no such device.
+    """
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"expected a device such as cpu or cuda, got '{device}'") from error
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"expected a device that this machine has, got '{device}'; use cpu")
+    return found

@@ -1,0 +1,145 @@
+"""The two interfaces of replay: a layout of stored steps, and priorities, an optional part of any layout."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from qframe.replay.rows import Rows
+
+Settings = dict[str, float | str | None]
+
+
+class Priorities(Protocol):
+    """How often each row is drawn, and the importance weight that corrects for it.
+
+    A layout calls ``allocate`` once, ``add`` and ``remove`` as rows come and go, ``draw`` for every sample and
+    ``update`` with every |δ|. A class of your own goes into a config by its ``_target_``; ``bytes_per_row`` is what it
+    takes of memory.
+    """
+
+    bytes_per_row: int
+
+    def allocate(self, num_rows: int) -> None:
+        """Make room for rows ``0 … num_rows − 1``, none of which can be drawn yet.
+
+        Raises:
+            ValueError: the priorities belong to another replay already.
+        """
+        ...
+
+    def add(self, row: np.ndarray) -> None:
+        """Let new rows ``[k]`` be drawn."""
+        ...
+
+    def remove(self, row: np.ndarray) -> None:
+        """Let rows ``[k]`` be drawn no more."""
+        ...
+
+    def draw(self, count: int, generator: torch.Generator) -> tuple[np.ndarray, Tensor]:
+        """Rows ``[count]``, int64, and their importance weights ``[count]``, float32.
+
+        Raises:
+            RuntimeError: no row can be drawn.
+        """
+        ...
+
+    def update(self, row: np.ndarray, td_error: np.ndarray) -> None:
+        """Set the priorities of rows ``[k]`` from |δ|, float64 ``[k]``, or ``[k, T]`` for slices of T steps.
+
+        All errors are finite and at least 0. If a row repeats, its last error counts.
+        """
+        ...
+
+    def anneal(self, fraction: float) -> None:
+        """Set hyperparameters that change over the run, ``fraction`` of which is over."""
+        ...
+
+    def settings(self) -> Settings:
+        """The hyperparameters that must be equal to load a state."""
+        ...
+
+    def state_dict(self, row: np.ndarray) -> dict[str, Any]:
+        """The priorities of rows ``[k]``, and everything else that future draws depend on."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any], row: np.ndarray) -> None:
+        """Restore what ``state_dict`` returned for the same rows; no other row can be drawn."""
+        ...
+
+
+class Replay(Protocol):
+    """Stored steps, from which a learner samples batches."""
+
+    capacity: int
+    batch_size: int
+    device: torch.device
+    """Where rows are stored and samples arrive."""
+    generator: torch.Generator
+    """The replay's own, on the CPU: equal seeds draw equal rows on every device."""
+    priorities: Priorities | None
+    """None: rows are drawn uniformly, so a draw does not depend on what was learned from earlier ones."""
+    observations_per_row: int
+    """Whole observations that a row stores, for the prediction of memory."""
+
+    @property
+    def bookkeeping_bytes(self) -> int:
+        """Bytes of a row besides what ``extend`` was given, for the prediction of memory."""
+        ...
+
+    @property
+    def stored(self) -> Rows | None:
+        """All rows ``[capacity, …]`` as ``draw`` numbers them; None if a sample is more than a copy of rows."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of transitions stored."""
+        ...
+
+    def extend(self, transitions: TensorDict) -> None:
+        """Store steps ``[k]``, those of each environment in time order."""
+        ...
+
+    def flush(self, env: int | None = None) -> None:
+        """Truncate the current episode of one environment, or of all, after its last step."""
+        ...
+
+    def draw(self, batch_size: int | None = None, *, batches: int = 1) -> tuple[Tensor, Rows]:
+        """The rows of a sample, int64, and those of its entries that no row stores.
+
+        Args:
+            batch_size: B in steps; None is the replay's own.
+            batches: drawn at once, equal to those that as many calls would draw.
+        """
+        ...
+
+    def sample(
+        self, batch_size: int | None = None, *, batches: int = 1, reuse: TensorDict | None = None
+    ) -> TensorDict:
+        """Draw batches and read them.
+
+        Args:
+            batch_size: B in steps; None is the replay's own.
+            batches: drawn at once, equal to those that as many calls would draw.
+            reuse: the previous sample, if it is no longer needed: a layout may overwrite and return it.
+        """
+        ...
+
+    def update_priority(self, index: Tensor, td_error: Tensor) -> None:
+        """Set the priorities of rows, "index" of a sample, from |δ|; nothing without priorities."""
+        ...
+
+    def anneal(self, fraction: float) -> None:
+        """Set hyperparameters that change over the run, ``fraction`` of which is over."""
+        ...
+
+    def state_dict(self, *, live: bool = False) -> dict[str, Any]:
+        """Everything that a resumed run needs; rows as ``Pages`` that are read later if ``live``."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        ...
