@@ -7,6 +7,7 @@ from tensordict import TensorDict
 
 from qframe.errors import RunError
 from qframe.replay import FrameReplayBuffer, ReplayBuffer
+from tests.runners import prioritized
 
 FRAME = (3, 2)
 

@@ -14,7 +14,7 @@ from qframe.loggers.console import LineReport
 from qframe.replay import ReplayBuffer, SliceReplayBuffer
 from qframe.runs.checkpoint_names import checkpoints_in
 from tests.fingerprint import fingerprint
-from tests.runners import make_runner
+from tests.runners import make_runner, prioritized
 
 CARTPOLE = "CartPole-v1"
 CASES = {
