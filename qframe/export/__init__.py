@@ -1,1 +1,1 @@
-"""Trained policies as files that run without qframe."""
+"""Export of trained policies to files that run without qframe."""

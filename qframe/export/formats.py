@@ -1,4 +1,4 @@
-"""The formats of ``qframe export``: how each is written, and how it is loaded to be checked."""
+"""The file formats of ``qframe export``: ONNX and torch.export, written and loaded."""
 
 import contextlib
 import importlib
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 class Format(NamedTuple):
-    """A format: what it needs, its files' suffix, and how it is written and loaded."""
+    """A file format: the packages it needs, its suffix, and functions that write and load it."""
 
     packages: tuple[str, ...]
     suffix: str
@@ -27,14 +27,14 @@ def _exported(policy: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.Exp
     batch = torch.export.Dim("batch", min=1)
     shapes = {"inputs": tuple({0: batch} for _ in inputs)}
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the tracing of quantile levels and the like
+        warnings.simplefilter("ignore")  # from tracing quantile levels and the like
         return torch.export.export(policy.requires_grad_(False), inputs, dynamic_shapes=shapes)
 
 
 def _write_torch(policy: nn.Module, inputs: tuple[Tensor, ...], names: Sequence[str], path: Path) -> None:
     program = _exported(policy, inputs)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of parameters that share memory
+        warnings.simplefilter("ignore")  # from parameters that share memory
         torch.export.save(program, path)
 
 
@@ -45,7 +45,7 @@ def _load_torch(path: Path) -> Callable[..., Sequence[Any]]:
 def _write_onnx(policy: nn.Module, inputs: tuple[Tensor, ...], names: Sequence[str], path: Path) -> None:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")  # of the converter's own parts
+        warnings.simplefilter("ignore")  # from the converter's own parts
         torch.onnx.export(
             _exported(policy, inputs),
             inputs,

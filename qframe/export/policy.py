@@ -1,4 +1,4 @@
-"""A trained network as one function of plain tensors: what is exported, and runs without qframe."""
+"""A trained network as one function of plain tensors, which is exported and then runs without qframe."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ Path = tuple[str, ...]
 
 
 class Entries:
-    """A grouped observation as a trunk reads it: entries by key, groups of them by their first key.
+    """A nested observation, read by a trunk like a tensordict: entries by key, groups of them by their first key.
 
     Args:
         entries: tensors ``[B, …]`` by path.
@@ -23,30 +23,30 @@ class Entries:
         self._entries = entries
 
     def get(self, key: str | Path) -> Any:
-        """An entry, or the group of those under the key."""
+        """The entry, or the group of entries, under a key."""
         path = (key,) if isinstance(key, str) else tuple(key)
         if path in self._entries:
             return self._entries[path]
         return Entries({p[len(path) :]: entry for p, entry in self._entries.items() if p[: len(path)] == path})
 
     def set(self, key: str | Path, entry: Tensor) -> None:
-        """Put another entry in place of one."""
+        """Replace an entry."""
         self._entries[(key,) if isinstance(key, str) else tuple(key)] = entry
 
     def copy(self) -> "Entries":
-        """The same entries; replacing one leaves these as they are."""
+        """A shallow copy."""
         return Entries(dict(self._entries))
 
 
 class GreedyPolicy(nn.Module):
-    """Observations as the environment gives them and its action mask → its action, and the action values.
+    """Maps observations of the environment and action masks to its actions, and to action values.
 
-    All that stands between is inside: encoding and normalisation of observations, the mask, the numbering of actions.
+    It contains every step between: encoding and normalisation of observations, masking, and numbering of actions.
 
     Args:
-        network: trained.
+        network: the trained network.
         action_space: of the environment.
-        paths: the entries of an observation, in the order they are given; ``[()]`` for a plain one.
+        paths: the entries of an observation in the order of the inputs; ``[()]`` for a plain observation.
     """
 
     def __init__(self, network: TrainedNetwork, action_space: ActionSpace, paths: list[Path]) -> None:
@@ -69,14 +69,14 @@ class GreedyPolicy(nn.Module):
         self.register_buffer("legal", places)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Act.
+        """Choose greedy actions.
 
         Args:
-            *inputs: the entries of observations ``[B, …]``, then the legal actions, bool ``[B, A]``, those of all
-                branches side by side.
+            *inputs: the entries of observations ``[B, …]``, then the mask of legal actions, bool ``[B, A]``, with the
+                actions of all branches side by side.
 
         Returns:
-            What ``env.step`` takes, ``[B, …]``, and the action values ``[B, A]``.
+            Actions for ``env.step``, ``[B, …]``, and the action values ``[B, A]``.
         """
         *entries, mask = inputs
         observation = entries[0] if self._paths == [()] else Entries(dict(zip(self._paths, entries, strict=True)))

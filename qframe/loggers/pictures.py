@@ -1,4 +1,4 @@
-"""Pictures of action values and of laws of returns, drawn with what TensorBoard brings along."""
+"""Pictures of action values and return distributions, drawn with Pillow, which TensorBoard installs."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,11 +7,11 @@ from PIL import Image, ImageDraw, ImageFont
 Picture = NDArray[np.uint8]  # [H, W, 3]
 INK, GREY, PAPER = (28, 28, 28), (100, 100, 100), (255, 255, 255)
 BAR, MEAN = (31, 119, 180), (214, 39, 40)
-BINS = 40  # of laws that stand anywhere; those on common atoms have a bar for each
+BINS = 40  # of a distribution; one bin per atom if all distributions share their atoms
 
 
 def draw_values(values: NDArray[np.float64], greedy: NDArray[np.bool_], title: str) -> Picture:
-    """A table of action values ``[S, A]``: darker is higher, a frame stands around what is ``greedy`` there."""
+    """Draw a table of action values ``[S, A]``: darker is higher, and ``greedy`` actions have a frame."""
     states, actions = values.shape
     cell, left, top = (84, 34), 86, 56
     image, draw, font = _canvas(left + cell[0] * actions + 12, top + cell[1] * states + 12, title)
@@ -33,7 +33,7 @@ def draw_values(values: NDArray[np.float64], greedy: NDArray[np.bool_], title: s
 
 
 def draw_laws(locations: NDArray[np.float64], masses: NDArray[np.float64], title: str) -> Picture:
-    """Laws of returns ``[S, A, N]``: a panel per state, a histogram per action, its mean in red, one scale for all."""
+    """Draw return distributions ``[S, A, N]`` on one scale: a panel per state, a histogram per action, means in red."""
     states, actions, _ = locations.shape
     columns = min(2, states)
     rows = -(-states // columns)
@@ -62,7 +62,7 @@ def _histogram(
     edges: NDArray[np.float64],
     box: tuple[float, float, float, float],
 ) -> None:
-    """One law in a box ``(x, base, width, height)``: as high as its fullest bin."""
+    """Draw one distribution into a box ``(x, base, width, height)``, scaled to its highest bin."""
     (location, mass), (x, base, width, height) = law, box
     low, high = edges[0], edges[-1]
     counts, _ = np.histogram(np.clip(location, low, high), bins=edges, weights=mass)
@@ -76,7 +76,7 @@ def _histogram(
 
 
 def _edges(locations: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
-    """The bins between two returns: around every atom where all laws share them, else of one width."""
+    """The edges of the bins from ``low`` to ``high``: one bin per atom if all laws share them, else of equal width."""
     if not (locations == locations[0, 0]).all():
         return np.linspace(low, high, BINS + 1)
     atoms = np.unique(locations[0, 0])  # those of an ensemble's members are the same
@@ -85,7 +85,7 @@ def _edges(locations: NDArray[np.float64], low: float, high: float) -> NDArray[n
 
 
 def _span(locations: NDArray[np.float64], masses: NDArray[np.float64]) -> tuple[float, float]:
-    """The returns that hold all but a thousandth of the mass, a little wider."""
+    """The range of returns that holds 99.9 % of the mass, slightly widened."""
     order = np.argsort(locations, axis=None)
     location, cumulated = locations.ravel()[order], masses.ravel()[order].cumsum()
     share = cumulated / cumulated[-1]

@@ -1,4 +1,4 @@
-"""The same few states over a whole run: what the network makes of them shows what it has learnt."""
+"""A few fixed states, whose action values and return distributions show what a network has learnt."""
 
 from functools import cached_property
 from typing import NamedTuple
@@ -18,22 +18,22 @@ Array = NDArray[np.float64]
 
 
 class Seen(NamedTuple):
-    """What a network makes of S states."""
+    """The predictions of a network for S states."""
 
     values: Array  # [S, ΣA], of all branches side by side
     is_greedy: NDArray[np.bool_]  # [S, ΣA]
-    locations: Array  # [S, ΣA, N], laws of returns; of an ensemble the members' mixture, N = K·atoms
+    locations: Array  # [S, ΣA, N], of return distributions; for an ensemble of its mixture, N = K·atoms
     masses: Array  # [S, ΣA, N]
     num_members: int = 1  # K
 
 
 class FixedStates:
-    """States along an episode of random legal actions, alike for every run in an environment; played when first seen.
+    """States along an episode of random legal actions, the same in every run; the episode is played when needed.
 
     Args:
         envs: makes the environment.
         action_space: of the environment.
-        number: S, how many states.
+        number: S, the number of states.
         distance: steps between them.
     """
 
@@ -65,7 +65,7 @@ class FixedStates:
 
     @torch.no_grad()
     def see(self, network: TrainedNetwork) -> Seen:
-        """The action values and laws of returns of every state."""
+        """The action values and return distributions of every state."""
         observation, mask = self.played
         training = network.training
         network.eval()

@@ -1,4 +1,4 @@
-"""Evaluation: episodes on environments and seeds of their own, by a protocol that is written beside every score."""
+"""Evaluation: episodes on their own environments and seeds, under a protocol that is saved with every score."""
 
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
@@ -16,7 +16,7 @@ from qframe.machine.allocator import give_back_freed_memory
 from qframe.networks.protocol import TrainedNetwork
 
 Show = Callable[[NDArray[np.uint8]], None]
-"""Takes one picture ``[H, W, 3]`` after another."""
+"""Is called with a picture ``[H, W, 3]`` per step."""
 
 
 class EvaluationResult(NamedTuple):
@@ -25,9 +25,9 @@ class EvaluationResult(NamedTuple):
     returns: list[float]
     lengths: list[int]
     cut: int = 0
-    """How many were cut at the evaluation's own limit of steps."""
+    """The number of episodes cut at the evaluation's own step limit."""
     faults: int = 0
-    """How often an environment ended its episode by a fault, where the config lets it go on."""
+    """The number of episodes that a fault of the environment ended, if the config tolerates them."""
 
     @property
     def mean(self) -> float:
@@ -36,8 +36,8 @@ class EvaluationResult(NamedTuple):
 
     @property
     def note(self) -> str:
-        """That some were cut, or ended by a fault, for the end of a line."""
-        cut = f", {self.cut} cut at the limit of steps" if self.cut else ""
+        """A note on episodes that were cut or ended by a fault, for the end of a line; else empty."""
+        cut = f", {self.cut} cut at the step limit" if self.cut else ""
         return f"{cut}, {self.faults} ended by a fault" if self.faults else cut
 
     @property
@@ -46,28 +46,28 @@ class EvaluationResult(NamedTuple):
         return float(np.std(self.returns))
 
     def __str__(self) -> str:
-        """The result of a periodic evaluation, in words."""
+        """The line that reports a periodic evaluation."""
         return f"evaluation {self.mean:.1f} ± {self.std:.1f} over {len(self.returns)} episodes{self.note}"
 
 
 class Evaluation:
-    """Plays whole episodes, each with its own seed: greedy ones, or ε-greedy.
+    """Plays whole episodes, greedy or ε-greedy, each with its own seed.
 
-    Every seed's episode is played to its end and counted, so short episodes are not preferred. Rewards are the
-    environment's own, and a lost life ends nothing.
+    The episode of every seed is played to its end and counted, so short episodes are not favoured. Rewards are the
+    environment's own, and losing a life does not end an episode.
 
     Args:
         envs: makes the environments.
-        action_space: turns indices into what the environments take.
-        seed: the run's seed; training's episodes have other seeds.
+        action_space: turns indices into the actions of the environments.
+        seed: the run's seed; training episodes have other seeds.
         every: frames between evaluations.
         episodes: episodes of a periodic evaluation.
-        final_episodes: episodes of the evaluation at the end, on seeds used for nothing else.
-        num_envs: environments side by side.
+        final_episodes: episodes of the final evaluation, whose seeds are used for nothing else.
+        num_envs: environments that are stepped together.
         epsilon: probability of a random legal action.
-        max_episode_steps: cuts an episode after so many steps, where the environment has no limit of its own.
-        env: settings in which ``envs`` differ from training's environments, for the record.
-        video: episodes of every evaluation that are filmed; 0: none.
+        max_episode_steps: the step limit of an episode, if the environment has none.
+        env: the settings in which ``envs`` differ from the training environments, for the protocol.
+        video: the number of episodes of every evaluation that are filmed.
 
     Raises:
         ValueError: a number out of range, or environments that cannot be filmed.
@@ -104,24 +104,27 @@ class Evaluation:
             self.check_video()
 
     def check_video(self) -> float:
-        """How many pictures are to be shown in a second.
+        """Check that episodes can be filmed.
+
+        Returns:
+            The frame rate, in pictures per second.
 
         Raises:
             ValueError: the environments draw no pictures, or a package is missing.
         """
         if any(find_spec(package) is None for package in ("imageio", "av")):
             raise ValueError(
-                'expected the packages imageio and av for video, which are not installed; pip install "qframe[video]"'
+                'video needs the packages imageio and av, which are not installed; pip install "qframe[video]"'
             )
         if (rate := self._envs.pictures_per_second) is None:
-            raise ValueError(f"expected an environment with the render mode rgb_array for video, got {self._envs.id}")
+            raise ValueError(f"video needs an environment with the render mode rgb_array, which {self._envs.id} lacks")
         return rate
 
     def check_picture(self) -> None:
-        """Draw one picture, as films will.
+        """Draw one picture.
 
         Raises:
-            ValueError: the environments do not draw it.
+            ValueError: the environments cannot.
         """
         envs = self._envs.make_seeded(1, lambda index, episode: 0, renders=True)
         try:
@@ -131,7 +134,7 @@ class Evaluation:
             envs.close()
 
     def protocol(self, episodes: int) -> dict[str, Any]:
-        """What a score of so many episodes depends on, to be written beside it."""
+        """The settings that a score of this many episodes depends on, to be saved with it."""
         own_limit = self._envs.protocol.get("max_episode_steps")
         rewards = "as its wrappers give them" if "wrappers" in self._envs.protocol else "the environment's own"
         return {
@@ -144,11 +147,11 @@ class Evaluation:
         }
 
     def periodic(self, network: TrainedNetwork, *, frames: int) -> EvaluationResult:
-        """The evaluation after ``frames`` frames of training."""
+        """The periodic evaluation at this frame of training."""
         return self.play(network, episodes=self.episodes, stream=("evaluation", frames))
 
     def final(self, network: TrainedNetwork) -> EvaluationResult:
-        """The evaluation at the end, the same episodes for every network it is asked about."""
+        """The final evaluation, with the same episodes for every network."""
         return self.play(network, episodes=self.final_episodes, stream=("final",))
 
     @torch.no_grad()
@@ -160,13 +163,13 @@ class Evaluation:
         stream: tuple[str | int, ...],
         show: Show | None = None,
     ) -> EvaluationResult:
-        """Episodes with the seeds of a stream; equal streams give equal episodes.
+        """Play episodes with the seeds of a stream; equal streams give equal episodes.
 
         Args:
             network: acts.
-            episodes: how many.
-            stream: where their seeds come from.
-            show: is given a picture of every step; the episodes are then played one after another.
+            episodes: the number of episodes.
+            stream: the stream of their seeds.
+            show: is called with a picture of every step; the episodes are then played one by one.
         """
         num_envs = min(self._num_envs, episodes) if show is None else 1
         seed = derive_seed(self._seed, *stream)
@@ -219,15 +222,15 @@ class Evaluation:
 
 
 def cut_note(cut: int, episodes: int, max_episode_steps: int) -> str:
-    """What to tell of episodes that the evaluation itself ended."""
+    """The note on episodes that the evaluation itself cut."""
     return (
-        f"{cut} of {episodes} evaluated episodes were cut after {max_episode_steps:,} steps, as the environment has "
-        "no limit: set env.max_episode_steps, or evaluation.max_episode_steps"
+        f"note: {cut} of {episodes} evaluated episodes were cut after {max_episode_steps:,} steps, because the "
+        "environment has no step limit; set env.max_episode_steps or evaluation.max_episode_steps"
     )
 
 
 def fault_note(faults: int, episodes: int) -> str:
-    """What to tell of episodes that a fault of their environment ended."""
+    """The note on episodes that a fault of their environment ended."""
     return (
         f"a fault of the environment ended {faults} episodes, of the {episodes} evaluated or begun after them, as "
         "env.timeout and env.nonfinite=skip let it: they count with what they had returned"
@@ -235,7 +238,7 @@ def fault_note(faults: int, episodes: int) -> str:
 
 
 def format_protocol(protocol: Mapping[str, Any]) -> str:
-    """A protocol in one line.
+    """The protocol of an evaluation in one line.
 
     >>> format_protocol({"episodes": 100, "epsilon": 0.0, "env": "CartPole-v1", "max_episode_steps": 500})
     '100 episodes, epsilon 0, env CartPole-v1, max_episode_steps 500'

@@ -1,4 +1,4 @@
-"""What becomes of rewards before they are stored; logged and evaluated returns stay those of the environment."""
+"""Reward transforms, applied before rewards are stored; logged and evaluated returns are the environment's own."""
 
 import math
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 EPSILON = 1e-8
 LIMIT = 10.0
 _PRIOR = 1e-4
-"""The weight, in steps, of a variance of 1 that nothing was seen of yet."""
+"""The weight, in steps, of the initial variance of 1."""
 
 
 class RewardTransform:
-    """``clip(scale · r / σ, low, high)``, each part a choice.
+    """``clip(scale · r / σ, low, high)``, where each operation is optional.
 
-    σ is the running standard deviation of the discounted returns ``R ← γ · R + r`` of the environments, begun anew with
-    every episode; rewards divided by it are limited to ±10, as the first ones are divided by the spread of few.
+    σ is the running standard deviation of the environments' discounted returns ``R ← γ · R + r``, which start from 0
+    with every episode. Rewards divided by σ are clipped to ±10, because its first estimates rest on few returns.
     See "Human-level control through deep reinforcement learning", Mnih et al., 2015, Methods, for clipping, and
     "Implementation Matters in Deep Policy Gradients", Engstrom et al., 2020, section 3, for σ.
 
@@ -29,7 +29,7 @@ class RewardTransform:
         num_envs: E.
 
     Raises:
-        ValueError: bounds that are not two increasing numbers, or a factor that is not above 0.
+        ValueError: bounds that are not two increasing numbers, or a scale that is not above 0.
 
     >>> reward, done = np.array([-5.0, 0.5], np.float32), np.array([False, False])
     >>> RewardTransform(clip=[-1, 1], scale=0.5, normalize=False, gamma=0.99, num_envs=2)(reward, done)
@@ -56,12 +56,12 @@ class RewardTransform:
     def __call__(
         self, reward: NDArray[np.float32], done: NDArray[np.bool_], valid: NDArray[np.bool_] | None = None
     ) -> NDArray[np.float32]:
-        """The rewards to store, of one step of E environments.
+        """Transform the rewards of one step of E environments.
 
         Args:
             reward: ``[E]``.
             done: ``[E]``, where an episode ended.
-            valid: ``[E]``, False where an environment only reset itself; None: nowhere.
+            valid: ``[E]``, False where an environment only reset itself; None if none did.
         """
         scaled = reward.astype(np.float64)
         if self._normalizes:
@@ -73,7 +73,7 @@ class RewardTransform:
     def _count_returns(
         self, reward: NDArray[np.float64], done: NDArray[np.bool_], valid: NDArray[np.bool_] | None
     ) -> None:
-        """Merge the returns ``[E]`` after this step into the statistics (Chan et al., 1979)."""
+        """Add the returns ``[E]`` after this step to the statistics (Chan et al., 1979)."""
         self._returns = self._gamma * self._returns + reward
         seen = self._returns if valid is None else self._returns[valid]
         if len(seen):
@@ -89,7 +89,7 @@ class RewardTransform:
         return {"count": self._count, "mean": self._mean, "variance": self._variance, "returns": returns}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``."""
+        """Resume from ``state``."""
         self._count, self._mean, self._variance = state["count"], state["mean"], state["variance"]
         self._returns[:] = state["returns"]
 

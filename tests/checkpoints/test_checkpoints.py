@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, recognised when they are damaged, and written again only where they changed."""
+"""Checkpoints: complete or absent, checked for damage, and with unchanged pages linked instead of written."""
 
 import gc
 import json
@@ -50,7 +50,7 @@ def test_two_checkpoints_of_one_frame_are_two(tmp_path):
     assert load_checkpoint(tmp_path)["name"] == "000000000007-11"
 
 
-def test_what_a_killed_save_or_another_run_left_is_removed(tmp_path):
+def test_remains_of_a_killed_save_or_another_run_are_removed(tmp_path):
     saved(tmp_path, 500)
     (tmp_path / ".new-123").mkdir()
     (tmp_path / ".new-123" / "run.pt").write_bytes(b"half")
@@ -58,7 +58,7 @@ def test_what_a_killed_save_or_another_run_left_is_removed(tmp_path):
     assert os.listdir(tmp_path) == ["000000000010"]
 
 
-def test_a_resumed_run_removes_what_is_newer_than_where_it_goes_on(tmp_path):
+def test_a_resumed_run_removes_checkpoints_newer_than_its_own(tmp_path):
     saved(tmp_path, 10, 20, 30, keep=3)
     again = Checkpoints(every=1, keep=3)
     again.resume_from("000000000020")
@@ -90,7 +90,7 @@ def test_damage_anywhere_is_recognised_and_the_one_before_is_used(tmp_path, kind
     assert load_checkpoint(tmp_path)["run"]["frames"] == 2
 
 
-def test_a_missing_file_is_damage_and_none_that_is_whole_is_told(tmp_path):
+def test_a_missing_file_is_damage_and_without_a_whole_checkpoint_loading_is_refused(tmp_path):
     saved(tmp_path, 1)
     (tmp_path / "000000000001" / "learner.pt").unlink()
     with pytest.raises(ValueError, match=r"are damaged: 000000000001 \(learner.pt: No such file"):
@@ -165,7 +165,7 @@ def test_the_size_and_checksum_of_a_file_are_those_of_its_content(tmp_path):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a system without /dev/full")
 @pytest.mark.parametrize("size", [1, 10**6])  # what is written when the file is closed, and at once
-def test_a_full_disk_is_told_as_such(size):
+def test_a_full_disk_is_reported_as_such(size):
     with pytest.raises(OSError, match="No space left on device"):
         write_durably(Path("/dev/full"), lambda file: torch.save(torch.zeros(size), file))
 

@@ -1,4 +1,4 @@
-"""Checkpoints and run folders that a stranger might hand over: nothing of them is run, nothing is written outside."""
+"""Checkpoints and run folders from a stranger: no code in them runs, and nothing is written outside."""
 
 import json
 import os
@@ -79,13 +79,13 @@ def test_a_pickled_object_is_not_loaded(run, part, tmp_path, capsys):
 @pytest.mark.parametrize(
     "content", [[1, 2], {}, {"frames": "many", "network": 3}, None], ids=["list", "empty", "types", "none"]
 )
-def test_content_of_another_kind_is_told(run, part, content, tmp_path, capsys):
+def test_content_of_another_kind_is_refused(run, part, content, tmp_path, capsys):
     put(run, f"{part}.pt", saved(content, tmp_path / "odd.pt"))
     survives(run, tmp_path, capsys)
 
 
 @pytest.mark.parametrize("frames", [-1, 10**30, float("nan"), [1], "../../x"])
-def test_numbers_that_cannot_be_are_told(run, frames, tmp_path, capsys):
+def test_impossible_numbers_are_refused(run, frames, tmp_path, capsys):
     content = torch.load(newest(run) / "run.pt", weights_only=True) | {"frames": frames}
     put(run, "run.pt", saved(content, tmp_path / "odd.pt"))
     survives(run, tmp_path, capsys)

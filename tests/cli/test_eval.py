@@ -19,7 +19,7 @@ def test_the_protocol_and_cut_episodes_are_told(run, capsys):
     shown = capsys.readouterr().out
     assert "episode_return" in shown
     assert "protocol 3 episodes, epsilon 0, env CliffWalking-v1, max_episode_steps 30" in shown
-    assert "evaluated episodes were cut after 30 steps, as the environment has no limit" in shown
+    assert "evaluated episodes were cut after 30 steps, because the environment has no step limit" in shown
 
 
 def test_video_films_the_first_episodes_into_the_runs_folder(run, capsys):
@@ -36,6 +36,6 @@ def test_what_cannot_be_filmed_is_told(tmp_path, capsys):
     sizes = ["evaluation.final_episodes=2", "logger.tensorboard=false", f"hydra.run.dir={tmp_path}"]
     assert main(["train", *words, *sizes]) == 0
     assert main(["eval", str(tmp_path), "--video", "2"]) == 2
-    assert "--video: expected an environment with the render mode rgb_array for video" in capsys.readouterr().err
+    assert "--video: video needs an environment with the render mode rgb_array" in capsys.readouterr().err
     assert main(["check", *words, "evaluation.video=1"]) == 2
-    assert "evaluation: expected an environment with the render mode rgb_array" in capsys.readouterr().err
+    assert "evaluation: video needs an environment with the render mode rgb_array" in capsys.readouterr().err

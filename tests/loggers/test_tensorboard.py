@@ -1,4 +1,4 @@
-"""What a run leaves for TensorBoard, read back from its event files."""
+"""The event files of a run, read back as TensorBoard does."""
 
 from types import SimpleNamespace
 
@@ -77,7 +77,7 @@ def test_secrets_are_not_in_the_event_files(tmp_path):
     assert not any(b"hunter2" in file.read_bytes() for file in tmp_path.iterdir())
 
 
-def test_a_resumed_run_drops_what_stands_past_its_checkpoint(tmp_path):
+def test_a_resumed_run_drops_events_past_its_checkpoint(tmp_path):
     for void_from, steps in ((None, range(100, 600, 100)), (301, (400,))):
         board = TensorBoard(histograms=False)
         board.open(Opening(tmp_path, {}, void_from))

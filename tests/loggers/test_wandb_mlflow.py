@@ -17,7 +17,7 @@ CONFIG = {"seed": 1, "head": {"num_atoms": 51, "transform": None}, "long": ["x" 
 SUMMARY = {"status": "finished", "frames": 200, "eval_return_mean": 9.0}
 
 
-def test_mlflow_has_config_metrics_and_outcome_of_a_run_and_goes_on_with_it(tmp_path):
+def test_mlflow_has_config_metrics_and_outcome_of_a_run_and_resumes_it(tmp_path):
     uri = f"sqlite:///{tmp_path}/store.db"
     for void_from in (None, 100):
         record = MlflowRecord(experiment="mine", tracking_uri=uri)
@@ -35,7 +35,7 @@ def test_mlflow_has_config_metrics_and_outcome_of_a_run_and_goes_on_with_it(tmp_
     assert [metric.step for metric in client.get_metric_history(run.info.run_id, "train/episode_return")] == [50, 100]
 
 
-def test_a_store_that_is_not_there_is_told(tmp_path):
+def test_a_store_that_does_not_exist_is_reported(tmp_path):
     record = MlflowRecord(experiment="mine", tracking_uri="nonsense://x")
     with pytest.raises(RecordUnavailable, match="MLflow cannot use the store nonsense://x: "):
         record.open(Opening(tmp_path, {}))
@@ -93,7 +93,7 @@ def test_both_at_once_and_offline(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("option", "extra"), [("wandb", "wandb"), ("mlflow", "mlflow")])
-def test_a_missing_package_is_told_with_the_pip_command(option, extra, monkeypatch, capsys):
+def test_a_missing_package_is_reported_with_the_pip_command(option, extra, monkeypatch, capsys):
     def missing(name):
         raise ImportError(name)
 

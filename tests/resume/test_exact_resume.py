@@ -1,4 +1,4 @@
-"""A run that goes on from any of its checkpoints is, bit for bit, the run that was never stopped."""
+"""A run resumed from any of its checkpoints is, bit for bit, the run that was never stopped."""
 
 import json
 import shutil
@@ -64,7 +64,7 @@ def test_a_fingerprint_tells_runs_apart(tmp_path):
     assert {part for part in a if a[part] != b[part]} == {"run", "best", "collector", "learner", "replay", "metrics"}
 
 
-def test_saving_changes_nothing_of_what_follows(tmp_path):
+def test_saving_does_not_change_the_run(tmp_path):
     for name, every in (("often", 30), ("never", 10_000)):
         runner = make(tmp_path / name)
         runner.schedule.intervals["save"] = every
@@ -140,7 +140,7 @@ def test_metrics_past_the_checkpoint_are_dropped_once(tmp_path):
     for path in checkpoints_in(tmp_path / "cut" / "checkpoints")[2:]:
         shutil.rmtree(path)
     with (tmp_path / "cut" / "metrics.jsonl").open("a") as file:
-        file.write('{"frames": 70')  # as a kill amid a line leaves it
+        file.write('{"frames": 70')  # as a kill in the middle of a line leaves it
     runner = make(tmp_path / "cut")
     runner.load_state_dict(load_checkpoint(tmp_path / "cut" / "checkpoints"))
     runner.run()

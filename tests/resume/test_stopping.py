@@ -1,4 +1,4 @@
-"""Signals: a checkpoint wherever they come, an end in seconds, and a status that tells."""
+"""Signals: a checkpoint wherever the run was, an end within seconds, and a status that says so."""
 
 import itertools
 import json
@@ -42,7 +42,7 @@ def interrupt_after(runner, part, name, calls, number=signal.SIGTERM):
     setattr(part, name, called)
 
 
-def gone_on(folder):
+def resume(folder):
     runner = make(folder)
     runner.load_state_dict(load_checkpoint(folder / "checkpoints"))
     runner.run()
@@ -59,7 +59,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_run_that_was_stopped_anywhere_goes_on_to_be_the_one_that_never_was(tmp_path, place):
+def test_a_run_that_was_stopped_anywhere_resumes_to_be_the_one_that_never_was(tmp_path, place):
     make(tmp_path / "whole").run()
     runner = make(tmp_path / "stopped")
     interrupt_after(runner, *PLACES[place](runner))
@@ -67,7 +67,7 @@ def test_a_run_that_was_stopped_anywhere_goes_on_to_be_the_one_that_never_was(tm
         runner.run()
     assert stopped.value.number == signal.SIGTERM
     assert status(tmp_path / "stopped") == "stopped"
-    gone_on(tmp_path / "stopped")
+    resume(tmp_path / "stopped")
     assert fingerprint(tmp_path / "stopped") == fingerprint(tmp_path / "whole")
     assert status(tmp_path / "stopped") == "finished"
 
@@ -88,11 +88,11 @@ def test_a_second_ctrl_c_stops_at_once_and_the_status_is_not_running(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         runner.run()
     assert status(tmp_path) == "stopped"
-    gone_on(tmp_path)
+    resume(tmp_path)
 
 
 class Stuck(gym.Env):
-    """An environment that does not come back from its 50th step."""
+    """An environment whose 80th step does not end."""
 
     observation_space = gym.spaces.Box(-np.inf, np.inf, (1,), np.float32)
     action_space = gym.spaces.Discrete(2)
@@ -140,7 +140,7 @@ def test_a_second_process_is_refused_while_the_first_trains(tmp_path):
 
 
 def killed(work, seconds, *, once=None):
-    """Do some work in a process that is killed after so long, counted from when there is a checkpoint in ``once``."""
+    """Work in a process that is killed after ``seconds``, counted from the first checkpoint in ``once``."""
     process = multiprocessing.get_context("fork").Process(target=work)
     with warnings.catch_warnings():  # from Python 3.12 on: this process has threads
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -153,8 +153,8 @@ def killed(work, seconds, *, once=None):
     process.join()
 
 
-def go_on_or_begin(folder):
-    """What a queue does that starts the same command again."""
+def resume_or_start(folder):
+    """Do as a queue does that starts the same command again."""
     runner = make(folder, keep=2)
     if checkpoints_in(folder / "checkpoints"):
         runner.load_state_dict(load_checkpoint(folder / "checkpoints"))
@@ -165,9 +165,9 @@ def test_a_run_that_is_killed_again_and_again_is_the_one_that_never_was(tmp_path
     make(tmp_path / "whole").run()
     rng = random.Random(3)
     for _ in range(4):
-        killed(partial(go_on_or_begin, tmp_path / "killed"), rng.uniform(0.2, 1.5))
+        killed(partial(resume_or_start, tmp_path / "killed"), rng.uniform(0.2, 1.5))
     if status(tmp_path / "killed") != "finished":
-        go_on_or_begin(tmp_path / "killed")
+        resume_or_start(tmp_path / "killed")
     assert fingerprint(tmp_path / "killed") == fingerprint(tmp_path / "whole")
 
 
@@ -178,7 +178,7 @@ def save_on(folder):
         checkpoints.save(folder, number, {"run": {"frames": number}, "replay": numbers})
 
 
-def test_a_kill_amid_a_save_leaves_a_whole_checkpoint(tmp_path):
+def test_a_kill_during_a_save_leaves_a_whole_checkpoint(tmp_path):
     rng = random.Random(4)
     for number in range(5):
         folder = tmp_path / str(number)

@@ -38,7 +38,7 @@ def test_the_time_is_looked_at():
     assert stop.reason == "60 s of training reached the limit of 60 s"
 
 
-def test_a_resumed_run_counts_on_and_decides_by_what_is_allowed_now():
+def test_a_resumed_run_keeps_its_count_and_applies_its_new_limits():
     first = EarlyStop(patience=3)
     assert reason(first, 5.0, 4.0, 4.0) is None
     second = EarlyStop(patience=3)
@@ -58,7 +58,7 @@ def test_a_resumed_run_counts_on_and_decides_by_what_is_allowed_now():
         ({"patience": 0}, "expected a patience of at least 1 evaluation, got 0"),
     ],
 )
-def test_what_cannot_be_is_told(words, message):
+def test_limits_out_of_range_are_refused(words, message):
     with pytest.raises(ValueError, match=message):
         EarlyStop(**words)
     (key,) = words

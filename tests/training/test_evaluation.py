@@ -34,9 +34,10 @@ def test_an_episode_without_a_limit_is_cut_and_counted():
     result = evaluation.final(network)
     assert (result.lengths, result.returns, result.cut) == ([7] * 6, [7.0] * 6, 6)
     assert evaluation.protocol(6)["max_episode_steps"] == 7
-    assert result.note == ", 6 cut at the limit of steps"
+    assert result.note == ", 6 cut at the step limit"
     note = cut_note(result.cut, 6, 7)
-    assert note.startswith("6 of 6 evaluated episodes were cut after 7 steps, as the environment has no limit: set")
+    start = "note: 6 of 6 evaluated episodes were cut after 7 steps, because the environment has no step limit; set"
+    assert note.startswith(start)
 
 
 def test_the_environments_own_limit_stands_and_cuts_nothing():
@@ -95,10 +96,10 @@ def test_evaluation_may_have_wrappers_of_its_own_and_the_protocol_tells_them():
     clipped = "{_target_: ClipReward, min_reward: 0, max_reward: 0.1}"
     words = [f"env.wrappers=[{clipped}]", f"evaluation.env.wrappers=[{limit}]"]
     parts = build.parts(compose(words, provided=build.PROVIDED))
-    told = parts.evaluation.protocol(3)
-    assert told["wrappers"] == ["TimeLimit(max_episode_steps=5)"]
-    assert told["unlike_training"] == {"wrappers": ["TimeLimit(max_episode_steps=5)"]}
-    assert told["rewards"] == "as its wrappers give them"
+    protocol = parts.evaluation.protocol(3)
+    assert protocol["wrappers"] == ["TimeLimit(max_episode_steps=5)"]
+    assert protocol["unlike_training"] == {"wrappers": ["TimeLimit(max_episode_steps=5)"]}
+    assert protocol["rewards"] == "as its wrappers give them"
     assert parts.envs.protocol["wrappers"] == ["ClipReward(min_reward=0.0, max_reward=0.1)"]
     plain = build.parts(compose([], provided=build.PROVIDED)).evaluation.protocol(3)
     assert plain["rewards"] == "the environment's own"
@@ -112,21 +113,21 @@ def test_evaluation_may_have_wrappers_of_its_own_and_the_protocol_tells_them():
         ({"epsilon": 1.5}, r"expected epsilon in \[0, 1\], got 1.5"),
         ({"max_episode_steps": 0}, "expected max_episode_steps of at least 1, got 0"),
         ({"video": -1}, "expected video of at least 0 episodes, got -1"),
-        ({"video": 1}, "render mode rgb_array for video, got qframe-test/Endless-v0"),
+        ({"video": 1}, "render mode rgb_array, which qframe-test/Endless-v0 lacks"),
     ],
 )
-def test_faults_are_told(choices, message):
+def test_numbers_out_of_range_are_refused(choices, message):
     with pytest.raises(ValueError, match=message):
         evaluation_of("qframe-test/Endless-v0", **choices)
 
 
-def test_without_the_package_for_videos_the_pip_command_is_told(monkeypatch):
+def test_without_the_package_for_videos_the_message_has_the_pip_command(monkeypatch):
     monkeypatch.setattr("qframe.training.evaluation.find_spec", lambda package: None)
-    with pytest.raises(ValueError, match=r'the packages imageio and av for video, .*; pip install "qframe\[video\]"'):
+    with pytest.raises(ValueError, match=r'video needs the packages imageio and av, .*; pip install "qframe\[video\]"'):
         evaluation_of("CartPole-v1", video=1)
 
 
 def test_a_result_without_cuts_has_none():
     assert EvaluationResult([1.0, 3.0], [1, 1]).cut == 0
-    assert EvaluationResult([1.0], [1], cut=2, faults=1).note == ", 2 cut at the limit of steps, 1 ended by a fault"
+    assert EvaluationResult([1.0], [1], cut=2, faults=1).note == ", 2 cut at the step limit, 1 ended by a fault"
     assert (EvaluationResult([1.0, 3.0], [1, 1]).mean, EvaluationResult([1.0, 3.0], [1, 1]).std) == (2.0, 1.0)

@@ -1,4 +1,4 @@
-"""Faults amid a run: a log that cannot be written, numbers that are not finite, environments that break."""
+"""Faults during a run: logs that cannot be written, numbers that are not finite, environments that break."""
 
 import errno
 import json
@@ -43,9 +43,9 @@ def test_a_log_that_cannot_be_written_is_reported_once_and_training_continues(tm
 
     monkeypatch.setattr(MetricsFile, "log", full)
     assert train(tmp_path / "run") == 0
-    told = [line for line in capsys.readouterr().out.splitlines() if "could not be written" in line]
-    assert len(told) == 1
-    assert "No space left on device); training continues" in told[0]
+    lines = [line for line in capsys.readouterr().out.splitlines() if "could not be written" in line]
+    assert len(lines) == 1
+    assert "No space left on device); training continues" in lines[0]
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "finished"
 
 
@@ -59,9 +59,9 @@ def test_a_disk_that_fills_in_a_checkpoint_leaves_the_earlier_one_and_no_rest(tm
 
     monkeypatch.setattr(checkpoint, "write_durably", full)
     assert train(run) == 2
-    told = capsys.readouterr().err
-    assert f"cannot write or read '{run}/checkpoints': No space left on device\n  at 400 frames; " in told
-    assert f"the last checkpoint is {run}/checkpoints/000000000200" in told
+    lines = capsys.readouterr().err
+    assert f"cannot write or read '{run}/checkpoints': No space left on device\n  at 400 frames; " in lines
+    assert f"the last checkpoint is {run}/checkpoints/000000000200" in lines
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["000000000200"]
     assert json.loads((run / "summary.json").read_text())["status"] == "failed"
     assert main(["eval", str(run), "--last", "--episodes", "1"]) == 0
@@ -109,10 +109,10 @@ def test_a_record_that_cannot_be_opened_keeps_a_run_from_starting(tmp_path):
 
 def test_a_run_that_diverges_says_where_and_keeps_its_last_checkpoint(tmp_path, capsys):
     assert train(tmp_path / "run", "optimizer.lr=1e38", "optimizer.max_grad_norm=null", "checkpoint.every=100") == 2
-    told = capsys.readouterr().err
-    assert "training diverged within" in told
-    assert "; lower optimizer.lr\n  at " in told
-    assert f"the last checkpoint is {tmp_path}/run/checkpoints/000000000" in told
+    lines = capsys.readouterr().err
+    assert "training diverged within" in lines
+    assert "; lower optimizer.lr\n  at " in lines
+    assert f"the last checkpoint is {tmp_path}/run/checkpoints/000000000" in lines
     for words in (["eval", str(tmp_path / "run"), "--last", "--episodes", "1"],):
         assert main(words) == 0
 
@@ -154,7 +154,7 @@ def odd():
 
 @pytest.mark.parametrize("kind", ["observation", "reward"])
 @pytest.mark.parametrize("vectorization", ["sync", "async"])
-def test_an_episode_ends_before_what_is_no_number(odd, kind, vectorization):
+def test_an_episode_ends_before_a_number_that_is_not_finite(odd, kind, vectorization):
     envs = GymnasiumEnvs(
         "qframe-test/Odd-v0", num_envs=2, vectorization=vectorization, kwargs={"odd": kind}, nonfinite="skip"
     ).make(seed=1)
@@ -167,22 +167,22 @@ def test_an_episode_ends_before_what_is_no_number(odd, kind, vectorization):
     assert envs.faults() == {"restarts": 0, "skipped": 2}
 
 
-def test_what_was_skipped_is_in_the_metrics_and_stopping_names_the_frame(odd, tmp_path, capsys):
+def test_skipped_steps_are_in_the_metrics_and_stopping_names_the_frame(odd, tmp_path, capsys):
     env = ["env=gymnasium", "env.id=qframe-test/Odd-v0", "+env.kwargs.odd=reward"]
     assert train(tmp_path / "a", *env, "env.nonfinite=skip", "evaluation.max_episode_steps=5") == 0
     logs = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
     counts = [log["env/skipped"] for log in logs if "env/skipped" in log]
     assert counts == sorted(counts)
     assert counts[-1] == 128  # of every third step
-    told = capsys.readouterr().out
+    lines = capsys.readouterr().out
     summary = json.loads((tmp_path / "a" / "summary.json").read_text())
     assert summary["eval_faults"] >= summary["eval_episodes"]  # each that counts ends so, others may by then
     counted = f"ended {summary['eval_faults']} episodes, of the {summary['eval_episodes']} evaluated or begun"
-    assert counted in told
+    assert counted in lines
     assert train(tmp_path / "b", *env, "logger.tensorboard=false") == 2
-    told = capsys.readouterr().err
-    assert "environment 0: expected a finite reward, got inf" in told
-    assert "at 16 frames; no checkpoint was written yet" in told
+    lines = capsys.readouterr().err
+    assert "environment 0: expected a finite reward, got inf" in lines
+    assert "at 16 frames; no checkpoint was written yet" in lines
 
 
 def test_skipping_is_not_for_native_environments():
@@ -190,19 +190,19 @@ def test_skipping_is_not_for_native_environments():
     assert "expected nonfinite stop, or skip without native vectorization" in str(faults[0])
 
 
-def test_fixed_states_that_an_environment_cannot_give_keep_no_run_from_training(tmp_path, monkeypatch, capsys):
+def test_fixed_states_that_an_environment_cannot_give_do_not_stop_a_run(tmp_path, monkeypatch, capsys):
     def gives_nothing(*arguments, **choices):
         raise ValueError("environment 0: expected a finite reward, got inf")
 
     monkeypatch.setattr(states, "derive_seed", gives_nothing)
     assert train(tmp_path / "run") == 0
-    told = [line for line in capsys.readouterr().out.splitlines() if "could not be written" in line]
-    assert len(told) == 1
-    assert "expected a finite reward, got inf); training continues" in told[0]
+    lines = [line for line in capsys.readouterr().out.splitlines() if "could not be written" in line]
+    assert len(lines) == 1
+    assert "expected a finite reward, got inf); training continues" in lines[0]
 
 
 @pytest.mark.parametrize("collector", ["sync", "pipelined"])
-def test_an_environment_that_ends_the_process_is_told(tmp_path, monkeypatch, capsys, collector):
+def test_an_environment_that_ends_the_process_is_reported(tmp_path, monkeypatch, capsys, collector):
     def leave(env, action):
         if env.step_number == 2:
             raise SystemExit("bye")
@@ -212,18 +212,18 @@ def test_an_environment_that_ends_the_process_is_told(tmp_path, monkeypatch, cap
     monkeypatch.setattr(probes.Counter, "step", leave)
     words = ["env=gymnasium", "env.id=qframe-test/Counter-v0", f"collector={collector}"]
     assert train(tmp_path / "run", *words) == 2
-    told = capsys.readouterr().err
-    assert "environment 0: expected step to go on, got SystemExit: bye, at " in told
-    assert "test_faults.py" in told
+    lines = capsys.readouterr().err
+    assert "environment 0: expected step to go on, got SystemExit: bye, at " in lines
+    assert "test_faults.py" in lines
 
 
 @pytest.mark.parametrize("fault", [MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory")])
-def test_no_more_memory_is_told_with_a_remedy(tmp_path, monkeypatch, capsys, fault):
+def test_running_out_of_memory_is_reported_with_a_remedy(tmp_path, monkeypatch, capsys, fault):
     def full(*arguments, **choices):
         raise fault
 
     monkeypatch.setattr("qframe.replay.storage.zeros", full)
     assert train(tmp_path / "run") == 2
-    told = capsys.readouterr().err
-    assert told.startswith("qframe: the system gives no more memory: lower replay.capacity")
-    assert "Traceback" not in told
+    lines = capsys.readouterr().err
+    assert lines.startswith("qframe: the system gives no more memory: lower replay.capacity")
+    assert "Traceback" not in lines

@@ -118,7 +118,7 @@ def test_the_command_line_tells_a_faulty_mask_in_a_few_lines(tmp_path, monkeypat
     assert len(said.splitlines()) <= 3
 
 
-def test_what_is_known_before_training_is_told_by_check(capsys):
+def test_check_reports_faults_of_masks_before_training(capsys):
     assert main(["check", "env=gymnasium", f"env.id={LEGAL}", "env.kwargs={fault: not_a_number, fault_at: 0}"]) == 2
     assert "Legal-v0: expected an action mask of booleans or 0/1, got nan" in capsys.readouterr().err
     words = [f"env.id={LEGAL}", "env.mask_key=legal", "env.kwargs={convention: key}"]

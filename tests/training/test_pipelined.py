@@ -1,4 +1,4 @@
-"""Acting in a worker while the learner updates: what is handed over, and that equal seeds give equal runs."""
+"""Acting in a worker while the learner updates: the same transitions, and equal runs from equal seeds."""
 
 import threading
 from functools import partial
@@ -67,7 +67,7 @@ def test_the_learner_keeps_its_threads(tmp_path, closing, is_thread):
         torch.set_num_threads(before)
 
 
-def test_a_step_that_nobody_takes_does_not_keep_the_worker_from_ending(tmp_path):
+def test_a_step_that_nobody_receives_does_not_keep_the_worker_from_ending(tmp_path):
     runner = made(tmp_path)
     runner.collector.envs.step = partial(_padded, runner.collector.envs.step)
     runner.collector.collect()
@@ -106,7 +106,7 @@ def test_a_step_is_taken_with_the_network_of_one_step_before(tmp_path, closing):
     assert taken == [0, 0, 1, 0, 1]
 
 
-def test_equal_seeds_give_equal_runs_whatever_is_asked_in_between(tmp_path, closing):
+def test_equal_seeds_give_equal_runs_whichever_methods_are_called_meanwhile(tmp_path, closing):
     def weights(folder, asks):
         runner = made(tmp_path / folder, env="CartPole-v1", total_frames=600)
         closing(runner)
@@ -123,7 +123,7 @@ def test_equal_seeds_give_equal_runs_whatever_is_asked_in_between(tmp_path, clos
     assert first[1] == second[1] == (600 - 100) // 4 * 2
 
 
-def test_a_state_holds_the_steps_that_were_not_handed_over(tmp_path, closing):
+def test_a_state_holds_the_steps_that_were_not_yet_returned(tmp_path, closing):
     runner, fresh = made(tmp_path, AsyncCollector), made(tmp_path / "b", AsyncCollector)
     closing(runner)
     closing(fresh)
@@ -162,7 +162,7 @@ def test_statistics_of_episodes_and_of_observations_come_from_the_worker(tmp_pat
     assert counted == 40 * 3
 
 
-def test_what_goes_wrong_in_the_worker_is_raised_here(tmp_path, closing):
+def test_an_exception_in_the_worker_is_raised_here(tmp_path, closing):
     runner = made(tmp_path)
     closing(runner)
 
@@ -184,7 +184,7 @@ def test_a_process_of_an_environment_that_ends_is_started_again(tmp_path, closin
     assert runner.collector.faults()["restarts"] == 1
 
 
-def test_a_worker_that_is_gone_is_told(tmp_path):
+def test_a_worker_that_was_killed_is_reported(tmp_path):
     runner = made(tmp_path)
     runner.collector.collect()
     runner.collector._worker._place.kill()

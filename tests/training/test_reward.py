@@ -67,7 +67,7 @@ def test_a_factor_that_turns_or_loses_rewards_is_refused(scale):
         transform(scale=scale)
 
 
-def test_what_is_stored_is_changed_and_what_is_logged_is_not(tmp_path):
+def test_stored_rewards_are_transformed_and_logged_returns_are_not(tmp_path):
     plain = make_runner(tmp_path / "a", COUNTER, total_frames=200)
     clipped = make_runner(tmp_path / "b", COUNTER, total_frames=200, reward={"clip": [0, 2], "scale": 0.5})
     for runner in (plain, clipped):
@@ -83,7 +83,7 @@ def test_what_is_stored_is_changed_and_what_is_logged_is_not(tmp_path):
     assert all(total in (6, 10, 15, 21) for total in returns)
 
 
-def test_statistics_of_rewards_go_on_after_a_stop(tmp_path):
+def test_statistics_of_rewards_are_resumed(tmp_path):
     def make(total_frames):
         return make_runner(tmp_path, COUNTER, total_frames=total_frames, reward={"normalize": True})
 

@@ -1,4 +1,4 @@
-"""The training loop: what is due when, what is written, and going on after a stop."""
+"""The training loop: the order of its work, the files it writes, and resuming after a stop."""
 
 import json
 import signal
@@ -84,7 +84,7 @@ def test_evaluations_of_two_networks_meet_the_same_episodes(tmp_path):
         (SliceReplayBuffer, {"slice_length": 8}, "TDLambda"),
     ],
 )
-def test_a_run_goes_on_from_its_checkpoint(tmp_path, replay, options, estimator):
+def test_a_run_resumes_from_its_checkpoint(tmp_path, replay, options, estimator):
     def make(total_frames):
         return make_runner(
             tmp_path, CARTPOLE, replay=replay, replay_options=options, estimator=estimator, total_frames=total_frames
@@ -104,7 +104,7 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path, replay, options, estimator)
     assert summary["wall_seconds"] > state["run"]["seconds"]
 
 
-def test_a_signal_saves_and_tells_how_to_go_on(tmp_path):
+def test_a_signal_saves_and_says_how_to_resume(tmp_path):
     runner = make_runner(tmp_path, CARTPOLE, total_frames=100_000)
     collect, calls = runner.collector.collect, []
 
@@ -146,7 +146,7 @@ def test_a_run_that_diverges_stops_and_does_not_look_finished(tmp_path, replay):
         (SliceReplayBuffer, {"slice_length": 8}, "TDLambda", "[B, T] = [4, 8]"),
     ],
 )
-def test_the_shape_of_the_batches_is_said_once_when_learning_starts(
+def test_the_shape_of_the_batches_is_printed_once_when_learning_starts(
     tmp_path, capsys, replay, options, estimator, shape
 ):
     make_runner(
@@ -198,7 +198,7 @@ def test_where_a_cadence_falls_on_the_last_frame_one_checkpoint_is_written(tmp_p
     assert [path.name for path in checkpoints_in(folder / "checkpoints")] == ["000000000200", "000000000400"]
 
 
-def test_a_state_that_goes_on_in_another_folder_is_saved_there(tmp_path):
+def test_a_state_that_is_resumed_in_another_folder_is_saved_there(tmp_path):
     make_runner(tmp_path / "a", "CartPole-v1", total_frames=200, num_envs=2).run()
     other = make_runner(tmp_path / "b", "CartPole-v1", total_frames=200, num_envs=2)
     other.load_state_dict(load_checkpoint(tmp_path / "a" / "checkpoints"))

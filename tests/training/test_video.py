@@ -86,21 +86,21 @@ DRAWN = ["env=gymnasium", f"env.id={__name__}.Drawn", "evaluation.video=1"]
         ("takes no mode", "'render_mode': 'rgb_array'}: TypeError: unexpected keyword argument 'render_mode', at"),
     ],
 )
-def test_what_draws_no_picture_is_refused_before_training(how, message, capsys):
+def test_environments_that_cannot_be_filmed_are_refused_before_training(how, message, capsys):
     assert main(["check", *DRAWN, f"env.kwargs.how='{how}'", "--trust", "tests"]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_a_film_that_fails_amid_a_run_is_told_and_training_goes_on(tmp_path, capsys):
+def test_a_film_that_fails_during_a_run_is_reported_and_training_continues(tmp_path, capsys):
     words = ["total_frames=200", "runner.learning_starts=100", "evaluation.final_episodes=1", "compile=false"]
     assert main(["train", *DRAWN, *words, "env.kwargs.how='raises later'", "--trust", "tests",
                  f"hydra.run.dir={tmp_path}"]) == 0  # fmt: skip
-    told = capsys.readouterr().out
-    assert "a film could not be made (FaultyEnvironment: expected render to give a picture, got RuntimeError" in told
+    shown = capsys.readouterr().out
+    assert "a film could not be made (FaultyEnvironment: expected render to give a picture, got RuntimeError" in shown
     assert json.loads((tmp_path / "summary.json").read_text())["status"] == "finished"
 
 
-def test_a_run_goes_on_where_nothing_can_be_drawn_any_more(tmp_path, monkeypatch, capsys):
+def test_a_run_resumes_where_nothing_can_be_drawn_any_more(tmp_path, monkeypatch, capsys):
     words = ["total_frames=200", "runner.learning_starts=100", "evaluation.final_episodes=1", "compile=false"]
     assert main(["train", *DRAWN, *words, "--trust", "tests", f"hydra.run.dir={tmp_path}"]) == 0
     monkeypatch.setattr(Drawn, "render", lambda self: 1 / 0)
