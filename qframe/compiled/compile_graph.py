@@ -45,7 +45,7 @@ def _restrict_fusion(*, is_allowed: bool) -> None:
     """Fuse outer loops of CPU code only where they take one row at a time, or not at all.
 
     Before torch 2.14, vectorized rows of a fused loop share one row of a buffer: gradients were wrong, and the losses
-    beside them right. See pytorch/pytorch#185702, mended by #185855 in the same way.
+    beside them right. See pytorch/pytorch#185702, fixed by #185855 in the same way.
     """
     node = cpp.OuterLoopFusedSchedulerNode
     can_fuse = node.check_outer_fusion_loop_level_attr
@@ -54,7 +54,7 @@ def _restrict_fusion(*, is_allowed: bool) -> None:
         loops = [loop for kernel in kernels for loop in kernel.loop_nest.loops[:depth]]
         return is_allowed and can_fuse(self, kernels, depth) and all(loop.steps == 1 for loop in loops)
 
-    setattr(node, can_fuse.__name__, takes_single_rows)
+    node.check_outer_fusion_loop_level_attr = takes_single_rows  # pyright: ignore[reportAttributeAccessIssue]
 
 
 if __name__ == "__main__":
