@@ -36,7 +36,7 @@ HEADS = {
 SLICED = ("TD1", "TDLambda", "WatkinsQLambda", "Retrace")
 """Estimators that take slices alone."""
 ESTIMATORS = ("TD0", "SoftTD0", "Munchausen", *SLICED)
-SHAPES = ((1,), (7,), (24,), (32,), (128,), (8, 8))
+SHAPES: tuple[tuple[int, ...], ...] = ((1,), (7,), (24,), (32,), (128,), (8, 8))
 VARIANTS = ("plain", "dueling", "noisy", "masks", "joint")
 ACTIONS, BRANCHES = 3, (2, 3)
 
@@ -57,7 +57,7 @@ class Case(NamedTuple):
         return self.estimator not in SLICED or len(self.shape) == 2
 
 
-GRID = tuple(case for case in (Case(*row) for row in product(HEADS, ESTIMATORS, SHAPES, VARIANTS)) if case.exists)
+GRID = tuple(case for row in product(HEADS, ESTIMATORS, SHAPES, VARIANTS) if (case := Case(*row)).exists)
 
 
 def covering() -> list[Case]:
@@ -81,7 +81,8 @@ def built(case: Case) -> tuple[DQNLoss, TensorDict]:
     spec = MultiCategorical(list(BRANCHES)) if is_joint else Categorical(ACTIONS)
     network = SharedTrunk if case.variant == "dueling" else QNet
     net = network(MLPTrunk((4,), num_cells=[64]), HEADS[case.head], spec=spec, noisy=case.variant == "noisy")
-    loss = DQNLoss(net, delay_value=True, gamma=0.9, **({"joint": "branching"} if is_joint else {}))
+    options: dict[str, Any] = {"joint": "branching"} if is_joint else {}
+    loss = DQNLoss(net, delay_value=True, gamma=0.9, **options)
     loss.make_value_estimator(case.estimator)
     with torch.no_grad():
         for parameter in loss.target_value_network.parameters():

@@ -17,16 +17,14 @@ LIBRARIES = (
         Case("hl_gauss", "TD0", (32,), "plain"),
         Case("scalar", "SoftTD0", (1,), "noisy"),
         Case("quantile", "WatkinsQLambda", (8, 8), "dueling"),
+        Case("categorical", "TDLambda", (8, 8), "joint"),
     ),
     (
         Case("hl_gauss", "Munchausen", (24,), "masks"),
-        Case("categorical", "TDLambda", (8, 8), "joint"),
-        Case("fully_parameterized_quantile", "TD0", (7,), "plain"),
-    ),
-    (
-        Case("hl_gauss", "TD1", (8, 8), "dueling"),
+        Case("scalar", "TD0", (7,), "plain"),
         Case("implicit_quantile", "TD0", (128,), "masks"),
-        Case("scalar", "Retrace", (8, 8), "plain"),
+        Case("scalar", "TD1", (8, 8), "dueling"),
+        Case("fully_parameterized_quantile", "Retrace", (8, 8), "plain"),
     ),
 )
 
