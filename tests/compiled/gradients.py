@@ -78,9 +78,9 @@ def built(case: Case) -> tuple[DQNLoss, TensorDict]:
     """A loss and a batch for it."""
     torch.manual_seed(0)
     is_joint = case.variant == "joint"
-    spec = MultiCategorical(list(BRANCHES)) if is_joint else Categorical(ACTIONS)
+    space = MultiCategorical(list(BRANCHES)) if is_joint else Categorical(ACTIONS)
     network = SharedTrunk if case.variant == "dueling" else QNet
-    net = network(MLPTrunk((4,), num_cells=[64]), HEADS[case.head], spec=spec, noisy=case.variant == "noisy")
+    net = network(MLPTrunk((4,), num_cells=[64]), HEADS[case.head], action_space=space, noisy=case.variant == "noisy")
     options: dict[str, Any] = {"joint": "branching"} if is_joint else {}
     loss = DQNLoss(net, delay_value=True, gamma=0.9, **options)
     loss.make_value_estimator(case.estimator)
