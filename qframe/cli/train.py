@@ -14,7 +14,7 @@ from qframe.cli.sweep import planned, sweep
 from qframe.config import build
 from qframe.config.compose import Composition, composed
 from qframe.config.hydra_app import hydra_app
-from qframe.config.hydra_safety import checked_record, inside
+from qframe.config.hydra_keys import checked_record, inside
 from qframe.config.overrides import pinned_folder
 from qframe.config.saved_run import new_folder
 from qframe.config.targets import apply_trust

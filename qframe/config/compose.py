@@ -13,9 +13,9 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from qframe.config.hydra_app import CONFIG_NAME, groups, hydra_app
 from qframe.config.hydra_faults import composition_fault, first_line, ignored_options, traversals
-from qframe.config.hydra_safety import foreign
+from qframe.config.hydra_keys import unread
 from qframe.config.overrides import SOURCE, Overrides, read
-from qframe.config.provenance import located
+from qframe.config.provenance import located, own_contents
 from qframe.config.schema import GROUPS
 from qframe.config.score import score_faults
 from qframe.config.validate import Provided, validate
@@ -103,10 +103,11 @@ def composed(
     faults += score_faults(score)
     faults += [Fault(key, SCORE_IS_SET, SOURCE) for key in overrides.keys if key.partition(".")[0] == "score"]
     config, more = validate(values, provided, also=[group for group in groups(loader) if "/" not in group])
-    of_hydra = [*ignored_options(defaults.defaults_tree, loader), *foreign(hydra, overrides.keys)]
-    of_hydra += traversals((default.config_path for default in defaults.defaults), loader)
-    found = [*of_hydra, *deletion_faults, *_merged(faults, more)]
     files = [(d.config_path, d.package or "") for d in defaults.defaults if d.config_path]
+    of_hydra = ignored_options(defaults.defaults_tree, loader)
+    of_hydra += unread(hydra, files, own_contents(loader, files), overrides.keys)
+    of_hydra += traversals((path for path, _ in files), loader)
+    found = [*of_hydra, *deletion_faults, *_merged(faults, more)]
     found = located(_to_the_point(found, overrides), loader, files, overrides.keys)
     accepted = overrides.hydra + [f"~{key}" for key in overrides.deleted]
     return Composition(config, score, hydra, accepted, overrides.faults + found, files, overrides.keys)

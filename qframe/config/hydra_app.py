@@ -78,6 +78,11 @@ def config_file(loader: ConfigLoader, config_path: str) -> Path | None:
     return None
 
 
+def is_qframes(file: Path) -> bool:
+    """Whether a YAML file is one of qframe's own."""
+    return file.is_relative_to(conf_dir())
+
+
 def yaml_files(loader: ConfigLoader) -> list[Path]:
     """All YAML files of qframe's folder and the user's."""
     folders = [Path(source.path) for source in loader.get_sources() if source.scheme() == "file"]

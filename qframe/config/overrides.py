@@ -66,7 +66,7 @@ def read(texts: Iterable[str], loader: ConfigLoader, *, sweep: bool = False) -> 
             result.faults.append(Fault(key, message, SOURCE))
         elif override.is_hydra_override() or key == "hydra":
             result.hydra.append(text)
-            result.keys.add(key.replace("/", "."))
+            result.keys.add(key)
         elif key in known and not isinstance(override.value(), dict):
             _choice(override, options(loader, key), result)
         elif override.package is not None or "/" in key:

@@ -9,7 +9,7 @@ import yaml
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import OmegaConf
 
-from qframe.config.hydra_app import config_file, short
+from qframe.config.hydra_app import config_file, is_qframes, short
 from qframe.config.overrides import SOURCE
 from qframe.errors import Fault
 
@@ -78,6 +78,12 @@ def _comments(node: yaml.Node | None, lines: list[str], prefix: str) -> dict[str
             found[place] = comment[1]
         found |= _comments(value, lines, f"{place}.")
     return found
+
+
+def own_contents(loader: ConfigLoader, files: Iterable[tuple[str, str]]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The content of the files that are not qframe's own, by name and at its place in the config."""
+    own = [(path, package) for path, package in files if (file := config_file(loader, path)) and not is_qframes(file)]
+    return [(file_name(loader, path), _content(loader, path, package)) for path, package in own]
 
 
 def _source(where: str, contents: list[tuple[str, Mapping[str, Any]]], keys: Collection[str]) -> str:
