@@ -1,4 +1,4 @@
-"""The description of an action: how many choices it has, how they are written, and what the environment takes.
+"""The description of an action: the sizes of its choices, their encoding, and the form the environment takes.
 
 =============  ===================================  ===================  =======================
 Gymnasium      encoding                             index, as stored     the environment takes
@@ -34,12 +34,12 @@ SYNONYMS = {"multi-one-hot": "mult-one-hot", "multi-discrete": "multi-categorica
 
 @dataclass(frozen=True)
 class ActionSpace:
-    """One choice, or several at once (the branches of a joint action), in three forms that it converts into each other.
+    """One choice, or several at once (the branches of a joint action), and conversions between its three forms.
 
-    The *index* is stored in the replay and given to exploration: int64 ``[*B]``, for a joint action ``[*B, D]``. The
-    *action* is what networks write and losses read, in the layout of ``encoding``. The third is what ``env.step``
-    takes. Inside a network and a loss the branches are a batch dimension in front, ``[D, *B, A]``, so that everything
-    that belongs to a transition broadcasts over them; smaller branches are padded, and padding is never legal.
+    The *index* is stored in the replay and passed to exploration: int64 ``[*B]``, for a joint action ``[*B, D]``. The
+    *action* is written by networks and read by losses, in the layout of ``encoding``. The third form is the argument
+    of ``env.step``. Inside a network and a loss the branches are a batch dimension in front, ``[D, *B, A]``, so that
+    everything of a transition broadcasts over them; smaller branches are padded, and padding is never legal.
 
     Args:
         encoding: ``categorical`` (an index), ``one-hot``, ``multi-categorical`` (an index per branch), ``mult-one-hot``
@@ -267,7 +267,7 @@ class ActionSpace:
         return torch.stack([part.sum(-1) for part in parts]).float().prod(0)
 
     def check_mask(self, mask: Tensor) -> None:
-        """Every branch of every environment has a legal action.
+        """Check that every branch of every environment has a legal action.
 
         Args:
             mask: legal actions ``[*B, ΣA]``.
@@ -446,7 +446,7 @@ def branch_sizes(sizes: Iterable[int], name: str) -> tuple[int, ...]:
 
 
 def check_boolean(mask: Tensor) -> None:
-    """A mask says True or False.
+    """Check that a mask is boolean.
 
     Raises:
         TypeError: it is not boolean.

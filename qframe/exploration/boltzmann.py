@@ -1,4 +1,4 @@
-"""Exploration by value: the better an action looks, the likelier it is taken."""
+"""Boltzmann exploration: the greater an action's value, the more likely it is taken."""
 
 from typing import Any, Literal
 
@@ -12,10 +12,10 @@ from qframe.functional.action import soft
 
 
 class Boltzmann:
-    """Draws actions from ``π(a|s) ∝ exp(q(s, a) / τ)`` over the legal ones, τ on a schedule.
+    """Draws legal actions from ``π(a|s) ∝ exp(q(s, a) / τ)``, with τ on a schedule.
 
-    See "Reinforcement Learning: An Introduction", Sutton and Barto, 1998, section 2.3. A joint action is drawn branch
-    by branch. Drawn as the greatest ``log π`` with Gumbel noise, which is exact.
+    See "Reinforcement Learning: An Introduction", Sutton and Barto, 1998, section 2.3. Each branch of a joint
+    action is drawn on its own. The action of the greatest ``log π`` plus Gumbel noise is an exact sample of π.
 
     Args:
         action_space: of the environment, or the action's spec.
@@ -26,7 +26,7 @@ class Boltzmann:
         seed: of the draws, on the CPU.
 
     Raises:
-        ValueError: a temperature that is not positive, or a schedule that is unknown or not one.
+        ValueError: a temperature that is not positive, or an unknown schedule, or one of less than a frame.
 
     >>> from qframe.actions import Categorical
     >>> explore, value = Boltzmann(Categorical(2), 0.5, 0.5), torch.tensor([[0.0, 60.0]])
@@ -51,7 +51,7 @@ class Boltzmann:
     ) -> None:
         for name, temperature in (("temperature_init", temperature_init), ("temperature_end", temperature_end)):
             if not temperature > 0:
-                raise ValueError(f"expected {name} above 0, got {temperature}; exploration=greedy has none")
+                raise ValueError(f"expected {name} above 0, got {temperature}; or use exploration=greedy")
         if schedule not in SCHEDULES:
             raise ValueError(f"expected schedule to be one of {', '.join(SCHEDULES)}, got {schedule!r}")
         self._schedule = SCHEDULES[schedule](temperature_init, temperature_end, annealing_num_steps)
@@ -66,7 +66,7 @@ class Boltzmann:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """What is logged under ``exploration/``."""
+        """Metrics to log under ``exploration/``."""
         return {"temperature": self.temperature}
 
     def step(self, frames: int = 1, done: Tensor | None = None) -> None:
@@ -85,13 +85,13 @@ class Boltzmann:
             Indices like ``action``.
 
         Raises:
-            ValueError: no values.
+            ValueError: the values are missing.
             RuntimeError: an environment has no legal action; it is named.
         """
         if mask is not None:
             self._action_space.check_mask(mask)
         if value is None:
-            raise ValueError("expected action values to explore by, got none; call explore(action, mask, value)")
+            raise ValueError("expected action values, got none: call explore(action, mask, value)")
         if not exploring():
             return action
         gumbel = -torch.empty(value.shape).exponential_(generator=self._generator).log()
@@ -130,6 +130,6 @@ class Boltzmann:
         return {"frames": self.frames, "generator": self._generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``."""
+        """Restore a saved state."""
         self.frames = state["frames"]
         self._generator.set_state(state["generator"].cpu())

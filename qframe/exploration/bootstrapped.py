@@ -10,10 +10,10 @@ from qframe.exploration.epsilon_greedy import exploring
 
 
 class Bootstrapped:
-    """Every environment acts greedily for one member of an ensemble, drawn anew at each episode's start.
+    """Every environment acts greedily for one member of an ensemble, drawn again at the start of each episode.
 
-    A member that is sure of itself where others are not goes there and looks, all the way: exploration is as deep as
-    the episode. Each transition is given to each member with a probability of its own draw, so that members differ.
+    A member keeps to its own estimate for a whole episode, so exploration is as deep as the episode. Each member learns
+    from each transition with probability p, drawn independently, so that the members differ.
     See "Deep Exploration via Bootstrapped DQN", Osband et al., 2016, section 3 and algorithm 1.
 
     Args:
@@ -65,7 +65,7 @@ class Bootstrapped:
             self.member = torch.where(done, self._draw(), self.member)
 
     def explore(self, action: Tensor, mask: Tensor | None = None, value: Tensor | None = None) -> Tensor:
-        """The greedy actions ``[E]`` of each environment's member.
+        """The greedy actions ``[E]`` of the member that acts in each environment.
 
         Args:
             action: greedy indices of the members' mean ``[E]``; kept where exploration is off.
@@ -73,7 +73,7 @@ class Bootstrapped:
             value: every member's action values ``[K, E, A]``.
 
         Raises:
-            ValueError: not the values of K members.
+            ValueError: the values are not those of K members.
             RuntimeError: an environment has no legal action; it is named.
         """
         if mask is not None:
@@ -95,7 +95,7 @@ class Bootstrapped:
         return {"bootstrap_mask": drawn < self.bootstrap_probability}
 
     def probability(self, action: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-        """There is none.
+        """Not defined for this strategy.
 
         Raises:
             RuntimeError: always.
@@ -110,7 +110,7 @@ class Bootstrapped:
         return {"member": self.member, "generator": self._generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``."""
+        """Restore a saved state."""
         self.member = state["member"]
         self._generator.set_state(state["generator"].cpu())
 

@@ -1,4 +1,4 @@
-"""Exploration: ε-greedy actions in place of greedy ones, ε on a schedule in closed form."""
+"""ε-greedy exploration, with ε on a schedule in closed form."""
 
 from typing import Any, Literal
 
@@ -35,8 +35,8 @@ class EGreedyModule(TensorDictModuleBase):
 
     See "Human-level control through deep reinforcement learning", Mnih et al., 2015, Methods.
 
-    ε is a closed form of the frames counted by ``step``. Draws come from the module's own generator, on the CPU, so
-    that they are the same on every device; it is in the ``state_dict`` with the frame count. Under
+    ε is a closed form of the frames counted by ``step``. The module draws from its own generator, on the CPU, so that
+    draws are the same on every device; the generator and the frame count are in the ``state_dict``. Under
     ``set_exploration_type`` with anything but ``RANDOM`` the action is kept and nothing is drawn.
 
     Args:
@@ -50,7 +50,7 @@ class EGreedyModule(TensorDictModuleBase):
         seed: of the draws.
 
     Raises:
-        ValueError: ε outside [0, 1], or a schedule that is unknown or not one.
+        ValueError: ε outside [0, 1], or an unknown schedule, or one of less than a frame.
         KeyError: called without the action or the mask.
         TypeError: the mask is not boolean.
         RuntimeError: an environment has no legal action; it is named.
@@ -95,7 +95,7 @@ class EGreedyModule(TensorDictModuleBase):
 
     @property
     def metrics(self) -> dict[str, float]:
-        """What is logged under ``exploration/``."""
+        """Metrics to log under ``exploration/``."""
         return {"epsilon": self.epsilon}
 
     def step(self, frames: int = 1, done: Tensor | None = None) -> None:
@@ -120,7 +120,7 @@ class EGreedyModule(TensorDictModuleBase):
         return tensordict.set(self.action_key, torch.where(replaced, random, action))
 
     def explore(self, action: Tensor, mask: Tensor | None = None, value: Tensor | None = None) -> Tensor:
-        """The same on indices, without a tensordict.
+        """Explore with indices, without a tensordict.
 
         Args:
             action: greedy indices ``[E]``, or ``[E, D]`` with one per branch.
@@ -169,7 +169,7 @@ class EGreedyModule(TensorDictModuleBase):
         return {"frames": self.frames, "generator": self.generator.get_state()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
+        """Restore a saved state."""
         self.frames = state["frames"]
         self.generator.set_state(state["generator"].cpu())
 

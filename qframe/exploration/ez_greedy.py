@@ -1,4 +1,4 @@
-"""Exploration that lasts: random actions repeated for a random while."""
+"""εz-greedy exploration: random actions, each repeated for a random number of steps."""
 
 from typing import Any, Literal
 
@@ -14,11 +14,11 @@ from qframe.exploration.schedules import epsilon_schedule
 class EZGreedy:
     """εz-greedy: with probability ε an environment starts a random action and repeats it for n ~ zeta(μ) steps.
 
-    Where a goal lies behind many equal actions in a row, ε-greedy dithers in place; this walks.
-    See "Temporally-Extended ε-Greedy Exploration", Dabney et al., 2021, section 4.
+    It reaches goals that lie many equal actions away, where ε-greedy stays close to where it is. See
+    "Temporally-Extended ε-Greedy Exploration", Dabney et al., 2021, section 4.
 
-    A start draws among the legal actions, and a repetition ends where its action is not legal. What it does depends
-    on how long it has been doing it, so a step has no probability given the observation alone.
+    The repeated action is drawn from the legal ones, and a repetition ends where its action is not legal. An action
+    depends on the steps before it, so it has no probability given the observation alone.
 
     Args:
         action_space: of the environment, or the action's spec.
@@ -74,15 +74,15 @@ class EZGreedy:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """What is logged under ``exploration/``."""
+        """Metrics to log under ``exploration/``."""
         return {"epsilon": self.epsilon}
 
     def step(self, frames: int = 1, done: Tensor | None = None) -> None:
-        """Count environment steps; a repetition goes on into the next episode, as in the paper's algorithm."""
+        """Count environment steps; a repetition continues into the next episode, as in the paper's algorithm."""
         self.frames += frames
 
     def explore(self, action: Tensor, mask: Tensor | None = None, value: Tensor | None = None) -> Tensor:
-        """Greedy indices, or the action that an environment is repeating.
+        """The greedy index, or the one that the environment repeats.
 
         Args:
             action: greedy indices ``[E]``, or ``[E, D]`` with one per branch.
@@ -108,7 +108,7 @@ class EZGreedy:
         return torch.where(self._per_action(repeats), self._held, action.cpu()).to(action.device)
 
     def probability(self, action: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-        """There is none.
+        """Not defined for this strategy.
 
         Raises:
             RuntimeError: always.
@@ -123,7 +123,7 @@ class EZGreedy:
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Frames, running repetitions and the generator's state."""
+        """The frame count, the running repetitions and the generator's state."""
         return {
             "frames": self.frames,
             "remaining": self._remaining.tolist(),
@@ -132,7 +132,7 @@ class EZGreedy:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``."""
+        """Restore a saved state."""
         self.frames = state["frames"]
         self._remaining, self._held = np.array(state["remaining"]), torch.tensor(state["held"])
         self._rng.bit_generator.state = state["generator"]

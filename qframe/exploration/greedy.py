@@ -1,4 +1,4 @@
-"""No exploration: the greedy action is taken."""
+"""No exploration: the agent takes the greedy action."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from qframe.actions import AnyActionSpace, as_action_space
 
 
 class Greedy:
-    """Takes the greedy action, always: for environments that are random enough, or networks that are.
+    """Always takes the greedy action: for environments, or networks, that are random enough by themselves.
 
     Args:
         action_space: of the environment, or the action's spec.
@@ -34,7 +34,7 @@ class Greedy:
         """Nothing changes over time."""
 
     def explore(self, action: Tensor, mask: Tensor | None = None, value: Tensor | None = None) -> Tensor:
-        """The greedy action ``[E]`` or ``[E, D]``, as it is.
+        """The greedy action ``[E]`` or ``[E, D]``, unchanged.
 
         Raises:
             RuntimeError: an environment has no legal action in ``mask`` ``[E, A]``; it is named.
@@ -56,4 +56,4 @@ class Greedy:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to take over."""
+        """Nothing to restore."""

@@ -1,12 +1,12 @@
-"""Exploration by a network's noise alone."""
+"""Exploration by the noise of a network's weights alone."""
 
 from qframe.exploration.greedy import Greedy
 
 
 class NoisyGreedy(Greedy):
-    """Takes the action that is greedy under the noise of the network's weights, drawn anew at every step.
+    """Takes the action that is greedy under the noise of the network's weights, drawn again at every step.
 
-    How likely an action was, over all noise, is not known. See "Noisy Networks for Exploration", Fortunato et al.,
+    The probability of an action over all noise is unknown. See "Noisy Networks for Exploration", Fortunato et al.,
     2018, section 3.1.
 
     Args:
@@ -15,7 +15,7 @@ class NoisyGreedy(Greedy):
 
     has_probability = False
     needs_noisy_network = True
-    """Without noisy layers nothing would explore; a config is then refused."""
+    """A config without noisy layers is refused: nothing would explore."""
 
     @property
     def metrics(self) -> dict[str, float]:

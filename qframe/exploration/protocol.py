@@ -14,23 +14,23 @@ class Exploration(Protocol):
     """
 
     has_probability: bool
-    """Whether ``probability`` can be told; an estimator that needs it (Retrace) is refused otherwise."""
+    """Whether ``probability`` is defined; an estimator that needs it (Retrace) is refused otherwise."""
 
     reads_members: bool
-    """Whether ``value`` is to hold every ensemble member's action values ``[K, E, A]`` in place of their mean."""
+    """Whether ``explore`` reads every ensemble member's action values ``[K, E, A]`` instead of their mean."""
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """What is logged under ``exploration/``."""
+        """Metrics to log under ``exploration/``."""
         ...
 
     def explore(self, action: Tensor, mask: Tensor | None = None, value: Tensor | None = None) -> Tensor:
-        """The actions taken in place of the greedy ``action``, all of them legal.
+        """The actions to take instead of the greedy ``action``, all of them legal.
 
         Args:
             action: greedy indices.
             mask: legal actions, bool; None: all are.
-            value: action values, for parts that read them.
+            value: action values, for strategies that read them.
 
         Raises:
             RuntimeError: an environment has no legal action; it is named.
@@ -42,7 +42,7 @@ class Exploration(Protocol):
         ...
 
     def stored(self) -> dict[str, Tensor]:
-        """What is stored with the transitions of the actions just taken, ``[E, …]`` each."""
+        """Further entries ``[E, …]`` to store with the transitions of the actions just taken."""
         ...
 
     def step(self, frames: int = 1, done: Tensor | None = None) -> None:
@@ -55,9 +55,9 @@ class Exploration(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run goes on from, generators included."""
+        """The state that a run resumes from, generators included."""
         ...
 
     def load_state_dict(self, state_dict: Any) -> Any:
-        """Go on from a saved state."""
+        """Restore a saved state."""
         ...

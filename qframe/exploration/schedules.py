@@ -1,4 +1,4 @@
-"""Schedules of ε over the frames of a run."""
+"""Schedules of ε, or of a temperature, over the frames of a run."""
 
 import math
 
@@ -67,10 +67,10 @@ def _check(start: float, end: float, frames: int) -> None:
 
 
 def epsilon_schedule(name: str, start: float, end: float, frames: int) -> LinearSchedule | ExponentialSchedule:
-    """The schedule of ε by its name.
+    """The schedule of ε with this name.
 
     Raises:
-        ValueError: ε outside [0, 1], or a schedule that is unknown or not one.
+        ValueError: ε outside [0, 1], or an unknown schedule, or one of less than a frame.
     """
     for bound, value in (("eps_init", start), ("eps_end", end)):
         if not 0 <= value <= 1:

@@ -22,7 +22,7 @@ class Actor(SafeModule):
     """A policy: ``observation`` → ``action``. Outputs beyond its ``out_keys`` are dropped.
 
     Args:
-        module: gives the action, and what else the ``out_keys`` name.
+        module: returns the action, and any further ``out_keys``.
         in_keys: by default ``["observation"]``.
         out_keys: by default ``["action"]``.
         spec: the action's spec.
@@ -112,7 +112,7 @@ class ProbabilisticActor(ProbabilisticTensorDictSequential):
         self._projected = safe_specs(spec, written) if safe else {}
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Parameters and action, projected where that is asked for."""
+        """Parameters and action, projected if ``safe`` is set."""
         return project_outputs(super().forward(*args, **kwargs), self._projected, self.out_keys)
 
 

@@ -1,7 +1,7 @@
 """Other people's networks under the interface of ours: ``observe``, ``predict``, ``head``, ``branches``.
 
-A loss accepts a Q-value actor, a distributional actor, an actor with a hook, or a plain module. Which of them it has
-is decided here, once; the loss sees one interface.
+A loss accepts a Q-value actor, a distributional actor, an actor with a hook, or a plain module. The kind is
+determined here, once; the loss sees one interface.
 """
 
 from typing import Any, cast
@@ -47,11 +47,11 @@ def agreed_action_space(given: str | TensorSpec | ActionSpace | None, network: n
         network: any that ``as_network`` takes.
 
     Raises:
-        ValueError: neither says it, they disagree, or it is binary: its bits have no value per choice to train on.
+        ValueError: neither gives one, they disagree, or it is binary: its bits have no value per choice to train on.
     """
     said = getattr(_q_value(network), "space", None) or getattr(network, "action_space", None)
     if said is None and given is None:
-        raise ValueError("expected an action_space (a name or a spec), got none and the network does not say its own")
+        raise ValueError("expected an action_space (a name or a spec), got none and the network has none either")
     own = ActionSpace(said) if isinstance(said, str) else said
     space = find_action_space(given) if own is None else _agreeing(given, own)
     if space.encoding == "binary":
@@ -104,7 +104,7 @@ class PlainNetwork:
 class TensorDictNetwork:
     """A tensordict module that writes action values, scalar ``[*B, A]`` or categorical ``[*B, N, A]``.
 
-    Where it ends in the greedy rule, the loss reads what comes before: values that no mask has overwritten.
+    If it ends in the greedy rule, the loss reads the values before it, which no mask has overwritten.
 
     Raises:
         ValueError: a support that is not evenly spaced, or has fewer than two atoms.

@@ -162,13 +162,13 @@ class DistributionalQValueActor(SafeSequential):
 
     Args:
         module: gives logits ``[*B, N, A]``; a tensordict module must write them under ``action_value_key``.
-        in_keys: what a plain module reads; by default ``["observation"]``.
+        in_keys: the inputs of a plain module; by default ``["observation"]``.
         support: the atoms, as in ``DistributionalQValueModule``, with the other keywords.
         make_log_softmax: False for a network that gives log-probabilities already.
 
     Raises:
-        ValueError: a network whose ``out_shape`` is not that of N atoms, besides what ``DistributionalQValueModule``
-            refuses.
+        ValueError: a network whose ``out_shape`` is not that of N atoms, or arguments that
+            ``DistributionalQValueModule`` refuses.
 
     >>> from qframe.networks import MLP
     >>> network = MLP(4, (51, 2), num_cells=[16])

@@ -1,4 +1,4 @@
-"""Distributions of continuous actions, and the layer that makes their parameters."""
+"""Distributions of continuous actions, and the layer that computes their parameters."""
 
 import math
 
@@ -46,7 +46,7 @@ class TanhNormal(distributions.TransformedDistribution):
 
     @property
     def mode(self) -> Tensor:
-        """The squashed mean: what this policy does when it does not explore, ``[*B, D]``."""
+        """The squashed mean, the action without exploration, ``[*B, D]``."""
         return self.deterministic_sample
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ class NormalParamExtractor(nn.Module):
         self.scale_min = scale_min
 
     def forward(self, features: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-        """Location and scale, then the further arguments as they came."""
+        """Location and scale, then the further arguments unchanged."""
         if features.shape[-1] % 2:
             raise ValueError(f"expected an even number of features (location and scale), got {features.shape[-1]}")
         loc, scale = features.chunk(2, -1)
@@ -83,4 +83,4 @@ class NormalParamExtractor(nn.Module):
 
 
 _SCALE_FLOOR = 0.01
-_SCALE_ONE = math.log(math.expm1(1 - _SCALE_FLOOR))  # what makes the scale 1 at 0
+_SCALE_ONE = math.log(math.expm1(1 - _SCALE_FLOOR))  # so that the scale is 1 at 0

@@ -6,7 +6,7 @@ from qframe.modules.safe import SafeSequential
 
 
 class _CommonTrunk(SafeSequential):
-    """A common operator, and a policy and a value that read what it writes."""
+    """A common operator, and a policy and a value that read its outputs."""
 
     def __init__(
         self,

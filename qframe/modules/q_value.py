@@ -67,7 +67,7 @@ class QValueModule(TensorDictModuleBase):
         given = action_space if spec is None and isinstance(action_space, TensorSpec) else spec
         self.spec = None if given is None else leaf_spec(given, self.action_key)
         if safe and self.spec is None:
-            raise ValueError("expected a spec with safe=True, got None: without one nothing says what is in the domain")
+            raise ValueError("expected a spec with safe=True, got None: only a spec defines the domain to project into")
         self.safe = safe
 
     @property
@@ -114,7 +114,7 @@ class QValueActor(SafeSequential):
 
     Args:
         module: gives the action values ``[*B, A]``; a tensordict module must write them under ``action_value_key``.
-        in_keys: what a plain module reads; by default ``["observation"]``.
+        in_keys: the inputs of a plain module; by default ``["observation"]``.
         spec: as in ``QValueModule``, with the other keywords.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Tensordict modules that know the specs of what they write, and can project it into them."""
+"""Tensordict modules that know the specs of their outputs, and can project the outputs into them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -13,12 +13,12 @@ from qframe.keys import NestedKey
 
 
 class SafeModule(TensorDictModule):
-    """A module between keys of a tensordict, whose outputs can be held to their specs.
+    """A module from keys of a tensordict to others, whose outputs can be projected into their specs.
 
     Args:
-        module: takes the entries under ``in_keys``, gives those under ``out_keys``.
-        in_keys: what it reads.
-        out_keys: what it writes.
+        module: maps the entries under ``in_keys`` to those under ``out_keys``.
+        in_keys: keys of the inputs.
+        out_keys: keys of the outputs.
         spec: the spec of the first output, or a ``Composite`` with specs under some of the ``out_keys``.
         safe: project outputs outside their specs into them, deterministically, in every call form.
         **kwargs: of ``tensordict.nn.TensorDictModule``.
@@ -49,7 +49,7 @@ class SafeModule(TensorDictModule):
         self._projected = safe_specs(spec, self.out_keys) if safe else {}
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The module's outputs, projected where that is asked for."""
+        """The module's outputs, projected if ``safe`` is set."""
         return project_outputs(super().forward(*args, **kwargs), self._projected, self.out_keys)
 
 
@@ -85,7 +85,7 @@ def safe_specs(spec: TensorSpec | None, out_keys: Sequence[NestedKey]) -> dict[N
     """The specs that outputs are projected into, by key.
 
     Raises:
-        ValueError: there is none.
+        ValueError: no output has a spec.
     """
     if isinstance(spec, Composite):
         found = {key: leaf for key in out_keys if (leaf := spec.get(key)) is not None}

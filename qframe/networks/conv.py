@@ -19,7 +19,7 @@ class ConvNet(nn.Module):
         kernel_sizes: one per layer, or one for all.
         strides: one per layer, or one for all.
         paddings: one per layer, or one for all.
-        activation_class: made anew for every layer, the last included.
+        activation_class: built for every layer, the last included.
         layer_class: ``(in, out, kernel_size, stride=, padding=, device=, dtype=)`` → layer.
         layer_kwargs: its further arguments.
         flatten: False keeps ``[*B, C', H', W']``.

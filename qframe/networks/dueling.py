@@ -36,7 +36,7 @@ class DuelingMlpDQNet(_Dueling):
         out_features: A, the number of actions.
         num_cells: hidden layers of the common part.
         stream_cells: hidden layers of each stream.
-        activation_class: made anew for every hidden layer.
+        activation_class: built for every hidden layer.
         layer_class: such as ``NoisyLinear``.
         device: of the parameters.
         dtype: of the parameters.
@@ -82,7 +82,7 @@ class DuelingCnnDQNet(_Dueling):
         out_features: A, the number of actions.
         conv: the convolutions, for C channels; by default those of the Nature paper.
         stream_cells: hidden layers of each stream.
-        activation_class: made anew for every hidden layer of the streams.
+        activation_class: built for every hidden layer of the streams.
         layer_class: of the streams, such as ``NoisyLinear``.
         device: of the parameters.
         dtype: of the parameters.

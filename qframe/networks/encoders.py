@@ -23,14 +23,14 @@ REFUSED_OBSERVATIONS: dict[str, str] = {
     "OneOf": "give all of its spaces as entries of a Dict",
     "MissionSpace": "use env=minigrid, which shows the grid alone",
 }
-"""Gymnasium observation spaces that are not encoded, and what to do."""
+"""Gymnasium observation spaces that are not encoded, and the remedy for each."""
 
 Encoder = Trunk
 """A trunk over one entry: ``[*B, …]`` → ``[*B, num_features]``."""
 
 
 class FlatEncoder(Encoder):
-    """Numbers as they are, flattened.
+    """Numbers, flattened.
 
     Args:
         shape: of one entry.

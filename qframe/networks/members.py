@@ -1,9 +1,7 @@
 """The members of an ensemble: several estimates of the same action values, each with a target of its own."""
 
-from collections.abc import Sequence
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from qframe.functional.backup import Backup, LambdaBackup
@@ -13,7 +11,7 @@ from qframe.heads import Prediction
 class Members:
     """K members as a batch dimension in front of all others, ``[K, *B, A, N]``.
 
-    It stands where the branches of a joint action stand: what belongs to a transition broadcasts over the members,
+    It takes the place of a joint action's branches: everything of a transition broadcasts over the members,
     every member bootstraps on its own target, and losses and errors are averaged over them. See "Deep Exploration via
     Bootstrapped DQN", Osband et al., 2016, section 3.
 
@@ -41,10 +39,6 @@ class Members:
     def join(self, value: Tensor) -> Tensor:
         """The mean of the members' action values, ``[K, *B, A]`` → ``[*B, A]``."""
         return value.mean(0)
-
-    def split_mask(self, mask: Tensor | None, batch: Sequence[int], device: torch.device) -> Tensor | None:
-        """The same actions are legal for all members."""
-        return mask
 
     def split_index(self, index: Tensor) -> Tensor:
         """The action taken, for every member, ``[*B]`` → ``[K, *B]``."""

@@ -18,9 +18,9 @@ class MLP(nn.Sequential):
         out_features: size of the outputs; a sequence is their shape, such as ``(N, A)`` for distributional values.
         num_cells: sizes of the hidden layers, or one int which is the size of each of ``depth``.
         depth: number of hidden layers; by default 2, or as many as ``num_cells`` lists.
-        activation_class: made anew for every layer.
+        activation_class: built for every layer.
         activation_kwargs: its arguments.
-        norm_class: made anew for every hidden layer, before its activation; None: no normalisation.
+        norm_class: built for every hidden layer, before its activation; None: no normalisation.
         norm_kwargs: its arguments.
         dropout: probability of an element to be zeroed after each hidden layer's linear one.
         activate_last_layer: put an activation after the last layer too.
@@ -124,7 +124,7 @@ class _SingleBias(nn.Module):
 
 
 def _sized(linear: "partial[nn.Module]", size_in: int | None) -> Callable[..., nn.Module]:
-    """A builder of layers that take ``size_in`` features, or whatever comes first."""
+    """A builder of layers that take ``size_in`` features; None: the number in their first input."""
     if size_in is not None:
         return partial(linear, size_in)
     if linear.func is not nn.Linear:

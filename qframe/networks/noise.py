@@ -1,6 +1,6 @@
-"""What is random in one forward pass of a network: quantile levels, and the noise of noisy layers.
+"""The randomness of one forward pass of a network: quantile levels, and the noise of noisy layers.
 
-A pass draws nothing itself: a generator cannot enter a compiled graph.
+It is drawn outside the pass, as a generator cannot enter a compiled graph.
 """
 
 from collections.abc import Iterator
@@ -16,20 +16,20 @@ from qframe.networks.protocol import Network
 
 
 class PassNoise(NamedTuple):
-    """What is random in one forward pass."""
+    """The randomness of one forward pass."""
 
-    taus: Tensor | None  # [*B, N], quantile levels, for heads that take any
-    weights: Tensor  # [W], the noise of all noisy layers, one after another; W may be 0
+    taus: Tensor | None  # [*B, N], quantile levels; None for heads that take none
+    weights: Tensor  # [W], the noise of all noisy layers, concatenated; W may be 0
 
 
 class RandomPass:
-    """A network as the loss calls it where something in it is random: ``predict(observation, noise)``.
+    """A network with random parts, as the loss calls it: ``predict(observation, noise)``.
 
-    See "Noisy Networks for Exploration", Fortunato et al., 2018, section 3: online, target and acting network draw
-    their own noise.
+    See "Noisy Networks for Exploration", Fortunato et al., 2018, section 3: the online, target and acting networks
+    each draw their own noise.
 
     Args:
-        network: what predicts.
+        network: makes the predictions.
         module: whose noisy layers take the noise of the pass in place of their own.
 
     >>> from qframe.actions import Categorical
@@ -72,14 +72,14 @@ class RandomPass:
 def random_passes(
     networks: tuple[Network, Network], modules: tuple[nn.Module, nn.Module]
 ) -> tuple[RandomPass, RandomPass] | None:
-    """The passes of the online and the target network; None where nothing in them is random."""
+    """The passes of the online and the target network; None if they have no random parts."""
     if not (networks[0].head.takes_taus or noisy_layers(modules[0])):
         return None
     return RandomPass(networks[0], modules[0]), RandomPass(networks[1], modules[1])
 
 
 def noisy_layers(network: object) -> list[NoisyLinear]:
-    """The noisy layers of a network, in the order of its modules; none of what is no module."""
+    """The noisy layers of a network, in the order of its modules; none if it is no module."""
     modules = network.modules() if isinstance(network, nn.Module) else ()
     return [module for module in modules if isinstance(module, NoisyLinear)]
 

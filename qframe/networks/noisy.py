@@ -1,4 +1,4 @@
-"""The noisy linear layer, exploration by learnt noise on the weights; and what puts it into a network."""
+"""The noisy linear layer, exploration by learnt noise on the weights, and how to put it into a network."""
 
 import math
 from typing import Any, Self
@@ -15,7 +15,7 @@ class NoisyLinear(nn.Module):
 
     In evaluation mode the mean weights are used. The noise is redrawn by ``reset_noise`` alone, so one network has one
     noise for a whole batch. It is no buffer: it is in no ``state_dict`` and no target update carries it over. It
-    follows the weights' device and dtype, where it is drawn anew. A copy made by ``deepcopy`` draws its own noise
+    follows the weights' device and dtype, where it is drawn again. A copy made by ``deepcopy`` draws its own noise
     from a stream of its own.
 
     Args:
@@ -136,7 +136,7 @@ def _drawn_seed() -> int:
 
 
 class NoiseStream:
-    """The noise of one layer, ``f(ε_in)`` and ``f(ε_out)`` one after another, and the stream that it comes from.
+    """The noise of one layer, ``f(ε_in)`` and ``f(ε_out)`` concatenated, and the stream that it is drawn from.
 
     Args:
         size: in + out.

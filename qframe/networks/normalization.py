@@ -1,4 +1,4 @@
-"""Observations on one scale: normalised by the mean and variance of those collected so far."""
+"""Normalisation of observations by the mean and variance of those collected so far."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ LIMIT = 10.0
 
 
 class RunningNorm(nn.Module):
-    """``clip((x − mean) / √(variance + 1e−8), −10, 10)``, entry by entry, with the statistics of what it was shown.
+    """``clip((x − mean) / √(variance + 1e−8), −10, 10)``, entry by entry, with the statistics of the collected entries.
 
     See "Note on a Method for Calculating Corrected Sums of Squares and Products", Welford, 1962, and "Updating Formulae
     and a Pairwise Algorithm for Computing Sample Variances", Chan et al., 1979, for merging those of a batch. They are
@@ -60,13 +60,13 @@ class RunningNorm(nn.Module):
 class NormalizedTrunk(Trunk):
     """A trunk whose observations are normalised, all entries but images, bits and choices.
 
-    Only ``update_statistics`` changes the statistics: the collector calls it, evaluation and updates do not.
+    Only ``update_statistics`` changes the statistics. The collector calls it; evaluation and updates do not.
 
     Args:
         trunk: says which entries of the observation are numbers, and their shapes.
 
     Raises:
-        ValueError: there are none.
+        ValueError: the observation has no such entries.
     """
 
     def __init__(self, trunk: Trunk) -> None:

@@ -1,9 +1,7 @@
-"""What the loss, acting and evaluation ask of a network."""
+"""The interface of a network, as losses, collectors and evaluations use it."""
 
-from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
-import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
@@ -24,17 +22,13 @@ class Branches(Protocol):
         """Action values to choose by, ``[D, *B, A]`` → ``[*B, ΣA]``."""
         ...
 
-    def split_mask(self, mask: Tensor | None, batch: Sequence[int], device: torch.device) -> Tensor | None:
-        """Legal actions, broadcastable to ``[D, *B, A]``, from a mask broadcastable to ``[*B, ΣA]``; None: all are."""
-        ...
-
     def split_index(self, index: Tensor) -> Tensor:
         """The index taken, ``[*B, D]`` → ``[D, *B]``."""
         ...
 
 
 class Network(Protocol):
-    """What a loss and a collector ask of a network."""
+    """A network as a loss and a collector use it."""
 
     head: Head[Any]
     branches: Branches

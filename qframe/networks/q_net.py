@@ -1,8 +1,8 @@
 """The two networks that a config chooses from: trunk and head, or a shared trunk with two streams (dueling).
 
 Both are tensordict modules and share one tensor interface, which the loss and the collector use:
-``observe(tensordict)`` picks what the network reads, ``predict(observation, taus)`` gives a ``Prediction``, ``head``
-says what it means, ``action_space`` how actions are written.
+``observe(tensordict)`` returns the network's input, ``predict(observation, taus)`` a ``Prediction``, which ``head``
+interprets; ``action_space`` describes the actions.
 """
 
 from collections.abc import Callable
@@ -44,7 +44,7 @@ class GreedyNetwork(TensorDictModuleBase):
         self.in_keys, self.out_keys = [OBSERVATION], list(CHOICE)
 
     def observe(self, tensordict: TensorDictBase) -> Tensor:
-        """What this network reads from a tensordict."""
+        """The observation in a tensordict."""
         return tensordict[OBSERVATION]
 
     def write(self, tensordict: TensorDictBase, value: Tensor) -> TensorDictBase:
@@ -158,7 +158,7 @@ class SharedTrunk(GreedyNetwork):
     def get_policy_head(self) -> TensorDictSequential:
         """The policy from the trunk's features."""
         includes_value = self.dueling and self.head.needs_state_value
-        stream = _DuelingValue(self.head, self.state_head, self.branches) if includes_value else _Advantage(self.head)
+        stream = _DuelingValue(self.head, self.state_head, self.action_space) if includes_value else _Advantage(self.head)
         return TensorDictSequential(
             TensorDictModule(stream, ["hidden"], [ACTION_VALUE]),
             TensorDictModule(partial(choose, self.action_space), [ACTION_VALUE], list(CHOICE)),
@@ -180,7 +180,7 @@ class SharedTrunk(GreedyNetwork):
 
     def _combined(self, hidden: Tensor, taus: Tensor | None = None) -> Prediction:
         if self.dueling:
-            return _combine(self.head, self.state_head, self.branches, hidden, taus)
+            return _combine(self.head, self.state_head, self.action_space, hidden, taus)
         action = self.head.prediction(hidden, taus)
         return action._replace(out=self.branches.split(action.out))
 
@@ -193,16 +193,16 @@ class SharedTrunk(GreedyNetwork):
 
 
 def _combine(
-    head: Head[Any], state_head: Head[Any], branches: Branches, hidden: Tensor, taus: Tensor | None = None
+    head: Head[Any], state_head: Head[Any], action_space: ActionSpace, hidden: Tensor, taus: Tensor | None = None
 ) -> Prediction:
     advantage = head.prediction(hidden, taus)
     state_value = state_head.prediction(hidden, advantage.levels).out.squeeze(-2)  # [*B, N]
-    real = branches.split_mask(None, state_value.shape[:-1], state_value.device)
-    return Prediction(dueling(state_value, branches.split(advantage.out), real), advantage.taus)
+    real = action_space.split_mask(None, state_value.shape[:-1], state_value.device)
+    return Prediction(dueling(state_value, action_space.split(advantage.out), real), advantage.taus)
 
 
 def _state_value(state_head: Head[Any], hidden: Tensor) -> Tensor:
-    """The outputs of the value stream, without what a head adds for its loss, ``[*B, N]``."""
+    """The outputs of the value stream, without those that a head needs for its loss only, ``[*B, N]``."""
     return state_head.prediction(hidden).out.squeeze(-2)[..., : state_head.num_outputs]
 
 
@@ -218,13 +218,13 @@ class _Advantage(nn.Module):
 
 
 class _DuelingValue(nn.Module):
-    def __init__(self, head: Head[Any], state_head: Head[Any], branches: Branches) -> None:
+    def __init__(self, head: Head[Any], state_head: Head[Any], action_space: ActionSpace) -> None:
         super().__init__()
-        self.head, self.state_head, self.branches = head, state_head, branches
+        self.head, self.state_head, self.action_space = head, state_head, action_space
 
     def forward(self, hidden: Tensor) -> Tensor:
-        value = self.head.value(_combine(self.head, self.state_head, self.branches, hidden))
-        return self.branches.join(value)  # [*B, A], of all branches side by side
+        value = self.head.value(_combine(self.head, self.state_head, self.action_space, hidden))
+        return self.action_space.join(value)  # [*B, A], of all branches side by side
 
 
 class _StateValue(nn.Module):

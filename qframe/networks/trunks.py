@@ -17,7 +17,7 @@ class Trunk(nn.Module, ABC):
 
     num_features: int
     shapes: Shapes = {}  # noqa: RUF012
-    """What of the observation can be normalised."""
+    """The entries of the observation that can be normalised."""
 
     @abstractmethod
     def forward(self, observation: Any) -> Tensor:
@@ -66,7 +66,7 @@ class MLPTrunk(nn.Sequential, Trunk):  # pyright: ignore
 
 
 class _AsFloats(nn.Module):
-    """Integers as floats, bytes as ``[0, 1]``; what comes as floats has been normalised before."""
+    """Integers as floats, bytes as ``[0, 1]``; floats are passed through: they were normalised before."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()

@@ -78,9 +78,13 @@ class BatchReader:
         """
         keys, branches, following = self.keys, self._network.branches, tensordict["next"]
         index = self._action_space.encode(tensordict[keys.action])  # [*B], or [*B, D]
-        shape, device = index.shape[:-1] if self._action_space.is_joint else index.shape, index.device
-        reward = _squeeze(following[keys.reward].to(self.like.dtype), shape, self.next_keys.reward)
+        mask: Tensor | None = tensordict.get(keys.action_mask, None)
         next_mask = following[keys.action_mask] if self._needs_mask else following.get(keys.action_mask, None)
+        shape = index.shape
+        if self._action_space.is_joint:
+            shape = shape[:-1]
+            mask, next_mask = (self._action_space.split_mask(m, shape, index.device) for m in (mask, next_mask))
+        reward = _squeeze(following[keys.reward].to(self.like.dtype), shape, self.next_keys.reward)
         discount, done = self._discount_and_done(tensordict, following, reward, gamma)
         batch = Batch(
             observation=self._network.observe(tensordict),
@@ -89,8 +93,8 @@ class BatchReader:
             discount=discount,
             next_observation=self._network.observe(following),
             done=done,
-            mask=branches.split_mask(tensordict.get(keys.action_mask, None), shape, device),
-            next_mask=branches.split_mask(next_mask, shape, device),
+            mask=mask,
+            next_mask=next_mask,
             priority_weight=_optional(tensordict, keys.priority_weight, shape),
             action_probability=_optional(tensordict, "action_probability", shape),
             bootstrap_mask=tensordict.get("bootstrap_mask", None) if self._has_members else None,

@@ -219,7 +219,7 @@ def test_boltzmann_takes_a_legal_action_where_a_value_is_no_number():
         (lambda: Boltzmann(Categorical(2), 0.0), "temperature_init above 0, got 0.0"),
         (lambda: Boltzmann(Categorical(2), 1.0, float("nan")), "temperature_end above 0, got nan"),
         (lambda: Boltzmann(Categorical(2), schedule="cosine"), "one of linear, exponential"),  # pyright: ignore
-        (lambda: Boltzmann(Categorical(2)).explore(torch.zeros(1)), "expected action values to explore by"),
+        (lambda: Boltzmann(Categorical(2)).explore(torch.zeros(1)), "expected action values, got none"),
         (lambda: EGreedyLadder(Categorical(2), epsilon=0.0, num_envs=2), r"epsilon in \(0, 1\], got 0.0"),
         (lambda: EGreedyLadder(Categorical(2), alpha=-1.0, num_envs=2), "alpha of at least 0"),
     ],
