@@ -10,8 +10,8 @@ from qframe.exploration.epsilon_greedy import EGreedyModule
 class EGreedyLadder(EGreedyModule):
     """ε-greedy with a constant ``ε_i = ε^(1 + α · i / (E − 1))`` in environment i.
 
-    Some environments explore a lot, some hardly at all. See "Distributed Prioritized Experience Replay", Horgan et al., 2018,
-    section 4.1. A single environment uses ε.
+    Some environments explore a lot, some hardly at all. See "Distributed Prioritized Experience
+    Replay", Horgan et al., 2018, section 4.1. A single environment uses ε.
 
     Args:
         action_space: of the environment, or the action's spec.

@@ -157,8 +157,9 @@ class SharedTrunk(GreedyNetwork):
 
     def get_policy_head(self) -> TensorDictSequential:
         """The policy from the trunk's features."""
-        includes_value = self.dueling and self.head.needs_state_value
-        stream = _DuelingValue(self.head, self.state_head, self.action_space) if includes_value else _Advantage(self.head)
+        stream: nn.Module = _Advantage(self.head)
+        if self.dueling and self.head.needs_state_value:
+            stream = _DuelingValue(self.head, self.state_head, self.action_space)
         return TensorDictSequential(
             TensorDictModule(stream, ["hidden"], [ACTION_VALUE]),
             TensorDictModule(partial(choose, self.action_space), [ACTION_VALUE], list(CHOICE)),
