@@ -1,20 +1,20 @@
-"""The C library's allocator: what one update frees, the next one takes again, and no thread hoards what is free."""
+"""Settings of the C library's allocator: freed memory is kept for the next update, in one heap for all threads."""
 
 import ctypes
 import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # glibc's M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX
 LARGEST = 32 * 2**20
-"""Bytes of an array that is taken from the heap; glibc allows no more."""
+"""Bytes of the largest array that comes from the heap; glibc allows no more."""
 KEPT = 512 * 2**20
-"""Free bytes at the end of the heap that are kept."""
+"""Bytes of free memory kept at the end of the heap."""
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what is freed, for the whole process; with another C library nothing changes.
+    """Have glibc keep freed memory, for the whole process; with another C library nothing changes.
 
-    It would give the pages of an update's arrays back to the system, which has to clear them for the next update: some
-    15 % of the time of one with images of 84 × 84 pixels.
+    Otherwise it returns the pages of an update's arrays to the system, which has to clear them for the next update:
+    about 15 % of the time of an update on images of 84 × 84 pixels.
     """
     if (library := _glibc()) is not None:
         library.mallopt(_MMAP_THRESHOLD, LARGEST)
@@ -22,16 +22,16 @@ def keep_freed_memory() -> None:
 
 
 def share_heap() -> None:
-    """Have all threads that start from now on take memory from one heap; with another C library nothing changes.
+    """Have all threads started from now on share one heap; with another C library nothing changes.
 
-    Each thread of the environments would have its own, with pages that it freed and nobody else takes.
+    Otherwise each thread of the environments has a heap of its own, and keeps freed pages that no other thread can use.
     """
     if (library := _glibc()) is not None:
         library.mallopt(_ARENA_MAX, 1)
 
 
 def give_back_freed_memory() -> None:
-    """Give back every free page there is now; for after rare things that took much, such as an evaluation."""
+    """Return all free pages to the system, after something rare that needed much memory, such as an evaluation."""
     if (library := _glibc()) is not None:
         library.malloc_trim(0)
 

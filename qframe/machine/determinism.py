@@ -1,4 +1,4 @@
-"""The same bits every time on a GPU as well, whose fastest operations add in whatever order threads come."""
+"""Equal bits in every run on a GPU too, whose fastest operations add in the order in which threads arrive."""
 
 import os
 
@@ -6,9 +6,9 @@ import torch
 
 
 def only_deterministic(device: torch.device) -> None:
-    """Let this process use operations on the device that give the same bits every time, and refuse others.
+    """Allow only operations on the device that give equal bits every time; torch refuses the others.
 
-    On the CPU all that qframe uses do so already: nothing changes. See "Reproducibility" in torch's notes.
+    On the CPU all that qframe uses already do, and nothing changes. See "Reproducibility" in torch's notes.
     """
     if device.type != "cuda":
         return

@@ -1,4 +1,4 @@
-"""Native code that is compiled on this machine and kept for later runs."""
+"""C++ files that are compiled on this machine, and cached for later runs."""
 
 import ctypes
 import hashlib
@@ -13,7 +13,7 @@ SECONDS = 60
 
 
 def cache_dir() -> Path:
-    """Where compiled code is kept: ``$QFRAME_CACHE_DIR``, else ``qframe`` in the user's cache folder."""
+    """Folder of compiled code: ``$QFRAME_CACHE_DIR``, else ``qframe`` in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(os.environ.get(CACHE_VARIABLE) or Path(base) / "qframe")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -26,7 +26,7 @@ def compiler() -> str:
 
 
 def is_whole(library: Path) -> bool:
-    """Whether a file has the checksum that its name ends in: a flipped bit would be loaded without a word."""
+    """Whether a file has the checksum in its name: the loader does not notice a flipped bit."""
     return library.stem.endswith(checksum(library))
 
 
@@ -37,7 +37,7 @@ def checksum(file: Path) -> str:
 
 
 def processor() -> str:
-    """What this processor can do: a home directory may be shared by several machines."""
+    """Model and features of this processor: several machines may share a home directory."""
     described = Path("/proc/cpuinfo")
     lines = described.read_text().splitlines() if described.is_file() else []
     features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
@@ -45,25 +45,25 @@ def processor() -> str:
 
 
 def library(source: Path, *, links: tuple[str, ...] = (), **constants: int) -> ctypes.CDLL | None:
-    """The functions of a small C++ file, compiled now unless they were before; None where that is not possible.
+    """The functions of a small C++ file, compiled unless a cached library exists; None if that is not possible.
 
     Args:
         source: the file.
-        links: words for the compiler that name other libraries.
-        **constants: names that stand for numbers in it.
+        links: compiler arguments that name other libraries.
+        **constants: numbers that replace these names in it.
     """
     flags = (*FLAGS, *(f"-D{name}={number}" for name, number in constants.items()))
-    told = source.read_bytes() + f"{flags} {links} {processor()}".encode()
+    key = source.read_bytes() + f"{flags} {links} {processor()}".encode()
     try:
-        place = cache_dir() / f"{source.stem}-{hashlib.sha256(told).hexdigest()[:32]}"
-        there = [file for file in place.parent.glob(f"{place.name}-*.so") if is_whole(file)]
-        return ctypes.CDLL(str(there[0] if there else _compiled(source, place, flags, links)))
+        place = cache_dir() / f"{source.stem}-{hashlib.sha256(key).hexdigest()[:32]}"
+        cached = [file for file in place.parent.glob(f"{place.name}-*.so") if is_whole(file)]
+        return ctypes.CDLL(str(cached[0] if cached else _compiled(source, place, flags, links)))
     except (OSError, RuntimeError, subprocess.SubprocessError):  # a folder that is read-only, no compiler, no loading
         return None
 
 
 def _compiled(source: Path, place: Path, flags: tuple[str, ...], links: tuple[str, ...]) -> Path:
-    made = Path(f"{place}.{os.getpid()}")  # another process may be at it as well
+    made = Path(f"{place}.{os.getpid()}")  # another process may be compiling it too
     try:
         command = [compiler(), *flags, "-o", str(made), str(source), *links]
         subprocess.run(command, check=True, capture_output=True, timeout=SECONDS)

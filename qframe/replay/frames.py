@@ -174,7 +174,7 @@ class FrameReplayBuffer(ReplayBase):
         return torch.randint(high, (count,), generator=self.generator).numpy()
 
     def _reprioritize(self, rows: np.ndarray) -> None:
-        """Give a priority to the rows that are complete, and take that of the others."""
+        """Give complete rows the priority of new ones, and remove that of the others."""
         if self.priorities is not None:
             is_complete = self._streams.complete[rows]
             self.priorities.remove(rows[~is_complete])
@@ -188,27 +188,27 @@ class NotStacked(RunError):
 class FrameStreams:
     """A ring of rows per environment. A row is a step and the newest frame of its observation.
 
-    An observation is ``stack`` frames along its first dimension, each step adding one; ``stack`` 1 is an observation
-    that is its own frame. The frames before an episode's first step, and the one after its last, are rows without a
-    step. So an observation is ``stack`` rows in a row, however the environment fills its first one.
+    An observation is ``stack`` frames along its first dimension, and each step adds one; with ``stack`` 1 it is the
+    frame itself. The frames before an episode's first step, and the one after its last, are rows without a step. So an
+    observation is always ``stack`` consecutive rows, however the environment fills its first one.
 
     Invariants:
-        - A row is *complete* where an n-step transition can be read from it: n steps follow, or the episode's end, and
-          none of the frames it needs is overwritten.
-        - What is read from a row equals, byte for byte, what an ``NStepFold`` makes of the steps that were pushed, but
-          of those that only tell that their episode was cut: the step before is the last.
+        - A row is *complete* if an n-step transition can be read from it: n steps follow, or the episode's end, and
+          none of its frames is overwritten.
+        - A transition equals, byte for byte, that of an ``NStepFold`` which was given the same steps, except those that
+          only mark the end of an abandoned episode: there the step before is the last.
 
     Args:
-        capacity: rows of all environments together; each has as many, and what is over is not used.
+        capacity: rows of all environments together; each has ``capacity // num_envs``.
         stack: frames in an observation ≥ 1.
-        n_step: n ≥ 1, steps that a transition spans at most.
+        n_step: n ≥ 1, most steps of a transition.
         gamma: γ in ``[0, 1]``, per step.
-        num_envs: rings.
-        frames: where frames are kept.
-        device: where everything else is kept.
+        num_envs: number of rings.
+        frames: storage of the frames.
+        device: device of everything else.
 
     Raises:
-        ValueError: a ring too short for a transition.
+        ValueError: a ring is too short for a transition.
     """
 
     def __init__(
@@ -231,17 +231,17 @@ class FrameStreams:
         self.length, self.stack, self.n_step, self.gamma, self.num_envs = length, stack, n_step, gamma, num_envs
         self._frames, self._steps = frames, TensorStorage(num_envs * length, device, is_paged=True)
         self._cursor = np.zeros(num_envs, np.int64)  # the row of each ring that is written next
-        self._written = np.zeros(num_envs, np.int64)  # rows of each ring that hold something
-        self._taken = np.zeros(num_envs, np.int64)  # steps so far of the episode under way
+        self._written = np.zeros(num_envs, np.int64)  # filled rows of each ring
+        self._taken = np.zeros(num_envs, np.int64)  # steps so far of the current episode
         self._cut = np.zeros(num_envs * length, np.bool_)  # after this step the environment was abandoned
         self.complete = np.zeros(num_envs * length, np.bool_)
         self.num_complete = 0
 
     def push(self, rows: Rows) -> np.ndarray:
-        """Keep one step of environments that are all different.
+        """Store one step of each of several environments.
 
         Args:
-            rows: steps ``[k]``, checked by a ``RowSchema``.
+            rows: steps ``[k]`` of k different environments, checked by a ``RowSchema``.
 
         Returns:
             The rows whose completeness may have changed.
@@ -265,9 +265,10 @@ class FrameStreams:
         return np.concatenate(changed)
 
     def _push_others(self, rows: Rows) -> np.ndarray:
-        """Push all steps but those that only tell that their episode was cut: they stay where they were, truncated.
+        """Push all steps except those that only mark the end of an abandoned episode: truncated, without a new frame.
 
-        So an environment is ended whose process died, or whose numbers are not finite; the step before is the last.
+        The collector adds such a step after an environment's process has died, or has returned numbers that are not
+        finite; the step before is the last.
         """
         observation, following = rows[OBSERVATION], rows[NEXT_OBSERVATION]
         stays = (observation == following).flatten(1).all(-1)
@@ -284,7 +285,7 @@ class FrameStreams:
         return np.concatenate([changed, self.push({key: leaf[~is_cut] for key, leaf in rows.items()})])
 
     def flush(self, env: np.ndarray) -> np.ndarray:
-        """End the episodes under way of these environments: windows that are still open are truncated there.
+        """End the current episodes of these environments: open n-step windows are truncated there.
 
         Returns:
             The rows whose completeness may have changed.
@@ -296,7 +297,7 @@ class FrameStreams:
         return self._end(env)
 
     def read(self, row: np.ndarray) -> Rows:
-        """The transitions that begin at complete rows ``[B]``."""
+        """The transitions that begin at complete rows ``row`` ``[B]``."""
         env, place = np.divmod(row, self.length)
         ahead = self._rows(env[:, None], place[:, None] + np.arange(self.n_step))  # [B, n]
         steps = self._steps_used(ahead)  # [B]
@@ -315,22 +316,22 @@ class FrameStreams:
         return {OBSERVATION: self._observe(env, place), NEXT_OBSERVATION: self._observe(env, place + used)} | found
 
     def filled(self) -> np.ndarray:
-        """The rows that hold something, ring by ring."""
+        """The filled rows, ring by ring."""
         return (np.arange(self.length) < self._written[:, None]).reshape(-1).nonzero()[0]
 
     def nth_filled(self, number: np.ndarray) -> np.ndarray:
-        """The rows of ``filled()`` with these numbers, without the list of all."""
+        """``filled()[number]``, without listing all rows."""
         ends = self._written.cumsum()
         env = ends.searchsorted(number, side="right")
         return env * self.length + number - (ends - self._written)[env]
 
     @property
     def num_filled(self) -> int:
-        """How many rows hold something."""
+        """Number of filled rows."""
         return int(self._written.sum())
 
     def state_dict(self, *, live: bool) -> dict:
-        """Everything, as tensors; frames and steps as pages where ``live``."""
+        """Everything, as tensors; frames and steps as pages if ``live``."""
         filled = self.filled()
         return {
             "frames": self._frames.pages() if live else self._frames.read(torch.from_numpy(filled)),
@@ -356,7 +357,7 @@ class FrameStreams:
         self._steps.restore(self._index(filled), state["steps"])
 
     def _begin(self, env: np.ndarray, observation: Tensor) -> np.ndarray:
-        """Rows for the frames of an episode's first observation; the cursor comes to stand on the newest."""
+        """Write the frames of an episode's first observation; the cursor ends on the newest."""
         changed = [np.zeros(0, np.int64)]
         for age in range(self.stack if len(env) else 0):
             frame = observation[:, age] if self.stack > 1 else observation
@@ -365,21 +366,21 @@ class FrameStreams:
         return np.concatenate(changed)
 
     def _end(self, env: np.ndarray) -> np.ndarray:
-        """All starts of the episode are complete, and the frame after its last step stays as a row of its own."""
+        """Complete the open rows of ended episodes; the frame after the last step keeps a row of its own."""
         changed = [self._complete(env[self._taken[env] >= back], back) for back in range(1, self.n_step)]
         self._cursor[env] = (self._cursor[env] + 1) % self.length
         self._taken[env] = 0
         return np.concatenate([np.zeros(0, np.int64), *changed])
 
     def _complete(self, env: np.ndarray, back: int) -> np.ndarray:
-        """Mark the step that was taken ``back`` steps ago, 1 being the last."""
+        """Mark the step taken ``back`` steps ago as complete, 1 being the last."""
         row = self._rows(env, self._cursor[env] - back)
         self.num_complete += len(row)
         self.complete[row] = True
         return row
 
     def _claim(self, env: np.ndarray, place: np.ndarray, frame: Tensor) -> np.ndarray:
-        """Write a frame over the oldest row of a ring: the transitions that needed that row are gone."""
+        """Overwrite the oldest row of a ring by a frame: the transitions that needed it are no longer complete."""
         row = self._rows(env, place)
         self._frames.write(torch.from_numpy(row), frame)
         self._cut[row] = False
@@ -398,7 +399,7 @@ class FrameStreams:
         return frames.view(*rows.shape, *frames.shape[1:])
 
     def _steps_used(self, ahead: np.ndarray) -> Tensor:
-        """k ≤ n steps, up to the episode's end, ``[B]``."""
+        """k ≤ n, the steps up to the episode's end, ``[B]``."""
         ended = self._steps.column(DONE, self._index(ahead)).view(ahead.shape) | self._index(self._cut[ahead])
         return torch.where(ended.any(-1), ended.to(torch.int8).argmax(-1) + 1, self.n_step)
 

@@ -45,7 +45,7 @@ class NStepFold:
         n_step: n ≥ 1.
         gamma: γ in ``[0, 1]``, per step.
         num_envs: number of streams, those of rows ``env`` in ``0 … num_envs − 1``.
-        device: where the rows are.
+        device: device of the rows.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -62,8 +62,8 @@ class NStepFold:
         self._oldest = np.zeros(num_envs, np.int64)  # slot of the oldest open start
         self._count = np.zeros(num_envs, np.int64)  # open starts
         self._returns = np.zeros((num_envs, n_step))  # reward so far of the start in each slot
-        self._starts = TensorStorage(num_envs * n_step, device)  # what the starts hold, row env · n + slot
-        self._last = TensorStorage(num_envs, device)  # what lies under "next" at the last step
+        self._starts = TensorStorage(num_envs * n_step, device)  # entries of the starts, row env · n + slot
+        self._last = TensorStorage(num_envs, device)  # entries under "next" of the last step
 
     def push(self, rows: Rows) -> Rows:
         """The transitions that ``rows`` complete, possibly none.
@@ -80,9 +80,9 @@ class NStepFold:
         return parts[0] if len(parts) == 1 else {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
     def flush(self, env: int | None = None) -> Rows:
-        """The open starts of one or all environments, their episode cut off after the last step: truncated there.
+        """The open starts of one environment, or of all, truncated after the last step.
 
-        Each has the steps it has, and its discount γᵏ bootstraps. With none open, no keys at all.
+        Each has k < n steps and bootstraps with discount γᵏ. If none is open, the result is empty.
         """
         envs = chosen_envs(env, self.num_envs)
         envs = envs[self._count[envs] > 0]
@@ -105,7 +105,7 @@ class NStepFold:
         }
 
     def load_state_dict(self, state: dict) -> None:
-        """Take over what ``state_dict`` gave."""
+        """Restore what ``state_dict`` returned."""
         self._oldest, self._count, self._returns = (
             state[name].numpy(force=True).copy() for name in ("oldest", "count", "returns")
         )
@@ -133,7 +133,7 @@ class NStepFold:
         self._returns[env] += reward * self._powers[age]
 
     def _emit(self, env: np.ndarray, leaving: np.ndarray, following: Rows) -> Rows:
-        """Let the ``leaving`` ``[k]`` oldest starts of ``env`` ``[k]`` go, bootstrapping on rows ``following``."""
+        """Close the ``leaving`` ``[k]`` oldest starts of ``env`` ``[k]``; they bootstrap on rows ``following``."""
         row, nth = (self._order < leaving[:, None]).nonzero()  # [m], row by row, oldest first
         source = self._row(env[row], nth)
         steps = self._count[env[row]] - nth
@@ -150,7 +150,7 @@ class NStepFold:
         return emitted
 
     def _row(self, env: np.ndarray, nth: np.ndarray) -> np.ndarray:
-        """Where the ``nth`` oldest open start of ``env`` is kept, ``[k]``."""
+        """Rows ``[k]`` of the ``nth`` oldest open starts of ``env``."""
         return env * self.n_step + (self._oldest[env] + nth) % self.n_step
 
     def _tensor(self, index: np.ndarray) -> Tensor:
@@ -158,7 +158,7 @@ class NStepFold:
 
 
 def one_step(rows: Rows, gamma: float) -> Rows:
-    """Single steps as transitions of their own: discount ``γ · (1 − terminated)``, one step to the next observation."""
+    """Single steps as transitions: discount ``γ · (1 − terminated)``, one step to the next observation."""
     reward, terminated = rows[REWARD], rows[TERMINATED]
     folded = {key: leaf for key, leaf in rows.items() if key != ENV}
     folded[DISCOUNT] = torch.where(terminated, 0.0, torch.full_like(reward, gamma))
@@ -182,6 +182,6 @@ def distinct_runs(env: np.ndarray) -> Iterator[tuple[int, int]]:
 
 
 def check_gamma(gamma: float) -> None:
-    """γ is in ``[0, 1]``."""
+    """Raise ValueError unless γ is in ``[0, 1]``."""
     if not 0.0 <= gamma <= 1.0:
         raise ValueError(f"expected gamma in [0, 1], got {gamma}; 0.99 is common")

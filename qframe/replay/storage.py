@@ -40,7 +40,7 @@ class _Column(NamedTuple):
 
 
 class Packing:
-    """Where each column of a row lies among its bytes.
+    """The place of each small entry among the bytes of a row.
 
     Args:
         like: rows ``[k, …]`` of any number, by key.
@@ -52,7 +52,7 @@ class Packing:
 
     def __init__(self, like: Rows) -> None:
         fitting = {key: leaf for key, leaf in like.items() if _fits(leaf)}
-        widest_first = sorted(fitting, key=lambda key: -fitting[key].dtype.itemsize)  # so that each lies aligned
+        widest_first = sorted(fitting, key=lambda key: -fitting[key].dtype.itemsize)  # so that each is aligned
         places: dict[NestedKey, int] = {}
         end = 0
         for key in widest_first:
@@ -80,18 +80,18 @@ class Gathered(NamedTuple):
     """A copy of rows."""
 
     packed: Tensor
-    """Their small entries, as they lie in the storage."""
+    """Their small entries, packed as in the storage."""
     rows: Rows
-    """All of them, by key."""
+    """All entries, by key."""
 
 
 class TensorStorage:
-    """Rows in preallocated tensors, in the dtypes that the first write brings; small entries of a row lie together.
+    """Rows in preallocated tensors, in the dtypes of the first write; the small entries of a row are packed together.
 
     Args:
         capacity: number of rows.
         device: where the tensors live.
-        is_paged: whether ``pages`` will be asked for.
+        is_paged: whether writes mark their pages, which ``pages`` needs.
     """
 
     def __init__(self, capacity: int, device: torch.device | str = "cpu", *, is_paged: bool = False) -> None:
@@ -105,7 +105,7 @@ class TensorStorage:
         self._marks = PageMarks(0, 1)
 
     def write(self, index: Tensor, rows: Rows) -> None:
-        """Put ``rows`` at row numbers ``index``, int64 ``[k]``, none twice; keys left out keep what they hold."""
+        """Write ``rows`` to row numbers ``index``, int64 ``[k]``, all different; other keys keep their values."""
         self._allocate(rows)
         if self._is_paged:
             self._marks.mark_rows(index.numpy(force=True))
@@ -113,22 +113,22 @@ class TensorStorage:
             self.leaves[key].index_copy_(0, index, leaf)
 
     def write_span(self, start: int, stop: int, rows: Rows) -> None:
-        """Put ``rows`` at row numbers ``start … stop − 1``."""
+        """Write ``rows`` to row numbers ``start … stop − 1``."""
         self._allocate(rows)
         self._marks.mark_span(start, stop)
         for key, leaf in rows.items():
             self.leaves[key][start:stop] = leaf
 
     def read(self, index: Tensor) -> Rows:
-        """A copy of the rows ``index``, int64 ``[k]`` on the storage's device, every key in memory of its own."""
+        """A copy of rows ``index``, int64 ``[k]`` on the storage's device, each key in its own memory."""
         return {key: leaf.index_select(0, index) for key, leaf in self.leaves.items()}
 
     def gather(self, index: Tensor, into: Gathered | None = None) -> Gathered:
-        """As ``read``, but faster: small entries of a row lie together in the copy as well.
+        """Like ``read``, but faster: the small entries of a row stay packed in the copy.
 
         Args:
             index: int64 ``[k]`` on the storage's device.
-            into: an earlier copy of k rows, which is written over.
+            into: an earlier copy of k rows, which is overwritten.
         """
         if into is None:
             packed = self._packed.index_select(0, index)
@@ -142,11 +142,11 @@ class TensorStorage:
         return into
 
     def column(self, key: NestedKey, index: Tensor) -> Tensor:
-        """What rows ``index`` of any shape hold under one key, ``[number of them, …]``."""
+        """The entries of rows ``index`` of any shape under one key, ``[index.numel(), …]``."""
         return self.leaves[key].index_select(0, index.reshape(-1))
 
     def restore(self, index: Tensor, rows: Rows | Pages) -> None:
-        """Forget everything, then take over rows ``index`` from any device, or the pages of an equal storage."""
+        """Replace everything by rows ``index`` from any device, or by the pages of an equal storage."""
         self.leaves = {}
         if isinstance(rows, dict):
             self.write(index, {key: leaf.to(self.device) for key, leaf in rows.items()})
@@ -155,7 +155,7 @@ class TensorStorage:
             restore_pages(rows, self._marks, self.leaves)
 
     def pages(self) -> Pages:
-        """All rows page by page, as they are when a page is read."""
+        """All rows as pages, each with its rows at the time it is read."""
         return live_pages(self._marks, self.leaves)
 
     def _allocate(self, rows: Rows) -> None:
@@ -174,17 +174,17 @@ class TensorStorage:
 
 
 class FrameStorage:
-    """Frames by row number; the first write allocates them, in its shape and dtype.
+    """Frames by row number; the first write fixes their shape and dtype.
 
     Args:
         capacity: number of rows.
-        place: ``memory``, of the device, or ``disk``: a file without a name that the system maps into memory and
-            takes back when the process ends. Its pages are the system's cache, not the process's own memory.
-        device: where ``memory`` is; a file is read on the CPU.
-        folder: of the file; None is the system's folder for temporary files.
+        place: ``memory``, of the device, or ``disk``: an unnamed file, mapped into memory, that the system removes
+            when the process ends. Its pages belong to the system's cache, not to the process.
+        device: device of ``memory``; a file is read on the CPU.
+        folder: folder of the file; None is the system's folder for temporary files.
 
     Raises:
-        ValueError: another place, or a file for frames on a device.
+        ValueError: an unknown place, or a file for a device other than the CPU.
     """
 
     def __init__(
@@ -200,7 +200,7 @@ class FrameStorage:
         self._marks = PageMarks(0, 1)
 
     def write(self, index: Tensor, frames: Tensor) -> None:
-        """Put ``frames`` ``[k, …]`` at row numbers ``index``, int64 ``[k]``, none twice."""
+        """Write ``frames`` ``[k, …]`` to row numbers ``index``, int64 ``[k]``, all different."""
         if self._frames is None:
             self._frames = self._allocate(frames.shape[1:], frames.dtype)
         self._marks.mark_rows(index.numpy())
@@ -209,15 +209,15 @@ class FrameStorage:
     def read(self, index: Tensor) -> Tensor:
         """A copy of the frames at row numbers ``index``, int64 ``[k]``."""
         if self._frames is None:
-            raise RuntimeError("expected frames to read, got none; write some first")
+            raise RuntimeError("no frame is stored yet; call write before read")
         return self._frames.index_select(0, index.to(self.device))
 
     def pages(self) -> Pages:
-        """All frames page by page, as they are when a page is read."""
+        """All frames as pages, each with its frames at the time it is read."""
         return live_pages(self._marks, {} if self._frames is None else {_FRAMES: self._frames})
 
     def restore(self, index: Tensor, frames: Tensor | Pages) -> None:
-        """Take over the frames of row numbers ``index``, or an equal storage's pages."""
+        """Write the frames of row numbers ``index``, or an equal storage's pages."""
         if isinstance(frames, Tensor):
             self.write(index, frames)
         elif numbers := frames.numbers():
@@ -238,9 +238,9 @@ class FrameStorage:
 
 
 def zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Zeros; on the CPU in memory that is taken where something is written, in large pages: random reads are faster.
+    """Zeros; on the CPU in large pages, which make random reads faster, each allocated by the first write to it.
 
-    Processes that are forked do not get it: every page that is written later would be there twice.
+    Forked processes do not inherit this memory: every page written later would be copied.
     """
     if device.type != "cpu" or not hasattr(mmap, "MADV_HUGEPAGE") or 0 in shape:
         return torch.zeros(shape, dtype=dtype, device=device)
@@ -252,13 +252,13 @@ def zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> T
 
 
 def _reserve(file: int, size: int) -> None:
-    """Take the room on disk now: a disk that fills later would end the process without a word."""
+    """Reserve the room on disk now: a disk that fills up later would end the process without a message."""
     try:
         os.posix_fallocate(file, 0, size)
     except OSError as error:
         raise NoRoom(
-            f"expected {size / 1e9:.1f} GB of room on disk for the replay's frames, got {error.strerror}; lower "
-            "replay.capacity, or let TMPDIR name another folder"
+            f"the replay's frames need {size / 1e9:.1f} GB of room on disk in {tempfile.gettempdir()}: "
+            f"{error.strerror}; lower replay.capacity, or let TMPDIR name another folder"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Sums over many non-negative numbers that change one by one, and the search for where a sum is reached."""
+"""The sum tree: draws a leaf in proportion to its value, and changes a leaf, in logarithmic time."""
 
 import ctypes
 from functools import cache
@@ -10,17 +10,26 @@ import numpy as np
 from qframe.machine.native_code import library
 
 FAN_OUT = 16  # measured for batches of 128: wider nodes cost more memory to read, narrower ones more levels
-MOST_ROOTS = 4096  # below the root; they are searched by halving and summed up anew after every change
+MOST_ROOTS = 4096  # nodes of the top level; found by binary search, and summed up after every change
 
 
 class SumTree:
-    """Non-negative leaves under nodes that each hold the sum of their children, 16 to a node and many to the root.
+    """Non-negative leaves under nodes that each hold the sum of their children.
+
+    Memory of a tree of 70,000 leaves, from the top down::
+
+        running  [275]       0, then the sums of the first 1, 2, …, 274 roots; the last is the total
+        roots    [274]       root i is the sum of row i of the first level
+        nodes    [274, 16]   node j, counted row by row, is the sum of row j of the next level
+        leaves   [4375, 16]  leaf k, counted row by row; those past the capacity stay 0
+
+    Levels of nodes are added until there are at most 4096 roots.
 
     Invariants:
-        - A node is exactly its children added in order: setting a leaf recomputes the nodes above it, so errors of
-          rounding do not build up, and equal leaves make equal trees whatever happened before.
-        - ``find`` returns a leaf greater than 0, always: within a node the first child whose running sum exceeds
-          the mass is greater than 0, and the mass that goes on to it is kept below that child's own sum.
+        - A node is exactly its children added in order: setting a leaf recomputes the nodes above it, so rounding
+          errors do not accumulate, and equal leaves make equal trees whatever their history.
+        - ``find`` always returns a leaf greater than 0: within a node the first child whose running sum exceeds the
+          mass is greater than 0, and the mass passed down to it is kept below that child's own sum.
 
     See "Prioritized Experience Replay", Schaul et al., 2016, appendix B.2.1.
 
@@ -93,13 +102,13 @@ class SumTree:
         """The first leaf at which the running sum over all leaves exceeds each ``mass``, int64 ``[k]``.
 
         Args:
-            mass: ``[k]`` in ``[0, total)``; what rounding has put at ``total`` is taken as just below.
+            mass: ``[k]`` in ``[0, total)``; ``total`` itself, which rounding may give, counts as just below.
 
         Raises:
             RuntimeError: all leaves are 0.
         """
         if not self.total > 0.0:
-            raise RuntimeError("expected a leaf greater than 0 to find, got none; set one first")
+            raise RuntimeError("all leaves are 0, so none can be found; set one first")
         mass = np.minimum(mass, np.nextafter(self.total, 0.0))
         node = self._running.searchsorted(mass, side="right") - 1
         mass, row = mass - self._running.take(node), np.arange(len(mass))
@@ -113,21 +122,21 @@ class SumTree:
 
 
 class NativeSumTree(SumTree):
-    """A sum tree that changes and finds leaves some ten times as fast, bit for bit as the one in NumPy.
+    """A sum tree in native code, about ten times as fast as the one in NumPy and equal to it bit for bit.
 
     Args:
         capacity: number of leaves ≥ 1, all 0 at first.
 
     Raises:
         ValueError: a capacity below 1.
-        RuntimeError: there is no compiler.
+        RuntimeError: this machine has no C++ compiler.
     """
 
     def __init__(self, capacity: int) -> None:
         super().__init__(capacity)
         functions = _functions()
         if functions is None:
-            raise RuntimeError("expected a C++ compiler, got none; use SumTree, or install g++")
+            raise RuntimeError("NativeSumTree needs a C++ compiler; install g++, or use SumTree")
         depth = len(self._value)
         levels = (ctypes.c_void_p * depth)(*(level.ctypes.data for level in self._value))
         running, num_roots = ctypes.c_void_p(self._running.ctypes.data), ctypes.c_int64(len(self._roots))
@@ -140,24 +149,24 @@ class NativeSumTree(SumTree):
         self._find_given = (levels, ctypes.c_int64(depth), running, num_roots)
 
     def set(self, index: np.ndarray, value: np.ndarray) -> None:
-        """As in NumPy."""
+        """Like ``SumTree``'s."""
         index, value = np.ascontiguousarray(index, np.int64), np.ascontiguousarray(value, np.float64)
         count = ctypes.c_int64(len(index))
         if index.shape != value.shape or self._set(*self._set_given, _pointer(index), _pointer(value), count):
-            super().set(index, value)  # refuses it in words
+            super().set(index, value)  # raises the error
 
     def find(self, mass: np.ndarray) -> np.ndarray:
-        """As in NumPy."""
+        """Like ``SumTree``'s."""
         if not self.total > 0.0:
-            return super().find(mass)  # refuses it in words
-        mass = np.array(mass, np.float64)  # written over
+            return super().find(mass)  # raises the error
+        mass = np.array(mass, np.float64)  # overwritten
         found = np.empty(len(mass), np.int64)
         self._find(*self._find_given, _pointer(mass), _pointer(found), ctypes.c_int64(len(mass)))
         return found
 
 
 def sum_tree(capacity: int) -> SumTree:
-    """The fastest tree that this machine can have.
+    """The fastest tree that this machine can build.
 
     Raises:
         ValueError: a capacity below 1.
@@ -167,7 +176,7 @@ def sum_tree(capacity: int) -> SumTree:
 
 @cache
 def _functions() -> ctypes.CDLL | None:
-    """``set_leaves`` and ``find_leaves`` of ``sum_tree.cpp``; None where they cannot be compiled."""
+    """``set_leaves`` and ``find_leaves`` of ``sum_tree.cpp``; None if they cannot be compiled."""
     return library(Path(__file__).with_name("sum_tree.cpp"), FAN_OUT=FAN_OUT)
 
 

@@ -97,7 +97,7 @@ def test_leaves_that_are_not_there_raise(SumTree, wrong):
 
 
 def test_nothing_can_be_found_among_zeros(SumTree):
-    with pytest.raises(RuntimeError, match="expected a leaf greater than 0 to find, got none"):
+    with pytest.raises(RuntimeError, match="all leaves are 0, so none can be found"):
         SumTree(4).find(np.array([0.0]))
 
 
