@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint types conformance refusals results peers benchmark clean
+.PHONY: help setup train test lint types docs conformance refusals results peers benchmark clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -27,6 +27,9 @@ lint: $(VENV)/.dev ## ruff
 types: $(VENV)/.dev ## pyright
 	$(BIN)/pyright
 
+docs: $(VENV)/.dev ## build the site into site/, with warnings as errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
 conformance: $(CONFORMANCE)/.ready ## compare with the reference library (torchrl), in an environment of its own
 	RL_WARNINGS=False PYTHONPATH=. $(CONFORMANCE)/bin/python scripts/conformance
 
@@ -42,7 +45,7 @@ benchmark: $(VENV)/.dev ## measure qframe beside its peers: make benchmark ARGS=
 	PYTHONPATH=scripts/benchmark $(BIN)/python scripts/benchmark $(ARGS)
 
 clean: ## remove .venv, caches and builds; runs in outputs/ stay
-	rm -rf $(VENV) $(CONFORMANCE) $(PEERS) dist build .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(CONFORMANCE) $(PEERS) dist build site .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

@@ -1,4 +1,4 @@
-"""``qframe export``, and the README's loaders, which run what it wrote in a process without qframe."""
+"""``qframe export``, and the tutorial's loaders, which run what it wrote in a process without qframe."""
 
 import importlib.util
 import re
@@ -12,8 +12,8 @@ import pytest
 from qframe.cli import export
 from qframe.cli.main import main
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-LOADERS = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "policy." in block]
+PAGE = (Path(__file__).parents[2] / "docs" / "tutorials" / "export.md").read_text()
+LOADERS = [block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "policy." in block]
 SMALL = [
     "total_frames=200", "runner.learning_starts=100", "evaluation.every=100", "evaluation.episodes=1",
     "evaluation.final_episodes=1", "logger.tensorboard=false", "head=quantile",
@@ -28,7 +28,7 @@ def run(tmp_path_factory):
 
 
 @pytest.mark.parametrize("form", ["onnx", "torch"])
-def test_an_exported_policy_is_checked_and_loads_by_the_five_lines_of_the_readme(run, form, tmp_path, capsys):
+def test_an_exported_policy_is_checked_and_loads_by_the_five_lines_of_the_tutorial(run, form, tmp_path, capsys):
     file = tmp_path / ("policy.onnx" if form == "onnx" else "policy.pt2")
     assert main(["export", str(run), "--format", form, "--out", str(file)]) == 0
     printed = capsys.readouterr().out
