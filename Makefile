@@ -28,7 +28,7 @@ types: $(VENV)/.dev ## pyright
 	$(BIN)/pyright
 
 docs: $(VENV)/.dev ## build the site into site/, with warnings as errors
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 conformance: $(CONFORMANCE)/.ready ## compare with the reference library (torchrl), in an environment of its own
 	RL_WARNINGS=False PYTHONPATH=. $(CONFORMANCE)/bin/python scripts/conformance
