@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import shutil
+import sys
 import tomllib
 from pathlib import Path
 
@@ -105,6 +106,15 @@ def compare(block: str, capsys: pytest.CaptureFixture[str]) -> None:
         flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
         assert doctest.OutputChecker().check_output(expected, printed, flags), printed
         assert status == (2 if expected.startswith("qframe: ") else 0)
+
+
+@pytest.fixture(autouse=True)
+def _own_imports(monkeypatch):
+    """Modules that a page writes are of that page alone."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "my_lab"]:
+        del sys.modules[name]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
