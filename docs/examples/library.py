@@ -17,10 +17,10 @@ from qframe.training import Collector, Evaluation, Learner, Runner
 
 envs = GymnasiumEnvs("CartPole-v1", num_envs=8, vectorization="sync")
 actions, device = make_action_space(envs.action_space, encoding="auto"), torch.device("cpu")
-network = QNet(MLPTrunk((4,), num_cells=[120, 84]), QuantileHead, spec=actions.spec)
+network = QNet(MLPTrunk((4,), num_cells=[120, 84]), QuantileHead, action_space=actions)
 loss = DQNLoss(network, delay_value=True, gamma=0.99)
 replay = ReplayBuffer(50_000, 128, gamma=0.99, n_step=3, num_envs=8)
-exploration = EGreedyModule(actions.spec, 1.0, 0.1, 10_000)
+exploration = EGreedyModule(actions, 1.0, 0.1, 10_000)
 collector = Collector(envs.make(seed=1), network, exploration=exploration, action_space=actions, device=device)
 optimizer = Optimizer(network.parameters(), torch.optim.Adam, lr=5e-4)
 target = SoftUpdate(loss, tau=0.005)
