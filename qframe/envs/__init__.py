@@ -1,4 +1,4 @@
-"""Environments: made by name, stepped as streams of true transitions."""
+"""Environments: made by name, stepped as streams of transitions."""
 
 from qframe.envs.atari import AtariEnvs, AtariEpisodes
 from qframe.envs.episodes import SeededEpisodes, SelfResettingEpisodes

@@ -1,4 +1,4 @@
-"""Atari 2600 games: one preprocessing, and back ends that give the same frames."""
+"""Atari 2600 games: one preprocessing, in back ends that give the same frames."""
 
 import math
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Backend = Literal["ale_vector", "gymnasium", "envpool"]
 MAX_NO_OPS = 30
 LARGEST_SIZE = 1024
 FOR_TWO = ("combat", "joust", "maze_craze", "warlords")
-"""Games whose ROMs the emulator ends the process over, unless they are played by two."""
+"""Games for two players, whose ROMs crash the emulator's process with one."""
 
 
 class AtariEnvs:
@@ -32,19 +32,20 @@ class AtariEnvs:
 
     Args:
         game: such as ``pong`` or ``space_invaders``.
-        num_envs: games side by side in training.
+        num_envs: number of games side by side in training.
         backend: ``ale_vector`` (the emulator's own vector environment) or ``gymnasium`` (its wrappers, one process).
-            They give the same frames for the same actions; a seed starts other episodes in each. ``envpool`` for
-            training alone, as its episodes have no seeds of their own: ``EnvPoolEpisodes`` lists what else differs.
-        num_threads: of ``ale_vector`` and ``envpool``.
+            Both give the same frames for the same actions, but not for the same seed. ``envpool`` is for training
+            only, as its episodes have no seeds of their own; ``EnvPoolEpisodes`` lists further differences.
+        num_threads: number of threads of ``ale_vector`` and ``envpool``.
         frame_skip: emulated frames per step.
-        max_pool: whether a frame is the pixelwise maximum of a step's last two.
+        max_pool: whether a frame is the pixelwise maximum of the last two emulated frames of a step.
         stack: frames in an observation.
         size: height and width of a frame, in pixels.
-        no_ops: at most so many emulated frames without action start an episode.
+        no_ops: largest number of emulated frames without action at the start of an episode.
         sticky: probability that the emulator repeats the last action (``repeat_action_probability``).
-        terminal_on_life_loss: whether a lost life ends what is learnt from; the game goes on. Never in evaluation.
-        full_action_space: all 18 actions in place of those that the game reads.
+        terminal_on_life_loss: whether learning treats a lost life as a terminal state, although the game continues;
+            never in evaluation.
+        full_action_space: whether all 18 actions are available, or only those that have an effect in the game.
         max_episode_frames: emulated frames after which an episode is truncated.
 
     Raises:
@@ -78,15 +79,15 @@ class AtariEnvs:
             raise ValueError(f"expected size of at most {LARGEST_SIZE} pixels, got {size}; the screen has 210 × 160")
         if not 0 <= no_ops < max_episode_frames or not 0 <= sticky <= 1:
             raise ValueError(
-                f"expected no_ops of at least 0, fewer than max_episode_frames={max_episode_frames}, and sticky in "
+                f"expected no_ops of at least 0 and below max_episode_frames={max_episode_frames}, and sticky in "
                 f"[0, 1], got {no_ops} and {sticky}"
             )
         if backend not in _MAKERS:
             raise ValueError(f"expected backend to be one of {', '.join(_MAKERS)}, got {backend!r}")
         if backend != "ale_vector" and not max_pool:
-            raise ValueError(f"expected max_pool=true with backend={backend}, which always does, got false")
+            raise ValueError(f"backend={backend} always takes the maximum of two frames; set max_pool=true")
         if backend == "envpool" and no_ops < 1:
-            raise ValueError(f"expected no_ops of at least 1 with backend=envpool, which always waits, got {no_ops}")
+            raise ValueError(f"expected no_ops of at least 1 with backend=envpool, got {no_ops}")
         self.id, self.num_envs, self.vectorization = known_game(game), num_envs, backend
         self.pictures_per_second = 60 / frame_skip
         self._terminal_on_life_loss = terminal_on_life_loss
@@ -109,40 +110,40 @@ class AtariEnvs:
 
     def make(self, seed: int) -> Episodes:
         """The training games; every episode's seed is derived from ``seed``, its environment and its number."""
-        tells_lives = self._terminal_on_life_loss
+        reports_lives = self._terminal_on_life_loss
         if self.vectorization == "envpool":
             seed_of = partial(derive_seed, seed, "envpool")
-            return EnvPoolEpisodes(self._make_pool, self.num_envs, seed_of, tells_lives=tells_lives)
-        return AtariEpisodes(self._make(self.num_envs), partial(derive_seed, seed), tells_lives=tells_lives)
+            return EnvPoolEpisodes(self._make_pool, self.num_envs, seed_of, reports_lives=reports_lives)
+        return AtariEpisodes(self._make(self.num_envs), partial(derive_seed, seed), reports_lives=reports_lives)
 
     def make_seeded(
         self, num_envs: int, seed_of: SeedOf, *, max_episode_steps: int | None = None, renders: bool = False
     ) -> "AtariEpisodes":
-        """Games whose every episode has the seed that ``seed_of`` gives; a lost life ends nothing.
+        """Games in which ``seed_of`` gives the seed of every episode; a lost life ends nothing.
 
         Args:
-            num_envs: how many.
+            num_envs: number of games.
             seed_of: gives the seed of each episode.
-            max_episode_steps: not looked at: every game has a limit.
-            renders: whether the screen in colours can be asked for; only the wrappers of Gymnasium have it.
+            max_episode_steps: unused, as every game has a limit.
+            renders: whether ``picture`` gives the screen in colour; the games then run in Gymnasium's wrappers.
         """
         make = partial(gymnasium_wrappers, self.id, **self._options, render_mode="rgb_array") if renders else self._make
-        return AtariEpisodes(make(num_envs), seed_of, tells_lives=False)
+        return AtariEpisodes(make(num_envs), seed_of, reports_lives=False)
 
 
 class AtariEpisodes(SeededEpisodes):
-    """Atari games as episodes with a seed each; a step can tell where a life was lost.
+    """Atari games as episodes with a seed each; steps can report lost lives.
 
     Args:
-        envs: a vector environment that resets where it is told and tells ``lives``.
+        envs: a vector environment that resets on request and has ``lives`` among its infos.
         seed_of: gives the seed of each episode.
-        tells_lives: whether steps say where a life was lost.
+        reports_lives: whether steps report where a life was lost.
     """
 
-    def __init__(self, envs: VectorEnv[Any, Any, Any], seed_of: SeedOf, *, tells_lives: bool) -> None:
+    def __init__(self, envs: VectorEnv[Any, Any, Any], seed_of: SeedOf, *, reports_lives: bool) -> None:
         super().__init__(envs, seed_of)
-        self.stays_in_process = True  # the emulator has threads of its own, which a forked process would not have
-        self._tells_lives = tells_lives
+        self.stays_in_process = True  # the emulator has threads, which a forked process would lack
+        self._reports_lives = reports_lives
         self._lives = np.zeros(envs.num_envs, dtype=np.int64)
 
     def step(self, action: NDArray[Any]) -> Step:
@@ -152,7 +153,7 @@ class AtariEpisodes(SeededEpisodes):
         lives = self.step_info["lives"]
         is_lost = (lives < before) & ~done
         self._lives = np.where(done, self._lives, lives) if done.any() else lives.copy()
-        return step._replace(life_lost=is_lost) if self._tells_lives else step
+        return step._replace(life_lost=is_lost) if self._reports_lives else step
 
     def _restart(self, done: NDArray[np.bool_], mask: NDArray[np.bool_] | None) -> Start:
         start = super()._restart(done, mask)
@@ -161,7 +162,7 @@ class AtariEpisodes(SeededEpisodes):
 
 
 class _SeedsWhereReset(gym.vector.VectorWrapper):
-    """The emulator's vector environment with a list of seeds, None where there is no reset."""
+    """The emulator's vector environment, reset with a list of seeds, None for an environment that does not reset."""
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         given = [number for number in seed if number is not None]
@@ -214,10 +215,10 @@ def _one_game(game: str, **options: Any) -> gym.Env[Any, Any]:
 
 
 def known_game(game: str) -> str:
-    """The emulator's name of a game.
+    """A game's name in the emulator.
 
     Raises:
-        ValueError: there is no such game, or no emulator.
+        ValueError: an unknown game, or no emulator.
     """
     try:
         from ale_py.roms import get_all_rom_ids
@@ -228,10 +229,8 @@ def known_game(game: str) -> str:
     if name in games:
         return name
     if name in FOR_TWO:
-        raise ValueError(f"expected a game that one can play, got {game!r}, which the emulator has for two only")
-    raise ValueError(
-        f"expected the name of an Atari game, such as pong, got {game!r}{nearest(name, games, listed=True)}"
-    )
+        raise ValueError(f"{game!r} needs two players in the emulator; choose a game for one")
+    raise ValueError(f"there is no Atari game {game!r}{nearest(name, games, listed=True)}")
 
 
 def _missing(package: str) -> str:
@@ -241,5 +240,5 @@ def _missing(package: str) -> str:
 _MAKERS: dict[str, Callable[..., VectorEnv[Any, Any, Any]]] = {
     "ale_vector": ale_vector,
     "gymnasium": gymnasium_wrappers,
-    "envpool": ale_vector,  # but for training: its episodes have no seeds of their own
+    "envpool": ale_vector,  # evaluation needs episodes with seeds; training takes the pool
 }

@@ -1,4 +1,8 @@
-"""What is asked of an environment, and what is reported where it is not so: Gymnasium's interface, finite numbers."""
+"""Checks of environments: Gymnasium's interface, finite numbers, masks and pictures, before training and at each step.
+
+A vector environment in processes can only pass tracebacks on. So the wrapper ``Checked`` puts a fault, as a message,
+into the infos of the environment that it belongs to, and ``check_infos`` raises it in the training process.
+"""
 
 import sysconfig
 from collections.abc import Mapping
@@ -20,27 +24,23 @@ from qframe.envs.masks import MASK, branch_sizes, checked_mask
 from qframe.envs.protocol import FaultyEnvironment, Observation
 
 READ = (MASK, MASK_FAULT)
-"""What is read of an environment's infos."""
+"""The entries of an environment's infos that are read."""
 FAULT = "qframe_fault"
-"""Where infos carry what an environment did against the interface: a process of its own could give a traceback only."""
+"""The key of infos under which ``Checked`` reports a fault."""
 _OTHERS = tuple(f"{folder}/" for folder in (*gym.__path__, *np.__path__, Path(__file__).parents[1]))
 _LIBRARIES = tuple({f"{sysconfig.get_path(name)}/" for name in ("stdlib", "purelib", "platlib")})
-"""Where an environment's mistake may come to light, and is not to be mended, and where it hardly is."""
+"""Folders of code that an environment's mistake is not in, and of code that it is hardly ever in."""
 _MOST_PLACES = 4
 SKIPPED = "qframe_skipped"
-"""Where infos tell that an episode was ended so."""
-NO_NUMBER = "expected a number as reward and an observation of the environment's space"
-REMEDY = "mend the environment, or wrap it in one that does not give it"
+"""The key of infos that marks an episode cut at a number that is not finite."""
+REMEDY = "fix the environment, or add a wrapper that prevents it"
 _USUAL_START, _USUAL_STEP = (np.ndarray, dict), (np.ndarray, float, bool, bool, dict)
-LATE_MASK = (
-    "expected an environment to give its action masks from its first reset on, got the first one later; "
-    "put info['action_mask'] into what reset returns as well"
-)
+LATE_MASK = "the first reset gave no action mask, but a later step did; return info['action_mask'] from reset as well"
 MOST = 255
 
 
 def fault_of(env: gym.Env[Any, Any]) -> str | None:
-    """How an environment breaks Gymnasium's interface, by a reset and a legal step; None where it does not."""
+    """How an environment breaks Gymnasium's interface in a reset and a legal step; None if it does not."""
     if (fault := fault_of_spaces(env)) is not None:
         return fault
     checked = Checked(env)
@@ -55,14 +55,14 @@ def fault_of_spaces(env: gym.Env[Any, Any]) -> str | None:
     """What is wrong with an environment's spaces."""
     for name in ("observation_space", "action_space"):
         if not isinstance(space := getattr(env, name, None), spaces.Space):
-            return f"expected {name} to be a space of gymnasium.spaces, got {space!r}"
+            return f"{name} must be a space of gymnasium.spaces, but is {space!r}"
     if (key := _odd_key(env.observation_space)) is not None:
-        return f"expected words as keys of the observation's Dict, got {key!r}; use {str(key)!r}"
+        return f"keys of a Dict observation must be strings, but one is {key!r}; use {str(key)!r}"
     return None
 
 
 def _odd_key(space: spaces.Space[Any]) -> object | None:
-    """A key that is no string, however deep inside."""
+    """A key that is no string, at any depth."""
     if isinstance(space, spaces.Dict):
         odd, inner = [key for key in space.spaces if not isinstance(key, str)], list(space.spaces.values())
     else:
@@ -71,7 +71,7 @@ def _odd_key(space: spaces.Space[Any]) -> object | None:
 
 
 def _legal(space: spaces.Space[Any], mask: Any) -> Any:
-    """An action that a mask allows, or any where there is none."""
+    """An action that the mask allows, or any action without a mask."""
     sizes = branch_sizes(space)
     if mask is None or not sizes:
         return space.sample()
@@ -84,12 +84,12 @@ def _legal(space: spaces.Space[Any], mask: Any) -> Any:
 
 
 class Checked(gym.Wrapper[Any, Any, Any, Any]):
-    """Puts what an environment does against the interface, and what it raises, into ``info["qframe_fault"]``.
+    """Reports a breach of the interface, or an exception, as a message in ``info["qframe_fault"]``.
 
-    What it returns with a fault is of its spaces, so that it can be put beside what others return.
+    With a fault it returns a sample of the observation space, which fits beside the results of other environments.
 
     Args:
-        env: in all its other wrappers.
+        env: with all other wrappers applied.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
@@ -107,40 +107,41 @@ class Checked(gym.Wrapper[Any, Any, Any, Any]):
                     return (seen, kept(start[1])) if start[1] else start
             return as_start(start, self._space)
         except (Exception, SystemExit) as error:
-            return self._space.sample(), {FAULT: fault_of_error(error, "reset to give a new episode")}
+            return self._space.sample(), {FAULT: fault_of_error(error, "reset")}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step; the reward is a float, both ends are booleans."""
         try:
             result: Any = self.env.step(action)
-            if type(result) is tuple and tuple(map(type, result)) == _USUAL_STEP:  # of most environments, mostly
+            if type(result) is tuple and tuple(map(type, result)) == _USUAL_STEP:  # the usual case, checked cheaply
                 seen = result[0]
                 if (seen.shape, seen.dtype) == self._layout:
                     return (*result[:4], kept(result[4])) if result[4] else result
             return as_step(result, self._space)
         except (Exception, SystemExit) as error:
-            return self._space.sample(), 0.0, False, True, {FAULT: fault_of_error(error, "step to go on")}
+            return self._space.sample(), 0.0, False, True, {FAULT: fault_of_error(error, "step")}
 
     def close(self) -> None:
-        """Close; nothing more is asked of the environment, so that one which fails at it does no harm."""
+        """Close; a failure is ignored, as the environment is not used again."""
         with suppress(Exception):
             self.env.close()
 
 
 class EndsWhereNotFinite(gym.Wrapper[Any, Any, Any, Any]):
-    """Where an observation or a reward is not finite, the last sound observation stays, without reward, truncated.
+    """Truncates an episode at an observation or a reward that is not finite.
 
-    Its action mask stays with it. Numbers are judged as the 32-bit floats that are learnt of, and only those of the
-    observation space. The last observation of an episode that terminates may be anything: nothing is learnt of it.
+    The step then returns the last finite observation and its action mask, with reward 0. Only entries of the
+    observation space count, as the 32-bit floats that are stored. The last observation of an episode that terminates
+    may hold anything: nothing is learnt from it.
 
     Args:
-        env: to be stepped.
+        env: the environment.
     """
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Reset; what a new episode starts with must be sound."""
+        """Reset; the first observation must be finite."""
         observation, info = self.env.reset(seed=seed, options=options)
-        self._sound, self._told = _kept(observation, self.observation_space), info
+        self._sound, self._info = _copied(observation, self.observation_space), info
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -148,18 +149,18 @@ class EndsWhereNotFinite(gym.Wrapper[Any, Any, Any, Any]):
         observation, reward, terminated, truncated, info = self.env.step(action)
         space = self.observation_space
         if not _fits(reward) or not (terminated or is_finite(observation, space)):
-            return self._sound, 0.0, False, True, {**self._told, SKIPPED: 1}
-        self._sound, self._told = _kept(observation, space), info
+            return self._sound, 0.0, False, True, {**self._info, SKIPPED: 1}
+        self._sound, self._info = _copied(observation, space), info
         return observation, reward, terminated, truncated, info
 
 
 def is_finite(observation: Any, space: spaces.Space[Any]) -> bool:
-    """Whether every number of an observation of ``space`` is, as a 32-bit float, however it is nested.
+    """Whether all numbers of an observation are finite as 32-bit floats; entries outside the space do not count.
 
     >>> space = spaces.Dict({"at": spaces.Box(0, 1, (2,)), "speed": spaces.Tuple([spaces.Box(0, 1, ())])})
     >>> is_finite({"at": np.zeros(2), "speed": [float("nan")]}, space)
     False
-    >>> is_finite({"at": np.zeros(2), "speed": [1.0], "not of the space": float("nan")}, space)
+    >>> is_finite({"at": np.zeros(2), "speed": [1.0], "other": float("nan")}, space)
     True
     """
     if isinstance(space, spaces.Dict):
@@ -175,7 +176,7 @@ def _fits(numbers: Any) -> bool:
 
 
 def in_32_bits(number: float) -> str:
-    """A number that is not finite as a 32-bit float, in words.
+    """A number that is not finite as a 32-bit float, for a message.
 
     >>> in_32_bits(float("nan")), in_32_bits(1e300)
     ('nan', '1e+300, which no 32-bit float holds')
@@ -183,48 +184,48 @@ def in_32_bits(number: float) -> str:
     return f"{number:g}, which no 32-bit float holds" if np.isfinite(number) else f"{number:g}"
 
 
-def _kept(observation: Any, space: spaces.Space[Any]) -> Any:
-    """A copy of what the space has of an observation: mappings and lists as the dicts and tuples that it gives."""
+def _copied(observation: Any, space: spaces.Space[Any]) -> Any:
+    """A copy of the entries of an observation that are in its space, as dicts and tuples."""
     if isinstance(space, spaces.Dict):
-        return {key: _kept(observation[key], entry) for key, entry in space.spaces.items()}
+        return {key: _copied(observation[key], entry) for key, entry in space.spaces.items()}
     if isinstance(space, spaces.Tuple):
-        return tuple(map(_kept, observation, space.spaces))
+        return tuple(map(_copied, observation, space.spaces))
     return deepcopy(observation)
 
 
 def stepped(envs: VectorEnv[Any, Any, Any], action: NDArray[Any]) -> tuple[Any, ...]:
-    """What ``envs.step`` returns, the rewards checked and as 32-bit floats.
+    """The result of ``envs.step``, with rewards checked and as 32-bit floats.
 
     Raises:
-        FaultyEnvironment: rewards or observations that do not fit side by side, or a reward that is not finite.
+        FaultyEnvironment: rewards or observations that cannot be stacked, or a reward that is not finite.
     """
     try:
         result, given, terminated, truncated, info = envs.step(action)
     except (TypeError, ValueError, KeyError, SystemExit) as error:
-        raise _in_words(error) from error
+        raise _as_fault(error) from error
     if given.shape != (envs.num_envs,):
-        raise FaultyEnvironment(f"{NO_NUMBER}, got rewards of shape {list(given.shape[1:])}; use float(reward)")
+        raise FaultyEnvironment(f"rewards must be numbers, but have shape {list(given.shape[1:])}; use float(reward)")
     reward = given.astype(np.float32)
     if not np.isfinite(reward).all():
         index = int(np.flatnonzero(~np.isfinite(reward))[0])
         found = in_32_bits(given[index])
-        raise FaultyEnvironment(f"environment {index}: expected a finite reward, got {found}; {REMEDY}")
+        raise FaultyEnvironment(f"environment {index}: the reward is {found}; {REMEDY}")
     return result, reward, terminated, truncated, info
 
 
 def check_observation(
     observation: Observation, space: spaces.Space[Any], terminated: NDArray[np.bool_] | None = None, name: str = ""
 ) -> None:
-    """Every number is finite, but where an episode terminated: nothing is learnt of that one; every choice exists.
+    """Check observations: numbers are finite, except where an episode terminated, and discrete values in their space.
 
     Raises:
-        FaultyEnvironment: one is not.
+        FaultyEnvironment: an observation is faulty.
     """
     if isinstance(observation, dict):
         inner = space.spaces if isinstance(space, spaces.Dict | spaces.Tuple) else {}
         entries = inner if isinstance(inner, dict) else {str(number): entry for number, entry in enumerate(inner)}
         if observation.keys() != entries.keys():
-            raise FaultyEnvironment(f"expected observation{name} in {space}, got the keys {[*observation]}; {REMEDY}")
+            raise FaultyEnvironment(f"observation{name} is not in {space}: its keys are {[*observation]}; {REMEDY}")
         for key, entry_space in entries.items():
             check_observation(observation[key], entry_space, terminated, f"{name}[{key!r}]")
     elif isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
@@ -234,7 +235,7 @@ def check_observation(
         faulty = ~np.isfinite(rows).all(-1) & (True if terminated is None else ~terminated)
         for index in np.flatnonzero(faulty)[:1]:
             found = rows[index][~np.isfinite(rows[index])][0]
-            raise FaultyEnvironment(f"environment {index}: expected a finite observation{name}, got {found}; {REMEDY}")
+            raise FaultyEnvironment(f"environment {index}: observation{name} holds {found}; {REMEDY}")
 
 
 def _check_choice(
@@ -245,14 +246,14 @@ def _check_choice(
     is_outside = (observation < first) | (observation >= np.add(first, count, dtype=np.int64))  # int8 may overflow
     for index in np.flatnonzero(is_outside.reshape(len(observation), -1).any(-1))[:1]:
         found = observation[index].tolist()
-        raise FaultyEnvironment(f"environment {index}: expected observation{name} in {space}, got {found}; {REMEDY}")
+        raise FaultyEnvironment(f"environment {index}: observation{name} is not in {space}: {found}; {REMEDY}")
 
 
-def check_told(info: Mapping[str, Any]) -> None:
-    """No environment's ``Checked`` tells of a fault.
+def check_infos(info: Mapping[str, Any]) -> None:
+    """Raise the first fault that ``Checked`` reported.
 
     Raises:
-        FaultyEnvironment: one does.
+        FaultyEnvironment: an environment has a fault.
     """
     if FAULT in info:
         index = int(np.flatnonzero(info[f"_{FAULT}"])[0])
@@ -260,38 +261,38 @@ def check_told(info: Mapping[str, Any]) -> None:
 
 
 def was_reset(envs: VectorEnv[Any, Any, Any], **choices: Any) -> tuple[Any, dict[str, Any]]:
-    """What ``envs.reset`` returns.
+    """The result of ``envs.reset``.
 
     Raises:
-        FaultyEnvironment: observations that do not fit side by side.
+        FaultyEnvironment: observations that cannot be stacked.
     """
     try:
         return envs.reset(**choices)
     except (TypeError, ValueError, KeyError, SystemExit) as error:
-        raise _in_words(error) from error
+        raise _as_fault(error) from error
 
 
-def _in_words(error: Exception | SystemExit) -> BaseException:
-    """The error in words, or as it is where an environment raised it."""
+def _as_fault(error: Exception | SystemExit) -> BaseException:
+    """A ``FaultyEnvironment``, or the error itself if an environment raised it."""
     fault = fault_of_vector(error)
     return error if fault is None else FaultyEnvironment(fault)
 
 
 class _Broken(Exception):
-    """What was returned is against the interface, in words."""
+    """A returned value breaks the interface; the message says how."""
 
 
-def fault_of_error(error: BaseException, expected: str) -> str:
-    """What is wrong where something else came than what was expected of an environment."""
-    told = str(error) if isinstance(error, _Broken) else f"expected {expected}, got {raised(error)}"
-    return f"{told}; mend the environment"
+def fault_of_error(error: BaseException, method: str) -> str:
+    """The message for an exception from an environment's method, or from the checks of its result."""
+    message = str(error) if isinstance(error, _Broken) else f"{method} failed: {raised(error)}"
+    return f"{message}; fix the environment"
 
 
 def as_start(start: Any, space: spaces.Space[Any]) -> tuple[Any, dict[str, Any]]:
-    """What ``reset`` returned.
+    """The result of ``reset``, checked.
 
     Raises:
-        _Broken: it is against the interface.
+        _Broken: it breaks the interface.
     """
     if (fault := fault_of_start(start) or _misfit("reset", start[0], space)) is not None:
         raise _Broken(fault)
@@ -299,10 +300,10 @@ def as_start(start: Any, space: spaces.Space[Any]) -> tuple[Any, dict[str, Any]]
 
 
 def as_step(result: Any, space: spaces.Space[Any]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-    """What ``step`` returned, the numbers as Python's own.
+    """The result of ``step``, checked, with reward and ends as Python's own types.
 
     Raises:
-        _Broken: it is against the interface.
+        _Broken: it breaks the interface.
     """
     if (fault := fault_of_step(result) or _misfit("step", result[0], space)) is not None:
         raise _Broken(fault)
@@ -311,47 +312,47 @@ def as_step(result: Any, space: spaces.Space[Any]) -> tuple[Any, float, bool, bo
 
 
 def kept(info: Mapping[str, Any]) -> dict[str, Any]:
-    """What is read of infos: a vector environment cannot put all else that they may hold side by side."""
+    """The entries of infos that are read; a vector environment cannot stack everything else that they may hold."""
     return {key: info[key] for key in READ if key in info}
 
 
 def _misfit(name: str, observation: Any, space: spaces.Space[Any]) -> str | None:
     misfit = misfit_of(observation, space)
-    return None if misfit is None else f"expected {name} to give an observation in {space}, got {misfit}"
+    return None if misfit is None else f"{name} must return an observation in {space}, but returned {misfit}"
 
 
 def fault_of_start(start: Any) -> str | None:
-    """What is wrong with what ``reset`` returned, but for the observation itself."""
+    """How the result of ``reset`` breaks the interface, the observation aside."""
     if not (isinstance(start, tuple | list) and len(start) == 2):
-        return f"expected reset to return (observation, info), got {_kind(start)}"
+        return f"reset must return (observation, info), but returned {_kind(start)}"
     return _fault_of_info(start[1])
 
 
 def fault_of_step(result: Any) -> str | None:
-    """What is wrong with what ``step`` returned, but for the observation itself.
+    """How the result of ``step`` breaks the interface, the observation aside.
 
     >>> fault_of_step((0, np.ones(1), False, False, {}))
-    'expected a number as reward, got an array of shape (1,); use float(reward)'
+    'the reward must be a number, but is an array of shape (1,); use float(reward)'
     """
     if not (isinstance(result, tuple | list) and len(result) == 5):
-        return f"expected step to return (observation, reward, terminated, truncated, info), got {_kind(result)}"
+        return f"step must return (observation, reward, terminated, truncated, info), but returned {_kind(result)}"
     _, reward, terminated, truncated, info = result
     if not (type(reward) is float or isinstance(reward, Real) or _is_number(reward, "biuf")):
         shape = np.shape(reward) if isinstance(reward, np.ndarray | list | tuple) else ()
         found = f"an array of shape {shape}; use float(reward)" if shape else f"{reward!r}"
-        return f"expected a number as reward, got {found}"
+        return f"the reward must be a number, but is {found}"
     for name, over in (("terminated", terminated), ("truncated", truncated)):
         if not (type(over) is bool or _is_number(np.asarray(over).reshape(-1)[:2].squeeze(), "biuf")):
-            return f"expected {name} to be True or False, got {over!r}; use bool({name})"
+            return f"{name} must be True or False, but is {over!r}; use bool({name})"
     return _fault_of_info(info)
 
 
 def _fault_of_info(info: object) -> str | None:
-    return None if type(info) is dict or isinstance(info, Mapping) else f"expected info to be a dict, got {_kind(info)}"
+    return None if type(info) is dict or isinstance(info, Mapping) else f"info must be a dict, but is {_kind(info)}"
 
 
 def misfit_of(observation: Any, space: spaces.Space[Any]) -> str | None:
-    """What an observation is, where it has not the shape, the keys or the kind of numbers of its space.
+    """Describes an observation whose shape, keys or type are not those of its space; None if they are.
 
     >>> misfit_of(np.zeros(3), spaces.Box(0, 1, (2,))), misfit_of({}, spaces.Dict({"at": spaces.Discrete(2)}))
     ('one of shape (3,)', 'the keys []')
@@ -393,7 +394,7 @@ def _lost(numbers: NDArray[Any], dtype: np.dtype[Any]) -> str | None:
 
 
 def raised(error: BaseException) -> str:
-    """What an environment raised, in one line, and where: its own lines, the last first, else those of libraries."""
+    """An exception in one line, with its places: the environment's own, the innermost first, or else a library's."""
     places = [f"{frame.f_code.co_filename}:{line}" for frame, line in walk_tb(error.__traceback__)]
     others = [place for place in places if not place.startswith(_OTHERS)]
     own = [place for place in others if not place.startswith(_LIBRARIES)] or others or places[-1:]
@@ -403,7 +404,7 @@ def raised(error: BaseException) -> str:
 
 
 def _is_number(value: object, kinds: str) -> bool:
-    """Whether it is one number of a kind, as NumPy names kinds; an array without dimensions counts."""
+    """Whether a value is one number of these NumPy kinds; an array without dimensions counts."""
     number = np.asarray(value)
     return number.shape == () and number.dtype.kind in kinds
 
@@ -417,20 +418,17 @@ def _kind(result: object) -> str:
 
 
 def fault_of_vector(error: Exception | SystemExit) -> str | None:
-    """What is wrong with environments whose results a vector environment could not put side by side.
-
-    None of an error that one of them raised itself.
-    """
+    """The message if results of environments could not be stacked; None for an error that an environment raised."""
     if isinstance(error, SystemExit):
-        return f"expected environments that go on, got {raised(error)}; mend the environment"
+        return f"an environment ended the process: {raised(error)}; fix the environment"
     if not _is_of_vectorization(error):
         return None
     reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-    return f"{NO_NUMBER}, got what does not fit: {reason}; mend the environment"
+    return f"rewards and observations of the environments cannot be stacked: {reason}; fix the environment"
 
 
 def _is_of_vectorization(error: Exception) -> bool:
-    """Whether it comes from putting results side by side, and not from an environment."""
+    """Whether an error comes from stacking results, and not from an environment."""
     codes = [frame.f_code for frame, _ in walk_tb(error.__traceback__)]
     code = next(code for code in reversed(codes) if "numpy" not in Path(code.co_filename).parts)
     is_inside = "gymnasium/vector/" in Path(code.co_filename).as_posix()
@@ -438,10 +436,10 @@ def _is_of_vectorization(error: Exception) -> bool:
 
 
 def picture_of(drawn: Any) -> NDArray[np.uint8]:
-    """What ``render`` gave, grey or with transparency, as a picture ``[H, W, 3]``.
+    """A rendered picture, grey or with transparency, as ``[H, W, 3]``.
 
     Raises:
-        FaultyEnvironment: it is none.
+        FaultyEnvironment: ``render`` returned no picture.
 
     >>> picture_of(np.ones((4, 2), np.uint8)).shape, picture_of(np.ones((4, 2, 4), np.uint8)).shape
     ((4, 2, 3), (4, 2, 3))
@@ -451,6 +449,6 @@ def picture_of(drawn: Any) -> NDArray[np.uint8]:
     is_colour = picture.dtype.kind in "uif" and bool(((picture >= 0) & (picture <= MOST)).all())
     if picture.ndim != 3 or picture.shape[2] not in (1, 3, 4) or not picture.size or not is_colour:
         found = f"{picture.dtype} of shape {picture.shape}" if isinstance(drawn, np.ndarray) else type(drawn).__name__
-        raise FaultyEnvironment(f"expected render to give a picture [H, W, 3] of 0 to {MOST}, got {found}; mend that")
+        raise FaultyEnvironment(f"render must return a picture [H, W, 3] of 0 to {MOST}, but returned {found}")
     picture = picture.astype(np.uint8, copy=False)
     return np.repeat(picture, 3, -1) if picture.shape[2] == 1 else picture[..., :3]

@@ -1,4 +1,4 @@
-"""Atari games by EnvPool: the fastest where there are many cores, with one seed for all episodes."""
+"""Atari games by EnvPool: the fastest back end on many cores, with one seed for all episodes."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -17,7 +17,7 @@ MakePool = Callable[[int, int], VectorEnv[Any, Any, Any]]
 
 
 def envpool_atari(game: str, **options: Any) -> MakePool:
-    """EnvPool's games with the options of ``AtariEnvs``.
+    """A function that makes EnvPool's games with the options of ``AtariEnvs``.
 
     See "EnvPool: A Highly Parallel Reinforcement Learning Environment Execution Engine", Weng et al., 2022.
 
@@ -31,7 +31,7 @@ def envpool_atari(game: str, **options: Any) -> MakePool:
     tasks = {task.removesuffix("-v5").lower(): task for task in envpool.list_all_envs() if task.endswith("-v5")}
     name = game.replace("_", "")
     if name not in tasks:
-        raise ValueError(f"expected a game of envpool, got {game!r}{nearest(name, tasks)}; use backend=ale_vector")
+        raise ValueError(f"envpool has no game {game!r}{nearest(name, tasks)}; use backend=ale_vector")
     make: Any = partial(
         envpool.make_gymnasium,
         tasks[name],
@@ -45,7 +45,7 @@ def envpool_atari(game: str, **options: Any) -> MakePool:
 
 
 def shared_settings(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that the vector environments of the emulator and of EnvPool call by the same names."""
+    """The settings that have the same names in the vector environments of the emulator and of EnvPool."""
     return {
         "num_threads": options["num_threads"],
         "repeat_action_probability": options["sticky"],
@@ -59,27 +59,28 @@ def shared_settings(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class EnvPoolEpisodes(SelfResettingEpisodes):
-    """EnvPool's Atari games as streams of true transitions; a step can tell where a life was lost.
+    """EnvPool's Atari games as streams of transitions; steps can report lost lives.
 
-    For the same actions they show the frames of the other back ends, but: an episode's first stack holds its first
-    frame over and over, where theirs holds zeros before it; at least one step without action starts an episode; and
-    the last frame of a game may be another one of its last step's four. Sticky actions are drawn otherwise.
+    For the same actions they give the frames of the other back ends, with four exceptions. The first stack of an
+    episode repeats its first frame, where the others pad with zeros. An episode starts with at least one step without
+    action. The last frame of a game may be another one of the four that its last step emulates. Sticky actions come
+    from another generator.
 
     Args:
-        make: makes them with a seed.
-        num_envs: how many.
+        make: makes the environments with a seed.
+        num_envs: number of environments.
         seed_of: number of episodes so far → seed of the reset that starts all environments.
-        tells_lives: whether steps say where a life was lost.
+        reports_lives: whether steps report where a life was lost.
     """
 
     stays_in_process = True
-    """It has threads of its own, which a forked process would not have."""
+    """The pool has threads, which a forked process would lack."""
 
     def __init__(
-        self, make: MakePool, num_envs: int, seed_of: Callable[[int], int], *, tells_lives: bool
+        self, make: MakePool, num_envs: int, seed_of: Callable[[int], int], *, reports_lives: bool
     ) -> None:
         super().__init__(_SeededAtReset(make, num_envs), seed_of)
-        self._tells_lives = tells_lives
+        self._reports_lives = reports_lives
         self._lives = np.zeros(num_envs, dtype=np.int64)
 
     def reset(self) -> Start:
@@ -93,11 +94,11 @@ class EnvPoolEpisodes(SelfResettingEpisodes):
         lives = self.step_info["lives"].astype(np.int64)
         is_lost = (lives < self._lives) & ~(step.terminated | step.truncated)
         self._lives = lives
-        return step._replace(life_lost=is_lost) if self._tells_lives else step
+        return step._replace(life_lost=is_lost) if self._reports_lives else step
 
 
 class _SeededAtReset(VectorEnv[Any, Any, Any]):
-    """Environments whose seed is fixed when they are made, made anew by every reset of all."""
+    """Makes the pool again at every reset, as its seed is fixed when it is made."""
 
     def __init__(self, make: MakePool, num_envs: int) -> None:
         self._make, self.num_envs = make, num_envs

@@ -1,8 +1,8 @@
-"""Vector environments as streams of true transitions, however they reset.
+"""Vector environments as streams of transitions: episodes with a seed each, that can be replayed, or self-resetting.
 
-Gymnasium's vector environments reset in one of three modes. An adapter per mode gives the same answer: what happened
-in this step, and the observation to act on next. No reset step ever looks like a transition, and the observation that
-ended an episode is kept.
+Gymnasium's vector environments reset in one of three modes. With every mode a step returns the same: the transition
+that happened, and the observation to act on next. A reset step never looks like a transition, and the last observation
+of an episode is kept.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,25 +12,34 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from qframe.envs.checks import LATE_MASK, SKIPPED, check_observation, check_told, picture_of, raised, stepped, was_reset
+from qframe.envs.checks import (
+    LATE_MASK,
+    SKIPPED,
+    check_infos,
+    check_observation,
+    picture_of,
+    raised,
+    stepped,
+    was_reset,
+)
 from qframe.envs.masks import MASK, native_masks
 from qframe.envs.observations import own_copy
 from qframe.envs.protocol import FaultyEnvironment, Observation, SeedOf, Start, Step
 
 LONGEST_REPLAY = 100_000
-"""Steps of an episode; a longer one is not played again: it would take too long, and its actions too much memory."""
+"""Steps of the longest episode that is replayed; a longer one would take too much time, and memory for its actions."""
 
 SHORTEST_ROOM = 1_024
-"""Steps whose actions there is room for at first."""
+"""Steps whose actions are allocated at first."""
 
 
 class ReplayedEpisodes:
-    """Environments with a seed per episode, as far as their running episodes can be played again.
+    """Remembers the actions of running episodes and replays them: an environment's state is its seed plus its actions.
 
     Args:
         num_envs: E.
         seed_of: gives the seed of each episode.
-        is_deterministic: whether an episode's seed and actions determine it.
+        is_deterministic: whether an episode is determined by its seed and actions.
     """
 
     def __init__(self, num_envs: int, seed_of: SeedOf, *, is_deterministic: bool) -> None:
@@ -38,11 +47,11 @@ class ReplayedEpisodes:
         self.episode = np.zeros(num_envs, dtype=np.int64)
         """The number of each environment's running episode, ``[E]``."""
         self._seed_of, self._remembers = seed_of, is_deterministic
-        # Every step's, back to the start of the longest running episode. An array of its own for each step, kept that
-        # long, would tear the free memory apart that the next observations are to take.
+        # The actions of every step since the longest running episode began. Arrays of one step each, kept that long,
+        # would fragment the memory that the next observations need.
         self._actions: NDArray[Any] = np.zeros((0, num_envs), np.int64)
-        self._taken = 0  # how many of these rows there are
-        self._began = np.zeros(num_envs, dtype=np.int64)  # with which of these each running episode began
+        self._taken = 0  # number of rows in use
+        self._began = np.zeros(num_envs, dtype=np.int64)  # the row at which each running episode began
 
     def reset(self) -> Start:
         """Start an episode in every environment."""
@@ -54,24 +63,24 @@ class ReplayedEpisodes:
         raise NotImplementedError
 
     def _restart(self, done: NDArray[np.bool_], mask: NDArray[np.bool_] | None) -> Start:
-        """Start a new episode, with its own seed, where ``done``; ``mask`` stays that of the others."""
+        """Start a new episode, with its own seed, where ``done``; elsewhere the action mask stays ``mask``."""
         raise NotImplementedError
 
     def faults(self) -> dict[str, int]:
-        """None: where there are some, they are errors."""
+        """Nothing: every fault is an error."""
         return {}
 
     def start_at(self, episode: Sequence[int]) -> None:
-        """Let the next ``reset`` start these episodes, one per environment."""
+        """Make the next ``reset`` start the episodes of these numbers, one per environment."""
         self.episode[:] = episode
 
     @property
     def can_replay(self) -> bool:
-        """Whether the running episodes can be played again: the environment says so, and none of them is too long."""
+        """Whether the running episodes can be replayed: the environment is deterministic, and none is too long."""
         return self._remembers and self._taken - int(self._began.min()) <= LONGEST_REPLAY
 
     def played(self) -> dict[str, Any]:
-        """What ``replay`` plays: number and length of each running episode, and all actions ``[T, E, …]`` since."""
+        """The record for ``replay``: number and length of each running episode, and all actions ``[T, E, …]`` since."""
         self._forget()
         return {
             "episode": self.episode.tolist(),
@@ -80,13 +89,13 @@ class ReplayedEpisodes:
         }
 
     def replay(self, played: Mapping[str, Any]) -> tuple[Start, NDArray[np.float64]] | None:
-        """Play the running episodes again, to where they were.
+        """Replay recorded episodes up to where they were.
 
-        The longest one sets the pace. The others play along with it, seed and actions alike, until it is time to begin
-        their own: so none ever ends meanwhile, or is told an action that is illegal.
+        The longest one sets the pace. Until its own episode is due to begin, every other environment plays a copy of
+        the longest one, with the same seed and actions: so no episode ends early, and every action is legal.
 
         Returns:
-            What to act on next, and the returns ``[E]`` so far; None where they are not the same.
+            The observations to act on next and the returns ``[E]`` so far; None if an episode came out differently.
         """
         length, actions = np.array(played["length"]), played["actions"]
         self.start_at(played["episode"])
@@ -115,7 +124,7 @@ class ReplayedEpisodes:
         return start, returns
 
     def _begin(self, longest: int, is_own: NDArray[np.bool_]) -> Start:
-        """Start every environment, with the episode of ``longest`` where not with its own."""
+        """Start every environment with its own episode, or else with that of the environment ``longest``."""
         own, number = self._seed_of, int(self.episode[longest])
         self._seed_of = lambda index, episode: own(index, episode) if is_own[index] else own(longest, number)
         try:
@@ -124,7 +133,7 @@ class ReplayedEpisodes:
             self._seed_of = own
 
     def _make_room(self, action: NDArray[Any]) -> None:
-        """Make room for actions like these: of as many more steps, but of no more than can be played again."""
+        """Double the room for actions, up to as many steps as can be replayed."""
         self._forget()
         more = max(SHORTEST_ROOM, min(self._taken, LONGEST_REPLAY))
         room = np.empty((self._taken + more, *action.shape), action.dtype)
@@ -133,7 +142,7 @@ class ReplayedEpisodes:
         self._actions = room
 
     def _forget(self) -> None:
-        """Drop the actions from before all running episodes; where one of them is too long, all."""
+        """Drop actions older than all running episodes, or than the longest that can be replayed."""
         oldest = int(self._began.min())
         if self._taken - oldest > LONGEST_REPLAY:
             oldest = self._taken - LONGEST_REPLAY - 1
@@ -142,17 +151,17 @@ class ReplayedEpisodes:
 
 
 class SeededEpisodes(ReplayedEpisodes):
-    """Environments that reset when they are told (``AutoresetMode.DISABLED``): every episode has its own seed.
+    """Environments that reset on request (``AutoresetMode.DISABLED``): every episode has its own seed.
 
     Args:
-        envs: a Gymnasium vector environment in that mode (sync or async), its environments wrapped in ``ActionMasks``
-            where they have masks.
+        envs: a Gymnasium vector environment in that mode (sync or async); environments with action masks are wrapped in
+            ``ActionMasks``.
         seed_of: gives the seed of each episode.
-        has_masks: whether they have.
-        is_deterministic: whether an episode's seed and actions determine it.
+        has_masks: whether the environments have action masks.
+        is_deterministic: whether an episode is determined by its seed and actions.
 
     Raises:
-        FaultyEnvironment: by ``reset`` and ``step``, what an environment gave cannot be trained on.
+        FaultyEnvironment: by ``reset`` and ``step``, if an environment returns something that cannot be trained on.
     """
 
     has_episode_seeds = True
@@ -168,18 +177,18 @@ class SeededEpisodes(ReplayedEpisodes):
         super().__init__(envs.num_envs, seed_of, is_deterministic=is_deterministic)
         self._envs, self._has_masks, self._skipped = envs, has_masks, 0
         self.stays_in_process: bool = getattr(envs, "stays_in_process", False)
-        """Whether no forked process could step the environments."""
+        """Whether the environments cannot be stepped in a forked process."""
         self.step_info: Mapping[str, Any] = {}
-        """What the environments told with their last step, as far as it is read."""
+        """The infos of the last step."""
         self.reset_info: Mapping[str, Any] = {}
-        """What they told with the last reset, where there was one."""
+        """The infos of the last reset."""
 
     def step(self, action: NDArray[Any]) -> Step:
         """Step every environment, and start a new episode where one ended."""
-        # Environments may change what they are given, if it is no number.
+        # Environments may change an action that is an array.
         lent = action.copy() if action.ndim > 1 else action
         result, reward, terminated, truncated, self.step_info = stepped(self._envs, lent)
-        check_told(self.step_info)
+        check_infos(self.step_info)
         if SKIPPED in self.step_info:
             self._skipped += int(self.step_info[SKIPPED].sum())
         next_observation, next_mask = own_copy(result), self._mask(self.step_info)
@@ -195,11 +204,11 @@ class SeededEpisodes(ReplayedEpisodes):
         return Step(next_observation, reward, terminated, truncated, None, start.observation, next_mask, start.mask)
 
     def _restart(self, done: NDArray[np.bool_], mask: NDArray[np.bool_] | None) -> Start:
-        """Start a new episode, with its own seed, where ``done``; ``mask`` stays that of the others."""
+        """Start a new episode, with its own seed, where ``done``; elsewhere the action mask stays ``mask``."""
         self._began[done] = self._taken
         seeds: Any = [self._seed_of(i, int(self.episode[i])) if ended else None for i, ended in enumerate(done)]
         result, self.reset_info = was_reset(self._envs, seed=seeds, options={"reset_mask": done})
-        check_told(self.reset_info)
+        check_infos(self.reset_info)
         first = self._mask(self.reset_info)
         if first is not None and mask is not None:
             first = np.where(done[:, None], first, mask)
@@ -208,7 +217,7 @@ class SeededEpisodes(ReplayedEpisodes):
         return Start(observation, first)
 
     def _mask(self, info: Mapping[str, Any]) -> NDArray[np.bool_] | None:
-        """The masks ``[E, A]``, which the environments' wrappers have checked."""
+        """The masks ``[E, A]``; ``ActionMasks`` has checked them."""
         if not self._has_masks:
             if "action_mask" in info:
                 raise FaultyEnvironment(LATE_MASK)
@@ -219,19 +228,19 @@ class SeededEpisodes(ReplayedEpisodes):
         return info["action_mask"]
 
     def faults(self) -> dict[str, int]:
-        """How often processes were started again, and episodes cut for a number that is not finite."""
+        """The number of processes restarted, and of episodes cut at a number that is not finite."""
         return {"restarts": getattr(self._envs, "restarts", 0), "skipped": self._skipped}
 
     def picture(self) -> NDArray[np.uint8]:
-        """What the first environment shows, ``[H, W, 3]``; made with ``renders=True``.
+        """A picture of the first environment, ``[H, W, 3]``, if made with ``renders=True``.
 
         Raises:
-            FaultyEnvironment: it is no picture, or was not drawn.
+            FaultyEnvironment: ``render`` failed, or returned no picture.
         """
         try:
             pictures: Any = self._envs.render()
         except (Exception, SystemExit) as error:
-            raise FaultyEnvironment(f"expected render to give a picture, got {raised(error)}") from error
+            raise FaultyEnvironment(f"render failed: {raised(error)}; fix the environment") from error
         return picture_of(pictures[0])
 
     def close(self) -> None:
@@ -240,19 +249,19 @@ class SeededEpisodes(ReplayedEpisodes):
 
 
 class SelfResettingEpisodes:
-    """Environments that reset themselves (native vector environments): one seed for all, at the start.
+    """Environments that reset themselves (native vector environments), with one seed for all of them at the start.
 
-    ``NEXT_STEP``: the step after an episode's end only resets; it is marked invalid. ``SAME_STEP``: the step that ends
-    an episode returns the next one's observation, and the last one among the infos.
+    ``NEXT_STEP``: the step after the end of an episode only resets; it is marked invalid. ``SAME_STEP``: the step that
+    ends an episode returns the first observation of the next one, and the last observation among the infos.
 
     Args:
         envs: a Gymnasium vector environment in one of these modes.
         seed_of: number of episodes so far → seed of the reset that starts all environments.
-        has_masks: whether the environments have action masks; they must then stand in the infos.
+        has_masks: whether the environments have action masks, which must then be in the infos.
 
     Raises:
-        ValueError: the environment does not say how it resets.
-        FaultyEnvironment: by ``reset`` and ``step``, what an environment gave cannot be trained on.
+        ValueError: the vector environment does not declare how it resets.
+        FaultyEnvironment: by ``reset`` and ``step``, if an environment returns something that cannot be trained on.
     """
 
     has_episode_seeds = False
@@ -263,8 +272,8 @@ class SelfResettingEpisodes:
         mode = envs.metadata.get("autoreset_mode")
         if mode not in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP):
             raise ValueError(
-                "expected a vector environment that names its autoreset_mode in metadata (next-step or same-step), "
-                f"got {mode!r}; use vectorization=sync"
+                f"a vector environment must declare autoreset_mode in its metadata (next-step or same-step), but has "
+                f"{mode!r}; use vectorization=sync"
             )
         self._envs, self._seed_of, self._has_masks = envs, seed_of, has_masks
         self._same_step = mode == AutoresetMode.SAME_STEP
@@ -272,11 +281,11 @@ class SelfResettingEpisodes:
         self._resets_next = np.zeros(envs.num_envs, dtype=np.bool_)
         self.episode = np.zeros(envs.num_envs, dtype=np.int64)
         self.step_info: Mapping[str, Any] = {}
-        """What the environments told with their last step."""
+        """The infos of the last step."""
 
     @property
     def can_replay(self) -> bool:
-        """No: where an episode began, its environment's generator was amid those of all the others."""
+        """False: one generator serves all environments, so the state in which an episode began is unknown."""
         return False
 
     def played(self) -> dict[str, Any]:
@@ -284,14 +293,14 @@ class SelfResettingEpisodes:
         return {"episode": self.episode.tolist()}
 
     def replay(self, played: Mapping[str, Any]) -> None:
-        """There is none."""
+        """Return None: no episode can be replayed."""
 
     def faults(self) -> dict[str, int]:
-        """None: where there are some, they are errors."""
+        """Nothing: every fault is an error."""
         return {}
 
     def start_at(self, episode: Sequence[int]) -> None:
-        """Go on counting from these episodes; the seed of the first reset follows their number."""
+        """Continue counting from these numbers of episodes, which also determine the seed of the first reset."""
         self.episode[:] = episode
 
     def reset(self) -> Start:
@@ -340,19 +349,19 @@ class SelfResettingEpisodes:
     def _with_final_mask(
         self, mask: NDArray[np.bool_] | None, info: Mapping[str, Any], done: NDArray[np.bool_]
     ) -> NDArray[np.bool_] | None:
-        """The masks after the step: those of the final infos where an episode ended."""
+        """The masks after the step; where an episode ended, the last one from the final infos."""
         if mask is None or not done.any():
             return mask
         final = self._mask({MASK: [None] * self.num_envs, **info.get("final_info", {})}, np.ones_like(done))
         return np.where(done[:, None], final, mask)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
     def picture(self) -> NDArray[np.uint8]:
-        """Nothing: episodes are shown where each has a seed.
+        """Unavailable.
 
         Raises:
             ValueError: always.
         """
-        raise ValueError("expected environments made by make_seeded for pictures, got those that reset themselves")
+        raise ValueError("self-resetting environments give no pictures; use environments made by make_seeded")
 
     def close(self) -> None:
         """Close the environments."""
@@ -360,7 +369,7 @@ class SelfResettingEpisodes:
 
 
 def _with_final(observation: Observation, info: Mapping[str, Any], done: NDArray[np.bool_]) -> Observation:
-    """The observations after the step: those of the infos where an episode ended."""
+    """The observations after the step; where an episode ended, its last one from the infos."""
     if not done.any():
         return observation
     final = own_copy(observation)
@@ -370,7 +379,7 @@ def _with_final(observation: Observation, info: Mapping[str, Any], done: NDArray
 
 
 def _put(observation: Observation, index: int, row: Any) -> None:
-    """Write one environment's observation, nested as its space is, into those of all."""
+    """Write the observation of one environment, nested as its space is, into the observations of all."""
     if isinstance(observation, np.ndarray):
         observation[index] = row
         return

@@ -1,4 +1,4 @@
-"""Gymnasium environments by their id: how many, how they run side by side, and what goes wrong in words."""
+"""Gymnasium environments by their id, in one process or several, or in their own vector implementation."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +16,7 @@ from qframe.envs.processes import UNLIKE, SupervisedEnvs, in_worker
 from qframe.envs.protocol import Episodes, SeedOf
 from qframe.envs.registry import find, made
 from qframe.envs.seeding import derive_seed
-from qframe.envs.wrappers import Wrapper, faulty_wrapper, rescaled, told, wrapped
+from qframe.envs.wrappers import Wrapper, described, faulty_wrapper, rescaled, wrapped
 
 Vectorization = Literal["sync", "async", "native"]
 _MODES = ("sync", "async", "native")
@@ -29,24 +29,24 @@ class GymnasiumEnvs:
     Args:
         id: a registered id, such as ``CartPole-v1``, or ``module:Id-v0`` of a module that registers it; or a class by
             its path, ``module.Class``.
-        num_envs: how many run side by side in training.
+        num_envs: number of environments side by side in training.
         vectorization: ``sync`` (one process), ``async`` (a process each) or ``native`` (the environment's own vector
             implementation, which resets itself and has one seed for all).
-        kwargs: given to the environment's constructor.
-        wrappers: put around it, the last outermost.
-        max_episode_steps: truncates episodes after so many steps; None keeps the registered limit.
+        kwargs: arguments of the environment's constructor.
+        wrappers: applied to the environment, the last outermost.
+        max_episode_steps: steps after which episodes are truncated; None keeps the registered limit.
         rescale_observation: whether Box observations with finite bounds are scaled to [−1, 1].
         mask_key: the key of the action mask in a Dict observation, as in PettingZoo. Masks in ``info["action_mask"]``
             or of a method ``action_masks()`` are found without it.
-        timeout: seconds that a step may take; a process (``async``) that takes longer, or dies, is started again, and
-            its episode is truncated. None: as long as it likes.
-        max_restarts: how often in a run, all environments together.
-        nonfinite: what becomes of an observation or a reward that is not finite: the run stops (``stop``), or the
-            episode is truncated before it and counted (``skip``).
+        timeout: seconds that a step may take. A process (``async``) that takes longer, or dies, is restarted, and its
+            episode is truncated. None: no limit, and no restart.
+        max_restarts: number of restarts in a run, summed over environments.
+        nonfinite: at an observation or a reward that is not finite, the run stops (``stop``), or the episode is
+            truncated before it and counted (``skip``).
 
     Raises:
-        ValueError: an unknown id, a missing extra, arguments the environment refuses, a wrapper that breaks it, no
-            such vectorization, or an action mask that cannot be read.
+        ValueError: an unknown id, a missing extra, arguments that the environment refuses, a wrapper that breaks it,
+            an unknown vectorization, or an action mask that cannot be read.
     """
 
     def __init__(
@@ -69,11 +69,11 @@ class GymnasiumEnvs:
         if vectorization not in _MODES:
             raise ValueError(f"expected vectorization to be one of {', '.join(_MODES)}, got {vectorization!r}")
         if timeout is not None and (timeout <= 0 or vectorization != "async"):
-            raise ValueError(f"expected a timeout above 0, of vectorization=async, got {timeout} with {vectorization}")
+            raise ValueError(f"expected timeout above 0 with vectorization=async, got {timeout} with {vectorization}")
         if max_restarts < 0:
             raise ValueError(f"expected max_restarts of at least 0, got {max_restarts}")
         if nonfinite not in ("stop", "skip") or (nonfinite == "skip" and vectorization == "native"):
-            raise ValueError(f"expected nonfinite stop, or skip without native vectorization, got {nonfinite!r}")
+            raise ValueError(f"expected nonfinite=stop, or skip without native vectorization, got {nonfinite!r}")
         self._timeout, self._max_restarts, self._skips = timeout, max_restarts, nonfinite == "skip"
         self.id, self.num_envs, self.vectorization = id, num_envs, vectorization
         self._spec, self._kwargs, self._wrappers = find(id), dict(kwargs or {}), tuple(wrappers)
@@ -98,9 +98,9 @@ class GymnasiumEnvs:
     def make_seeded(
         self, num_envs: int, seed_of: SeedOf, *, max_episode_steps: int | None = None, renders: bool = False
     ) -> Episodes:
-        """Environments whose every episode has the seed that ``seed_of`` gives: see ``Envs``.
+        """Environments in which ``seed_of`` gives the seed of every episode: see ``Envs``.
 
-        They are in this process, but where they may die or hang (``timeout``) and draw no pictures.
+        They run in this process, unless ``timeout`` is set and nothing is rendered.
         """
         limit = max_episode_steps if self.protocol["max_episode_steps"] is None else None
         makers = [partial(self._make_one, limit, renders=renders)] * num_envs
@@ -113,15 +113,15 @@ class GymnasiumEnvs:
     def _side_by_side(self, makers: Sequence[Callable[[], gym.Env[Any, Any]]]) -> SyncVectorEnv:
         try:
             return SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
-        except RuntimeError as unlike:  # what an environment raises itself is told as a ValueError
-            raise ValueError(f"{self.id}: {UNLIKE}; mend the environment") from unlike
+        except RuntimeError as unlike:  # an environment's own errors arrive as ValueError
+            raise ValueError(f"{self.id}: {UNLIKE}; fix the environment") from unlike
 
     def _look_at_one(self) -> None:
-        """Learn the spaces, and whether there are action masks."""
+        """Make one environment to find its spaces, whether it has action masks, and its faults."""
         one = self._made()
         try:
             if (fault := fault_of_spaces(one)) is not None:
-                raise ValueError(f"{self.id}: {fault}; mend the environment")
+                raise ValueError(f"{self.id}: {fault}; fix the environment")
             space = one.observation_space
             self._mask_is_inside = isinstance(space, gym.spaces.Dict) and self._mask_key in space.spaces
             if (fault := faulty_wrapper(self._without_mask(one), self._wrappers)) is not None:
@@ -129,13 +129,13 @@ class GymnasiumEnvs:
             env = wrapped(self._without_mask(one), self._wrappers)
             given = MASK in _reset(self.id, env)
             gives = given or self._mask_key is not None or mask_method(env) is not None
-            self.has_masks = gives and bool(branch_sizes(env.action_space))  # other actions are refused later
+            self.has_masks = gives and bool(branch_sizes(env.action_space))  # other action spaces are refused later
             env = self._prepared(env)
             self.observation_space, self.action_space = env.observation_space, env.action_space
             if (fault := (None if self.has_masks else hidden_mask(env)) or self._fault_of(env)) is not None:
                 raise ValueError(f"{self.id}: {fault}")
         finally:
-            with suppress(Exception):  # nothing more is asked of it
+            with suppress(Exception):  # it is not used again
                 one.close()
         can_render = "rgb_array" in one.metadata.get("render_modes", ())
         self.pictures_per_second = rate_of(one.metadata.get("render_fps")) if can_render else None
@@ -145,18 +145,16 @@ class GymnasiumEnvs:
         if self._kwargs:
             self.protocol["kwargs"] = self._kwargs
         if self._wrappers:
-            self.protocol["wrappers"] = [told(wrapper) for wrapper in self._wrappers]
+            self.protocol["wrappers"] = [described(wrapper) for wrapper in self._wrappers]
 
     def _fault_of(self, env: gym.Env[Any, Any]) -> str | None:
-        """How it breaks the interface; the environment itself is asked where its wrappers may have stumbled over it."""
+        """How the environment breaks the interface, or the unwrapped one if our own wrappers fail because of it."""
         fault = fault_of(env)
         return fault if fault is None or self.has_masks or self._wrappers else fault_of(env.unwrapped) or fault
 
     def _check_native(self) -> None:
         if self._spec.vector_entry_point is None:
-            raise ValueError(
-                f"expected an environment with a vector implementation of its own for native, got {self.id}"
-            )
+            raise ValueError(f"{self.id} has no vector implementation for vectorization=native; use sync or async")
         unlike = {
             "mask_key": self._mask_key, "wrappers": self.protocol.get("wrappers"), "rescale_observation": self._rescales
         }  # fmt: skip
@@ -174,7 +172,7 @@ class GymnasiumEnvs:
         return made(self.id, self._spec, self._kwargs | shown, max_episode_steps=self._limit)
 
     def _without_mask(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-        """Wrappers are not shown a mask that the environment's own observation holds."""
+        """The environment without an action mask in its observations, which wrappers must not see."""
         return ActionMasks(env, self._mask_key) if self._wrappers and self._mask_is_inside else env
 
     def _prepared(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
@@ -187,7 +185,7 @@ def _reset(id: str, env: gym.Env[Any, Any]) -> dict[str, Any]:
     """The infos of a reset.
 
     Raises:
-        ValueError: something else came.
+        ValueError: the reset failed or returned something else.
     """
     _, info = Checked(env).reset(seed=0)
     if FAULT in info:
@@ -195,11 +193,11 @@ def _reset(id: str, env: gym.Env[Any, Any]) -> dict[str, Any]:
     return info
 
 
-def rate_of(told: Any) -> float:
-    """Pictures per second, by what an environment says under ``render_fps``.
+def rate_of(render_fps: Any) -> float:
+    """Pictures per second, from an environment's ``render_fps``.
 
     >>> rate_of(50), rate_of(0), rate_of(None)
     (50.0, 30.0, 30.0)
     """
-    rate = float(told) if isinstance(told, Real) else 0.0
+    rate = float(render_fps) if isinstance(render_fps, Real) else 0.0
     return rate if 1 <= rate <= 1000 else _USUAL_RATE

@@ -1,7 +1,7 @@
-"""Action masks: found where an environment gives them, checked, and laid out as one flat row of booleans.
+"""Action masks: found in an environment, checked, and flattened to one row of booleans.
 
-A row holds the masks of the action's branches side by side: ``n`` entries of a Discrete action, the sizes added up of
-a MultiDiscrete one, two (value 0, value 1) for every bit of a MultiBinary one.
+A row holds the masks of the action's branches side by side: ``n`` entries for a Discrete action, the sum of the sizes
+for MultiDiscrete, and two (value 0, value 1) per bit for MultiBinary.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,28 +15,28 @@ from numpy.typing import NDArray
 
 MASK = "action_mask"
 FAULT = "action_mask_fault"
-"""Where infos carry a mask, and what is wrong with it: a worker process tells it in words, and no traceback."""
+"""The keys of infos for a mask, and for a message about a faulty one, which crosses processes without a traceback."""
 _OTHER = "give booleans or 0/1 (True = legal)"
 
 
 class CheckedMask(NamedTuple):
-    """A flat mask, and what is wrong with what the environment gave, if anything."""
+    """A flat mask, and the fault of the one that the environment gave, if any."""
 
     mask: NDArray[np.bool_]  # [ΣA]
     fault: str | None
 
 
 class ActionMasks(gym.Wrapper[Any, Any, Any, Any]):
-    """Puts a checked, flat mask into ``info["action_mask"]`` after every reset and step, wherever it comes from.
+    """Puts a checked, flat mask into ``info["action_mask"]`` after every reset and step, in three conventions.
 
-    Looked for under ``mask_key`` of a Dict observation (PettingZoo), from which it is then taken out; in
-    ``info["action_mask"]`` (Gymnasium); and as what ``action_masks()`` returns (sb3-contrib), on the environment or
-    inside its wrappers. What is wrong with it is told in ``info["action_mask_fault"]``.
+    The mask comes from ``mask_key`` of a Dict observation (PettingZoo), which loses that entry; from
+    ``info["action_mask"]`` (Gymnasium); or from a method ``action_masks()`` (sb3-contrib) of the environment or of one
+    that it wraps. A faulty mask is reported in ``info["action_mask_fault"]``.
 
     Args:
         env: with a Discrete, MultiDiscrete or MultiBinary action space.
-        mask_key: the key of the mask in the observation; None: the observation holds none. Where one other entry is
-            left, the observation becomes that entry.
+        mask_key: the key of the mask in the observation; None: the observation holds none. If a single other entry
+            remains, it becomes the observation.
 
     Raises:
         ValueError: the observation has no such key.
@@ -56,7 +56,7 @@ class ActionMasks(gym.Wrapper[Any, Any, Any, Any]):
         return self._masked(observation, info, is_over=False)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step, with the mask of the observation after it; of an episode's last one, all legal where none is given."""
+        """Step, with the mask of the next observation; without one for the last observation, all actions are legal."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         observation, info = self._masked(observation, info, is_over=bool(terminated or truncated))
         return observation, reward, terminated, truncated, info
@@ -64,11 +64,10 @@ class ActionMasks(gym.Wrapper[Any, Any, Any, Any]):
     def _masked(self, observation: Any, info: dict[str, Any], *, is_over: bool) -> tuple[Any, dict[str, Any]]:
         observation, found = self._find(observation, info)
         mask, fault = checked_mask(found, self.env.action_space, is_over=is_over)
-        told = {} if fault is None else {FAULT: fault}
-        return observation, {**info, MASK: mask, **told}
+        return observation, {**info, MASK: mask, **({} if fault is None else {FAULT: fault})}
 
     def _find(self, observation: Any, info: Mapping[str, Any]) -> tuple[Any, Any]:
-        """The observation without a mask in it, and the mask."""
+        """The observation without the mask, and the mask."""
         if self._mask_key is not None:
             rest = {key: entry for key, entry in observation.items() if key != self._mask_key}
             return rest if self._only is None else rest[self._only], observation.get(self._mask_key)
@@ -78,20 +77,20 @@ class ActionMasks(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def mask_method(env: gym.Env[Any, Any]) -> Any:
-    """The ``action_masks`` method of an environment or of what it wraps; None where there is none."""
+    """The ``action_masks`` method of an environment or of one that it wraps; None if neither has one."""
     method = env.get_wrapper_attr("action_masks") if env.has_wrapper_attr("action_masks") else None
     return method if callable(method) else None
 
 
 def checked_mask(found: Any, space: spaces.Space[Any], *, is_over: bool) -> CheckedMask:
-    """The flat mask of what an environment gave, after an episode's end (``is_over``) or while it runs.
+    """The flat form of an environment's mask, while an episode runs or at its end (``is_over``).
 
-    After the end nothing is chosen any more: a missing mask, or a branch without a legal action, is all legal there.
+    No action follows the end: there a missing mask, or a branch without a legal action, becomes all legal.
     """
     sizes = branch_sizes(space)
     every = np.ones(sum(sizes), dtype=np.bool_)
     if found is None:
-        missing = "expected an action mask after every reset and step, got none; give one with every observation"
+        missing = "the action mask is missing; return one after every reset and step"
         return CheckedMask(every, None if is_over else missing)
     try:
         mask = flat_mask(found, space)
@@ -101,7 +100,7 @@ def checked_mask(found: Any, space: spaces.Space[Any], *, is_over: bool) -> Chec
 
 
 def _with_choice(mask: NDArray[np.bool_], sizes: Sequence[int], *, is_over: bool) -> CheckedMask:
-    """Every branch has a legal action, or says that it has none."""
+    """The mask, with a fault if a branch has no legal action."""
     stops = np.cumsum([0, *sizes])
     empty = [d for d, (start, stop) in enumerate(pairwise(stops)) if not mask[start:stop].any()]
     if not empty:
@@ -111,12 +110,12 @@ def _with_choice(mask: NDArray[np.bool_], sizes: Sequence[int], *, is_over: bool
             mask[stops[d] : stops[d + 1]] = True
         return CheckedMask(mask, None)
     branch = f" in branch {empty[0]}" if len(sizes) > 1 else ""
-    remedy = "end the episode where nothing can be done, or leave an action that does nothing"
-    return CheckedMask(mask, f"expected a legal action{branch}, got a mask that is all False; {remedy}")
+    remedy = "end the episode in such a state, or allow an action without effect"
+    return CheckedMask(mask, f"the action mask allows no action{branch}; {remedy}")
 
 
 def branch_sizes(space: spaces.Space[Any]) -> list[int]:
-    """How many values each branch of an action has; one branch for a Discrete space, none for an unknown one.
+    """The number of values of each branch of an action: one branch for Discrete, none for an unsupported space.
 
     >>> branch_sizes(spaces.MultiDiscrete([[2, 3], [4, 1]])), branch_sizes(spaces.MultiBinary(2))
     ([2, 3, 4, 1], [2, 2])
@@ -133,8 +132,8 @@ def flat_mask(mask: Any, space: spaces.Space[Any]) -> NDArray[np.bool_]:
 
     Args:
         mask: booleans or 0/1 of any type: ``[n]`` for Discrete; flat ``[ΣA]``, or an array per branch, nested as the
-            space is, for MultiDiscrete; ``[2n]`` for MultiBinary, or ``[n]`` integers as Gymnasium samples by: 0 and
-            1 are the only legal value of that bit, 2 leaves both.
+            space is, for MultiDiscrete; ``[2n]`` for MultiBinary, or ``[n]`` integers as in Gymnasium's ``sample``: 0
+            or 1 is the only legal value of that bit, 2 allows both.
         space: the action space.
 
     Raises:
@@ -152,19 +151,19 @@ def flat_mask(mask: Any, space: spaces.Space[Any]) -> NDArray[np.bool_]:
     branch_ends, row_ends = (np.cumsum([len(part) for part in parts]) for parts in ([range(n) for n in sizes], rows))
     is_nested = isinstance(space, spaces.Discrete) and np.ndim(mask) != 1
     if flat.size != sum(sizes) or not set(row_ends) <= set(branch_ends) or is_nested:
-        got = f"rows of sizes {[len(row) for row in rows]}" if len(rows) > 1 else f"one of {flat.size}"
-        got += f" in {np.ndim(mask)} dimensions" if is_nested else ""
-        raise ValueError(f"expected an action mask of {_expected(sizes)} for {space}, got {got}")
+        found = f"rows of sizes {[len(row) for row in rows]}" if len(rows) > 1 else f"{flat.size}"
+        found += f" in {np.ndim(mask)} dimensions" if is_nested else ""
+        raise ValueError(f"an action mask for {space} needs {_expected(sizes)}, but has {found}")
     return _booleans(flat)
 
 
 def _expected(sizes: Sequence[int]) -> str:
     total = f"{sum(sizes)} entries"
-    return total if len(sizes) == 1 else f"{total}, or one of every size in {list(sizes)}"
+    return total if len(sizes) == 1 else f"{total}, or rows of sizes {list(sizes)}"
 
 
 def _rows(mask: Any) -> list[NDArray[Any]]:
-    """The one-dimensional parts of a mask in C order, however it is nested."""
+    """The one-dimensional parts of a nested mask, in C order."""
     if isinstance(mask, np.ndarray) and mask.dtype == object:
         mask = list(mask)
     if isinstance(mask, tuple | list) and any(isinstance(part, tuple | list | np.ndarray) for part in mask):
@@ -172,7 +171,7 @@ def _rows(mask: Any) -> list[NDArray[Any]]:
     numbers = np.asarray(mask)
     if numbers.dtype.kind not in "biuf":
         kind = type(mask).__name__ if numbers.dtype == object else str(numbers.dtype)
-        raise ValueError(f"expected an action mask of booleans or 0/1, got {kind}; {_OTHER}")
+        raise ValueError(f"the action mask is of type {kind}; {_OTHER}")
     return list(numbers.reshape(-1, numbers.shape[-1])) if numbers.size and numbers.ndim else [numbers.reshape(-1)]
 
 
@@ -181,15 +180,15 @@ def _of_samples(mask: NDArray[Any]) -> NDArray[np.bool_]:
     if mask.dtype == np.bool_ or not np.isin(mask, (0, 1, 2)).all():
         n, found = len(mask), "booleans" if mask.dtype == np.bool_ else _odd(mask, (0, 1, 2))
         raise ValueError(
-            f"expected an action mask of {n} bits to say 0, 1 or 2 (both) for each, got {found}; or give {2 * n} "
-            "booleans: for each bit, whether 0 and whether 1 is legal"
+            f"an action mask of {n} entries for {n} bits must hold 0, 1 or 2 (both legal), but holds {found}; or give "
+            f"{2 * n} booleans: for each bit, whether 0 and whether 1 is legal"
         )
     return np.stack([mask != 1, mask != 0], -1).reshape(-1)
 
 
 def _booleans(mask: NDArray[Any]) -> NDArray[np.bool_]:
     if mask.dtype != np.bool_ and not ((mask == 0) | (mask == 1)).all():
-        raise ValueError(f"expected an action mask of booleans or 0/1, got {_odd(mask, (0, 1))}; {_OTHER}")
+        raise ValueError(f"the action mask holds {_odd(mask, (0, 1))}; {_OTHER}")
     return mask.astype(np.bool_)
 
 
@@ -201,13 +200,13 @@ def _odd(mask: NDArray[Any], allowed: tuple[int, ...]) -> str:
 def native_masks(
     found: Any, given: NDArray[np.bool_], space: spaces.Space[Any], done: NDArray[np.bool_]
 ) -> list[CheckedMask]:
-    """The masks ``[E]`` of a vector environment that gives them for all its environments at once.
+    """The E masks of a vector environment that gives them for all its environments at once.
 
     Args:
         found: an array ``[E, …]`` of masks, or a tuple of such arrays, one per branch.
-        given: where the environment gave one.
+        given: which environments gave a mask, ``[E]``.
         space: the action space of one environment.
-        done: where an episode is over.
+        done: where an episode is over, ``[E]``.
     """
     rows = zip(*found, strict=True) if isinstance(found, tuple) else found
     pairs = zip(rows, given, done, strict=True)
@@ -215,19 +214,19 @@ def native_masks(
 
 
 def _without(space: spaces.Space[Any], mask_key: str) -> tuple[spaces.Space[Any], str | None]:
-    """The observation space without the mask, and the key of the only other entry, if there is one only."""
+    """The observation space without the mask, and the key of the other entry if it is the only one."""
     if not isinstance(space, spaces.Dict) or mask_key not in space.spaces or len(space.spaces) < 2:
         found = f"the keys {', '.join(space.spaces)}" if isinstance(space, spaces.Dict) else str(space)
-        raise ValueError(f"expected mask_key to name one of several entries of a Dict observation, got {mask_key!r} "
-                         f"and {found}")  # fmt: skip
+        raise ValueError(f"mask_key={mask_key!r} must name one of several entries of a Dict observation, which has "
+                         f"{found}")  # fmt: skip
     rest = {key: entry for key, entry in space.spaces.items() if key != mask_key}
     only = next(iter(rest)) if len(rest) == 1 else None
     return (spaces.Dict(rest), None) if only is None else (rest[only], only)
 
 
 def hidden_mask(env: gym.Env[Any, Any]) -> str | None:
-    """Training would take the mask for something to look at, and act illegally."""
+    """The fault of a mask in the observation without ``mask_key``: it would be trained on, and not obeyed."""
     entries = env.observation_space.spaces if isinstance(env.observation_space, gym.spaces.Dict) else {}
     if MASK not in entries:
         return None
-    return f"expected env.mask_key to say that the observation's {MASK!r} is one, got null; set env.mask_key={MASK}"
+    return f"the observation has an entry {MASK!r}, but env.mask_key is null; set env.mask_key={MASK}"

@@ -1,4 +1,4 @@
-"""MinAtar: five Atari games on a grid of 10 × 10, as channels of booleans."""
+"""MinAtar: five Atari games on a grid of 10 × 10 cells, as boolean channels."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -26,18 +26,19 @@ _PIXELS = 16  # of a cell's side in a picture
 
 
 class MinAtarEnvs:
-    """A choice of MinAtar game, all side by side in one process: a step takes less than moving it to another would.
+    """A choice of MinAtar game. Games run side by side in one process, as a step is cheaper than a message to another.
 
     See "MinAtar: An Atari-Inspired Testbed for Thorough and Reproducible Reinforcement Learning Experiments", Young
-    and Tian, 2019. An episode is its seed and its actions alone: the last action of the one before is never repeated.
+    and Tian, 2019. An episode depends on its seed and actions alone: no action of the one before it is repeated.
 
     Args:
         game: ``asterix``, ``breakout``, ``freeway``, ``seaquest`` or ``space_invaders``.
-        num_envs: games side by side in training.
+        num_envs: number of games side by side in training.
         sticky: probability that the last action is repeated.
-        full_action_space: all six actions (``MinAtar/<Game>-v0``) in place of those that the game reads (``-v1``).
+        full_action_space: whether all six actions are available (``MinAtar/<Game>-v0``), or only those that have an
+            effect in the game (``-v1``).
         ramping: whether Asterix, Seaquest and Space Invaders become harder with time.
-        max_episode_steps: truncates episodes after so many steps; None: only the game ends them.
+        max_episode_steps: steps after which episodes are truncated; None: only the game ends them.
 
     Raises:
         ValueError: an unknown game, a missing extra, or a number out of range.
@@ -63,7 +64,7 @@ class MinAtarEnvs:
             raise ValueError(f"expected sticky in [0, 1], got {sticky}")
         name = snake_case(str(game))
         if name not in GAMES:
-            raise ValueError(f"expected the name of a MinAtar game, got {game!r}{nearest(name, GAMES, listed=True)}")
+            raise ValueError(f"there is no MinAtar game {game!r}{nearest(name, GAMES, listed=True)}")
         self.id, self.num_envs, self._limit = name, num_envs, max_episode_steps
         self._make = partial(
             MinAtarGame, name, sticky=sticky, full_action_space=full_action_space, ramping=ramping
@@ -81,20 +82,20 @@ class MinAtarEnvs:
     def make_seeded(
         self, num_envs: int, seed_of: SeedOf, *, max_episode_steps: int | None = None, renders: bool = False
     ) -> SeededEpisodes:
-        """Games whose every episode has the seed that ``seed_of`` gives; the limit is for games without their own."""
+        """Games in which ``seed_of`` gives the seed of every episode; the limit applies to games without their own."""
         limit = self._limit or max_episode_steps
         make = partial(_limited, partial(self._make, render_mode="rgb_array" if renders else None), limit)
         return SeededEpisodes(SyncVectorEnv([make] * num_envs, autoreset_mode=AutoresetMode.DISABLED), seed_of)
 
 
 class MinAtarGame(gym.Env[Any, Any]):
-    """One game: observations ``[C, 10, 10]`` of booleans, a channel per kind of thing.
+    """One game, with boolean observations ``[C, 10, 10]``: a channel per kind of object.
 
     Args:
-        game: its name.
-        sticky: probability that the last action is repeated; an episode begins with none.
-        full_action_space: all six actions in place of those that the game reads.
-        ramping: whether it becomes harder with time.
+        game: name of the game.
+        sticky: probability that the last action is repeated; an episode begins with action 0 as the last.
+        full_action_space: whether all six actions are available, or only those that have an effect in the game.
+        ramping: whether the game becomes harder with time.
         render_mode: ``rgb_array`` or None.
     """
 
@@ -132,7 +133,7 @@ class MinAtarGame(gym.Env[Any, Any]):
         return self._observation(), float(reward), bool(is_over), False, {}
 
     def render(self) -> NDArray[np.uint8]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """A picture: in every cell the colour of its highest channel."""
+        """A picture: every cell has the colour of its highest channel."""
         state = self._game.state()  # [H, W, C]
         highest = (state * np.arange(1, state.shape[-1] + 1)).max(-1)
         return np.array(_PALETTE, np.uint8)[highest].repeat(_PIXELS, 0).repeat(_PIXELS, 1)

@@ -1,4 +1,4 @@
-"""Observations of vector environments: as arrays of our own, and as tensors."""
+"""Observations of vector environments, copied and as tensors."""
 
 from typing import Any
 
@@ -11,7 +11,9 @@ from qframe.envs.protocol import Observation
 
 
 def own_copy(observation: Any) -> Observation:
-    """Arrays of our own: environments may reuse theirs. Floats become 32-bit, unsigned integers but bytes signed.
+    """A copy of observations, as environments may reuse their arrays.
+
+    Floats become 32-bit; unsigned integers, except bytes, become signed.
 
     >>> own_copy((np.zeros(2), {"on": np.ones(2, np.uint16)}))["1"]["on"].dtype
     dtype('int32')
@@ -24,7 +26,7 @@ def own_copy(observation: Any) -> Observation:
 
 
 _TORCHS = {"uint16": "i4", "uint32": "i8", "uint64": "i8", "int16": "i2", "int32": "i4", "int64": "i8"}
-"""Torch can store the unsigned ones, but hardly do anything with them, and no bytes in another order."""
+"""Torch supports few operations on unsigned integers, and none on arrays in another byte order."""
 
 
 def as_tensors(observation: Observation) -> Tensor | TensorDict:

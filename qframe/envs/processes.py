@@ -1,4 +1,4 @@
-"""Environments in a process each: one that dies or hangs is started again, and its episode ends as truncated."""
+"""Environments in a process each: a process that dies or hangs is restarted, and its episode is truncated."""
 
 import atexit
 import ctypes
@@ -24,55 +24,55 @@ from numpy.typing import NDArray
 from qframe.envs.masks import MASK
 from qframe.envs.protocol import FaultyEnvironment
 
-UNLIKE = "expected all its copies to have the same spaces, got one whose bounds, sizes or kinds are others"
+UNLIKE = "its copies must all have the same spaces, but bounds, sizes or kinds differ"
 _DIES_WITH_PARENT = 1  # Linux's PR_SET_PDEATHSIG
 
 
 class SupervisedEnvs(AsyncVectorEnv):
-    """Gymnasium's vector environment of processes, with an eye on each.
+    """Gymnasium's vector environment of processes, which are supervised.
 
-    A process that has ended, or that does not answer within ``timeout`` seconds, is replaced by a new one. What the
-    learner sees of it is a last step without reward that stays where it was, truncated; the next episode has its own
-    seed as ever. An error that an environment raises is no such case: it is raised here.
+    A process that has ended, or that does not answer within ``timeout`` seconds, is replaced by a new one. The learner
+    sees a truncated step with reward 0 and an unchanged observation; the next episode has its own seed as always. An
+    exception raised by an environment is different: it is raised here.
 
     Args:
         make: functions that make the environments.
-        timeout: seconds that a step or a reset may take; None: as long as it likes, and nothing is replaced.
-        max_restarts: how often a process may be replaced in this run, all environments together.
+        timeout: seconds that a step or a reset may take; None: no limit, and nothing is replaced.
+        max_restarts: number of times that processes may be replaced in a run, summed over environments.
 
     Raises:
-        FaultyEnvironment: an environment that cannot be made, or has other spaces than the first; by ``reset`` and
-            ``step``, one restart more than ``max_restarts``, or one without a ``timeout``.
+        FaultyEnvironment: an environment that cannot be made, or whose spaces differ from the first one's; by ``reset``
+            and ``step``, a process that ended or hung after ``max_restarts`` restarts, or without ``timeout``.
     """
 
     def __init__(
         self, make: Sequence[Callable[[], gym.Env[Any, Any]]], *, timeout: float | None, max_restarts: int
     ) -> None:
         self.restarts, self._has_failed = 0, False
-        self.stays_in_process = timeout is not None  # a process is replaced by the one that began it
+        self.stays_in_process = timeout is not None  # only the process that started a worker can replace it
         self._masks: list[dict[str, Any]] = [{} for _ in make]
         self._timeout, self._max_restarts = timeout, max_restarts
-        # A process that is killed while it writes would leave shared memory half written, so none is shared then.
+        # A process killed while it writes would leave shared memory half written, so with restarts none is shared.
         super().__init__(make, shared_memory=timeout is None, autoreset_mode=AutoresetMode.DISABLED)
 
     def _check_spaces(self) -> None:
-        """Every process has made its environment, all with the same spaces."""
-        self._at_exit = partial(_kill, self.processes)  # before Python waits for them: they take no notice of SIGTERM
+        """Check that every process has made its environment, all with the same spaces."""
+        self._at_exit = partial(_kill, self.processes)  # before Python waits for them: they ignore SIGTERM
         atexit.register(self._at_exit)
         try:
             super()._check_spaces()
         except (OSError, EOFError) as gone:
             self.close(terminate=True)
             raise FaultyEnvironment(
-                f"expected {self.num_envs} environments in a process each, got one that could not be made, for the "
-                "reason above; mend the environment, or set env.vectorization=sync"
+                f"one of {self.num_envs} environments could not be made in its process, for the reason printed above; "
+                "fix the environment, or set env.vectorization=sync"
             ) from gone
         except RuntimeError as unlike:
             self.close(terminate=True)
-            raise FaultyEnvironment(f"{UNLIKE}; mend the environment") from unlike
+            raise FaultyEnvironment(f"{UNLIKE}; fix the environment") from unlike
 
     def step_async(self, actions: Any) -> None:
-        """Tell every process its action; one that is gone is found when its answer is waited for."""
+        """Send every process its action; a process that has ended is noticed when its answer is awaited."""
         for index, action in enumerate(iterate(self.action_space, actions)):
             self._send(index, ("step", action))
         self._state = AsyncState.WAITING_STEP
@@ -85,13 +85,13 @@ class SupervisedEnvs(AsyncVectorEnv):
         steps = [cut.get(index) or answers[index] for index in range(self.num_envs)]
         infos: dict[str, Any] = {}
         for index, step in enumerate(steps):
-            infos = self._noted(infos, step[4], index)
-        self._put_together([step[0] for step in steps])
+            infos = self._merge_info(infos, step[4], index)
+        self._concatenate([step[0] for step in steps])
         reward, terminated, truncated = (np.array([step[place] for step in steps]) for place in (1, 2, 3))
         return deepcopy(self.observations), np.asarray(reward, np.float64), terminated, truncated, infos
 
     def reset_async(self, seed: Any = None, options: dict[str, Any] | None = None) -> None:
-        """Ask those for a reset that ``options["reset_mask"]`` names, or all; the others are left alone."""
+        """Reset the environments that ``options["reset_mask"]`` selects, or all; the others stay as they are."""
         options = dict(options or {})
         mask = options.pop("reset_mask", np.ones(self.num_envs, dtype=np.bool_))
         seeds = seed if isinstance(seed, list) else [None if seed is None else seed + i for i in range(self.num_envs)]
@@ -101,7 +101,7 @@ class SupervisedEnvs(AsyncVectorEnv):
         self._state = AsyncState.WAITING_RESET
 
     def reset_wait(self, timeout: float | None = None) -> tuple[Any, dict[str, Any]]:
-        """The observations after the reset; a process that was replaced meanwhile is asked again."""
+        """The observations after the reset; a process that was replaced meanwhile resets again."""
         kept = list(iterate(self.observation_space, deepcopy(self.observations)))
         answers = self._answers(self._asked)
         while replaced := [index for index, answer in answers.items() if answer is None]:
@@ -110,12 +110,12 @@ class SupervisedEnvs(AsyncVectorEnv):
             answers |= self._answers(replaced)
         infos: dict[str, Any] = {}
         for index, (_, info) in answers.items():
-            infos = self._noted(infos, info, index)
-        self._put_together([answers[i][0] if i in answers else kept[i] for i in range(self.num_envs)])
+            infos = self._merge_info(infos, info, index)
+        self._concatenate([answers[i][0] if i in answers else kept[i] for i in range(self.num_envs)])
         return deepcopy(self.observations), infos
 
     def close_extras(self, timeout: float | None = None, terminate: bool = False) -> None:
-        """Close; where a process has ended, or did not answer, none is waited for."""
+        """Close; if a process has ended or did not answer, all are killed at once."""
         is_whole = all(process.is_alive() for process in self.processes) and not self._has_failed
         if terminate or not is_whole:
             _kill(self.processes)
@@ -123,8 +123,8 @@ class SupervisedEnvs(AsyncVectorEnv):
         atexit.unregister(self._at_exit)
         super().close_extras(timeout, terminate or not is_whole)
 
-    def _noted(self, infos: dict[str, Any], info: dict[str, Any], index: int) -> dict[str, Any]:
-        """The infos with one more; its action mask stays that of a process that is replaced."""
+    def _merge_info(self, infos: dict[str, Any], info: dict[str, Any], index: int) -> dict[str, Any]:
+        """The infos, with those of one more environment; its mask is kept for a step in which it is replaced."""
         self._masks[index] = {MASK: info[MASK]} if MASK in info else {}
         return self._add_info(infos, info, index)
 
@@ -133,7 +133,7 @@ class SupervisedEnvs(AsyncVectorEnv):
             self.parent_pipes[index].send(message)
 
     def _answers(self, indices: Iterable[int]) -> dict[int, Any]:
-        """What these processes answer, by index; None where one has been replaced."""
+        """The answers of processes, by index; None for a process that has been replaced."""
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
         self._state = AsyncState.DEFAULT
         answers = {index: self._answer(index, deadline) for index in indices}
@@ -150,14 +150,14 @@ class SupervisedEnvs(AsyncVectorEnv):
             self._restart(index, "ended")
         return None, True
 
-    def _restart(self, index: int, what: str) -> None:
+    def _restart(self, index: int, failure: str) -> None:
         self._has_failed = self._timeout is None or self.restarts == self._max_restarts
         if self._timeout is None:
-            remedy = "to have it started again, set env.timeout to the seconds that a step may take"
-            raise FaultyEnvironment(f"environment {index}: its process {what}; {remedy}")
+            remedy = "to restart such processes, set env.timeout to the seconds that a step may take"
+            raise FaultyEnvironment(f"environment {index}: its process {failure}; {remedy}")
         if self.restarts == self._max_restarts:
             raise FaultyEnvironment(
-                f"environment {index}: its process {what}, after {self.restarts} restarts; mend the environment, or "
+                f"environment {index}: its process {failure}, after {self.restarts} restarts; fix the environment, or "
                 "raise env.timeout or env.max_restarts"
             )
         self.restarts += 1
@@ -172,7 +172,7 @@ class SupervisedEnvs(AsyncVectorEnv):
         self.processes[index].start()
         child.close()
 
-    def _put_together(self, observations: Sequence[NDArray[Any]]) -> None:
+    def _concatenate(self, observations: Sequence[NDArray[Any]]) -> None:
         if not self.shared_memory:
             self.observations = concatenate(self.single_observation_space, observations, self.observations)
 
@@ -183,10 +183,10 @@ def _kill(processes: Sequence[multiprocessing.Process]) -> None:
 
 
 def in_worker(make: Callable[[], Any]) -> Callable[[], Any]:
-    """``make`` for a vector environment of processes.
+    """``make``, for a worker process that ignores signals and dies with its parent.
 
-    Ctrl-C, ``timeout`` and queues signal a whole group of processes: the one that trains then saves a checkpoint, for
-    which it needs its environments. Where it is killed itself, nothing would end them.
+    Ctrl-C, ``timeout`` and job queues signal a whole group of processes. The training process then saves a checkpoint,
+    for which it needs its environments. If it is killed itself, nothing else would end the workers.
     """
     return partial(_make, os.getpid(), make)
 
@@ -199,7 +199,7 @@ def _make(creator: int, make: Callable[[], Any]) -> Any:
             ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL)
         try:
             return make()
-        except Exception as error:  # the one that trains sees that this process ended, and not why
-            print(f"qframe: the process of an environment: {error}", file=sys.stderr, flush=True)
+        except Exception as error:  # the training process sees only that this one ended
+            print(f"qframe: an environment's process failed: {error}", file=sys.stderr, flush=True)
             raise SystemExit(2) from error
     return make()

@@ -1,4 +1,4 @@
-"""What the rest of qframe asks of environments: a choice of them (``Envs``), and their episodes (``Episodes``)."""
+"""The protocols of environments: ``Envs`` is built from a config, and makes ``Episodes``, which are stepped."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -17,14 +17,14 @@ SeedOf = Callable[[int, int], int]
 
 
 class FaultyEnvironment(RunError):
-    """An environment gave something that cannot be trained on; the run's last checkpoint stays as it is."""
+    """An environment returned something that cannot be trained on. The run's last checkpoint stays valid."""
 
 
 class Start(NamedTuple):
-    """What E environments begin with."""
+    """The first observations of E environments."""
 
     observation: Observation  # [E, …]
-    mask: NDArray[np.bool_] | None = None  # [E, A], legal actions, the branches' side by side; None: all, always
+    mask: NDArray[np.bool_] | None = None  # [E, A], legal actions, branches side by side; None: all, always
 
 
 class Step(NamedTuple):
@@ -34,33 +34,37 @@ class Step(NamedTuple):
     reward: NDArray[np.float32]  # [E]
     terminated: NDArray[np.bool_]  # [E]
     truncated: NDArray[np.bool_]  # [E]
-    valid: NDArray[np.bool_] | None  # [E], False where the environment only reset itself; None: all stepped
-    observation: Observation  # [E, …], to act on next: the new episode's first where one ended
+    valid: NDArray[np.bool_] | None  # [E], False where the environment only reset itself; None: all True
+    observation: Observation  # [E, …], to act on next: the first of a new episode where one ended
     next_mask: NDArray[np.bool_] | None = None  # [E, A], legal actions after the step; None: all, always
     mask: NDArray[np.bool_] | None = None  # [E, A], legal actions to choose from next
-    life_lost: NDArray[np.bool_] | None = None  # [E], where learning is to see an end and the game goes on
+    life_lost: NDArray[np.bool_] | None = None  # [E], where learning sees an end although the game continues
 
 
 class Episodes(Protocol):
-    """What the collector and the evaluation ask of environments."""
+    """E running environments, as the collector and the evaluation use them."""
 
     num_envs: int
     has_episode_seeds: bool
-    """Whether every episode has a seed of its own, so that it can be replayed alone."""
+    """Whether every episode has its own seed, so that it can be replayed alone."""
     episode: NDArray[np.int64]
     """The number of each environment's running episode, ``[E]``."""
 
     @property
     def can_replay(self) -> bool:
-        """Whether the running episodes can be played again: from their seeds, by the actions taken since."""
+        """Whether the running episodes can be replayed from their seeds and the actions taken since."""
         ...
 
     def played(self) -> dict[str, Any]:
-        """What ``replay`` plays: how the running episodes came to where they are."""
+        """The record of the running episodes that ``replay`` takes."""
         ...
 
     def replay(self, played: Mapping[str, Any]) -> tuple[Start, NDArray[np.float64]] | None:
-        """Play them again: what to act on next and the returns ``[E]`` so far; None where they are not the same."""
+        """Replay recorded episodes.
+
+        Returns:
+            The observations to act on next and the returns ``[E]`` so far; None if an episode came out differently.
+        """
         ...
 
     def start_at(self, episode: Sequence[int]) -> None: ...
@@ -70,7 +74,7 @@ class Episodes(Protocol):
     def step(self, action: NDArray[Any]) -> Step: ...
 
     def faults(self) -> dict[str, int]:
-        """How often processes were started again (``restarts``) and episodes cut for a number (``skipped``)."""
+        """The number of processes restarted (``restarts``) and of episodes cut at a non-finite number (``skipped``)."""
         ...
 
     def picture(self) -> NDArray[np.uint8]: ...
@@ -87,11 +91,11 @@ class Envs(Protocol):
     observation_space: spaces.Space[Any]
     action_space: spaces.Space[Any]
     has_masks: bool
-    """Whether the environments give action masks."""
+    """Whether the environments provide action masks."""
     pictures_per_second: float | None
-    """How fast pictures of what happens are to be shown; None: they draw none."""
+    """The frame rate of videos; None if the environments cannot render."""
     protocol: dict[str, Any]
-    """The settings that a score depends on, to be written beside it."""
+    """The settings that a score depends on; they are saved beside it."""
 
     def make(self, seed: int) -> Episodes:
         """The training environments; every episode's seed is derived from ``seed``, its environment and its number."""
@@ -100,12 +104,12 @@ class Envs(Protocol):
     def make_seeded(
         self, num_envs: int, seed_of: SeedOf, *, max_episode_steps: int | None = None, renders: bool = False
     ) -> Episodes:
-        """Environments whose every episode has the seed that ``seed_of`` gives, as evaluation needs.
+        """Environments in which ``seed_of`` gives the seed of every episode, as evaluation needs.
 
         Args:
-            num_envs: how many.
+            num_envs: number of environments.
             seed_of: gives the seed of each episode.
-            max_episode_steps: where the environment has no limit of its own, episodes are truncated after so many.
-            renders: whether what they show can be asked for.
+            max_episode_steps: truncates episodes, in steps, if the environment has no limit of its own.
+            renders: whether ``picture`` is available.
         """
         ...

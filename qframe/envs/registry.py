@@ -1,4 +1,4 @@
-"""Gymnasium environments by their id or class: found where their package registers them, and made."""
+"""Which environments exist: Gymnasium's by id or class, the nearest names, and the packages that provide them."""
 
 import difflib
 import inspect
@@ -32,7 +32,7 @@ _EXTRAS = {"box2d": "box2d", "Box2D": "box2d", "swig": "box2d", "pygame": "box2d
 
 
 def split_id(id: str) -> tuple[str | None, str]:
-    """The module that an id names, and the id or class in it.
+    """The module named in an id, and the id or class in that module.
 
     >>> split_id("CartPole-v1"), split_id("mylab:Odd-v0"), split_id("mylab.envs.Odd")
     ((None, 'CartPole-v1'), ('mylab', 'Odd-v0'), ('mylab.envs', 'Odd'))
@@ -46,10 +46,10 @@ def split_id(id: str) -> tuple[str | None, str]:
 
 
 def find(id: str) -> EnvSpec:
-    """What Gymnasium makes the environment by.
+    """The spec that Gymnasium makes the environment from.
 
     Raises:
-        ValueError: there is none, its module cannot be imported, or an extra is missing.
+        ValueError: an unknown environment, a module that cannot be imported, or a missing extra.
     """
     module_name, name = split_id(id)
     module = None if module_name is None else _imported(module_name, id)
@@ -61,11 +61,12 @@ def find(id: str) -> EnvSpec:
         return gym.spec(name)
     except gym.error.Error as unknown:
         if written is not None:
-            what = f"a subclass of gymnasium.Env written in {str(module_name).partition('.')[0]}"
-            raise ValueError(f"expected {id!r} to be {what}, got {written!r}") from unknown
+            package = str(module_name).partition(".")[0]
+            message = f"{id!r} is no subclass of gymnasium.Env defined in {package}, but {written!r}"
+            raise ValueError(message) from unknown
         ours = [key for key, value in vars(module).items() if _is_env(value, module_name)] if module else []
         near = nearest(name, [*gym.registry, *ours]) or f": {next(iter(str(unknown).splitlines()))}"
-        raise ValueError(f"expected the id of a registered environment, got {id!r}{near}") from unknown
+        raise ValueError(f"no environment is registered as {id!r}{near}") from unknown
 
 
 def made(
@@ -74,13 +75,13 @@ def made(
     """The environment.
 
     Args:
-        id: as it was asked for.
-        spec: what it is made by.
-        kwargs: all are its constructor's, also those that ``gymnasium.make`` would take for its own.
-        max_episode_steps: truncates its episodes; None keeps the registered limit.
+        id: its name in messages.
+        spec: of ``find``.
+        kwargs: arguments of its constructor, even those that ``gymnasium.make`` would take for its own.
+        max_episode_steps: steps after which episodes are truncated; None keeps the registered limit.
 
     Raises:
-        ValueError: a package is missing, or its constructor refuses the arguments.
+        ValueError: a package is missing, or the constructor refuses the arguments.
     """
     try:
         given = replace(spec, kwargs={**spec.kwargs, **kwargs})
@@ -88,18 +89,18 @@ def made(
     except gym.error.DependencyNotInstalled as absent:
         raise ValueError(_missing_extra(id, absent)) from absent
     except ModuleNotFoundError as absent:
-        what = f"expected the packages of environment {id}, of which {absent.name} is not installed"
-        raise ValueError(f"{what}; pip install {absent.name}") from absent
+        message = f"environment {id} needs the package {absent.name}, which is not installed"
+        raise ValueError(f"{message}; pip install {absent.name}") from absent
     except (Exception, SystemExit) as refused:
         is_again = isinstance(refused, TypeError) and "was raised from the environment creator" in str(refused)
-        cause = (refused.__context__ if is_again else None) or refused  # Gymnasium's own words name no place
-        expected = f"expected kwargs that {id} takes, got {dict(kwargs)}:" if kwargs else f"expected to make {id}, got"
-        remedy = "; an episode's limit is env.max_episode_steps" if "max_episode_steps" in kwargs else ""
-        raise ValueError(f"{expected} {raised(cause)}{remedy}") from refused
+        cause = (refused.__context__ if is_again else None) or refused  # Gymnasium's message names no line
+        given_kwargs = f" with kwargs {dict(kwargs)}" if kwargs else ""
+        remedy = "; to limit episodes, set env.max_episode_steps" if "max_episode_steps" in kwargs else ""
+        raise ValueError(f"making {id}{given_kwargs} failed: {raised(cause)}{remedy}") from refused
 
 
 def _register_family(name: str) -> None:
-    """Import the package that registers ids of this kind."""
+    """Import the package that registers ids like this one."""
     for family in _PACKAGES:
         if name.startswith(family.prefix) and not any(id.startswith(family.prefix) for id in gym.registry):
             try:
@@ -116,8 +117,8 @@ def _imported(module: str, id: str) -> ModuleType:
         return import_module(module)
     except (Exception, SystemExit) as error:
         if _is_absent(module, error):
-            remedy = "is it installed, and is its folder the current one or on PYTHONPATH?"
-            raise ValueError(f"expected a module {module!r} for {id!r}, found none; {remedy}") from error
+            remedy = "install it, or add its folder to PYTHONPATH"
+            raise ValueError(f"no module {module!r} found for {id!r}; {remedy}") from error
         if isinstance(error, ModuleNotFoundError):
             message = f"importing {module!r} for {id!r} needs the package {error.name!r}, which is not installed"
             raise ValueError(message) from error
@@ -125,13 +126,13 @@ def _imported(module: str, id: str) -> ModuleType:
 
 
 def _is_absent(module: str, error: BaseException) -> bool:
-    """Whether a module was not imported because it, or the package that it is in, is not there."""
+    """Whether an import failed because the module, or its package, does not exist."""
     name = error.name if isinstance(error, ModuleNotFoundError) else None
     return name is not None and f"{module}.".startswith(f"{name}.")
 
 
 def _is_env(value: Any, module: str | None) -> bool:
-    """Whether it is an environment's class of the module's own package."""
+    """Whether a value is an environment class that the module's own package defines."""
     if module is None or not (inspect.isclass(value) and issubclass(value, gym.Env)):
         return False
     return value.__module__.partition(".")[0] == module.partition(".")[0]
@@ -140,11 +141,11 @@ def _is_env(value: Any, module: str | None) -> bool:
 def _missing_extra(id: str, absent: Exception) -> str:
     extra = next((extra for word, extra in _EXTRAS.items() if word in str(absent)), None)
     remedy = f'pip install "qframe[{extra}]"' if extra else str(absent)
-    return f"expected the packages of environment {id}, which are not installed; {remedy}"
+    return f"environment {id} needs packages that are not installed; {remedy}"
 
 
 def nearest(name: str, names: Iterable[str], *, listed: bool = False) -> str:
-    """The names most like ``name``, as the end of a message; all of them where none is and they are to be listed.
+    """The end of a message about an unknown name: the nearest ones or, with ``listed``, all if none is near.
 
     >>> nearest("breakou", ["breakout", "freeway"])
     '; the nearest is breakout'
@@ -158,7 +159,7 @@ def nearest(name: str, names: Iterable[str], *, listed: bool = False) -> str:
 
 
 def snake_case(name: str) -> str:
-    """A game's name as emulators write it.
+    """The name of a game as emulators spell it.
 
     >>> snake_case("SpaceInvaders"), snake_case("Space Invaders"), snake_case("space-invaders")
     ('space_invaders', 'space_invaders', 'space_invaders')
@@ -166,10 +167,10 @@ def snake_case(name: str) -> str:
     return re.sub(r"[ _-]+|(?<=[a-z])(?=[A-Z])", "_", name.strip()).lower()
 
 
-def missing(package: str, what: str, extra: str) -> str:
-    """What to install for something that is not there.
+def missing(package: str, feature: str, extra: str) -> str:
+    """The message about a package that is not installed, with the extra that brings it.
 
     >>> missing("minatar", "MinAtar games", "minatar")
-    'expected the package minatar for MinAtar games, which is not installed; pip install "qframe[minatar]"'
+    'the package minatar, needed for MinAtar games, is not installed; pip install "qframe[minatar]"'
     """
-    return f'expected the package {package} for {what}, which is not installed; pip install "qframe[{extra}]"'
+    return f'the package {package}, needed for {feature}, is not installed; pip install "qframe[{extra}]"'

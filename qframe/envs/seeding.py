@@ -1,4 +1,4 @@
-"""Seeds: every episode of every environment has its own, derived from the run's."""
+"""Seeds: every episode of every environment has its own, derived from the seed of the run."""
 
 import zlib
 

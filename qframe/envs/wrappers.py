@@ -1,4 +1,4 @@
-"""Wrappers around environments: put on one after another, each checked to leave an environment behind."""
+"""Wrappers of environments: our own, and how wrappers are applied and checked."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qframe.envs.checks import fault_of, raised
 
 Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
-"""Environment → environment: a wrapper's class, or one with its further arguments given."""
+"""Environment → environment: a wrapper's class, or a partial with its further arguments."""
 
 _KEEPS_STATISTICS = {
     "NormalizeObservation": "network.normalize_observation=true",
@@ -46,13 +46,13 @@ class ChannelsFirst(gym.ObservationWrapper[Any, Any, Any]):
 
 
 class SymbolicGrid(gym.ObservationWrapper[Any, Any, Any]):
-    """MiniGrid's image alone, without its mission and direction, as ``[21, H, W]`` booleans: one-hot, channels first.
+    """MiniGrid's image alone, without mission and direction, as ``[21, H, W]`` booleans: one-hot, channels first.
 
-    A cell of the image is an object (of 11), its colour (of 6) and its state or direction (of 4), numbers without an
-    order. See "Minigrid & Miniworld", Chevalier-Boisvert et al., 2023, section 2.
+    A cell of the image holds an object (of 11), its colour (of 6) and its state or direction (of 4), numbers without
+    an order. See "Minigrid & Miniworld", Chevalier-Boisvert et al., 2023, section 2.
 
     Args:
-        env: with an ``image`` of such cells in its Dict observation, or alone.
+        env: whose observation is an image of such cells, or a Dict with one as ``image``.
 
     Raises:
         ValueError: it has none.
@@ -77,7 +77,7 @@ class SymbolicGrid(gym.ObservationWrapper[Any, Any, Any]):
 
 
 class _OwnObservations(gym.ObservationWrapper[Any, Any, Any]):
-    """Observations that stay what they were: an environment may use one array for all, and a wrapper keep the last."""
+    """Copies observations: an environment may reuse one array, and a wrapper may keep earlier observations."""
 
     def observation(self, observation: Any) -> Any:
         return deepcopy(observation)
@@ -87,50 +87,54 @@ def wrapped(env: gym.Env[Any, Any], wrappers: Sequence[Wrapper]) -> gym.Env[Any,
     """The environment inside its wrappers, the last of which is the outermost.
 
     Raises:
-        ValueError: one that refuses the environment, lacks arguments or is not for training, by its name.
+        ValueError: a wrapper that refuses the environment, lacks arguments or is not for training; it is named.
     """
     env = _OwnObservations(env) if wrappers else env
     for wrapper in wrappers:
         name = name_of(wrapper)
         if name in _KEEPS_STATISTICS:
             raise ValueError(
-                f"expected wrappers without statistics of their own, which evaluation would not have, got {name}; "
-                f"set {_KEEPS_STATISTICS[name]}"
+                f"wrapper {name} keeps statistics of its own, which evaluation would not share; set "
+                f"{_KEEPS_STATISTICS[name]} instead"
             )
         if needed := _arguments_left(wrapper):
             raise ValueError(
-                f"expected wrapper {name} with all its arguments, got none for {', '.join(needed)}; "
-                f"write {{_target_: {name}, {': …, '.join(needed)}: …}}"
+                f"wrapper {name} needs values for {', '.join(needed)}; write "
+                f"{{_target_: {name}, {': …, '.join(needed)}: …}}"
             )
         try:
             env = wrapper(env)
         except (Exception, SystemExit) as refused:
-            told = f"expected an environment that wrapper {name} takes, got {env}: {raised(refused)}"
-            raise ValueError(told) from refused
+            raise ValueError(f"wrapper {name} cannot be applied to {env}: {raised(refused)}") from refused
         if not isinstance(env, gym.Env):
             raise ValueError(f"expected wrapper {name} to return an environment, got {type(env).__name__}")
     return env
 
 
 def rescaled(id: str, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    """The environment with its Box observations scaled to [−1, 1].
+
+    Raises:
+        ValueError: observations without finite bounds, or whose bounds are equal or too far apart.
+    """
     space = env.observation_space
     if not (isinstance(space, gym.spaces.Box) and space.is_bounded()):
-        raise ValueError(f"expected Box observations with finite bounds to rescale, got {space} from {id}")
+        raise ValueError(f"cannot rescale the observations of {id}, {space}: only a Box with finite bounds can be")
     with np.errstate(over="ignore"):
         span = space.high.astype(np.float32) - space.low.astype(np.float32)
     if not (np.isfinite(span) & (span > 0)).all():
-        raise ValueError(f"expected bounds apart, by what 32 bits hold, to rescale observations, got {space} from {id}")
-    if space.dtype.kind != "f":  # in whole numbers nothing lies between -1 and 1
+        raise ValueError(f"cannot rescale the observations of {id}, {space}: bounds are equal or too far apart")
+    if space.dtype.kind != "f":  # integers cannot lie between -1 and 1
         env = gym.wrappers.DtypeObservation(env, np.float32)
     return gym.wrappers.RescaleObservation(env, np.float32(-1), np.float32(1))
 
 
 def faulty_wrapper(env: gym.Env[Any, Any], wrappers: Sequence[Wrapper]) -> str | None:
-    """Which wrapper breaks Gymnasium's interface, and how; None where none does, or the environment itself fails.
+    """The first wrapper that breaks Gymnasium's interface, and how; None if none does, or the environment itself fails.
 
     Args:
         env: without wrappers.
-        wrappers: put on one by one, and each time reset and stepped once.
+        wrappers: applied one by one; after each the environment is reset and stepped once.
     """
     if not wrappers or fault_of(env) is not None:
         return None
@@ -142,15 +146,15 @@ def faulty_wrapper(env: gym.Env[Any, Any], wrappers: Sequence[Wrapper]) -> str |
 
 
 def name_of(wrapper: Wrapper) -> str:
-    """The name of its class or function."""
+    """The name of a wrapper's class or function."""
     return getattr(getattr(wrapper, "func", wrapper), "__name__", type(wrapper).__name__)
 
 
-def told(wrapper: Wrapper) -> str:
-    """Its name, and the arguments that it was given.
+def described(wrapper: Wrapper) -> str:
+    """The name of a wrapper, with its arguments.
 
     >>> from functools import partial
-    >>> told(partial(ChannelsFirst, axis=2)), told(ChannelsFirst)
+    >>> described(partial(ChannelsFirst, axis=2)), described(ChannelsFirst)
     ('ChannelsFirst(axis=2)', 'ChannelsFirst')
     """
     given = ", ".join(f"{key}={value!r}" for key, value in getattr(wrapper, "keywords", {}).items())
@@ -158,10 +162,10 @@ def told(wrapper: Wrapper) -> str:
 
 
 def _arguments_left(wrapper: Wrapper) -> list[str]:
-    """What it must be given besides the environment, and is not."""
+    """The required arguments, besides the environment, that have no value yet."""
     try:
         parameters = list(inspect.signature(wrapper).parameters.values())
-    except (TypeError, ValueError):  # one that tells nothing of its arguments
+    except (TypeError, ValueError):  # its arguments cannot be inspected
         return []
     fixed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [one.name for one in parameters[1:] if one.default is one.empty and one.kind not in fixed]

@@ -86,6 +86,7 @@ class BatchReader:
             mask, next_mask = (self._action_space.split_mask(m, shape, index.device) for m in (mask, next_mask))
         reward = _squeeze(following[keys.reward].to(self.like.dtype), shape, self.next_keys.reward)
         discount, done = self._discount_and_done(tensordict, following, reward, gamma)
+        needs_probability = "behaviour_probability" in estimator.requires
         batch = Batch(
             observation=self._network.observe(tensordict),
             action=branches.split_index(index),
@@ -96,11 +97,11 @@ class BatchReader:
             mask=mask,
             next_mask=next_mask,
             priority_weight=_optional(tensordict, keys.priority_weight, shape),
-            action_probability=_optional(tensordict, "action_probability", shape),
+            action_probability=_optional(tensordict, "action_probability", shape) if needs_probability else None,
             bootstrap_mask=tensordict.get("bootstrap_mask", None) if self._has_members else None,
         )
         name = type(estimator).__name__
-        if "behaviour_probability" in estimator.requires and batch.action_probability is None:
+        if needs_probability and batch.action_probability is None:
             raise KeyError(f"expected 'action_probability' in the batch for {name}; store it with each action")
         if "time" in estimator.requires and reward.dim() < 2 and "time" not in tensordict.names:
             raise ValueError(

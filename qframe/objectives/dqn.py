@@ -246,28 +246,23 @@ class DQNLoss(nn.Module):
             KeyError: a required entry is missing.
             ValueError: a flat batch for an estimator over time, or entries whose shapes disagree.
         """
+        ordered, restore = time_last(from_keywords(keywords) if tensordict is None else tensordict)
+        batch = self._read(ordered)
+        loss, td_error = self._losses(batch, self.draw_noise(batch.reward.shape) if noise is None else noise)
+        reduced = _REDUCTIONS[self.reduction](loss if batch.priority_weight is None else batch.priority_weight * loss)
         if tensordict is None:
-            return self._evaluate(self._read(from_keywords(keywords)), noise)[0]
-        ordered, restore = time_last(tensordict)
-        loss, per_transition, td_error = self._evaluate(self._read(ordered), noise)
+            return reduced
         size = self._joint.mean(td_error.abs())
         tensordict.set(self._reader.keys.priority, restore(size).unsqueeze(-1))
         if self.priority == "loss":
-            tensordict.set("priority", restore(per_transition).unsqueeze(-1))
-        return TensorDict({"loss": restore(loss) if loss.dim() else loss, "td_error_mean": size.mean()}, [])
+            tensordict.set("priority", restore(loss.detach()).unsqueeze(-1))
+        return TensorDict({"loss": restore(reduced) if reduced.dim() else reduced, "td_error_mean": size.mean()}, [])
 
     def _read(self, tensordict: TensorDictBase) -> Batch:
         return self._reader.read(tensordict, self.estimator, self.gamma)
 
-    def _evaluate(self, batch: Batch, noise: Noise | None) -> tuple[Tensor, Tensor, Tensor]:
-        """The reduced loss, the unweighted loss ``[*B]`` and the signed td_error ``[*B]``, the latter two detached."""
-        noise = self.draw_noise(batch.reward.shape) if noise is None else noise
-        loss, td_error = self._losses(batch, noise)
-        weighted = loss if batch.priority_weight is None else batch.priority_weight * loss
-        return _REDUCTIONS[self.reduction](weighted), loss.detach(), td_error
-
     def _losses(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
-        """The loss and the signed td_error of every transition, ``[*B]``."""
+        """The loss and the signed, detached td_error of every transition, ``[*B]``."""
         online, target = self._random or self._networks
         return dqn_loss(
             self.head, online.predict, target.predict, batch, noise, self.estimator,

@@ -45,7 +45,7 @@ def test_both_back_ends_give_the_same_frames_rewards_and_lives_for_the_same_acti
             "breakout", num_envs=1, backend=backend, num_threads=1, no_ops=0, sticky=sticky, full_action_space=full,
             terminal_on_life_loss=True,
         )  # fmt: skip
-        played.append(to_the_end(AtariEpisodes(envs._make(1), lambda env, episode: seed, tells_lives=True), actions))  # noqa: B023
+        played.append(to_the_end(AtariEpisodes(envs._make(1), lambda env, episode: seed, reports_lives=True), actions))  # noqa: B023
     mine, other = played
     for name in ("frames", "rewards", "terminated", "life_lost"):
         assert np.array_equal(mine[name], other[name]), name
@@ -98,7 +98,7 @@ def test_envpool_gives_the_frames_of_the_other_back_ends_but_for_an_episodes_fir
     assert mine["life_lost"].sum() == 4
 
 
-def test_envpool_gives_true_transitions_of_episodes_without_seeds():
+def test_envpool_gives_transitions_of_episodes_without_seeds():
     """The step after an episode's end only resets: it is no transition, and the life count starts anew."""
     episodes = AtariEnvs("breakout", num_envs=2, backend="envpool", terminal_on_life_loss=True).make(seed=3)
     assert not episodes.has_episode_seeds
@@ -129,7 +129,7 @@ def test_envpool_starts_other_episodes_for_another_seed():
     assert not np.array_equal(starts[0], starts[2])
 
 
-def test_an_episode_is_its_seed_alone():
+def test_an_episode_is_determined_by_its_seed():
     """The second episode of one of three games, reset by mask amid the others, is that of a single game."""
     envs = AtariEnvs("breakout", num_envs=3, num_threads=1)
     episodes, rng = envs.make(seed=7), np.random.default_rng(1)
@@ -146,7 +146,7 @@ def test_an_episode_is_its_seed_alone():
     episodes.close()
 
 
-def test_a_lost_life_ends_what_is_learnt_from_and_the_game_goes_on():
+def test_a_lost_life_is_terminal_for_learning_and_the_game_continues():
     envs = AtariEnvs("breakout", num_envs=2, num_threads=1, terminal_on_life_loss=True)
     space = make_action_space(envs.action_space, encoding="auto")
     trunk = ConvTrunk((4, 84, 84), channels=[4], kernels=[8], strides=[8])
@@ -173,34 +173,34 @@ def test_evaluation_plays_through_lost_lives():
     episodes.close()
 
 
-def test_faults_are_told():
-    with pytest.raises(ValueError, match="such as pong, got 'pongg'; the nearest is pong"):
+def test_wrong_arguments_are_refused():
+    with pytest.raises(ValueError, match="there is no Atari game 'pongg'; the nearest is pong"):
         AtariEnvs("pongg", num_envs=1)
-    with pytest.raises(ValueError, match="a game that one can play, got 'joust', which the emulator has for two only"):
+    with pytest.raises(ValueError, match="'joust' needs two players in the emulator"):
         AtariEnvs("joust", num_envs=1)
     with pytest.raises(ValueError, match="expected backend to be one of ale_vector, gymnasium, envpool, got 'ale'"):
         AtariEnvs("pong", num_envs=1, backend="ale")  # pyright: ignore
-    with pytest.raises(ValueError, match="no_ops of at least 1 with backend=envpool, which always waits, got 0"):
+    with pytest.raises(ValueError, match="no_ops of at least 1 with backend=envpool, got 0"):
         AtariEnvs("pong", num_envs=1, backend="envpool", no_ops=0)
-    with pytest.raises(ValueError, match="max_pool=true with backend=gymnasium, which always does, got false"):
+    with pytest.raises(ValueError, match="backend=gymnasium always takes the maximum of two frames; set max_pool=true"):
         AtariEnvs("pong", num_envs=1, backend="gymnasium", max_pool=False)
     with pytest.raises(ValueError, match="expected frame_skip of at least 1, got 0"):
         AtariEnvs("pong", num_envs=1, frame_skip=0)
     with pytest.raises(ValueError, match=r"sticky in \[0, 1\], got 30 and 2"):
         AtariEnvs("pong", num_envs=1, sticky=2)
-    with pytest.raises(ValueError, match="no_ops of at least 0, fewer than max_episode_frames=108000, .*got 1000000"):
+    with pytest.raises(ValueError, match="no_ops of at least 0 and below max_episode_frames=108000, .*got 1000000"):
         AtariEnvs("pong", num_envs=1, no_ops=10**6)
     with pytest.raises(ValueError, match="expected size of at most 1024 pixels, got 1000000000; the screen has 210"):
         AtariEnvs("pong", num_envs=1, size=10**9)
 
 
-def test_without_envpool_the_pip_command_is_told(monkeypatch):
+def test_without_envpool_the_pip_command_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "envpool", None)
-    with pytest.raises(ValueError, match=r'the package envpool for backend=envpool, .*"qframe\[envpool\]"'):
+    with pytest.raises(ValueError, match=r'the package envpool, needed for backend=envpool, .*"qframe\[envpool\]"'):
         AtariEnvs("pong", num_envs=1, backend="envpool")
 
 
-def test_the_screen_can_be_shown_in_colours():
+def test_the_screen_can_be_rendered_in_colour():
     episodes = AtariEnvs("pong", num_envs=1).make_seeded(1, lambda env, episode: 1, renders=True)
     episodes.reset()
     assert episodes.picture().shape == (210, 160, 3)

@@ -1,4 +1,4 @@
-"""Environments that break Gymnasium's interface: told in the same words in one process and in several."""
+"""Environments that break Gymnasium's interface: the message is the same in one process and in several."""
 
 import re
 from collections import UserDict
@@ -15,18 +15,18 @@ from qframe.envs.checks import fault_of, misfit_of, raised
 
 ZEROS = np.zeros(2, np.float32)
 FAULTS = {
-    "four": ("expected step to return .*, got a tuple of 4|not enough values to unpack", (ZEROS, 0.0, False, {})),
-    "no info": ("expected info to be a dict, got NoneType; mend", (ZEROS, 0.0, False, False, None)),
-    "None reward": ("expected a number as reward, got None", (ZEROS, None, False, False, {})),
-    "text reward": ("expected a number as reward, got '1'", (ZEROS, "1", False, False, {})),
-    "array reward": (r"reward, got an array of shape \(2,\); use float", (ZEROS, ZEROS, False, False, {})),
-    "None end": ("expected terminated to be True or False, got None", (ZEROS, 0.0, None, False, {})),
-    "text end": ("expected terminated to be True or False, got 'no'", (ZEROS, 0.0, "no", False, {})),
-    "array end": (r"expected truncated to be True or False, got .*; use bool\(truncated\)", (ZEROS, 0.0, 0, ZEROS, {})),
-    "shape": (r"step to give an observation in Box.*, got one of shape \(3,\)", (np.zeros(3), 0.0, False, False, {})),
-    "None": ("step to give an observation in Box.*, got NoneType", (None, 0.0, False, False, {})),
-    "ragged": ("an observation in Box.*, got rows of several lengths", ([[1], [1, 2]], 0.0, False, False, {})),
-    "complex": ("in Box.*, got numbers of type complex128", (np.zeros(2, complex), 0.0, False, False, {})),
+    "four": ("step must return .*, but returned a tuple of 4|not enough values to unpack", (ZEROS, 0.0, False, {})),
+    "no info": ("info must be a dict, but is NoneType; fix", (ZEROS, 0.0, False, False, None)),
+    "None reward": ("the reward must be a number, but is None", (ZEROS, None, False, False, {})),
+    "text reward": ("the reward must be a number, but is '1'", (ZEROS, "1", False, False, {})),
+    "array reward": (r"but is an array of shape \(2,\); use float\(reward\)", (ZEROS, ZEROS, False, False, {})),
+    "None end": ("terminated must be True or False, but is None", (ZEROS, 0.0, None, False, {})),
+    "text end": ("terminated must be True or False, but is 'no'", (ZEROS, 0.0, "no", False, {})),
+    "array end": (r"truncated must be True or False, but is .*; use bool\(truncated\)", (ZEROS, 0.0, 0, ZEROS, {})),
+    "shape": (r"return an observation in .*, but returned one of shape \(3,\)", (np.zeros(3), 0.0, False, False, {})),
+    "None": ("step must return an observation in Box.*, but returned NoneType", (None, 0.0, False, False, {})),
+    "ragged": ("an observation in Box.*, but returned rows of several lengths", ([[1], [1, 2]], 0.0, False, False, {})),
+    "complex": ("in Box.*, but returned numbers of type complex128", (np.zeros(2, complex), 0.0, False, False, {})),
 }  # fmt: skip
 
 
@@ -75,27 +75,27 @@ def last_of_three(vectorization, **kwargs):
 
 
 RAISED = {
-    "raises": r"expected step to go on, got ZeroDivisionError: .*, at .*test_checks.py:\d+; mend the environment",
-    "leaves": r"expected step to go on, got SystemExit: bye, at .*test_checks.py:\d+; mend the environment",
-    "reset": r"expected reset to give a new episode, got KeyError: 'start', at .*test_checks.py:\d+; mend the env",
+    "raises": r"step failed: ZeroDivisionError: .*, at .*test_checks.py:\d+; fix the environment",
+    "leaves": r"step failed: SystemExit: bye, at .*test_checks.py:\d+; fix the environment",
+    "reset": r"reset failed: KeyError: 'start', at .*test_checks.py:\d+; fix the environment",
 }
 ALL = {name: message for name, (message, _) in FAULTS.items()} | RAISED
 
 
 @pytest.mark.parametrize("vectorization", ["sync", "async"])
 @pytest.mark.parametrize("fault", ALL)
-def test_a_fault_amid_a_run_is_told_with_the_environments_number(fault, vectorization):
+def test_a_fault_during_a_run_names_the_environment(fault, vectorization):
     with pytest.raises(FaultyEnvironment, match=f"environment 0: .*({ALL[fault]})"):
         last_of_three(vectorization, fault=fault)
 
 
 @pytest.mark.parametrize("fault", ALL)
-def test_a_fault_of_the_first_step_is_told_before_training(fault):
+def test_a_fault_of_the_first_step_is_found_before_training(fault):
     with pytest.raises(ValueError, match=f"^qframe-test/Faulty-v0: .*({ALL[fault].partition('|')[0]})"):
         envs(fault=fault, at=0 if fault == "reset" else 1)
 
 
-def test_numbers_of_other_types_that_fit_are_taken():
+def test_numbers_of_other_types_that_fit_are_accepted():
     step = last_of_three("async")
     assert (step.reward.tolist(), step.terminated.tolist()) == ([1.0, 1.0], [True, True])
     assert step.truncated.dtype == np.bool_
@@ -121,32 +121,32 @@ class Constructed(Faulty):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("raises", r"expected kwargs that .*Constructed takes, got .*: ZeroDivisionError: .*, at .*test_checks.py:"),
+        ("raises", r"making .*Constructed with kwargs .* failed: ZeroDivisionError: .*, at .*test_checks.py:"),
         ("again", r"ValueError: no level 'hrad'; choose easy, at .*test_checks.py:"),
         ("types", r"TypeError: object of type 'int' has no len\(\), at .*test_checks.py:"),
         ("leaves", "SystemExit: 3, at .*test_checks.py:"),
-        ("no space", "expected observation_space to be a space of gymnasium.spaces, got None; mend the environment"),
+        ("no space", "observation_space must be a space of gymnasium.spaces, but is None; fix the environment"),
     ],
 )
-def test_a_constructor_that_fails_is_told_with_the_place(how, message, capsys):
+def test_a_failing_constructor_is_reported_with_its_line(how, message, capsys):
     with pytest.raises(ValueError, match=message):
         GymnasiumEnvs(f"{__name__}.Constructed", num_envs=1, vectorization="sync", kwargs={"how": how})
     assert main(["check", "env=gymnasium", f"env.id={__name__}.Constructed", "--trust", "tests"]) == 2
-    assert f"expected to make {__name__}.Constructed, got ZeroDivisionError" in capsys.readouterr().err
+    assert f"making {__name__}.Constructed failed: ZeroDivisionError" in capsys.readouterr().err
 
 
-def test_a_command_tells_a_fault_in_lines_and_no_traceback(tmp_path, capfd):
+def test_a_command_reports_a_fault_without_a_traceback(tmp_path, capfd):
     words = ["env=gymnasium", "env.id=qframe-test/Faulty-v0", "env.kwargs.fault=four", f"hydra.run.dir={tmp_path}/run"]
     assert main(["check", *words, "env.kwargs.at=1"]) == 2
-    told = capfd.readouterr().err
-    assert "env: qframe-test/Faulty-v0: expected step to return (observation, reward, terminated," in told
+    message = capfd.readouterr().err
+    assert "env: qframe-test/Faulty-v0: step must return (observation, reward, terminated," in message
     assert main(["train", *words, "env.kwargs.at=20", "env.vectorization=async"]) == 2
-    told += capfd.readouterr().err
-    assert "qframe: environment 0: expected step to go on, got ValueError: not enough values to unpack" in told
-    assert "Traceback" not in told
+    message += capfd.readouterr().err
+    assert "qframe: environment 0: step failed: ValueError: not enough values to unpack" in message
+    assert "Traceback" not in message
 
 
-def test_the_step_that_is_tried_is_legal():
+def test_the_step_of_the_check_is_legal():
     class Strict(gym.Env):
         observation_space = spaces.Discrete(2)
 
@@ -183,20 +183,20 @@ def test_numbers_fit_as_numpy_would_cast_them(observation, dtype, misfit):
     assert misfit_of(observation, spaces.Box(0, 1, (2,), dtype)) == misfit
 
 
-def test_of_what_a_library_raised_the_environments_lines_are_named():
+def test_an_error_raised_in_a_library_names_the_environments_lines():
     layer = torch.nn.Sequential(torch.nn.Sequential(torch.nn.Linear(2, 2)))
     with pytest.raises(RuntimeError, match="mat1") as error:
         layer(torch.zeros(1, 3))
     assert re.search(r", at \S*test_checks.py:\d+$", raised(error.value))
 
 
-def test_what_was_raised_names_the_environments_own_lines_only():
+def test_an_error_names_no_lines_of_numpy():
     def inner():
         np.stack([np.zeros(2), np.zeros(3)])
 
     with pytest.raises(ValueError, match="same shape") as error:
         inner()
-    told = raised(error.value)
-    assert told.count("test_checks.py") == 2
-    assert "numpy" not in told
+    message = raised(error.value)
+    assert message.count("test_checks.py") == 2
+    assert "numpy" not in message
     assert raised(KeyError()) == "KeyError"

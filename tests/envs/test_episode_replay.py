@@ -18,7 +18,7 @@ def played_on(episodes, actions):
 
 @pytest.mark.parametrize(("vectorization", "room"), [("sync", 1024), ("sync", 1), ("async", 1024)])
 @pytest.mark.parametrize("steps", [0, 1, 7, 60])
-def test_a_replay_comes_to_where_the_episodes_were_and_goes_on_alike(vectorization, room, steps, monkeypatch):
+def test_a_replay_reaches_the_same_state_and_continues_alike(vectorization, room, steps, monkeypatch):
     monkeypatch.setattr(module, "SHORTEST_ROOM", room)
     envs = GymnasiumEnvs("CartPole-v1", num_envs=3, vectorization=vectorization)
     rng = np.random.default_rng(3)
@@ -50,7 +50,7 @@ def test_only_the_actions_of_running_episodes_are_kept():
     episodes.close()
 
 
-def test_an_episode_that_is_too_long_is_not_played_again(monkeypatch):
+def test_an_episode_that_is_too_long_is_not_replayed(monkeypatch):
     monkeypatch.setattr(module, "LONGEST_REPLAY", 20)
     monkeypatch.setattr(module, "SHORTEST_ROOM", 5)
     episodes = GymnasiumEnvs("MountainCar-v0", num_envs=1, vectorization="sync").make(seed=0)
@@ -64,14 +64,14 @@ def test_an_episode_that_is_too_long_is_not_played_again(monkeypatch):
     episodes.close()
 
 
-def test_episodes_that_end_in_a_replay_are_not_the_same():
+def test_episodes_that_end_during_a_replay_came_out_differently():
     envs = GymnasiumEnvs("CartPole-v1", num_envs=2, vectorization="sync").make(seed=0)
     played = {"episode": [0, 0], "length": [50, 50], "actions": np.ones((50, 2), np.int64)}
     assert envs.replay(played) is None
     envs.close()
 
 
-def test_environments_of_one_generator_say_that_they_cannot():
+def test_environments_that_share_a_generator_cannot_replay():
     episodes = GymnasiumEnvs("CartPole-v1", num_envs=2, vectorization="native").make(seed=0)
     assert not episodes.can_replay
     assert not episodes.has_episode_seeds

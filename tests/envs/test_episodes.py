@@ -20,7 +20,7 @@ def episodes_of(mode):
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
-def test_every_mode_yields_exactly_the_transitions_that_happened(mode):
+def test_every_reset_mode_yields_exactly_the_transitions_that_happened(mode):
     episodes = episodes_of(mode)
     observation, seen = episodes.reset().observation, 0
     for _ in range(60):
@@ -63,7 +63,7 @@ def test_episodes_can_start_at_a_number():
     assert late.reset().observation[0].tolist() == step.observation[0].tolist()
 
 
-def test_one_environment_more_changes_no_other_ones_episodes():
+def test_a_further_environment_changes_no_other_ones_episodes():
     few, many = counters(AutoresetMode.DISABLED, 2), counters(AutoresetMode.DISABLED, 4)
     first = [SeededEpisodes(envs, lambda i, e: derive_seed(1, i, e)).reset().observation for envs in (few, many)]
     assert first[0].tolist() == first[1][:2].tolist()
@@ -86,24 +86,24 @@ def test_sync_and_async_play_the_same_episodes():
     np.testing.assert_array_equal(*runs)
 
 
-def test_a_vector_environment_that_does_not_say_how_it_resets_is_refused():
+def test_a_vector_environment_that_does_not_declare_how_it_resets_is_refused():
     envs = counters(AutoresetMode.DISABLED)
-    with pytest.raises(ValueError, match="names its autoreset_mode"):
+    with pytest.raises(ValueError, match="must declare autoreset_mode"):
         SelfResettingEpisodes(envs, lambda episodes: 0)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"id": "CartPol-v1"}, "got 'CartPol-v1'; the nearest are CartPole-v1, CartPole-v0"),
+        ({"id": "CartPol-v1"}, "registered as 'CartPol-v1'; the nearest are CartPole-v1, CartPole-v0"),
         ({"id": "CartPole-v1", "num_envs": 0}, "num_envs of at least 1, got 0"),
         ({"id": "CartPole-v1", "vectorization": "threads"}, "one of sync, async, native, got 'threads'"),
-        ({"id": "CartPole-v1", "kwargs": {"gravity": 1}}, "kwargs that CartPole-v1 takes, got {'gravity': 1}"),
-        ({"id": "Acrobot-v1", "vectorization": "native"}, "of its own for native, got Acrobot-v1"),
-        ({"id": "math:Acrobot-v1", "vectorization": "native"}, "of its own for native, got math:Acrobot-v1"),
+        ({"id": "CartPole-v1", "kwargs": {"gravity": 1}}, "making CartPole-v1 with kwargs {'gravity': 1} failed"),
+        ({"id": "Acrobot-v1", "vectorization": "native"}, "Acrobot-v1 has no vector implementation"),
+        ({"id": "math:Acrobot-v1", "vectorization": "native"}, "math:Acrobot-v1 has no vector implementation"),
     ],
 )
-def test_mistakes_are_told_in_words(options, message):
+def test_wrong_arguments_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         GymnasiumEnvs(**({"num_envs": 1, "vectorization": "sync"} | options))
 

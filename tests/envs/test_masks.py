@@ -60,23 +60,23 @@ def test_a_mask_of_bits_means_what_gymnasium_draws_by_it():
 @pytest.mark.parametrize(
     ("mask", "space", "message"),
     [
-        (np.ones(4), spaces.Discrete(3), r"expected an action mask of 3 entries for Discrete\(3\), got one of 4"),
-        (np.ones((1, 3)), spaces.Discrete(3), "expected an action mask of 3 entries"),
-        ([], spaces.Discrete(3), "of 3 entries"),
-        (True, spaces.Discrete(1), "of 1 entries"),
-        (np.array([1, 0, 2]), spaces.Discrete(3), r"booleans or 0/1, got 2 \(int64\); give booleans"),
-        (np.array([1, np.nan, 0.5]), spaces.Discrete(3), r"booleans or 0/1, got nan, 0.5 \(float64\)"),
-        ("abc", spaces.Discrete(3), "booleans or 0/1, got <U3"),
-        ({"a": 1}, spaces.Discrete(3), "booleans or 0/1, got dict"),
-        ((np.ones(3), np.ones(2)), spaces.MultiDiscrete([2, 3]), r"5 entries, or one of every size in \[2, 3\]"),
-        (np.ones((2, 3)), spaces.MultiDiscrete([2, 3]), r"got rows of sizes \[3, 3\]"),
-        (np.ones((2, 3)), spaces.MultiDiscrete([2, 4]), r"got rows of sizes \[3, 3\]"),
-        (np.ones(4), spaces.MultiBinary(3), "expected an action mask of 6 entries"),
-        (np.array([True, False, True]), spaces.MultiBinary(3), "3 bits to say 0, 1 or 2 .* got booleans"),
-        (np.array([0, 1, 3]), spaces.MultiBinary(3), r"got 3 \(int64\); or give 6 booleans"),
+        (np.ones(4), spaces.Discrete(3), r"an action mask for Discrete\(3\) needs 3 entries, but has 4"),
+        (np.ones((1, 3)), spaces.Discrete(3), "needs 3 entries, but has 3 in 2 dimensions"),
+        ([], spaces.Discrete(3), "needs 3 entries"),
+        (True, spaces.Discrete(1), "needs 1 entries"),
+        (np.array([1, 0, 2]), spaces.Discrete(3), r"the action mask holds 2 \(int64\); give booleans"),
+        (np.array([1, np.nan, 0.5]), spaces.Discrete(3), r"the action mask holds nan, 0.5 \(float64\)"),
+        ("abc", spaces.Discrete(3), "the action mask is of type <U3"),
+        ({"a": 1}, spaces.Discrete(3), "the action mask is of type dict"),
+        ((np.ones(3), np.ones(2)), spaces.MultiDiscrete([2, 3]), r"5 entries, or rows of sizes \[2, 3\]"),
+        (np.ones((2, 3)), spaces.MultiDiscrete([2, 3]), r"but has rows of sizes \[3, 3\]"),
+        (np.ones((2, 3)), spaces.MultiDiscrete([2, 4]), r"but has rows of sizes \[3, 3\]"),
+        (np.ones(4), spaces.MultiBinary(3), "needs 6 entries, .* but has 4"),
+        (np.array([True, False, True]), spaces.MultiBinary(3), "3 bits must hold 0, 1 or 2 .* holds booleans"),
+        (np.array([0, 1, 3]), spaces.MultiBinary(3), r"holds 3 \(int64\); or give 6 booleans"),
     ],
 )
-def test_another_shape_or_type_is_told(mask, space, message):
+def test_another_shape_or_type_is_refused(mask, space, message):
     with pytest.raises(ValueError, match=message):
         flat_mask(mask, space)
 
@@ -84,7 +84,7 @@ def test_another_shape_or_type_is_told(mask, space, message):
 def test_no_legal_action_is_a_fault_while_the_episode_runs_and_its_branch_is_named():
     space = spaces.MultiDiscrete([2, 2])
     mask, fault = checked_mask([1, 0, 0, 0], space, is_over=False)
-    assert "expected a legal action in branch 1, got a mask that is all False" in fault
+    assert "the action mask allows no action in branch 1; end the episode" in fault
     mask, fault = checked_mask([1, 0, 0, 0], space, is_over=True)
     assert (mask.tolist(), fault) == ([True, False, True, True], None)
     assert checked_mask(None, space, is_over=True).mask.all()
@@ -139,15 +139,15 @@ def test_the_new_episode_has_its_own_mask_and_the_others_keep_theirs():
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("all_false", "environment 0: expected a legal action, got a mask that is all False; end the episode"),
-        ("short", "environment 0: expected an action mask of 5 entries for .*, got one of 4"),
-        ("not_a_number", "environment 0: expected an action mask of booleans or 0/1, got nan, nan, nan"),
-        ("float", "got 0.5, 0.5, 0.5"),
-        ("two", "got 2, 2, 2"),
-        ("text", "got <U3"),
+        ("all_false", "environment 0: the action mask allows no action; end the episode"),
+        ("short", "environment 0: an action mask for .* needs 5 entries, .*but has 4"),
+        ("not_a_number", "environment 0: the action mask holds nan, nan, nan"),
+        ("float", "holds 0.5, 0.5, 0.5"),
+        ("two", "holds 2, 2, 2"),
+        ("text", "is of type <U3"),
     ],
 )
-def test_a_mask_that_goes_wrong_names_its_environment(fault, message, vectorization):
+def test_a_faulty_mask_names_its_environment(fault, message, vectorization):
     episodes = envs_of(vectorization=vectorization, fault=fault, fault_at=3).make(0)
     mask = episodes.reset().mask
     for _ in range(2):
@@ -165,24 +165,24 @@ def test_only_the_environment_at_fault_is_named():
     episodes = SeededEpisodes(envs, lambda i, e: i, has_masks=True)
     mask = episodes.reset().mask
     mask = episodes.step(mask.argmax(-1) + 2).mask
-    with pytest.raises(FaultyEnvironment, match="environment 2: expected a legal action"):
+    with pytest.raises(FaultyEnvironment, match="environment 2: the action mask allows no action"):
         episodes.step(mask.argmax(-1) + 2)
 
 
-def test_masks_that_begin_late_are_refused():
+def test_masks_that_start_after_the_first_reset_are_refused():
     episodes = envs_of(late=True).make(0)
     assert episodes.reset().mask is None
-    with pytest.raises(FaultyEnvironment, match="from its first reset on, got the first one later; put info"):
+    with pytest.raises(FaultyEnvironment, match="first reset gave no action mask, but a later step did; return"):
         episodes.step(np.array([2, 2]))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mask_key": "mask", "convention": "key"}, "several entries of a Dict observation, got 'mask' and the keys"),
-        ({"mask_key": "legal"}, r"got 'legal' and Box\("),
-        ({"fault": "short", "fault_at": 0}, "Legal-v0: expected an action mask of 5 entries"),
-        ({"fault": "all_false", "fault_at": 0}, "Legal-v0: expected a legal action"),
+        ({"mask_key": "mask", "convention": "key"}, "'mask' must name one of several .*, which has the keys"),
+        ({"mask_key": "legal"}, r"mask_key='legal' must .* has Box\("),
+        ({"fault": "short", "fault_at": 0}, "Legal-v0: an action mask for .* needs 5 entries"),
+        ({"fault": "all_false", "fault_at": 0}, "Legal-v0: the action mask allows no action"),
     ],
 )
 def test_masks_that_cannot_be_read_are_refused_before_training(options, message):
@@ -190,7 +190,7 @@ def test_masks_that_cannot_be_read_are_refused_before_training(options, message)
         envs_of(**options)
 
 
-def test_a_mask_in_the_observation_is_not_taken_for_something_to_look_at():
+def test_a_mask_in_the_observation_is_not_trained_on():
     class Shown(gym.Env):
         observation_space = spaces.Dict({"observation": spaces.Discrete(2), "action_mask": spaces.MultiBinary(2)})
         action_space = spaces.Discrete(2)
@@ -203,7 +203,7 @@ def test_a_mask_in_the_observation_is_not_taken_for_something_to_look_at():
 
     gym.register("qframe-test/Shown-v0", entry_point=Shown)
     try:
-        with pytest.raises(ValueError, match="got null; set env.mask_key=action_mask"):
+        with pytest.raises(ValueError, match="is null; set env.mask_key=action_mask"):
             GymnasiumEnvs("qframe-test/Shown-v0", num_envs=1, vectorization="sync")
         envs = GymnasiumEnvs("qframe-test/Shown-v0", num_envs=1, vectorization="sync", mask_key="action_mask")
         assert (envs.observation_space, envs.has_masks) == (spaces.Discrete(2), True)
@@ -211,7 +211,7 @@ def test_a_mask_in_the_observation_is_not_taken_for_something_to_look_at():
         gym.registry.pop("qframe-test/Shown-v0")
 
 
-def test_a_mask_of_actions_that_are_not_trained_is_left_to_their_refusal():
+def test_a_mask_of_unsupported_actions_is_left_to_their_refusal():
     class Continuous(gym.Env):
         observation_space, action_space = spaces.Discrete(2), spaces.Box(0, 1)
 
@@ -249,5 +249,5 @@ def test_self_resetting_environments_carry_masks(mode, space):
 def test_a_self_resetting_environment_that_gives_no_masks_is_refused():
     envs = SyncVectorEnv([lambda: gym.make("qframe-test/Counter-v0")] * 2, autoreset_mode=AutoresetMode.NEXT_STEP)
     episodes = SelfResettingEpisodes(envs, lambda count: 0, has_masks=True)
-    with pytest.raises(FaultyEnvironment, match="environment 0: expected an action mask .* use env.vectorization=sync"):
+    with pytest.raises(FaultyEnvironment, match="environment 0: the action mask is missing; .* use env.vec"):
         episodes.reset()

@@ -24,7 +24,7 @@ def play(game, seed, actions):
 
 @pytest.mark.parametrize("name", GAMES)
 @pytest.mark.parametrize("is_full", [True, False])
-def test_a_game_is_the_one_of_the_package_with_channels_first(name, is_full):
+def test_a_game_equals_the_packages_with_channels_first(name, is_full):
     from minatar.gym import BaseEnv
 
     theirs = BaseEnv(name, use_minimal_action_set=not is_full)
@@ -68,7 +68,7 @@ def test_the_paddle_and_the_ball_are_where_a_game_of_breakout_begins():
     assert observation[3].sum(1).tolist() == [0, 10, 10, 10, 0, 0, 0, 0, 0, 0]
 
 
-def test_a_limit_truncates_and_evaluation_brings_its_own_where_there_is_none():
+def test_a_limit_truncates_and_evaluation_sets_one_if_there_is_none():
     steps = MinAtarEnvs("freeway", num_envs=1, max_episode_steps=3).make(0)
     steps.reset()
     assert [bool(steps.step(np.array([0])).truncated[0]) for _ in range(6)] == [False, False, True] * 2
@@ -89,20 +89,20 @@ def test_a_picture_shows_the_cells_in_colours():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"game": "breakou"}, "name of a MinAtar game, got 'breakou'; the nearest is breakout"),
-        ({"game": "pong"}, r"got 'pong' \(asterix, breakout, freeway, seaquest, space_invaders\)"),
+        ({"game": "breakou"}, "no MinAtar game 'breakou'; the nearest is breakout"),
+        ({"game": "pong"}, r"no MinAtar game 'pong' \(asterix, breakout, freeway, seaquest, space_invaders\)"),
         ({"game": "breakout", "num_envs": 0}, "num_envs and max_episode_steps of at least 1, got 0 and None"),
         ({"game": "breakout", "sticky": 1.5}, r"sticky in \[0, 1\], got 1.5"),
     ],
 )
-def test_faults_are_told(options, message):
+def test_wrong_arguments_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         MinAtarEnvs(**({"num_envs": 1} | options))
 
 
-def test_without_the_package_the_pip_command_is_told(monkeypatch):
+def test_a_missing_package_is_named_with_its_pip_command(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "minatar.environments.breakout", None)
-    with pytest.raises(ValueError, match=r'expected the package minatar .* pip install "qframe\[minatar\]"'):
+    with pytest.raises(ValueError, match=r'the package minatar, .* pip install "qframe\[minatar\]"'):
         MinAtarEnvs("breakout", num_envs=1)
 
 

@@ -49,7 +49,7 @@ def make(timeout: float | None = 20.0, max_restarts=10):
     return episodes, episodes.step(np.zeros(3, np.int64)).next_observation
 
 
-def test_one_that_dies_starts_its_next_episode_and_the_others_go_on():
+def test_a_process_that_dies_is_restarted_with_its_next_episode_and_the_others_continue():
     (episodes, before), (undisturbed, same) = make(), make()
     assert (before == same).all()
     step, expected = episodes.step(np.array([0, 1, 0])), undisturbed.step(np.array([0, 0, 0]))
@@ -67,23 +67,23 @@ def test_one_that_dies_starts_its_next_episode_and_the_others_go_on():
     undisturbed.close()
 
 
-def test_one_that_hangs_is_started_again_and_the_limit_is_told():
+def test_a_process_that_hangs_is_restarted_until_the_limit():
     episodes, _ = make(timeout=3.0, max_restarts=1)
     assert episodes.step(np.array([2, 0, 0])).truncated[0]
-    with pytest.raises(FaultyEnvironment, match="environment 2: its process ended, after 1 restarts; mend the env"):
+    with pytest.raises(FaultyEnvironment, match="environment 2: its process ended, after 1 restarts; fix the env"):
         episodes.step(np.array([0, 0, 1]))
     episodes.close()
 
 
-def test_one_that_dies_without_a_timeout_is_told_and_closed():
+def test_a_process_that_dies_without_a_timeout_is_an_error():
     episodes, _ = make(timeout=None)
-    with pytest.raises(FaultyEnvironment, match="environment 1: its process ended; to have it started again, set env."):
+    with pytest.raises(FaultyEnvironment, match="environment 1: its process ended; to restart such processes"):
         episodes.step(np.array([0, 1, 0]))
     episodes.close()
 
 
-def test_one_that_dies_in_evaluation_ends_its_episode_and_nothing_else():
-    """In the process that trains it would end the run."""
+def test_a_process_that_dies_in_evaluation_ends_only_its_episode():
+    """In the training process it would end the run."""
     envs = GymnasiumEnvs("qframe-test/Mortal-v0", num_envs=1, vectorization="async", timeout=20.0)
     episodes = envs.make_seeded(2, lambda index, episode: 10 * index + episode)
     assert episodes.reset().observation.tolist() == [[0], [10]]
@@ -94,8 +94,8 @@ def test_one_that_dies_in_evaluation_ends_its_episode_and_nothing_else():
     episodes.close()
 
 
-def test_a_timeout_is_for_processes(capsys):
+def test_a_timeout_needs_processes(capsys):
     assert main(["check", "env.timeout=3"]) == 2
-    assert "expected a timeout above 0, of vectorization=async, got 3.0 with sync" in capsys.readouterr().err
+    assert "expected timeout above 0 with vectorization=async, got 3.0 with sync" in capsys.readouterr().err
     assert main(["check", "env.max_restarts=-1"]) == 2
     assert "expected max_restarts of at least 0, got -1" in capsys.readouterr().err

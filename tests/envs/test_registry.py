@@ -82,7 +82,7 @@ def envs(id, vectorization="sync", **kwargs):
 
 
 @pytest.mark.parametrize("id", ["mylab:Odd-v0", "mylab:Odd", "mylab.Odd"])
-def test_an_environment_of_ones_own_is_found_by_id_or_class(id, mylab):
+def test_a_users_own_environment_is_found_by_id_or_class(id, mylab):
     assert envs(id).action_space == gym.spaces.Discrete(3, start=1)
     assert envs(id).has_masks
 
@@ -90,30 +90,30 @@ def test_an_environment_of_ones_own_is_found_by_id_or_class(id, mylab):
 @pytest.mark.parametrize(
     ("id", "message"),
     [
-        ("mylab.Od", "registered environment, got 'mylab.Od'; the nearest is Odd"),
-        ("mylab:Odd-v1", "got 'mylab:Odd-v1'; the nearest are Odd-v0, Odd"),
-        ("mylab.CartPoleEnv", "expected 'mylab.CartPoleEnv' to be a subclass of gymnasium.Env written in mylab, got"),
-        ("mylab.NoInfo", r"mylab.NoInfo: expected reset to return \(observation, info\), got dict; mend"),
-        ("not_mine.Odd", "expected a module 'not_mine' for 'not_mine.Odd', found none; is it installed"),
+        ("mylab.Od", "no environment is registered as 'mylab.Od'; the nearest is Odd"),
+        ("mylab:Odd-v1", "registered as 'mylab:Odd-v1'; the nearest are Odd-v0, Odd"),
+        ("mylab.CartPoleEnv", "'mylab.CartPoleEnv' is no subclass of gymnasium.Env defined in mylab, but"),
+        ("mylab.NoInfo", r"mylab.NoInfo: reset must return \(observation, info\), but returned dict; fix"),
+        ("not_mine.Odd", "no module 'not_mine' found for 'not_mine.Odd'; install it"),
         ("broken:Odd", "importing 'broken' for 'broken:Odd' needs the package 'not_there_at_all'"),
         ("raising.Odd", "importing 'raising' for 'raising.Odd' failed: ZeroDivisionError: division by zero"),
         ("LunarLandr-v3", "the nearest are LunarLander-v3"),
-        ("zzz", "registered environment, got 'zzz': Environment `zzz` doesn't exist"),
-        ("math.pi", "expected 'math.pi' to be a subclass of gymnasium.Env written in math, got 3.14"),
+        ("zzz", "registered as 'zzz': Environment `zzz` doesn't exist"),
+        ("math.pi", "'math.pi' is no subclass of gymnasium.Env defined in math, but 3.14"),
         ("MinAtar/Breakot-v1", "the nearest are MinAtar/Breakout-v1, MinAtar/Breakout-v0"),
         ("MiniGrid-Empt-5x5-v0", "the nearest are MiniGrid-Empty-5x5-v0"),
     ],
 )
-def test_what_is_not_there_is_told(id, message, mylab):
+def test_an_unknown_environment_is_refused(id, message, mylab):
     with pytest.raises(ValueError, match=message):
         envs(id)
 
 
-def test_without_the_package_of_an_id_the_pip_command_is_told(monkeypatch):
+def test_a_missing_package_is_named_with_its_pip_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "minatar.gym", None)
     for id in [id for id in gym.registry if id.startswith("MinAtar/")]:
         monkeypatch.delitem(gym.registry, id)
-    with pytest.raises(ValueError, match=r'environment MinAtar/Breakout-v1, .*; pip install "qframe\[minatar\]"'):
+    with pytest.raises(ValueError, match=r'for environment MinAtar/Breakout-v1, .*; pip install "qframe\[minatar\]"'):
         envs("MinAtar/Breakout-v1")
 
 
@@ -133,19 +133,19 @@ def test_a_package_that_needs_another_is_not_called_missing(monkeypatch):
     [("key", "the keys .'bits', 'count', 'double', 'kind', 'on'."), ("shape", r"one of shape \(4,\)"),
      ("type", "ndarray")],
 )  # fmt: skip
-def test_a_worker_process_tells_an_observation_of_another_layout(how, found, mylab):
+def test_a_worker_process_reports_an_observation_of_another_layout(how, found, mylab):
     episodes = envs("mylab.Odd", "async", break_at=3, how=how).make(0)
     try:
         mask = episodes.reset().mask
         for _ in range(2):
             mask = episodes.step(mask.argmax(-1) + 1).mask
-        with pytest.raises(FaultyEnvironment, match=f"environment 0: .* an observation in Dict.*, got {found}"):
+        with pytest.raises(FaultyEnvironment, match=f"environment 0: .* in Dict.*, but returned {found}"):
             episodes.step(mask.argmax(-1) + 1)
     finally:
         episodes.close()
 
 
-def test_it_trains_from_a_folder_of_its_own(mylab, capsys):
+def test_an_environment_trains_from_its_own_folder(mylab, capsys):
     sizes = ["total_frames=400", "runner.learning_starts=100", "evaluation.final_episodes=2", "hydra.run.dir=run"]
     words = ["env=gymnasium", "env.id=mylab:Odd-v0", "env.vectorization=async"]
     for id in ("mylab:Odd-v0", "mylab.Odd"):

@@ -57,17 +57,17 @@ def cartpole(*wrappers, **options):
 @pytest.mark.parametrize(
     ("wrapper", "message"),
     [
-        (FourResults, "wrapper FourResults: expected step to return .*, got a tuple of 4"),
-        (Bare, r"wrapper Bare: expected reset to return \(observation, info\), got ndarray"),
-        (Smaller, r"wrapper Smaller: expected reset to give an observation in Box.*, got one of shape \(1,\)"),
-        (Raises, r"wrapper Raises: .*, got KeyError: 'velocity', at .*test_wrappers.py:\d+; mend the env"),
+        (FourResults, "wrapper FourResults: step must return .*, but returned a tuple of 4"),
+        (Bare, r"wrapper Bare: reset must return \(observation, info\), but returned ndarray"),
+        (Smaller, r"wrapper Smaller: reset must return an observation in Box.*, but returned one of shape \(1,\)"),
+        (Raises, r"wrapper Raises: .* failed: KeyError: 'velocity', at .*test_wrappers.py:\d+; fix the env"),
         (no_env, "expected wrapper no_env to return an environment, got str"),
-        (FrameStackObservation, "wrapper FrameStackObservation with all its arguments, got none for stack_size; write"),
+        (FrameStackObservation, "wrapper FrameStackObservation needs values for stack_size; write"),
         (gym.wrappers.TransformObservation, r"for func, .*write \{_target_: TransformObservation, func: …, obs.*: …\}"),
-        (partial(FrameStackObservation, stack_size=0), "wrapper FrameStackObservation takes, got .*Error: .*than zero"),
-        (ChannelsFirst, r"that wrapper ChannelsFirst takes, got .*expected images of shape \(H, W, C\)"),
-        (SymbolicGrid, r"that wrapper SymbolicGrid takes, .*expected a grid \(H, W, 3\) of objects"),
-        (NormalizeObservation, "without statistics of their own.*; set network.normalize_observation=true"),
+        (partial(FrameStackObservation, stack_size=0), "FrameStackObservation cannot be applied to .*than zero"),
+        (ChannelsFirst, r"wrapper ChannelsFirst cannot be applied to .*expected images of shape \(H, W, C\)"),
+        (SymbolicGrid, r"wrapper SymbolicGrid cannot be applied to .*expected a grid \(H, W, 3\) of objects"),
+        (NormalizeObservation, "keeps statistics of its own.*; set network.normalize_observation=true"),
     ],
 )
 def test_a_wrapper_that_breaks_the_environment_is_named(wrapper, message):
@@ -88,7 +88,7 @@ def test_the_limit_is_that_of_the_environment_in_its_wrappers():
     assert cartpole(max_episode_steps=30).protocol["max_episode_steps"] == 30
 
 
-def test_an_environment_without_a_limit_gets_one_in_evaluation_alone():
+def test_an_environment_without_a_limit_gets_one_only_in_evaluation():
     envs = GymnasiumEnvs("CliffWalking-v1", num_envs=1, vectorization="sync")
     assert envs.protocol["max_episode_steps"] is None
     evaluated = envs.make_seeded(1, lambda env, episode: 0, max_episode_steps=4)
@@ -111,7 +111,7 @@ def test_wrappers_do_not_see_the_mask_that_an_observation_holds():
     assert episodes.step(mask.argmax(-1) + 2).mask.shape == (2, 5)
 
 
-def test_wrappers_do_not_go_with_native_vectorization():
+def test_native_vectorization_refuses_wrappers():
     with pytest.raises(ValueError, match="no wrappers for native vectorization, got .'FlattenObservation'."):
         GymnasiumEnvs("CartPole-v1", num_envs=2, vectorization="native", wrappers=[FlattenObservation])
 

@@ -140,11 +140,11 @@ class Faulty(gym.Env):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("nan reward", "environment 0: expected a finite reward, got nan; mend the environment"),
-        ("inf reward", "environment 0: expected a finite reward, got inf"),
-        ("shape", "environment 0: expected a number as reward, got an array of shape (1,); use float(reward)"),
-        ("observation", "environment 0: expected a finite observation['a'], got -inf"),
-        ("choice", "environment 0: expected observation['b'] in Discrete(2), got 2; mend the environment"),
+        ("nan reward", "environment 0: the reward is nan; fix the environment"),
+        ("inf reward", "environment 0: the reward is inf"),
+        ("shape", "environment 0: the reward must be a number, but is an array of shape (1,); use float(reward)"),
+        ("observation", "environment 0: observation['a'] holds -inf"),
+        ("choice", "environment 0: observation['b'] is not in Discrete(2): 2; fix the environment"),
     ],
 )
 def test_a_number_that_is_none_stops_the_run_and_its_last_checkpoint_stays_good(
@@ -186,7 +186,7 @@ def test_self_resetting_environments_are_checked_too(mode, fault):
     envs = SyncVectorEnv([lambda: Faulty(fault)] * 2, autoreset_mode=mode)
     episodes = SelfResettingEpisodes(envs, lambda count: 0)
     episodes.reset()
-    with pytest.raises(FaultyEnvironment, match="expected (a|observation)"):
+    with pytest.raises(FaultyEnvironment, match="reward|observation"):
         all(episodes.step(np.zeros(2, np.int64)) for _ in range(100))
 
 

@@ -79,10 +79,10 @@ DRAWN = ["env=gymnasium", f"env.id={__name__}.Drawn", "evaluation.video=1"]
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("nothing", "evaluation.video: expected render to give a picture [H, W, 3] of 0 to 255, got NoneType; mend"),
-        ("floats", "a picture [H, W, 3] of 0 to 255, got float64 of shape (4, 4, 3); mend that"),
-        ("raises", "expected render to give a picture, got DependencyNotInstalled: pygame is not installed, at"),
-        ("quits", "expected render to give a picture, got SystemExit, at"),
+        ("nothing", "evaluation.video: render must return a picture [H, W, 3] of 0 to 255, but returned NoneType"),
+        ("floats", "a picture [H, W, 3] of 0 to 255, but returned float64 of shape (4, 4, 3)"),
+        ("raises", "render failed: DependencyNotInstalled: pygame is not installed, at"),
+        ("quits", "render failed: SystemExit, at"),
         ("takes no mode", "'render_mode': 'rgb_array'}: TypeError: unexpected keyword argument 'render_mode', at"),
     ],
 )
@@ -106,12 +106,12 @@ def test_a_run_resumes_where_nothing_can_be_drawn_any_more(tmp_path, monkeypatch
     monkeypatch.setattr(Drawn, "render", lambda self: 1 / 0)
     capsys.readouterr()
     assert main(["resume", str(tmp_path), "total_frames=300", "--trust", "tests"]) == 0
-    assert "a film could not be made (FaultyEnvironment: expected render to give a picture, got ZeroDivisionError" in (
+    assert "a film could not be made (FaultyEnvironment: render failed: ZeroDivisionError" in (
         capsys.readouterr().out
     )
     assert main(["eval", str(tmp_path), "--episodes", "1", "--trust", "tests"]) == 0
     assert main(["eval", str(tmp_path), "--episodes", "1", "--video", "--trust", "tests"]) == 2
-    assert "expected render to give a picture, got ZeroDivisionError: division by zero, at" in capsys.readouterr().err
+    assert "render failed: ZeroDivisionError: division by zero, at" in capsys.readouterr().err
 
 
 def test_pictures_of_other_numbers_are_taken():
