@@ -1,6 +1,7 @@
 """Value estimators by name, and how one is made from a name, a class or an object.
 
-To add one, write a class with ``requires`` and ``__call__`` and name it in YAML; they never see a head's parameters.
+To add an estimator, write a class with ``requires`` and ``__call__`` and name it in YAML. It never sees a head's
+parameters.
 """
 
 from enum import Enum
@@ -15,10 +16,10 @@ from qframe.estimators.soft import Munchausen, SoftTD0
 
 
 class ValueEstimators(Enum):
-    """The estimators by name, in any spelling, and two of them by a second name.
+    """The estimators by name, in any spelling; two of them have a second name.
 
     Raises:
-        ValueError: no such estimator; lists those there are.
+        ValueError: an unknown estimator; the message lists all.
 
     >>> ValueEstimators("td-lambda") is ValueEstimators("Peng's Q(λ)")
     True
@@ -41,7 +42,7 @@ class ValueEstimators(Enum):
             if name.lower() == plain:
                 return member
         known = ", ".join(member.value for member in cls)
-        raise ValueError(f"expected a value estimator that this loss can use ({known}), got {value!r}")
+        raise ValueError(f"there is no value estimator {value!r}; choose one of {known}")
 
 
 _CLASSES: dict[ValueEstimators, type] = {
@@ -61,18 +62,18 @@ def make_estimator(value_type: Any, given: dict[str, Any], kept: dict[str, Any])
 
     Args:
         value_type: which.
-        given: hyperparameters that must be used.
-        kept: earlier ones, used where the constructor takes them and ``given`` does not repeat them.
+        given: hyperparameters, which the constructor must take.
+        kept: earlier hyperparameters, used if the constructor takes them and ``given`` does not replace them.
 
     Raises:
-        ValueError: a hyperparameter that the constructor does not take, or something that is no estimator.
+        ValueError: a hyperparameter that the constructor does not take, or an object that is no estimator.
     """
     if given:
-        raise ValueError(f"expected no hyperparameters for an estimator that is built already, got {', '.join(given)}")
+        raise ValueError(f"an estimator that is already built takes no hyperparameters, got {', '.join(given)}")
     if not (callable(value_type) and hasattr(value_type, "requires")):
         known = ", ".join(member.value for member in ValueEstimators)
         raise ValueError(
-            f"expected {known}, or an object with `requires` and `__call__` as a value estimator, got {value_type!r}"
+            f"a value estimator is one of {known}, or an object with `requires` and `__call__`, got {value_type!r}"
         )
     return cast(ValueEstimator, value_type)
 
@@ -93,5 +94,5 @@ def _(value_type: type, given: dict[str, Any], kept: dict[str, Any]) -> ValueEst
     unknown = [name for name in given if name not in known]
     if unknown:
         takes = ", ".join(["gamma", *known])
-        raise ValueError(f"expected hyperparameters of {value_type.__name__} ({takes}), got {', '.join(unknown)}")
+        raise ValueError(f"{value_type.__name__} takes {takes}, not {', '.join(unknown)}")
     return value_type(**{name: value for name, value in {**kept, **given}.items() if name in known})

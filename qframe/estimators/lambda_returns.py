@@ -76,7 +76,7 @@ class Retrace(TDLambda):
 
     μ is the behaviour policy's probability of the action, as the collector stored it. The target policy π is greedy,
     which makes this Watkins's Q(λ), or the Boltzmann policy of the values that select; then only the mean of the
-    target is right, and heads that learn a law are refused. See "Safe and Efficient Off-Policy Reinforcement
+    target is right, and heads that learn a distribution are refused. See "Safe and Efficient Off-Policy Reinforcement
     Learning", Munos et al., 2016, equations 3 and 4.
 
     Args:
@@ -131,5 +131,5 @@ def _is_greedy(selector: Tensor, batch: Batch) -> Tensor:
 
 
 def _of_next_action(value: Tensor, batch: Batch) -> Tensor:
-    """What belongs to the action taken at the next step, ``[*B, T, A]`` → ``[*B, T]``; the last entry means nothing."""
+    """The entry of the action taken at the next step, ``[*B, T, A]`` → ``[*B, T]``; the last step has none to use."""
     return take(value.unsqueeze(-1), batch.action.roll(-1, -1)).squeeze(-1)

@@ -1,4 +1,4 @@
-"""What a value estimator is given and what it returns: the batch, the values, and which bootstraps to use."""
+"""The records of value estimators: ``Batch`` and ``Values`` go in, a ``Bootstrap`` comes out."""
 
 from typing import NamedTuple, Protocol
 
@@ -9,9 +9,9 @@ from qframe.functional.backup import Backup, LambdaBackup
 
 
 class Batch(NamedTuple):
-    """Transitions as the mathematics reads them. ``*B`` any batch dimensions; time, where there is any, is last.
+    """Transitions as plain tensors. ``*B`` are any batch dimensions; time, if any, is the last.
 
-    Of a joint action, ``action`` is ``[D, *B]`` and the masks are ``[D, *B, A]``.
+    For a joint action, ``action`` is ``[D, *B]`` and masks are ``[D, *B, A]``.
     """
 
     observation: Tensor | TensorDictBase
@@ -28,28 +28,28 @@ class Batch(NamedTuple):
 
 
 class Values(NamedTuple):
-    """The action values an estimator may look at."""
+    """The action values that an estimator may use."""
 
-    selector: Tensor  # [*B, A], of the next state: what selects there (the online network's for double)
+    selector: Tensor  # [*B, A], of the next state, to select its action (the online network's with Double DQN)
     target: Tensor  # [*B, A], of the next state, by the target network
     target_now: Tensor | None = None  # [*B, A], of this state, by the target network
 
 
 class Bootstrap(NamedTuple):
-    """Which next action's prediction to bootstrap on, and how. ``action`` None: on all actions, K = A."""
+    """The next action to bootstrap on, and how. ``action`` None: bootstrap on all actions, K = A."""
 
     action: Tensor | None  # [*B], an index
     backup: Backup | LambdaBackup
 
 
 class ValueEstimator(Protocol):
-    """What the loss asks of an estimator.
+    """A value estimator, as the loss calls it.
 
     ``requires`` is a subset of ``next_online`` (select with the online network), ``target_now`` (the target
     network's values of this state), ``target_policy`` (the target network selects: no Double DQN),
     ``behaviour_probability`` (stored with each action), ``next_action`` (the action taken next), ``all_actions`` (it
-    bootstraps on all actions, weighted by a policy), ``mean_target`` (only the target's mean is right: a head that
-    learns no law) and ``time`` (a time dimension, last).
+    bootstraps on all actions, weighted by a policy), ``mean_target`` (only the target's mean is right, so the
+    head must learn means) and ``time`` (a time dimension, last).
     """
 
     @property

@@ -13,7 +13,7 @@ from qframe.functional.backup import Backup
 class SoftTD0:
     """The soft target ``r + γ · Σ_a′ π(a′|s′) · [z(s′, a′) − τ · log π(a′|s′)]``, π the Boltzmann policy of q(s′, ·).
 
-    For a distributional head the law of every action counts with its probability. See "Reinforcement Learning with
+    For a distributional head the target is the mixture of all actions' distributions. See "Reinforcement Learning with
     Deep Energy-Based Policies", Haarnoja et al., 2017, theorem 1, and "Munchausen Reinforcement Learning", Vieillard et
     al., 2020, equation 1.
 

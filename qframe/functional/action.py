@@ -1,4 +1,4 @@
-"""Choosing among action values: the greedy rule, the soft policy, and taking what belongs to the chosen action.
+"""Choosing among action values: the greedy rule, the soft policy, and the entries of the chosen action.
 
 Shapes: ``*B`` any batch dimensions, ``A`` actions, ``N`` atoms or quantiles. A mask is boolean, True where an
 action is legal, and broadcasts to the values.
@@ -18,7 +18,7 @@ class SoftPolicy(NamedTuple):
 
 
 def lowest(dtype: torch.dtype) -> float | int:
-    """The lowest finite number of ``dtype``: what stands for the value of an action that may not be taken."""
+    """The lowest finite number of ``dtype``, which stands for the value of an illegal action."""
     return torch.finfo(dtype).min if dtype.is_floating_point else torch.iinfo(dtype).min
 
 
@@ -41,8 +41,8 @@ def mask_values(value: Tensor, mask: Tensor | None) -> Tensor:
 def greedy(value: Tensor, mask: Tensor | None = None) -> Tensor:
     """The first action of the greatest value, ``argmax_a q(s, a)`` over legal actions.
 
-    A legal action is chosen whenever there is one, whatever the values (−inf included). A row with no legal
-    action gives index 0. NaN counts as the greatest value, so a row with NaN still gives an action.
+    A legal action is chosen if there is one, even if its value is −inf. A row with no legal action gives index 0.
+    NaN counts as the greatest value, so a row with NaN still gives an action.
 
     Args:
         value: action values ``[*B, A]``, of any dtype.

@@ -1,8 +1,7 @@
-"""What an estimator hands to a head: which bootstraps to use, as laws of returns and affine maps of them.
+"""Return distributions (``Law``), and the affine maps and mixtures of them that make targets (``Backup``).
 
-A scalar value is the law with one atom; a categorical head has atoms at fixed locations and learnt masses; a
-quantile head has learnt locations and equal masses. An estimator says ``Backup``; a head says what it means.
-Shapes: ``*B`` any batch dimensions, ``K`` bootstraps mixed into one target, ``N`` atoms, ``T`` time.
+An estimator returns a ``Backup``; a head applies it to its own distributions. Shapes: ``*B`` any batch dimensions,
+``K`` bootstraps mixed into one target, ``N`` atoms, ``T`` time.
 """
 
 from typing import NamedTuple
@@ -12,7 +11,11 @@ from torch import Tensor
 
 
 class Law(NamedTuple):
-    """A law of returns as weighted atoms: ``Σ mass · δ(location)``."""
+    """A return distribution, called a law in this code, as weighted atoms: ``Σ mass · δ(location)``.
+
+    A scalar value is a law with one atom. A categorical head has atoms at fixed locations and learns their masses; a
+    quantile head has equal masses and learns their locations.
+    """
 
     location: Tensor  # [*B, N]
     mass: Tensor  # [*B, N], adds up to 1

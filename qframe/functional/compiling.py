@@ -1,10 +1,10 @@
-"""What tells a compiler how to divide the work; eager, nothing comes of it."""
+"""Hints to the compiler about how to divide the work; they have no effect in eager mode."""
 
 from torch import Tensor
 
 
 def stored(x: Tensor) -> Tensor:
-    """The same numbers, which a compiler keeps in memory in place of computing them anew for every use.
+    """The same numbers, which a compiler stores instead of computing them again for every use.
 
     >>> import torch
     >>> stored(torch.tensor([1.0, 2.0]))

@@ -110,14 +110,13 @@ def quantile_huber(quantiles: Tensor, taus: Tensor, target: Law, threshold: floa
     # The gradient is written down, and in place: automatic differentiation would keep six tensors [*B, N, M].
     weighted = torch.where(error < 0, 1 - tau, tau).mul_(mass.unsqueeze(-2)).mul_(clipped)
     loss = error.sub_(clipped, alpha=0.5 if threshold else 0).mul_(weighted).sum(-1) * scale  # [*B, N]
-    # What is added is zero where the loss is finite: it asks for both sums at once, so that compiled
-    # they are one pass, not two.
+    # The term added to the slope is 0 for a finite loss. It makes the compiler compute both sums in one pass.
     slope = weighted.sum(-1) * scale + (loss - loss)
     return (loss - slope * (quantiles - theta)).sum(-1)
 
 
 def fraction_loss(fractions: Tensor, edges: Tensor, quantiles: Tensor) -> Tensor:
-    """What has the gradient ``∂W₁/∂τ_i = 2·F⁻¹(τ_i) − F⁻¹(τ̂_i) − F⁻¹(τ̂_{i−1})`` in the fractions, and none elsewhere.
+    """A loss with the gradient ``∂W₁/∂τ_i = 2·F⁻¹(τ_i) − F⁻¹(τ̂_i) − F⁻¹(τ̂_{i−1})`` in the fractions, and no other.
 
     W₁ is the distance between a law and its values at the midpoints ``τ̂_i = (τ_i + τ_{i+1}) / 2``, each with mass
     ``τ_{i+1} − τ_i``. See "Fully Parameterized Quantile Function for Distributional Reinforcement Learning", Yang et
@@ -129,7 +128,7 @@ def fraction_loss(fractions: Tensor, edges: Tensor, quantiles: Tensor) -> Tensor
         quantiles: values at the midpoints, ``[*B, N]``.
 
     Returns:
-        ``[*B]``; only its gradient means something.
+        ``[*B]``; only its gradient has a meaning.
 
     >>> tau = torch.tensor([0.0, 0.5, 1.0], requires_grad=True)
     >>> fraction_loss(tau, torch.tensor([5.0]), torch.tensor([1.0, 3.0])).backward()

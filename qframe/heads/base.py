@@ -1,4 +1,4 @@
-"""What every Q-value head is: the last layer of a network, and the meaning of its outputs.
+"""The base of every Q-value head: the last layer of a network, and the meaning of its outputs.
 
 To add a head, write one file with a subclass of ``Head`` and one YAML that names it. Shapes: ``*B`` any batch
 dimensions (time, branches and ensemble members included), ``A`` actions, ``N`` outputs per action, ``K`` bootstraps.
@@ -18,9 +18,9 @@ TargetT = TypeVar("TargetT")
 
 
 class Prediction(NamedTuple):
-    """The raw outputs of a head, and the quantile levels they were asked at where the head has any.
+    """The raw outputs of a head, and their quantile levels if the head takes levels.
 
-    The last dimension is the head's own business: others move, take and add up whole vectors of it.
+    Only the head interprets the last dimension; other code moves, takes and adds up whole vectors of it.
     """
 
     out: Tensor  # [*B, A, N]; [*B, N] once an action is taken
@@ -28,16 +28,16 @@ class Prediction(NamedTuple):
 
     @property
     def levels(self) -> Tensor | None:
-        """What to ask another head at, for outputs at the same levels as these for every action, ``[*B, N]``."""
+        """The quantile levels ``[*B, N]`` at which another head gives outputs that match these."""
         return None if self.taus is None else self.taus.squeeze(-2)
 
 
 class Head(nn.Module, ABC, Generic[TargetT]):
     """A Q-value head: it owns the last layer (width ``A·N``) and says what the outputs mean.
 
-    A subclass defines ``law``, ``project`` and ``loss``; the rest follows. What ``project`` returns is the head's
-    own: nobody else looks into a target. Where returns are transformed, outputs, targets, losses and td_errors are in
-    units of the transformed return; ``value`` is not.
+    A subclass defines ``law``, ``project`` and ``loss``; the rest follows. Only the head interprets the target that
+    ``project`` returns. With a transform, outputs, targets, losses and td_errors are in units of the transformed
+    return; ``value`` is in units of the return.
 
     Args:
         features: size of the features that the network emits. None: no layer, the head only interprets the outputs
@@ -45,7 +45,7 @@ class Head(nn.Module, ABC, Generic[TargetT]):
         num_actions: A; 1 for the state-value stream of a shared trunk.
         num_outputs: N, outputs per action.
         width: of the last layer; None is ``A·N``.
-        transform: what the head learns in place of returns: ``h`` of them (Pohlen et al., 2018), or ``none``.
+        transform: of the returns that the head learns: ``h`` (Pohlen et al., 2018) or ``none``.
 
     Raises:
         ValueError: a size below 1, or an unknown transform.
@@ -110,12 +110,12 @@ class Head(nn.Module, ABC, Generic[TargetT]):
         return torch.rand(*batch, self.num_outputs, generator=generator)
 
     def as_follower(self) -> Self:
-        """This head as one asked at the levels of another: the state value of a dueling network, a member's prior."""
+        """This head, evaluated at another head's levels: for the state value of a dueling network, or a prior."""
         return self
 
     @abstractmethod
     def law(self, prediction: Prediction) -> Law:
-        """The law that the outputs stand for, of returns or of transformed ones, ``[*B, A, N]`` or ``[*B, N]``."""
+        """The law that the outputs represent, of (transformed) returns, ``[*B, A, N]`` or ``[*B, N]``."""
 
     @abstractmethod
     def project(self, law: Law) -> TargetT:
@@ -139,7 +139,7 @@ class Head(nn.Module, ABC, Generic[TargetT]):
 
         Args:
             bootstrap: the target network's prediction, ``[*B, N]`` for one bootstrap, ``[*B, K, N]`` for K.
-            backup: what to do with it, ``[*B]`` or ``[*B, K]``.
+            backup: rewards, discounts and weights, ``[*B]`` or ``[*B, K]``.
         """
         return self._project_returns(apply(backup, self.returns(bootstrap)))
 
@@ -162,12 +162,12 @@ class Head(nn.Module, ABC, Generic[TargetT]):
         return self._project_returns(apply(lambda_horizons(*horizons), every_horizon))
 
     def returns(self, prediction: Prediction) -> Law:
-        """The law of returns of a prediction, ``h⁻¹(z)`` where the outputs are transformed ones."""
+        """The return distribution of a prediction; ``h⁻¹(z)`` if the outputs are transformed returns."""
         law = self.law(prediction)
         return law if self.transform is None else law._replace(location=self.transform.inverse(law.location))
 
     def _project_returns(self, law: Law) -> TargetT:
-        """The target for a law of returns: of ``h(z)``, or of ``h(E z)`` where the mean alone is learnt."""
+        """The target for a return distribution: of ``h(z)``, or of ``h(E z)`` if only the mean is learnt."""
         if self.transform is None:
             return self.project(law)
         if self.targets_mean:

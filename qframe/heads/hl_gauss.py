@@ -12,8 +12,8 @@ from qframe.heads.categorical import CategoricalHead
 class HLGaussHead(CategoricalHead):
     """The mean return, learnt as a histogram: the target is a Gaussian around the mean target, in bins ``[*B, N]``.
 
-    Its outputs stand for their mean alone, ``Σ p·z``; they are no law of returns. See "Stop Regressing: Training Value
-    Functions via Classification for Scalable Deep RL", Farebrother et al., 2024, section 3.1.
+    Only the mean ``Σ p·z`` of its outputs has a meaning; they are no return distribution. See "Stop Regressing:
+    Training Value Functions via Classification for Scalable Deep RL", Farebrother et al., 2024, section 3.1.
 
     Args:
         features: size of the features that the network emits; None: the head owns no layer.

@@ -10,9 +10,9 @@ from qframe.objectives.dqn import DQNLoss
 class DistributionalDQNLoss(DQNLoss):
     """C51's loss for a network that carries a ``support``: ``DQNLoss`` with the signature of the reference.
 
-    With a target network it is double, as in the reference: the online network selects the next action. A joint action
-    is trained by branching, as categorical laws have no sum. See "A Distributional Perspective on Reinforcement
-    Learning", Bellemare et al., 2017, algorithm 1.
+    With a target network it is double, as in the reference: the online network selects the next action. Joint actions
+    are trained by branching, as categorical distributions cannot be added up. See "A Distributional Perspective on
+    Reinforcement Learning", Bellemare et al., 2017, algorithm 1.
 
     Args:
         value_network: a ``DistributionalQValueActor``, or a network with a categorical head.
@@ -39,6 +39,6 @@ class DistributionalDQNLoss(DQNLoss):
             joint="branching",
         )
         if not hasattr(self.head, "support"):
-            raise ValueError("expected a network with a support, got one without; use DQNLoss")
+            raise ValueError("the network has no support; use DQNLoss")
         if priority_key is not None:
             self.set_keys(priority=priority_key)

@@ -32,8 +32,8 @@ class DQNLoss(nn.Module):
     Called with a tensordict it returns one with ``loss`` and detached metrics, and writes ``td_error``
     ``|E target − E prediction|``, ``[*B, 1]``, into its input (the seed library writes a squared error for scalar and
     the loss for distributional networks; here it is absolute for every head). Called with keywords
-    (``observation, action, next_observation, next_reward, next_done``, further ``next_terminated``, …) it returns the
-    loss alone.
+    (``observation, action, next_observation, next_reward, next_done``, optionally ``next_terminated``, …) it returns
+    only the loss.
 
     Args:
         value_network: a ``QNet``, a ``SharedTrunk``, a ``QValueActor``, a ``DistributionalQValueActor``, or a plain
@@ -43,15 +43,15 @@ class DQNLoss(nn.Module):
         double_dqn: whether the online network selects next actions; needs ``delay_value``.
         action_space: a name, a spec or an ``ActionSpace``; None takes the network's.
         reduction: ``mean``, ``sum`` or ``none``; None is ``mean``. Weights under ``priority_weight`` multiply first.
-        priority: what feeds priorities: ``td_error``, or ``loss`` (Rainbow), then written under ``priority``.
-        joint: how a joint action is trained: ``sum``, its value the sum of its branches', or ``branching``, every
-            branch valuing the whole action (Tavakoli et al., 2018); a plain action has no branches.
+        priority: the source of priorities: ``td_error``, or ``loss`` (Rainbow), then written under ``priority``.
+        joint: how joint actions are trained: ``sum``, where their value is the sum over branches, or ``branching``,
+            where every branch values the whole action (Tavakoli et al., 2018). Other actions have no branches.
         gamma: γ, for batches without ``("next", "discount")``.
         seed: of the generator that draws quantile levels and the noise of noisy layers.
 
     Raises:
-        ValueError: Double DQN without a target network, a shared trunk whose state value nothing learns, an action
-            space that differs from the network's or that this loss does not train on, the sum of categorical laws, an
+        ValueError: Double DQN without a target network, a shared trunk whose state value gets no gradient, an action
+            space that differs from the network's or that this loss does not support, ``sum`` for a categorical head, an
             unknown option.
 
     >>> import torch
@@ -103,9 +103,9 @@ class DQNLoss(nn.Module):
     """
 
     learns_state_value: ClassVar[bool] = False
-    """Whether a state-value stream that is no part of Q gets a gradient."""
+    """Whether a state-value stream outside Q gets a gradient."""
     refused_words: ClassVar[dict[str, str]] = {}
-    """What an estimator of this loss may not require, and why."""
+    """Words that an estimator of this loss must not have in ``requires``, with the reasons."""
 
     def __init__(
         self,
@@ -124,11 +124,11 @@ class DQNLoss(nn.Module):
         super().__init__()
         self.gamma = _checked_gamma(gamma)
         if double_dqn and not delay_value:
-            raise ValueError("expected delay_value=True with double_dqn=True, got False: it needs a target network")
+            raise ValueError("double_dqn=True needs a target network; set delay_value=True")
         if not getattr(value_network, "dueling", True) and not self.learns_state_value:
             raise ValueError(
-                "expected dueling=true for a shared trunk under loss=dqn, got false: the value stream would get no "
-                "gradient; set network.dueling=true or choose network=q_net or loss=dqv"
+                "loss=dqn would give the value stream of a shared trunk with dueling=false no gradient; set "
+                "network.dueling=true or choose network=q_net or loss=dqv"
             )
         reduction = "mean" if reduction is None else reduction
         _check_option("reduction", reduction, tuple(_REDUCTIONS))
@@ -168,7 +168,7 @@ class DQNLoss(nn.Module):
 
     @property
     def priority_key(self) -> NestedKey:
-        """Where the loss writes what feeds priorities."""
+        """The key under which the loss writes the source of priorities."""
         return self._reader.keys.priority if self.priority == "td_error" else "priority"
 
     def set_keys(self, **keys: NestedKey) -> None:
@@ -182,12 +182,12 @@ class DQNLoss(nn.Module):
     def make_value_estimator(
         self, value_type: ValueEstimators | str | ValueEstimator | type | None = None, **hyperparams: Any
     ) -> None:
-        """Choose the value estimator; hyperparameters that are not repeated are kept, γ among them.
+        """Choose the value estimator; hyperparameters that are not given again are kept, γ among them.
 
         Args:
             value_type: a ``ValueEstimators`` member or its name, an estimator's class, or an estimator. None keeps the
-                present one.
-            **hyperparams: ``gamma``, and what the estimator's constructor takes.
+                current one.
+            **hyperparams: ``gamma``, and arguments of the estimator's constructor.
 
         Raises:
             ValueError: an estimator or a hyperparameter that this loss cannot use.
@@ -216,21 +216,21 @@ class DQNLoss(nn.Module):
     def _check_estimator(self, estimator: ValueEstimator) -> None:
         name, head, requires = type(estimator).__name__, type(self.head).__name__, estimator.requires
         if "time" in requires and not self.head.supports_lambda:
-            raise ValueError(f"expected an estimator without a time dimension for {head}, got {name}; use TD0")
+            raise ValueError(f"{head} has no target over time, which {name} needs; use TD0")
         if "target_policy" in requires and self.double_dqn:
             raise ValueError(
-                f"expected double_dqn=False with {name}, whose policy is the target network's, got True; use loss=dqn"
+                f"{name} takes its policy from the target network, so double_dqn=True has no effect; use loss=dqn"
             )
         for word in sorted(requires & self.refused_words.keys()):
-            raise ValueError(f"expected another estimator than {name} for this loss: {self.refused_words[word]}")
+            raise ValueError(f"{name} cannot be used with this loss: {self.refused_words[word]}")
         if "mean_target" in requires and not self.head.targets_mean:
             raise ValueError(
-                f"expected a head that learns mean returns with {name} and a soft policy, whose mixture has negative "
-                f"weights, got {head}; use temperature=null (the greedy policy) or a scalar head"
+                f"{name} with a soft policy gives a mixture with negative weights, which {head} cannot learn; use "
+                "temperature=null (the greedy policy) or a scalar head"
             )
         for word, reason in self._joint.refused.items():
             if word in requires:
-                raise ValueError(f"expected another estimator than {name} for the joint actions of this loss: {reason}")
+                raise ValueError(f"{name} cannot be used for the joint actions of this loss: {reason}")
 
     def forward(
         self, tensordict: TensorDictBase | None = None, *, noise: Noise | None = None, **keywords: Tensor
@@ -239,7 +239,7 @@ class DQNLoss(nn.Module):
 
         Args:
             tensordict: the batch; None where it comes in keywords.
-            noise: of ``draw_noise``; None draws it. A compiled call needs it: no generator enters a graph.
+            noise: of ``draw_noise``; None draws it. A compiled call needs it, as a graph holds no generator.
             **keywords: the batch's entries, those of the next step as ``next_…``.
 
         Raises:
@@ -270,7 +270,7 @@ class DQNLoss(nn.Module):
         )
 
     def draw_noise(self, batch: torch.Size) -> Noise:
-        """Everything random in one evaluation of the loss, drawn for each forward pass; the same on every device.
+        """Draw everything random in one evaluation of the loss, for each forward pass; equal on every device.
 
         Args:
             batch: ``*B``.
@@ -287,20 +287,20 @@ class DQNLoss(nn.Module):
 
 def _frozen_copy(network: nn.Module) -> nn.Module:
     if any(is_lazy(parameter) for parameter in network.parameters()):
-        raise ValueError("expected a network of known sizes for delay_value=True, got a lazy one; call it once before")
+        raise ValueError("delay_value=True cannot copy a lazy network; call the network once before")
     return deepcopy(network).requires_grad_(False)
 
 
 def _joint_action(name: str, head: Head[Any]) -> JointAction:
     if name == "sum" and not head.supports_sum:
         raise ValueError(
-            f"expected joint=branching for {type(head).__name__}, got sum: the law of a sum is a convolution, which it "
-            "does not have"
+            f"{type(head).__name__} cannot represent the return distribution of a sum, which is a convolution; set "
+            "joint=branching"
         )
     if name == "sum" and head.transform is not None and not head.targets_mean:
         raise ValueError(
-            f"expected joint=branching for {type(head).__name__} with a transform of returns, got sum: the mean of a "
-            "sum of transformed laws is not that of its branches"
+            f"{type(head).__name__} with a transform of returns cannot add up branches: the mean of the sum is not the "
+            "sum of the means; set joint=branching"
         )
     return JOINT[name]()
 

@@ -20,19 +20,19 @@ Streams = Callable[..., tuple[Prediction, Prediction]]
 class DQVLoss(DQNLoss):
     """Deep Quality-Value learning: ``V(s) ← r + γ · V⁻(s′)`` and ``Q(s, a) ← r + γ · V⁻(s′)``, one target for both.
 
-    V⁻ is the target network's. The heads may be distributional: the law of V(s′) takes the place of its value. No next
-    action is selected, so there is nothing to double, and only estimators that look at no action can be used: TD0, TD1
-    and TDLambda. See "Deep Quality-Value (DQV) Learning", Sabatelli et al., 2018, equations 4 and 5.
+    V⁻ is the target network's. With distributional heads the distribution of V(s′) takes the place of its value. No
+    next action is selected, so there is nothing to double, and only estimators that use no action are allowed: TD0,
+    TD1 and TDLambda. See "Deep Quality-Value (DQV) Learning", Sabatelli et al., 2018, equations 4 and 5.
 
-    Called as ``DQNLoss`` is; ``td_error`` is that of Q.
+    It is called like ``DQNLoss``; ``td_error`` is that of Q.
 
     Args:
-        value_network: a ``SharedTrunk`` with ``dueling=False``: its state-value head learns V, and is no part of Q.
+        value_network: a ``SharedTrunk`` with ``dueling=False``, whose state-value head learns V and is not used in Q.
         delay_value: whether to keep a target network.
         action_space: a name, a spec or an ``ActionSpace``; None takes the network's.
         reduction: ``mean``, ``sum`` or ``none``; importance weights under ``priority_weight`` multiply first.
-        priority: what feeds priorities: ``td_error``, or ``loss`` (of both heads), then written under ``priority``.
-        joint: how a joint action is trained, as for ``DQNLoss``; a state has one value, whatever its branches.
+        priority: the source of priorities: ``td_error``, or ``loss`` (of both heads), then written under ``priority``.
+        joint: how joint actions are trained, as for ``DQNLoss``; a state has one value for all branches.
         gamma: γ, for batches without ``("next", "discount")``.
         seed: of the generator that draws quantile levels.
 
@@ -60,8 +60,8 @@ class DQVLoss(DQNLoss):
     ) -> None:
         if getattr(value_network, "dueling", True):
             raise ValueError(
-                "expected a shared trunk with dueling=false for DQV, whose state value is learned by TD and is no part "
-                f"of Q, got {_description(value_network)}; set network=shared_trunk network.dueling=false"
+                "DQV needs a shared trunk with dueling=false, whose state value is learned and not used in Q, got "
+                f"{_description(value_network)}; set network=shared_trunk network.dueling=false"
             )
         super().__init__(
             value_network, delay_value=delay_value, action_space=action_space, reduction=reduction, priority=priority,
@@ -95,7 +95,7 @@ def dqv_loss(
         online: ``(observation, noise)`` → the predictions for all actions ``[*B, A, N]`` and the state ``[*B, 1, N]``.
         target: the same for the target network, not differentiated.
         batch: transitions ``[*B]``.
-        noise: what is random in the passes.
+        noise: everything random in the forward passes.
         estimator: the value estimator; for it, a next state has a single action.
         joint: how the branches of a joint action make one loss.
 

@@ -17,9 +17,9 @@ from qframe.objectives.q_learning import OneAction
 class BranchingAction(OneAction):
     """Every branch values the whole action: all learn the mean target, and losses are averaged over branches.
 
-    ``y = r + γ · 1/D · Σ_d z_d(s′, argmax_a q_d(s′, a))``, the mixture of the branches' laws. A trace along time ends
-    where it ends in any branch. See "Action Branching Architectures for Deep Reinforcement Learning", Tavakoli et al.,
-    2018, equations 4 to 6.
+    ``y = r + γ · 1/D · Σ_d z_d(s′, argmax_a q_d(s′, a))``, the mixture of the branches' distributions. A trace along
+    time ends where it ends in any branch. See "Action Branching Architectures for Deep Reinforcement Learning",
+    Tavakoli et al., 2018, equations 4 to 6.
     """
 
     refused: ClassVar[dict[str, str]] = {
@@ -44,7 +44,7 @@ class BranchingAction(OneAction):
 
 
 class SummedAction(OneAction):
-    """The value of an action is the sum of its branches', a sum of quantiles for laws (a comonotone sum).
+    """The value of an action is the sum over its branches; of quantiles, level by level (a comonotone sum).
 
     ``q(s, a) = Σ_d q_d(s, a_d)`` and ``y = r + γ · Σ_d z_d(s′, argmax_a q_d(s′, a))``. See "Value-Decomposition
     Networks For Cooperative Multi-Agent Learning", Sunehag et al., 2018, section 3.

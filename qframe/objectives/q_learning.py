@@ -1,8 +1,8 @@
-"""Q-learning as functions and small records: the batch, the one-step estimator, the target and the loss.
+"""Q-learning as pure functions: the target and the loss.
 
 One target and one loss serve every head and every estimator: an estimator says which bootstraps, a head says what they
-mean. Shapes: ``*B`` any batch dimensions, time last where there is any, ``A`` actions, ``N`` outputs per action. The
-branches of a joint action are a batch dimension in front of values, masks and indices: ``[D, *B, A]``.
+mean. Shapes: ``*B`` any batch dimensions, time last if any, ``A`` actions, ``N`` outputs per action. The branches of a
+joint action are a batch dimension in front of values, masks and indices: ``[D, *B, A]``.
 """
 
 from collections.abc import Callable
@@ -20,9 +20,9 @@ Predict = Callable[..., Prediction]
 
 
 class Noise(NamedTuple):
-    """What is random in each forward pass, drawn outside the mathematics; None where nothing is.
+    """Everything random in each forward pass, drawn outside the mathematics; None if nothing is random.
 
-    The second argument of ``online``, ``target`` and the selector: quantile levels ``[*B, N]``, or a ``PassNoise``.
+    The second argument of ``online``, ``target`` and the selector: quantile levels ``[*B, N]`` or a ``PassNoise``.
     """
 
     online: Any = None
@@ -31,12 +31,12 @@ class Noise(NamedTuple):
 
 
 class JointAction(Protocol):
-    """What the loss asks about the branches of an action."""
+    """How the branches of an action make one target and one loss."""
 
     refused: ClassVar[dict[str, str]]
 
     def taken(self, prediction: Prediction) -> Prediction:
-        """What is compared with the target, from the taken action's ``[D, *B, N]``."""
+        """The prediction that is compared with the target, from the taken action's ``[D, *B, N]``."""
         ...
 
     def backup(self, bootstrap: Prediction, backup: Backup) -> tuple[Prediction, Backup]:
@@ -48,15 +48,15 @@ class JointAction(Protocol):
         ...
 
     def mean(self, x: Tensor) -> Tensor:
-        """What a transition has of losses or errors ``[D, *B]``, ``[*B]``."""
+        """The loss or error of a transition, ``[*B]``, from those of the branches, ``[D, *B]``."""
         ...
 
 
 class OneAction:
-    """A plain action: there are no branches, and nothing to do."""
+    """A plain action, without branches: everything stays as it is."""
 
     refused: ClassVar[dict[str, str]] = {}
-    """What an estimator may not require, and why."""
+    """Words that an estimator must not have in ``requires``, with the reasons."""
 
     def taken(self, prediction: Prediction) -> Prediction:
         return prediction
@@ -98,12 +98,12 @@ def dqn_target(
             Double DQN. None: the target network does.
         target: the network that evaluates them.
         batch: transitions ``[*B]``.
-        noise: what is random in the passes.
+        noise: everything random in the forward passes.
         estimator: the value estimator.
         joint: how the branches of a joint action make one target.
 
     Returns:
-        Whatever ``head.loss`` takes as a target.
+        The target, of the type that ``head.loss`` takes.
     """
     bootstrap = target(batch.next_observation, noise.target)  # [*B, A, N]
     value = head.value(bootstrap)
@@ -142,14 +142,14 @@ def dqn_loss(
         online: ``(observation, noise) → Prediction``, differentiated.
         target: the same for the target network, not differentiated.
         batch: transitions ``[*B]``.
-        noise: what is random in the passes.
+        noise: everything random in the forward passes.
         estimator: the value estimator.
         double: whether the online network selects next actions.
         joint: how the branches of a joint action make one target and one loss.
 
     Returns:
-        The loss ``[*B]`` and the signed td_error ``[*B]``, ``mean(target) − mean(prediction)``, detached; where every
-        branch has one of its own, ``[D, *B]``.
+        The loss ``[*B]`` and the signed td_error ``mean(target) − mean(prediction)``, detached: ``[*B]``, or
+        ``[D, *B]`` if every branch has its own.
     """
     with torch.no_grad():
         selects_online = double or "next_online" in estimator.requires

@@ -1,4 +1,4 @@
-"""Updating a target network: now and then as a copy, or a little at every update."""
+"""Target updates: copy the online network at intervals, or move the target network a little at every update."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -18,10 +18,10 @@ class DelayedLoss(Protocol):
 
 
 class TargetUpdate:
-    """What both ways share: pairs of (target, online) tensors, buffers included.
+    """The common part: pairs of (target, online) tensors, buffers included.
 
-    All parameters that learn are one pair of vectors. Whether they still are is looked up at every call, and buffers
-    are: a module may bind a new tensor to one, and ``.to(device)`` does.
+    All trainable parameters form one pair of vectors. Vectors and buffers are looked up at every call, as a module may
+    bind new tensors; ``.to(device)`` does.
 
     Args:
         loss: a loss built with ``delay_value=True``.
@@ -33,8 +33,7 @@ class TargetUpdate:
     def __init__(self, loss: DelayedLoss) -> None:
         if loss.target_value_network is loss.value_network:
             raise ValueError(
-                f"expected a loss with a target network for {type(self).__name__}, got one without; "
-                "build it with delay_value=True"
+                f"{type(self).__name__} needs a loss with a target network; build it with delay_value=True"
             )
         networks = loss.target_value_network, loss.value_network
         self._pairs = list(zip(*(network.parameters() for network in networks), strict=True))
@@ -49,7 +48,7 @@ class TargetUpdate:
             target.copy_(online)
 
     def _parameters(self) -> tuple[list[Tensor], list[Tensor]]:
-        """The target's and the online network's, as few tensors as they are."""
+        """The parameters of the target and of the online network, trainable ones as one vector each."""
         vectors, firsts = self._tensors, self._first
         if firsts and [x.data_ptr() for x in firsts] != [x[0].data_ptr() for x in vectors]:
             self._tensors = _flattened(self._pairs)
@@ -60,11 +59,11 @@ class TargetUpdate:
             yield target.get_buffer(name), online.get_buffer(name)
 
     def state_dict(self) -> dict[str, int]:
-        """How often ``step`` was called."""
+        """The number of calls of ``step``."""
         return {"calls": self.calls}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on counting where ``state`` was taken."""
+        """Continue counting from ``state``."""
         self.calls = state["calls"]
 
 
@@ -97,12 +96,12 @@ class HardUpdate(TargetUpdate):
             self._copy()
 
     def mix(self, target: Tensor, online: Tensor, calls: Tensor) -> Tensor:
-        """What becomes of a target tensor by the call of this number ``[]``, as a pure function."""
+        """A target tensor after the call of this number ``[]``, as a pure function."""
         return torch.where(stored(calls % self.value_network_update_interval == 0), online, target)
 
     @torch.no_grad()
     def count(self, updates: int) -> None:
-        """Count updates that have moved the parameters already; the buffers follow."""
+        """Count updates that have already moved the parameters, and move the buffers."""
         rounds = [calls // self.value_network_update_interval for calls in (self.calls, self.calls + updates)]
         self.calls += updates
         for target, online in self._buffer_pairs() if rounds[0] < rounds[1] else ():
@@ -141,12 +140,12 @@ class SoftUpdate(TargetUpdate):
         self._mix_buffers()
 
     def mix(self, target: Tensor, online: Tensor, calls: Tensor) -> Tensor:
-        """What becomes of a target tensor by one call, as a pure function."""
+        """A target tensor after one call, as a pure function."""
         return target.lerp(online, self.tau)
 
     @torch.no_grad()
     def count(self, updates: int) -> None:
-        """Count updates that have moved the parameters already; the buffers follow."""
+        """Count updates that have already moved the parameters, and move the buffers."""
         self.calls += updates
         for _ in range(updates):
             self._mix_buffers()
@@ -157,7 +156,7 @@ class SoftUpdate(TargetUpdate):
 
 
 class NoUpdate:
-    """Nothing to update: for a loss that bootstraps on its online network.
+    """No target network: for a loss that bootstraps on its online network.
 
     Args:
         loss: a loss built with ``delay_value=False``.
@@ -171,30 +170,30 @@ class NoUpdate:
     def __init__(self, loss: DelayedLoss) -> None:
         if loss.target_value_network is not loss.value_network:
             raise ValueError(
-                "expected a loss without a target network for NoUpdate, got one with; "
-                "choose target=hard or target=soft, or build the loss with delay_value=False"
+                "NoUpdate would never move the target network of this loss; choose target=hard or target=soft, or "
+                "build the loss with delay_value=False"
             )
 
     def step(self) -> None:
         """Do nothing."""
 
     def mix(self, target: Tensor, online: Tensor, calls: Tensor) -> Tensor:
-        """The target as it is."""
+        """The target, unchanged."""
         return target
 
     def count(self, updates: int) -> None:
         """Do nothing."""
 
     def state_dict(self) -> dict[str, int]:
-        """Nothing to keep."""
+        """Empty."""
         return {}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Nothing to take over."""
+        """Do nothing."""
 
 
 def _flattened(pairs: list[tuple[nn.Parameter, nn.Parameter]]) -> tuple[list[Tensor], list[Tensor]]:
-    """Targets and online parameters, those that learn as one vector each where they are alike."""
+    """Target and online parameters; trainable ones are one vector each if dtypes and devices agree."""
     learning, others = ([pair for pair in pairs if pair[1].requires_grad is learns] for learns in (True, False))
     sides = [[pair[side] for pair in learning] for side in (0, 1)]
     target, online = sides

@@ -1,4 +1,4 @@
-"""Many tensors as one vector: what is done to all parameters alike is then done once."""
+"""All parameters as views of one vector, so that an elementwise operation on all of them is a single one."""
 
 from collections.abc import Sequence
 from math import prod
@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nn
 
 _ALIGNMENT = 16
-"""Entries to whose multiple each tensor is padded, with zeros: kernels read aligned memory faster."""
+"""Tensors are padded with zeros to a multiple of this many entries, as kernels read aligned memory faster."""
 
 
 class FlatVector:
     """Parameters as views of one vector, in their order; between them are zeros, which stay zeros.
 
-    The parameters given are bound to the vector: writing to it changes them. Those that are views of one vector in
-    this order already keep it, so that it does not matter who asks first.
+    The parameters are bound to the vector: writing to it changes them. Parameters that are already views of one vector
+    in this order keep it, so several owners can share it.
 
     Args:
         parameters: of one dtype, on one device.
@@ -37,17 +37,17 @@ class FlatVector:
 
     @staticmethod
     def fits(parameters: Sequence[nn.Parameter]) -> bool:
-        """Whether there are parameters, all floating point, of one dtype and on one device."""
+        """Whether there is at least one parameter, and all are floating point, of one dtype and on one device."""
         kinds = {(parameter.dtype, parameter.device) for parameter in parameters}
         return len(kinds) == 1 and parameters[0].is_floating_point()
 
     def views(self, vector: Tensor) -> list[Tensor]:
-        """A vector like this one, as the tensors that it stands for."""
+        """A vector of this layout, as views of the parameters' shapes."""
         parts = zip(vector.split(self._sizes), self._shapes, strict=True)
         return [part[: prod(shape)].view(shape) for part, shape in parts]
 
     def join(self, tensors: Sequence[Tensor]) -> Tensor:
-        """A new vector like this one, of tensors like its views."""
+        """A new vector of this layout, filled from tensors of the parameters' shapes."""
         vector = tensors[0].new_zeros(sum(self._sizes))
         for view, tensor in zip(self.views(vector), tensors, strict=True):
             view.copy_(tensor)
@@ -55,7 +55,7 @@ class FlatVector:
 
 
 def _shared(parameters: Sequence[nn.Parameter], sizes: Sequence[int]) -> Tensor | None:
-    """The vector that parameters are views of already, laid out in these sizes; None where they are not."""
+    """The vector of this layout that the parameters are already views of, or None."""
     storage, offset = parameters[0].untyped_storage(), 0
     if storage.nbytes() != sum(sizes) * parameters[0].element_size():
         return None

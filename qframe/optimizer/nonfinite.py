@@ -1,4 +1,7 @@
-"""Updates whose loss or gradient is not finite: by choice left out and counted, without waiting for the device."""
+"""Updates whose loss or gradient is not finite: they end the run as diverged or, by choice, are skipped and counted.
+
+Skipping never waits for the device: parameters and moments are selected, not branched on.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,15 +13,15 @@ from qframe.errors import RunError
 
 SKIPPED = "skipped"
 MOST_IN_A_ROW = 100
-"""Updates left out one after another that end a run."""
+"""Number of updates skipped in a row that ends a run."""
 
 
 class Diverged(RunError):
-    """Training led to numbers that are not finite: the settings are at fault, mostly the learning rate."""
+    """Training produced numbers that are not finite, mostly because the learning rate is too high."""
 
 
 def diverged(updates: int, found: str) -> Diverged:
-    """The error in words.
+    """The error after this many updates.
 
     >>> diverged(1000, "expected a finite loss, got nan")
     Diverged('training diverged within 1,000 updates: expected a finite loss, got nan; lower optimizer.lr')
@@ -27,18 +30,18 @@ def diverged(updates: int, found: str) -> Diverged:
 
 
 def check_finite(part: nn.Module, updates: int) -> None:
-    """What a checkpoint is to hold has not diverged.
+    """Check parameters before they are saved.
 
     Raises:
         Diverged: a parameter is not finite.
     """
     for name, parameter in part.named_parameters():
         if not parameter.isfinite().all():
-            raise diverged(updates, f"expected finite parameters, got others in {name}")
+            raise diverged(updates, f"the parameters {name} are not finite")
 
 
 def means_skipping(nonfinite: str) -> bool:
-    """Whether such updates are to be left out.
+    """Whether updates that are not finite are skipped.
 
     Raises:
         ValueError: neither ``stop`` nor ``skip``.
@@ -54,35 +57,35 @@ def is_sound(metrics: dict[str, Tensor]) -> Tensor:
 
 
 def without_skipped(metrics: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What an update tells, or zeros where it is left out, and ``skipped``: 1 where it is, else 0.
+    """The metrics of an update with ``skipped``, which is 1, with all others 0, if the update is skipped, else 0.
 
     >>> without_skipped({"loss": torch.tensor(torch.nan), "grad_norm": torch.tensor(1.0)})
     {'loss': tensor(0.), 'grad_norm': tensor(0.), 'skipped': tensor(1.)}
     """
     sound = is_sound(metrics)
-    told = {name: torch.where(sound, value.detach(), torch.zeros_like(value)) for name, value in metrics.items()}
-    return told | {SKIPPED: (~sound).to(metrics["loss"].dtype)}
+    kept = {name: torch.where(sound, value.detach(), torch.zeros_like(value)) for name, value in metrics.items()}
+    return kept | {SKIPPED: (~sound).to(metrics["loss"].dtype)}
 
 
 @torch.no_grad()
 def step_where_sound(
     optimizer: optim.Optimizer, parameters: Sequence[nn.Parameter], loss: Tensor, norm: Tensor | None
 ) -> Tensor:
-    """Take a step; where the loss or the gradient is not finite, parameters and moments are as before.
+    """Take a step; if the loss or the gradient is not finite, parameters and moments keep their values.
 
     Args:
         optimizer: takes the step.
-        parameters: all of its own, with their gradients.
+        parameters: all its parameters, with their gradients.
         loss: ``[]``.
-        norm: the global norm of the gradient, ``[]``; None: it is computed here.
+        norm: the global norm of the gradient, ``[]``; None computes it here.
 
     Returns:
-        The norm.
+        The global norm of the gradient, ``[]``.
     """
     if norm is None:
         norm = nn.utils.get_total_norm([x.grad for x in parameters if x.grad is not None])
     sound = is_sound({"loss": loss, "grad_norm": norm})
-    if not optimizer.state:  # before the first step there are no moments to keep; only then the device is waited for
+    if not optimizer.state:  # the first step has no moments to keep; only it waits for the device
         if sound:
             optimizer.step()
         return norm
@@ -94,14 +97,14 @@ def step_where_sound(
 
 
 def _changed(optimizer: optim.Optimizer, parameters: Sequence[nn.Parameter]) -> Iterator[Tensor]:
-    """All that a step changes."""
+    """The tensors that a step changes."""
     yield from parameters
     for state in optimizer.state.values():
         yield from (value for value in state.values() if isinstance(value, Tensor))
 
 
 class SkippedUpdates:
-    """Counts the updates that were left out, from log to log.
+    """Counts skipped updates, from one log to the next.
 
     >>> skipped = SkippedUpdates()
     >>> skipped.take({"skipped": torch.tensor(3.0)}, of=50, updates=50)
@@ -110,8 +113,8 @@ class SkippedUpdates:
     60
     >>> skipped.take({"skipped": torch.tensor(60.0)}, of=60, updates=170)
     Traceback (most recent call last):
-    qframe.optimizer.nonfinite.Diverged: training diverged within 170 updates: expected a finite loss and gradient now
-    and then, got none in the last 120 updates; lower optimizer.lr
+    qframe.optimizer.nonfinite.Diverged: training diverged within 170 updates: no loss and gradient were finite in the
+    last 120 updates; lower optimizer.lr
     """
 
     def __init__(self) -> None:
@@ -119,24 +122,24 @@ class SkippedUpdates:
         self._in_a_row = 0
 
     def take(self, sums: dict[str, Tensor], *, of: int, updates: int) -> int:
-        """Take the number of updates left out since the last log out of what they told.
+        """Remove the number of skipped updates from summed metrics.
 
         Args:
-            sums: of the updates since then; ``skipped`` among them where updates may be.
-            of: how many updates.
-            updates: of the whole run so far.
+            sums: metrics summed over the updates since the last log, with ``skipped`` if updates may be skipped.
+            of: number of updates since the last log.
+            updates: number of updates in the run so far.
 
         Returns:
-            The number.
+            The number of skipped updates since the last log.
 
         Raises:
-            Diverged: too many one after another, none between them.
+            Diverged: too many updates in a row were skipped.
         """
         skipped = int(sums.pop(SKIPPED, 0))
         self.total += skipped
         self._in_a_row = self._in_a_row + of if skipped == of else 0
         if self._in_a_row >= MOST_IN_A_ROW:
-            found = f"expected a finite loss and gradient now and then, got none in the last {self._in_a_row:,} updates"
+            found = f"no loss and gradient were finite in the last {self._in_a_row:,} updates"
             raise diverged(updates, found)
         return skipped
 
@@ -145,5 +148,5 @@ class SkippedUpdates:
         return {"total": self.total, "in_a_row": self._in_a_row}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``; checkpoints before updates could be skipped have none."""
+        """Continue from ``state``."""
         self.total, self._in_a_row = state.get("total", 0), state.get("in_a_row", 0)

@@ -22,17 +22,17 @@ _SCHEDULES: dict[str, Callable[[float], float]] = {
 class Optimizer:
     """One gradient step: backward, clip by global norm, step.
 
-    Parameters become views of one vector, and so do their gradients, where the algorithm treats every entry by itself:
-    the step is then one operation, whatever their number.
+    If the algorithm treats every entry by itself, parameters become views of one vector, and so do their gradients: a
+    step is then one operation for any number of parameters.
 
     Args:
-        parameters: what to optimize, where it is to stay; those that need no gradient are left out.
+        parameters: the parameters to optimize, on their final device; those that need no gradient are ignored.
         algorithm: builds the torch optimizer from ``(parameters, lr=…)``.
         lr: learning rate at the start.
         lr_schedule: ``constant``, ``linear`` (to 0 at the run's end) or ``cosine`` (to 0).
-        max_grad_norm: gradients are scaled down to this global L2 norm; None leaves them.
-        nonfinite: what becomes of an update whose loss or gradient is not finite: the run stops when it next logs or
-            saves (``stop``), or the update is left out and counted (``skip``).
+        max_grad_norm: global L2 norm to which larger gradients are scaled down; None leaves them.
+        nonfinite: at a loss or gradient that is not finite, the run stops when it next logs or saves (``stop``), or the
+            update is skipped and counted (``skip``).
 
     Raises:
         ValueError: a learning rate or a norm that is not positive, an unknown schedule, or an unknown ``nonfinite``.
@@ -70,11 +70,11 @@ class Optimizer:
 
     @property
     def lr(self) -> float:
-        """The present learning rate."""
+        """The current learning rate."""
         return self.wrapped.param_groups[0]["lr"]
 
     def anneal(self, fraction: float) -> None:
-        """Set the learning rate for this fraction of the run, in closed form."""
+        """Set the learning rate by the fraction of the run that is done, in [0, 1]."""
         lr = self._initial_lr * self._factor(min(1.0, fraction))
         for group in self.wrapped.param_groups:
             group["lr"] = lr
@@ -83,7 +83,7 @@ class Optimizer:
         """Take one step down the gradient of ``loss`` ``[]``.
 
         Returns:
-            The global norm of the gradient before clipping, ``[]``; None where it is neither clipped nor judged.
+            The global norm of the gradient before clipping, ``[]``; None if gradients are neither clipped nor checked.
         """
         self.wrapped.zero_grad(set_to_none=not self._gradients)
         if self._gradients and self._learning[0].grad is not self._gradients[0]:
@@ -99,7 +99,7 @@ class Optimizer:
         return norm
 
     def tensors(self) -> dict[str, Tensor]:
-        """The state of the vector of all parameters, to be changed in place."""
+        """The optimizer's state for the vector of all parameters; a compiled update changes it in place."""
         (parameter,) = self._parameters
         state = self.wrapped.state[parameter] or first_state(self.wrapped, parameter.detach())
         if "step" in state:  # torch loads it to the CPU
@@ -108,10 +108,10 @@ class Optimizer:
         return state
 
     def state_dict(self) -> dict[str, Any]:
-        """The torch optimizer's state, of every parameter on its own."""
+        """The torch optimizer's state, for each parameter."""
         state = self.wrapped.state_dict()
         return state if self.flat is None else of_each(state, self.flat)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``."""
+        """Continue from ``state``."""
         take_over(state if self.flat is None else of_all(state, self.flat), self.wrapped)

@@ -1,7 +1,7 @@
-"""The steps of optimizers as pure functions of tensors, for a compiled update; the same that torch's own take.
+"""Steps of optimizers as pure functions of tensors, for compiled updates; they equal torch's own.
 
-Each takes the settings of the torch optimizer's parameter group, a parameter, its gradient, the optimizer's state of it
-and the learning rate ``[]``, and returns the new parameter and the new state.
+Each takes the settings of the torch optimizer's parameter group, a parameter, its gradient, its state and the learning
+rate ``[]``, and returns the new parameter and the new state.
 """
 
 from collections.abc import Callable, Mapping
@@ -70,20 +70,20 @@ ELEMENTWISE = (
     optim.Adam, optim.AdamW, optim.RMSprop, optim.SGD, optim.NAdam, optim.RAdam, optim.Adagrad, optim.Adamax,
     optim.Adadelta,
 )  # fmt: skip
-"""Those that treat every entry of a parameter by itself, so that all parameters may be one vector."""
+"""Optimizers that treat every entry of a parameter by itself, so that all parameters can be one vector."""
 
 
 def pure_step(optimizer: optim.Optimizer) -> Step:
     """The step of a torch optimizer as a pure function.
 
     Raises:
-        ValueError: there is none for it or for its settings.
+        ValueError: this optimizer, or one of its settings, has no pure step.
     """
     group, names = optimizer.param_groups[0], ", ".join(sorted(kind.__name__ for kind in STEPS))
     unusual = [name for name in ("amsgrad", "maximize", "dampening", "differentiable") if group.get(name)]
     if type(optimizer) not in STEPS or unusual:
         got = type(optimizer).__name__ + "".join(f" with {name}" for name in unusual)
-        raise ValueError(f"expected {names} in its plain form for a compiled update, got {got}; set compile=false")
+        raise ValueError(f"compiled updates support {names} in plain form, not {got}; set compile=false")
     return STEPS[type(optimizer)]
 
 

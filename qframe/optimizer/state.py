@@ -1,4 +1,4 @@
-"""The state of an optimizer of one vector, written as that of its parameters: a checkpoint does not tell them apart."""
+"""The state of an optimizer of one vector, saved as the state of its parameters, so that checkpoints are the same."""
 
 from collections import defaultdict
 from collections.abc import KeysView
@@ -13,7 +13,7 @@ from qframe.optimizer.flat_vector import FlatVector
 
 
 def of_each(state: dict[str, Any], flat: FlatVector) -> dict[str, Any]:
-    """The state of a torch optimizer of one vector, as that of an optimizer of the parameters in it."""
+    """The state of a torch optimizer of one vector, as the state of an optimizer of the parameters in it."""
     number, (group,) = len(flat.views(flat.vector)), state["param_groups"]
     whole = state["state"].get(0, {})
     parts = {name: flat.views(x) if is_like(x, flat) else [deepcopy(x)] * number for name, x in whole.items()}
@@ -25,12 +25,12 @@ def of_all(state: dict[str, Any], flat: FlatVector) -> dict[str, Any]:
     """The inverse of ``of_each``.
 
     Raises:
-        ValueError: the state is not one of these parameters.
+        ValueError: the state belongs to other parameters.
     """
     each, (group, *others) = state["state"], state["param_groups"]
     shapes = [view.shape for view in flat.views(flat.vector)]
     if others or len(group["params"]) != len(shapes):
-        raise ValueError(f"expected an optimizer's state of {len(shapes)} parameters, got {len(group['params'])}")
+        raise ValueError(f"the saved optimizer has {len(group['params'])} parameters, this one has {len(shapes)}")
     whole = {}
     for name, first in each.get(0, {}).items():
         entries = [each[i][name] for i in range(len(shapes))]
@@ -40,24 +40,25 @@ def of_all(state: dict[str, Any], flat: FlatVector) -> dict[str, Any]:
 
 
 def take_over(state: dict[str, Any], optimizer: Optimizer) -> None:
-    """Load what an optimizer remembers; what this one was told stays, all but the learning rate, which is annealed.
+    """Load an optimizer's moments and learning rate; all other settings stay those of this optimizer.
 
     Raises:
-        ValueError: told so, it remembers something else.
+        ValueError: with these settings the optimizer keeps other moments.
     """
     (group,) = optimizer.param_groups
-    kept, own = state["state"].get(0, {}).keys(), _remembered(optimizer)
+    kept, own = state["state"].get(0, {}).keys(), _moments(optimizer)
     if kept and kept != own:
         raise ValueError(
-            f"expected an optimizer that remembers {', '.join(kept)} of a parameter, got one that remembers "
-            f"{', '.join(own) or 'nothing'}; what decides that is told when a run begins"
+            f"the saved optimizer keeps {', '.join(kept)} per parameter, this one {', '.join(own) or 'nothing'}; "
+            "resume with the settings that the run began with"
         )
-    told = {name: value for name, value in group.items() if name not in ("params", "lr")}
+    settings = {name: value for name, value in group.items() if name not in ("params", "lr")}
     optimizer.load_state_dict(state)
-    optimizer.param_groups[0].update(told)
+    optimizer.param_groups[0].update(settings)
 
 
-def _remembered(optimizer: Optimizer) -> KeysView[str]:
+def _moments(optimizer: Optimizer) -> KeysView[str]:
+    """The names of the state that the optimizer keeps per parameter, found by a step of a copy."""
     (group,) = optimizer.param_groups
     parameter = torch.nn.Parameter(torch.zeros_like(group["params"][0]))
     parameter.grad = torch.zeros_like(parameter)
@@ -68,5 +69,5 @@ def _remembered(optimizer: Optimizer) -> KeysView[str]:
 
 
 def is_like(x: Any, flat: FlatVector) -> bool:
-    """Whether something has an entry for each of the vector's."""
+    """Whether ``x`` is a tensor with an entry for each of the vector's."""
     return isinstance(x, Tensor) and x.shape == flat.vector.shape

@@ -256,7 +256,7 @@ def test_what_cannot_be_compiled_is_told(monkeypatch):
     with pytest.raises(NotCompiled, match=r"^expected an update that compiles, got: the compiler broke more; set com"):
         learner(compiled=True).update()
     assert issubclass(NotCompiled, RunError)
-    with pytest.raises(ValueError, match="expected Adam, AdamW, RMSprop, SGD in its plain form .* got NAdam; set"):
+    with pytest.raises(ValueError, match="support Adam, AdamW, RMSprop, SGD in plain form, not NAdam; set"):
         learner(compiled=True, algorithm=optim.NAdam)
     with pytest.raises(ValueError, match="got Adam with amsgrad; set compile=false"):
         learner(compiled=True, algorithm=partial(optim.Adam, amsgrad=True))

@@ -148,21 +148,21 @@ def test_a_name_may_be_written_in_any_way(name, kind):
 
 def test_munchausen_with_double_is_refused():
     loss = built("scalar", "q_net", True)
-    with pytest.raises(ValueError, match="double_dqn=False with Munchausen, whose policy is the target network's, got"):
+    with pytest.raises(ValueError, match="Munchausen takes its policy from the target network, so double_dqn=True"):
         loss.make_value_estimator("munchausen")
     assert type(loss.estimator).__name__ == "TD0"
 
 
 def test_munchausen_with_lambda_is_refused():
     loss = built("scalar", "q_net", False)
-    with pytest.raises(ValueError, match=r"hyperparameters of Munchausen \(gamma, alpha, .*\), got lambda_"):
+    with pytest.raises(ValueError, match="Munchausen takes gamma, alpha, .*, not lambda_"):
         loss.make_value_estimator("munchausen", lambda_=0.9)
 
 
 @pytest.mark.parametrize("head", ["categorical", "quantile"])
 def test_soft_retrace_on_a_law_is_refused_and_greedy_retrace_is_not(head):
     loss = built(head, "q_net", False)
-    with pytest.raises(ValueError, match="a head that learns mean returns with Retrace and a soft policy, .* got"):
+    with pytest.raises(ValueError, match="Retrace with a soft policy gives a mixture with .* weights, which .* cannot"):
         loss.make_value_estimator("retrace", temperature=0.5)
     loss.make_value_estimator("retrace")
 

@@ -129,7 +129,7 @@ def test_a_loss_function_is_for_scalar_networks_without_a_head():
         DQNLoss(QNet(MLPTrunk((4,), num_cells=[8]), ScalarHead, action_space=Categorical(3)), loss_function="l1")
     with pytest.raises(ValueError, match="distributional network"):
         DQNLoss(distributional(), loss_function="l1")
-    with pytest.raises(ValueError, match="got one without; use DQNLoss"):
+    with pytest.raises(ValueError, match="the network has no support; use DQNLoss"):
         DistributionalDQNLoss(QValueActor(nn.Linear(4, 3), spec=OneHot(3)))
 
 

@@ -106,7 +106,7 @@ def test_double_dqn_selects_online_and_evaluates_with_the_target_network():
 
 
 def test_double_dqn_without_a_target_network_is_refused():
-    with pytest.raises(ValueError, match="delay_value=True with double_dqn=True"):
+    with pytest.raises(ValueError, match="double_dqn=True needs a target network; set delay_value=True"):
         loss_of(double_dqn=True)
 
 
@@ -187,9 +187,9 @@ def test_what_is_not_repeated_is_kept():
 
 def test_estimators_and_hyperparameters_the_loss_cannot_use_are_refused_with_the_list():
     loss = loss_of()
-    with pytest.raises(ValueError, match=r"TD0, TD1, TDLambda.*got 'GAE'"):
+    with pytest.raises(ValueError, match="no value estimator 'GAE'; choose one of TD0, TD1, TDLambda"):
         loss.make_value_estimator("GAE")
-    with pytest.raises(ValueError, match=r"hyperparameters of TDLambda \(gamma, lambda_\), got lmbda"):
+    with pytest.raises(ValueError, match="TDLambda takes gamma, lambda_, not lmbda"):
         loss.make_value_estimator("TDLambda", lmbda=0.9)
     with pytest.raises(ValueError, match="gamma between 0 and 1"):
         loss.make_value_estimator(gamma=1.5)
@@ -280,7 +280,7 @@ def test_modes_reach_the_network_and_only_the_online_one_gets_gradients():
 
 def test_a_lazy_network_has_no_target_copy_until_its_sizes_are_known():
     network = nn.Sequential(nn.LazyLinear(2))
-    with pytest.raises(ValueError, match="got a lazy one; call it once before"):
+    with pytest.raises(ValueError, match="cannot copy a lazy network; call the network once before"):
         DQNLoss(network, action_space="categorical", delay_value=True)
     network(torch.zeros(1, 4))
     DQNLoss(network, action_space="categorical", delay_value=True)

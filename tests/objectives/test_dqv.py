@@ -109,17 +109,17 @@ def test_every_branch_of_a_joint_action_learns_the_one_state_value(joint):
 
 @pytest.mark.parametrize("estimator", ["watkins", "retrace", "soft_td0", "munchausen"])
 def test_estimators_that_look_at_actions_are_refused(estimator):
-    with pytest.raises(ValueError, match="for this loss: DQV bootstraps on the state value, not on actions; use"):
+    with pytest.raises(ValueError, match="with this loss: DQV bootstraps on the state value, not on actions; use"):
         built().make_value_estimator(estimator)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: network(dueling=True), "dueling=false for DQV, .* got SharedTrunk with dueling=true; set network"),
+        (lambda: network(dueling=True), "dueling=false, .* got SharedTrunk with dueling=true; set network"),
         (
             lambda: QNet(MLPTrunk((2,), num_cells=[8]), ScalarHead, action_space=Categorical(ACTIONS)),
-            "dueling=false for DQV, .* got QNet; set network=shared_trunk network.dueling=false",
+            "dueling=false, .* got QNet; set network=shared_trunk network.dueling=false",
         ),
     ],
 )

@@ -101,7 +101,7 @@ def test_the_count_of_calls_survives_a_restart():
         (lambda x: SoftUpdate(x), "one of tau and eps"),
         (lambda x: SoftUpdate(x, tau=0.1, eps=0.9), "one of tau and eps"),
         (lambda x: SoftUpdate(x, tau=1.5), r"tau in \(0, 1\], got 1.5"),
-        (NoUpdate, "without a target network for NoUpdate"),
+        (NoUpdate, "NoUpdate would never move the target network"),
     ],
 )
 def test_mistakes_are_refused(make, message):
