@@ -216,8 +216,8 @@ def native_masks(
 def _without(space: spaces.Space[Any], mask_key: str) -> tuple[spaces.Space[Any], str | None]:
     """The observation space without the mask, and the key of the other entry if it is the only one."""
     if not isinstance(space, spaces.Dict) or mask_key not in space.spaces or len(space.spaces) < 2:
-        found = f"the keys {', '.join(space.spaces)}" if isinstance(space, spaces.Dict) else str(space)
-        raise ValueError(f"mask_key={mask_key!r} must name one of several entries of a Dict observation, which has "
+        found = f"has the keys {', '.join(space.spaces)}" if isinstance(space, spaces.Dict) else f"is {space}"
+        raise ValueError(f"mask_key={mask_key!r} must name one of several entries of a Dict observation, but this one "
                          f"{found}")  # fmt: skip
     rest = {key: entry for key, entry in space.spaces.items() if key != mask_key}
     only = next(iter(rest)) if len(rest) == 1 else None

@@ -88,7 +88,7 @@ def test_no_legal_action_is_a_fault_while_the_episode_runs_and_its_branch_is_nam
     mask, fault = checked_mask([1, 0, 0, 0], space, is_over=True)
     assert (mask.tolist(), fault) == ([True, False, True, True], None)
     assert checked_mask(None, space, is_over=True).mask.all()
-    assert "got none" in checked_mask(None, space, is_over=False).fault
+    assert "the action mask is missing" in checked_mask(None, space, is_over=False).fault
 
 
 def test_other_action_spaces_have_no_branches():
@@ -179,8 +179,8 @@ def test_masks_that_start_after_the_first_reset_are_refused():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mask_key": "mask", "convention": "key"}, "'mask' must name one of several .*, which has the keys"),
-        ({"mask_key": "legal"}, r"mask_key='legal' must .* has Box\("),
+        ({"mask_key": "mask", "convention": "key"}, "'mask' must name one of several .*, but this one has the keys"),
+        ({"mask_key": "legal"}, r"mask_key='legal' must .*, but this one is Box\("),
         ({"fault": "short", "fault_at": 0}, "Legal-v0: an action mask for .* needs 5 entries"),
         ({"fault": "all_false", "fault_at": 0}, "Legal-v0: the action mask allows no action"),
     ],
