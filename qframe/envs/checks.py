@@ -52,7 +52,7 @@ def fault_of(env: gym.Env[Any, Any]) -> str | None:
 
 
 def fault_of_spaces(env: gym.Env[Any, Any]) -> str | None:
-    """What is wrong with an environment's spaces."""
+    """The fault of an environment's spaces, if any."""
     for name in ("observation_space", "action_space"):
         if not isinstance(space := getattr(env, name, None), spaces.Space):
             return f"{name} must be a space of gymnasium.spaces, but is {space!r}"

@@ -89,7 +89,7 @@ class EnvPoolEpisodes(SelfResettingEpisodes):
         return super().reset()
 
     def step(self, action: NDArray[Any]) -> Step:
-        """Step every environment; those whose episode ended a step ago only reset."""
+        """Step every environment; one whose episode has just ended only resets."""
         step = super().step(action)
         lives = self.step_info["lives"].astype(np.int64)
         is_lost = (lives < self._lives) & ~(step.terminated | step.truncated)

@@ -312,7 +312,7 @@ class SelfResettingEpisodes:
         return Start(observation, self._mask(info, np.zeros(self.num_envs, dtype=np.bool_)))
 
     def step(self, action: NDArray[Any]) -> Step:
-        """Step every environment; those whose episode ended a step ago only reset."""
+        """Step every environment; one whose episode has just ended only resets."""
         result, reward, terminated, truncated, info = stepped(self._envs, action)
         self.step_info = info
         observation, terminated, truncated = own_copy(result), terminated.astype(bool), truncated.astype(bool)

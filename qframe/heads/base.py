@@ -60,7 +60,7 @@ class Head(nn.Module, ABC, Generic[TargetT]):
     targets_mean: ClassVar[bool] = False
     """True where the target is the mean return alone, so that any estimate of the mean will do."""
     takes_taus: ClassVar[bool] = False
-    """True where predictions are asked for at quantile levels; then ``draw_taus`` draws them."""
+    """True if the head predicts at given quantile levels, which ``draw_taus`` draws."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The implicit quantile head of IQN: the return at any quantile level that it is asked at."""
+"""The implicit quantile head of IQN: the return at any given quantile level."""
 
 import math
 
@@ -14,8 +14,8 @@ from qframe.heads.quantile import check_kappa, midpoints
 class ImplicitQuantileHead(Head[Law]):
     """The returns at quantile levels drawn at random, ``Z_τ(s, a) = f(ψ(s) ⊙ φ(τ))_a``; targets are laws ``[*B, M]``.
 
-    ``φ(τ) = ReLU(Σ_i cos(π·i·τ)·w_i + b)``, ψ the features of the network, f the last layer. Without levels the head
-    is asked at fixed midpoints, as in acting and evaluation. See "Implicit Quantile Networks for Distributional
+    ``φ(τ) = ReLU(Σ_i cos(π·i·τ)·w_i + b)``, ψ the features of the network, f the last layer. Without given levels the
+    head uses fixed midpoints, as in acting and evaluation. See "Implicit Quantile Networks for Distributional
     Reinforcement Learning", Dabney et al., 2018, sections 3 and 3.1.
 
     Args:

@@ -99,7 +99,7 @@ def test_envpool_gives_the_frames_of_the_other_back_ends_but_for_an_episodes_fir
 
 
 def test_envpool_gives_transitions_of_episodes_without_seeds():
-    """The step after an episode's end only resets: it is no transition, and the life count starts anew."""
+    """The step after an episode's end only resets: it is no transition, and the count of lives restarts."""
     episodes = AtariEnvs("breakout", num_envs=2, backend="envpool", terminal_on_life_loss=True).make(seed=3)
     assert not episodes.has_episode_seeds
     episodes.reset()
@@ -130,7 +130,7 @@ def test_envpool_starts_other_episodes_for_another_seed():
 
 
 def test_an_episode_is_determined_by_its_seed():
-    """The second episode of one of three games, reset by mask amid the others, is that of a single game."""
+    """The second episode of one of three games, reset by mask, is that of a single game."""
     envs = AtariEnvs("breakout", num_envs=3, num_threads=1)
     episodes, rng = envs.make(seed=7), np.random.default_rng(1)
     episodes.reset()

@@ -1,4 +1,4 @@
-"""Numbers of any kind that environments may give: kept as they are meant, or told; none is taken for another."""
+"""Numbers of any type that environments return: their value is kept, or the fault is reported."""
 
 from fractions import Fraction
 from types import MappingProxyType

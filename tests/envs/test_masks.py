@@ -50,7 +50,7 @@ def test_bits_are_masked_by_value_or_as_gymnasium_samples(mask, flat):
     assert flat_mask(mask, spaces.MultiBinary(3)).astype(int).tolist() == flat
 
 
-def test_a_mask_of_bits_means_what_gymnasium_draws_by_it():
+def test_a_mask_of_bits_allows_what_gymnasium_samples():
     space, mask = spaces.MultiBinary(6, seed=0), np.array([0, 1, 2, 2, 0, 1], np.int8)
     legal = flat_mask(mask, space).reshape(6, 2)
     drawn = np.stack([space.sample(mask=mask) for _ in range(200)])

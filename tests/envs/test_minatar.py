@@ -38,7 +38,7 @@ def test_a_game_equals_the_packages_with_channels_first(name, is_full):
 
 
 @pytest.mark.parametrize("name", GAMES)
-def test_an_episode_is_its_seed_and_actions_whatever_was_played_before(name):
+def test_an_episode_depends_on_its_seed_and_actions_alone(name):
     """The package carries the last action over, which a sticky first step would then repeat."""
     used, fresh = (MinAtarGame(name, sticky=0.5, full_action_space=True, ramping=True) for _ in range(2))
     actions = np.random.default_rng(1).integers(1, 6, 300)

@@ -1,4 +1,4 @@
-"""Environments by id or class: where they are found, and what is told where they are not."""
+"""Environments by id or class: where they are found, and the message if they are not."""
 
 import sys
 

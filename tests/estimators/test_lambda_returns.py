@@ -22,7 +22,7 @@ def by_hand(*, action, value, reward=(1.0, 2.0), mu=(1.0, 1.0), done=(False, Fal
     return batch, Values(value, value)
 
 
-def test_watkins_goes_on_after_a_greedy_action_and_stops_at_another():
+def test_watkins_continues_after_a_greedy_action_and_stops_at_another():
     value = [[1.0, 4.0, 0.0], [6.0, 0.0, 0.0]]
     last = 2 + 0.5 * 6
     greedy, other = (scalar_target(WatkinsQLambda(lambda_=0.8), *by_hand(action=[0, a], value=value)) for a in (1, 0))
@@ -110,7 +110,7 @@ def test_retrace_at_a_low_temperature_nears_watkins():
     np.testing.assert_allclose(scalar_target(soft, batch, values), scalar_target(greedy, batch, values), atol=1e-9)
 
 
-def test_lambda_zero_is_one_step_whatever_the_trace():
+def test_lambda_zero_is_one_step_with_any_trace():
     batch, values = random_slices((20, 6), 4)
     expected = scalar_target(TDLambda(lambda_=0.0), batch, values)
     np.testing.assert_array_equal(scalar_target(WatkinsQLambda(lambda_=0.0), batch, values), expected)

@@ -80,7 +80,7 @@ def test_the_temperature_times_the_log_probability_is_exact_where_the_probabilit
     assert (1e-3 * policy.log_prob).tolist() == pytest.approx([-7.0, 0.0])
 
 
-def test_an_illegal_action_counts_for_nothing_whatever_its_law_holds():
+def test_an_illegal_action_is_ignored():
     batch, values = random_slices((30,), 2)
     _, backup = SoftTD0(temperature=0.5)(batch, values._replace(selector=values.target))
     location = torch.where(batch.next_mask, values.target, torch.inf).unsqueeze(-1)

@@ -41,7 +41,7 @@ def test_the_projection_equals_the_loop(dtype):
     np.testing.assert_allclose(probs.numpy(), expected, atol=1e-6)
 
 
-def test_the_projection_keeps_the_mean_of_what_lies_inside():
+def test_the_projection_keeps_the_mean_inside_the_support():
     law = Law(torch.tensor([-0.3, 0.7]), torch.tensor([0.6, 0.4]))
     probs = categorical_projection(law, -1.0, 1.0, 11)
     assert (probs * torch.linspace(-1, 1, 11)).sum().item() == pytest.approx(0.1, abs=1e-6)

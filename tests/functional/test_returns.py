@@ -72,7 +72,7 @@ def test_a_backup_moves_and_mixes_atoms():
     assert target.mean.item() == pytest.approx(0.4 * 1.5 + 0.6 * 5.0)
 
 
-def test_double_selection_evaluates_with_one_network_what_the_other_prefers():
+def test_double_selection_evaluates_the_action_that_the_other_network_prefers():
     value, selector = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[0.0, 9.0, 8.0]])
     assert selected_value(value, selector).item() == 2.0
     assert selected_value(value, selector, torch.tensor([True, False, True])).item() == 3.0
@@ -87,7 +87,7 @@ def test_the_soft_value_lies_above_the_maximum_by_at_most_the_entropy():
 
 
 @pytest.mark.parametrize("beyond", [torch.nan, torch.inf])
-def test_a_cut_trace_keeps_out_whatever_the_next_episode_holds(beyond):
+def test_a_cut_trace_ignores_the_next_episode(beyond):
     reward, value = torch.tensor([1.0, beyond]), torch.tensor([4.0, beyond])
     returns = lambda_return(reward, torch.full((2,), 0.5), value, torch.tensor([0.0, 0.9]))
     assert returns[0].item() == 3.0
@@ -111,7 +111,7 @@ def test_horizons_with_more_batch_dimensions_are_those_of_each_row():
                 assert torch.equal(whole[i, j], part)
 
 
-def test_a_law_of_weight_zero_is_left_out_of_a_mixture_whatever_it_holds():
+def test_a_law_of_weight_zero_is_left_out_of_a_mixture():
     law = Law(torch.tensor([[1.0, 3.0], [torch.nan, torch.inf]]), torch.tensor([[0.5, 0.5], [torch.nan, torch.nan]]))
     mixed = mix(torch.tensor([1.0, 0.0]), law)
     assert mixed.mean.item() == 2.0

@@ -65,7 +65,7 @@ def test_truncated_step_still_bootstraps():
 
 
 @pytest.mark.parametrize("flag", [torch.tensor([[True]]), torch.tensor([[1]]), torch.tensor([1.0])])
-def test_terminated_step_does_not_bootstrap_whatever_type_the_flag_has(flag):
+def test_terminated_step_does_not_bootstrap_for_any_type_of_flag(flag):
     batch = transition(terminated=flag)
     assert loss_of()(batch)["loss"].item() == pytest.approx(0.0)
 
@@ -76,7 +76,7 @@ def test_done_cuts_where_terminated_is_missing():
 
 
 @pytest.mark.parametrize("beyond", [torch.nan, torch.inf])
-def test_a_terminal_next_state_does_no_harm_whatever_it_holds(beyond):
+def test_a_terminal_next_state_may_hold_anything(beyond):
     loss = loss_of(((1.0, 2.0), (beyond, beyond)), delay_value=True)
     value = loss(transition(terminated=torch.tensor([[True]]), reward=3.0))["loss"]
     value.backward()
@@ -177,7 +177,7 @@ def test_estimators_are_chosen_by_name(name):
     assert type(loss.estimator).__name__.lower() == str(getattr(name, "value", name)).lower().replace("-", "")
 
 
-def test_what_is_not_repeated_is_kept():
+def test_hyperparameters_that_are_not_given_again_are_kept():
     loss = loss_of()
     loss.make_value_estimator("TDLambda", lambda_=0.3)
     assert loss.gamma == 0.5

@@ -160,7 +160,7 @@ def test_an_unknown_transform_is_refused(transform):
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_the_policy_operator_is_greedy_for_the_whole_network_whatever_is_learnt(head):
+def test_the_policy_operator_is_greedy_for_the_whole_network(head):
     torch.manual_seed(0)
     network = SharedTrunk(
         MLPTrunk((4,), num_cells=[16]), lambda f, a: HEADS[head](f, a, transform="h"), action_space=Categorical(3)

@@ -58,7 +58,7 @@ def test_without_a_target_network_prediction_and_target_still_have_their_own_noi
     assert not torch.equal(same, loss(noise=noise, **batch))
 
 
-def test_noise_is_drawn_anew_at_every_call_from_the_losss_generator():
+def test_every_call_draws_noise_from_the_losss_generator():
     loss, twin, batch = loss_of(seed=3), loss_of(seed=3), entries()
     first, second = loss(**batch).item(), loss(**batch).item()
     assert first != second
@@ -99,7 +99,7 @@ def test_a_noisy_loss_can_be_copied_and_pickled():
         assert not set(map(id, noisy_layers(other))) & set(map(id, noisy_layers(loss)))
 
 
-def test_what_selects_may_be_the_same_network_under_another_noise():
+def test_the_selector_may_be_the_same_network_with_other_noise():
     loss = loss_of(delay_value=True, double_dqn=True)
     batch = loss._read(_tensordict())
     noise, (online, target) = loss.draw_noise(BATCH), loss._random

@@ -75,7 +75,7 @@ class Counting(nn.Linear):
 
 @pytest.mark.parametrize(("make", "level"), [(lambda x: SoftUpdate(x, tau=0.5), 4.0), (
     lambda x: HardUpdate(x, value_network_update_interval=1), 8.0)])
-def test_buffers_that_were_bound_anew_or_moved_are_carried_too(make, level):
+def test_buffers_that_were_rebound_or_moved_are_updated_too(make, level):
     loss = DQNLoss(Counting(), action_space="categorical", delay_value=True)
     update = make(loss)
     loss.double()

@@ -98,7 +98,7 @@ def test_the_compiled_update_leaves_out_the_same():
 
 
 @pytest.mark.usefixtures("some_are_bad")
-def test_the_means_are_of_the_updates_that_were_taken_and_the_count_goes_on_exactly():
+def test_means_are_over_the_updates_taken_and_the_count_resumes_exactly():
     whole, first, second = (learner(compiled=False, nonfinite="skip") for _ in range(3))
     for _ in range(12):
         whole.update()
@@ -132,7 +132,7 @@ def train(folder, *words):
     return main(["train", *SMALL, f"hydra.run.dir={folder}", "logger.tensorboard=false", *words])
 
 
-def test_a_run_counts_what_it_leaves_out_and_ends_where_nothing_else_is_left(tmp_path, monkeypatch, capsys):
+def test_a_run_counts_skipped_updates_and_ends_if_all_are_skipped(tmp_path, monkeypatch, capsys):
     forward, calls = DQNLoss.forward, iter(range(1000))
 
     def odd(self, batch, *arguments, **choices):

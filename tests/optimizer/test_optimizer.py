@@ -46,7 +46,7 @@ def test_one_vector_of_all_parameters_takes_the_steps_that_torch_takes_of_each(a
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_the_state_is_that_of_the_parameters_and_goes_on_bit_for_bit(algorithm):
+def test_the_state_is_saved_per_parameter_and_resumes_exactly(algorithm):
     ours, theirs = networks()
     first, second = (Optimizer(network.parameters(), algorithm, lr=1e-2) for network in (ours, theirs))
     first.minimize(ours(torch.ones(1, 3)).sum())
@@ -96,7 +96,7 @@ def test_after_a_state_is_loaded_the_choices_are_its_own_and_only_the_learning_r
     later.minimize(theirs(torch.ones(1, 3)).sum())
 
 
-def test_choices_that_ask_for_what_a_state_does_not_hold_are_refused():
+def test_settings_that_need_other_moments_than_saved_are_refused():
     ours, theirs = networks()
     first, later = (
         Optimizer(network.parameters(), partial(optim.RMSprop, momentum=momentum), lr=1e-2)
