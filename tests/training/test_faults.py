@@ -181,7 +181,7 @@ def test_skipped_steps_are_in_the_metrics_and_stopping_names_the_frame(odd, tmp_
     assert counted in lines
     assert train(tmp_path / "b", *env, "logger.tensorboard=false") == 2
     lines = capsys.readouterr().err
-    assert "environment 0: expected a finite reward, got inf" in lines
+    assert "environment 0: the reward is inf" in lines
     assert "at 16 frames; no checkpoint was written yet" in lines
 
 
@@ -198,7 +198,7 @@ def test_fixed_states_that_an_environment_cannot_give_do_not_stop_a_run(tmp_path
     assert train(tmp_path / "run") == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if "could not be written" in line]
     assert len(lines) == 1
-    assert "expected a finite reward, got inf); training continues" in lines[0]
+    assert "the reward is inf); training continues" in lines[0]
 
 
 @pytest.mark.parametrize("collector", ["sync", "pipelined"])
@@ -213,7 +213,7 @@ def test_an_environment_that_ends_the_process_is_reported(tmp_path, monkeypatch,
     words = ["env=gymnasium", "env.id=qframe-test/Counter-v0", f"collector={collector}"]
     assert train(tmp_path / "run", *words) == 2
     lines = capsys.readouterr().err
-    assert "environment 0: expected step to go on, got SystemExit: bye, at " in lines
+    assert "environment 0: step failed: SystemExit: bye, at " in lines
     assert "test_faults.py" in lines
 
 

@@ -96,7 +96,7 @@ def test_a_film_that_fails_during_a_run_is_reported_and_training_continues(tmp_p
     assert main(["train", *DRAWN, *words, "env.kwargs.how='raises later'", "--trust", "tests",
                  f"hydra.run.dir={tmp_path}"]) == 0  # fmt: skip
     shown = capsys.readouterr().out
-    assert "a film could not be made (FaultyEnvironment: expected render to give a picture, got RuntimeError" in shown
+    assert "a film could not be made (FaultyEnvironment: render failed: RuntimeError" in shown
     assert json.loads((tmp_path / "summary.json").read_text())["status"] == "finished"
 
 
