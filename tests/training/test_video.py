@@ -83,7 +83,7 @@ DRAWN = ["env=gymnasium", f"env.id={__name__}.Drawn", "evaluation.video=1"]
         ("floats", "a picture [H, W, 3] of 0 to 255, but returned float64 of shape (4, 4, 3)"),
         ("raises", "render failed: DependencyNotInstalled: pygame is not installed, at"),
         ("quits", "render failed: SystemExit, at"),
-        ("takes no mode", "'render_mode': 'rgb_array'}: TypeError: unexpected keyword argument 'render_mode', at"),
+        ("takes no mode", "'render_mode': 'rgb_array'} failed: TypeError: unexpected keyword argument 'render_mode', at"),
     ],
 )
 def test_environments_that_cannot_be_filmed_are_refused_before_training(how, message, capsys):
@@ -117,7 +117,7 @@ def test_a_run_resumes_where_nothing_can_be_drawn_any_more(tmp_path, monkeypatch
 def test_pictures_of_other_numbers_are_taken():
     assert picture_of(np.full((2, 2, 3), 255)).dtype == picture_of(np.full((2, 2), 7.0)).dtype == np.uint8
     assert picture_of(np.full((2, 2), 7.0))[0, 0].tolist() == [7, 7, 7]
-    with pytest.raises(FaultyEnvironment, match="got int64 of shape"):
+    with pytest.raises(FaultyEnvironment, match="returned int64 of shape"):
         picture_of(np.full((2, 2, 3), 256))
     assert rate_of(np.int64(50)) == 50.0
 
