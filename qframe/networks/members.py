@@ -21,6 +21,7 @@ class Members:
     Raises:
         ValueError: fewer than two members.
 
+    >>> import torch
     >>> Members(2).join(torch.tensor([[[0.0, 1.0]], [[4.0, 0.0]]]))
     tensor([[2.0000, 0.5000]])
     """
