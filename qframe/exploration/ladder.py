@@ -24,8 +24,8 @@ class EGreedyLadder(EGreedyModule):
         ValueError: ε outside (0, 1], a negative α, or no environment.
 
     >>> from qframe.actions import Categorical
-    >>> [round(epsilon, 4) for epsilon in EGreedyLadder(Categorical(4), num_envs=3).ladder.tolist()]
-    [0.4, 0.0162, 0.0007]
+    >>> tuple(round(epsilon, 4) for epsilon in EGreedyLadder(Categorical(4), num_envs=3).ladder.tolist())
+    (0.4, 0.0162, 0.0007)
     """
 
     def __init__(
