@@ -10,8 +10,7 @@ from hydra.core.config_loader import ConfigLoader
 from qframe.cli.arguments import add_config_arguments
 from qframe.config import build
 from qframe.config.compose import Composition, composed
-from qframe.config.hydra_app import hydra_app
-from qframe.config.provenance import comments, sources
+from qframe.config.hydra_app import comments, hydra_app, sources
 from qframe.config.targets import apply_trust
 from qframe.runs.folder import flat
 

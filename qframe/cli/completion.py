@@ -6,8 +6,8 @@ import importlib
 from hydra.plugins.completion_plugin import DefaultCompletionPlugin
 
 from qframe.cli.arguments import Parser
+from qframe.config.compose import read
 from qframe.config.hydra_app import CONFIG_NAME, groups, hydra_app, options
-from qframe.config.overrides import read
 from qframe.errors import UserError, hint
 
 BASH = """_qframe() {

@@ -8,10 +8,9 @@ from typing import Any
 from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig, OmegaConf
 
-from qframe.config.compose import Composition
+from qframe.config.compose import Composition, pinned_folder
 from qframe.config.grid import grid, samples
 from qframe.config.hydra_app import CONFIG_NAME, short
-from qframe.config.overrides import pinned_folder
 from qframe.config.saved_run import new_folder
 from qframe.errors import ConfigError, Fault, UserError
 from qframe.runs.folder import read_json, write_json

@@ -12,10 +12,9 @@ from qframe.cli.arguments import add_config_arguments
 from qframe.cli.resumable import begun_before, go_on, without_resume
 from qframe.cli.sweep import planned, sweep
 from qframe.config import build
-from qframe.config.compose import Composition, composed
+from qframe.config.compose import Composition, composed, pinned_folder
 from qframe.config.hydra_app import hydra_app
 from qframe.config.hydra_keys import checked_record, inside
-from qframe.config.overrides import pinned_folder
 from qframe.config.saved_run import new_folder
 from qframe.config.targets import apply_trust
 from qframe.errors import ConfigError, Fault, UserError

@@ -1,4 +1,4 @@
-"""What ``auto`` picks: by a fixed rule of sizes and cores, so that it picks the same whatever the machine is doing."""
+"""The values that ``auto`` picks, by a fixed rule of sizes and cores: never by how busy the machine is."""
 
 import os
 from collections.abc import Mapping
@@ -7,6 +7,9 @@ from typing import Any
 import torch
 
 from qframe.compiled.update import missing_compiler
+from qframe.config.targets import resolve
+from qframe.errors import ConfigError
+from qframe.optimizer.pure_steps import STEPS
 
 Picked = dict[str, tuple[Any, str]]
 """By key: the value, and why."""
@@ -16,10 +19,10 @@ AUTO_NUMBERS = ("runner.threads", "env.num_envs")
 AUTO_COLLECTOR = {"_target_": "auto"}
 """The node of a collector that is to be picked."""
 
+FAULTY = (ConfigError, KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError)
+"""Raised by a config with a fault in it, which is reported elsewhere."""
 UPDATES_WORTH_COMPILING = 20_000
 """From how many updates on compiling, some ten seconds, costs less than it saves."""
-COSTLY_HEADS = ("Quantile", "Categorical", "HLGauss")
-"""Heads whose updates save several times as much."""
 
 
 COLLECTORS = {False: "qframe.training.Collector", True: "qframe.training.PipelinedCollector"}
@@ -31,7 +34,7 @@ MOST_ENVS, MOST_IMAGE_ENVS = 128, 16
 
 
 def resolved(config: Mapping[str, Any]) -> tuple[dict[str, Any], Picked]:
-    """The config with a value in place of every ``auto``, and what was picked; ``device`` is picked by itself."""
+    """The config with a value in place of every ``auto``, and the values picked; ``device`` has :func:`pick_device`."""
     config, picked = dict(config), Picked()
     if config.get("compile") == "auto":
         config["compile"], reason = _compile(config)
@@ -49,7 +52,7 @@ def resolved(config: Mapping[str, Any]) -> tuple[dict[str, Any], Picked]:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of a name; ``auto`` is CUDA where there is one."""
+    """The device of a name; ``auto`` is CUDA if it is available."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)
@@ -59,14 +62,15 @@ def _compile(config: Mapping[str, Any]) -> tuple[bool, str]:
     try:
         frames = config["total_frames"] - config["runner"]["learning_starts"]
         updates = frames // config["runner"]["every"] * config["runner"]["updates"]
-        head, algorithm = str(config["head"]["_target_"]), str(config["optimizer"]["algorithm"]["_target_"])
-    except (KeyError, TypeError, ZeroDivisionError):  # a fault, which is told elsewhere
+        head: Any = resolve(config["head"]["_target_"])
+        algorithm: Any = resolve(config["optimizer"]["algorithm"]["_target_"])
+    except FAULTY:
         return False, "faulty"
-    needed = UPDATES_WORTH_COMPILING // (4 if any(word in head for word in COSTLY_HEADS) else 1)
+    needed = UPDATES_WORTH_COMPILING // getattr(head, "update_cost", 1)
     if updates < needed:
         return False, f"{updates:,} updates, of {needed:,} that pay for compiling"
-    if algorithm.rpartition(".")[2] not in ("Adam", "AdamW", "RMSprop", "SGD"):
-        return False, f"{algorithm} is not compiled"
+    if algorithm not in STEPS:
+        return False, f"{algorithm.__name__} is not compiled"
     if pick_device(config.get("device", "cpu")).type == "cuda":
         return False, f"{updates:,} updates would pay for compile=cuda_graph or true: on a GPU choose one by yourself"
     if missing_compiler() is not None:
@@ -85,14 +89,14 @@ def _num_envs(config: Mapping[str, Any]) -> tuple[int, str]:
     """As many as there are frames between two rounds of updates: then a step of all of them is a round."""
     try:
         every, most = int(config["runner"]["every"]), MOST_IMAGE_ENVS if _sees_images(config) else MOST_ENVS
-    except (KeyError, TypeError, ValueError):  # a fault, which is told elsewhere
+    except FAULTY:
         return 1, "faulty"
     return max(1, min(every, most)), f"{every:,} frames between rounds of updates, at most {most} environments"
 
 
 def _is_pipelined(config: Mapping[str, Any]) -> tuple[bool, str]:
     cores, frames = os.cpu_count() or 1, config.get("total_frames")
-    if not isinstance(frames, int):  # a fault, which is told elsewhere
+    if not isinstance(frames, int):  # a fault, which is reported elsewhere
         return False, "faulty"
     if cores == 1:
         return False, "one core"
@@ -102,14 +106,10 @@ def _is_pipelined(config: Mapping[str, Any]) -> tuple[bool, str]:
 
 
 def _sees_images(config: Mapping[str, Any]) -> bool | None:
-    """Whether the network goes over images; None where there is no such thing, which is told elsewhere.
-
-    A convolution that skips no pixel is one over a small grid, whose work is too little to share.
-    """
+    """Whether the network goes over images; None if its trunk has a fault."""
     try:
-        trunk = config["trunk"]
-        name, strides = str(trunk["_target_"]), trunk.get("strides")
-    except (KeyError, TypeError, AttributeError):
+        node = config["trunk"]
+        trunk: Any = resolve(node["_target_"])
+        return trunk.is_costly(node) if hasattr(trunk, "is_costly") else False
+    except FAULTY:
         return None
-    is_grid = isinstance(strides, list | tuple) and all(stride == 1 for stride in strides)
-    return ("Conv" in name and not is_grid) or "Impala" in name

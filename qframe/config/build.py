@@ -15,11 +15,11 @@ from qframe.actions import ActionSpace, make_action_space
 from qframe.compiled.cuda_graph import check_capturable
 from qframe.compiled.update import autocast_type
 from qframe.config.auto import pick_device, resolved
+from qframe.config.checker import Checker
 from qframe.config.combinations import refused
-from qframe.config.memory import memory_line
+from qframe.config.memory_prediction import memory_line
 from qframe.config.parts import Parts
 from qframe.config.schema import GROUPS, SETTINGS
-from qframe.config.signature import Checker
 from qframe.config.targets import instantiate
 from qframe.envs import Envs, GymnasiumEnvs, derive_seed
 from qframe.errors import ConfigError, Fault
@@ -270,7 +270,7 @@ def check(config: Mapping[str, Any], found: Sequence[Fault] = ()) -> list[Fault]
 
     Args:
         config: composed.
-        found: its faults so far; what they are about is not built.
+        found: its faults so far; the parts that these are about are not built.
     """
     assembly = Assembly(config, found)
     assembly.check_films()
@@ -435,7 +435,7 @@ def _spaces(envs: Envs) -> str:
 
 
 def _dtype(space: spaces.Box) -> torch.dtype:
-    """What a trunk over a single array takes it for: floats, bytes up to 255, or other integers."""
+    """The type of the observations for a trunk: floats, bytes up to 255, or other integers."""
     if np.issubdtype(space.dtype, np.floating):
         return torch.float32
     return torch.uint8 if space.dtype == np.uint8 and (space.high == 255).all() else torch.int64
@@ -450,7 +450,7 @@ def _some_space() -> ActionSpace:
 
 
 def _as_words(value: Any) -> Any:
-    """What was configured, with the nodes in it as text.
+    """A config value with its nodes as text.
 
     >>> _as_words({"wrappers": [{"_target_": "gymnasium.wrappers.TimeLimit", "max_episode_steps": 5}]})
     {'wrappers': ['TimeLimit(max_episode_steps=5)']}

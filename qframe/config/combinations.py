@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
-from qframe.config.memory import larger_than_machine
+from qframe.config.memory_prediction import larger_than_machine
 from qframe.config.parts import Parts
 from qframe.errors import Fault
 from qframe.networks.noise import noisy_layers

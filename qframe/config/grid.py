@@ -7,12 +7,12 @@ from math import prod
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from qframe.config.overrides import parsed
+from qframe.config.compose import parsed
 from qframe.errors import ConfigError, Fault, hint
 
 ZIP = "hydra.sweeper.zip"
 Axis = list[tuple[str, ...]]
-"""What varies together: one tuple of overrides a step."""
+"""Keys that vary together: one tuple of overrides a step."""
 
 
 def grid(
@@ -21,10 +21,10 @@ def grid(
     """The overrides of every job, the first axis varying slowest; equal jobs are one.
 
     Args:
-        texts: the command line, without what is Hydra's own.
-        params: what ``hydra.sweeper.params`` sweeps over, as ``key=values``; the command line wins.
+        texts: the command line, without Hydra's own keys.
+        params: ``hydra.sweeper.params`` as ``key=values``; the command line wins.
         zipped: groups of keys that vary together, as ``[["env", "total_frames"]]``.
-        loader: knows what ``glob(*)`` stands for.
+        loader: expands ``glob(*)``.
 
     Raises:
         ConfigError: a zipped key is not swept over, zipped keys have unequal numbers of values, or an interval.
@@ -42,7 +42,7 @@ def samples(
     most: int,
     with_intervals: bool = False,
 ) -> Iterator[tuple[str, ...]]:
-    """All jobs, or of more than ``most`` so many that each value occurs; of an interval its lower end."""
+    """All jobs if at most ``most``, else enough for each value to occur; an interval gives its lower end."""
     found = axes(texts, params, zipped, loader, with_intervals=with_intervals)
     if prod(map(len, found)) <= most:
         yield from (_job(steps) for steps in product(*found))
@@ -90,8 +90,9 @@ def _check_zipped(values: dict[str, list[str]], zipped: Sequence[Sequence[str]])
     for group in zipped:
         lengths = {key: len(values[key]) for key in group if key in swept}
         if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{key} has {length}" for key, length in lengths.items())
-            faults.append(Fault(ZIP, f"expected equally many values of keys that vary together: {told}", unknown=True))
+            numbers = ", ".join(f"{key} has {length}" for key, length in lengths.items())
+            message = f"expected equally many values of keys that vary together: {numbers}"
+            faults.append(Fault(ZIP, message, unknown=True))
     if faults:
         raise ConfigError(faults)
 

@@ -1,20 +1,31 @@
-"""The one place that starts Hydra: on qframe's own ``conf/``, joined by a user's folder."""
+"""The Hydra adapter: starting Hydra on ``conf/``, its groups and files, where values stand, its errors as faults."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import yaml
 from hydra import version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.default_element import DefaultsTreeNode, InputDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 import qframe
-from qframe.errors import ConfigError, Fault
+from qframe.errors import ConfigError, Fault, hint
 
+SOURCE = "command line"
+"""The source of a value that no file sets."""
 CONFIG_NAME = "train"
 
 
@@ -103,3 +114,186 @@ def _check_own_folder(own: Path) -> None:
     message = "qframe has an option of this name, which would win; rename the file"
     if different:
         raise ConfigError([Fault("--config-dir", message, source=short(own / name)) for name in different])
+
+
+def located(
+    faults: Collection[Fault], loader: ConfigLoader, files: Collection[tuple[str, str]], keys: Collection[str]
+) -> list[Fault]:
+    """The faults, each with its source: the command line, or the last file that sets the value.
+
+    Args:
+        faults: to be located.
+        loader: finds the files.
+        files: composed files as (``group/option``, package), first to last.
+        keys: the places that the command line sets.
+    """
+    if not faults:
+        return []
+    contents = [(file_name(loader, path), _content(loader, path, package)) for path, package in files]
+    return [fault if fault.source else _located(fault, _source(fault.where, contents, keys)) for fault in faults]
+
+
+def _located(fault: Fault, source: str) -> Fault:
+    """The fault with its source; a key of an experiment for another option than the one chosen can be left out."""
+    is_left_over = fault.message.startswith("unknown key") and "/experiment/" in source
+    remedy = f"; leave it out with '~{fault.where}'" if is_left_over else ""
+    return replace(fault, message=fault.message + remedy, source=source)
+
+
+def sources(
+    places: Iterable[str], loader: ConfigLoader, files: Collection[tuple[str, str]], keys: Collection[str]
+) -> dict[str, str]:
+    """Where the value at each place of the config was set: the command line, or a file.
+
+    Args:
+        places: as ``env.num_envs``.
+        loader: finds the files.
+        files: composed files as (``group/option``, package), first to last.
+        keys: the places that the command line sets.
+    """
+    contents = [(file_name(loader, path), _content(loader, path, package)) for path, package in files]
+    return {place: _source(place, contents, keys) for place in places}
+
+
+def comments(loader: ConfigLoader, files: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The comment behind each key in the YAML files, by place; that of a later file wins.
+
+    Args:
+        loader: finds the files.
+        files: composed files as (``group/option``, package), first to last.
+    """
+    found: dict[str, str] = {}
+    for config_path, package in files:
+        file = config_file(loader, config_path)
+        text = file.read_text(encoding="utf-8") if file else ""
+        prefix = "" if package == "_global_" else f"{package}." if package else ""
+        found |= _comments(yaml.compose(text, Loader=yaml.SafeLoader), text.splitlines(), prefix)
+    return found
+
+
+def _comments(node: yaml.Node | None, lines: list[str], prefix: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        place = f"{prefix}{key.value}"
+        is_one_line = not (isinstance(value, yaml.MappingNode) and value.flow_style)
+        if is_one_line and (comment := re.search(r"\s#\s*(.+)", lines[key.start_mark.line])):
+            found[place] = comment[1]
+        found |= _comments(value, lines, f"{place}.")
+    return found
+
+
+def own_contents(loader: ConfigLoader, files: Iterable[tuple[str, str]]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The content of the files that are not qframe's own, by name and at its place in the config."""
+    own = [(path, package) for path, package in files if (file := config_file(loader, path)) and not is_qframes(file)]
+    return [(file_name(loader, path), _content(loader, path, package)) for path, package in own]
+
+
+def _source(where: str, contents: list[tuple[str, Mapping[str, Any]]], keys: Collection[str]) -> str:
+    steps = re.findall(r"[^.\[\]]+", where)
+    while steps:
+        place = ".".join(steps)
+        if steps[-1].isdigit() and ".".join(steps[:-1]) in keys:  # an item of a list that the command line replaced
+            return SOURCE
+        if any(key == place or key.startswith(f"{place}.") for key in keys if len(steps) > 1 or key == place):
+            return SOURCE
+        for path, content in reversed(contents):
+            if _has(content, steps):
+                return path
+        steps.pop()
+    return ""
+
+
+def _content(loader: ConfigLoader, config_path: str, package: str) -> Mapping[str, Any]:
+    file = config_file(loader, config_path)
+    content: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False) if file else {}
+    for step in reversed([step for step in package.split(".") if step not in ("", "_global_")]):
+        content = {step: content}
+    return content
+
+
+def _has(content: Any, steps: list[str]) -> bool:
+    for step in steps:
+        if isinstance(content, list) and step.isdigit() and int(step) < len(content):
+            content = content[int(step)]
+        elif isinstance(content, Mapping) and step in content:
+            content = content[step]
+        else:
+            return False
+    return True
+
+
+def file_name(loader: ConfigLoader, config_path: str) -> str:
+    """The YAML file of ``group/option``, as a reader would write it."""
+    file = config_file(loader, config_path)
+    return short(file) if file else f"{config_path}.yaml"
+
+
+def ignored_options(tree: DefaultsTreeNode | InputDefault, loader: ConfigLoader) -> list[Fault]:
+    """Options that a defaults list marks ``optional`` and that do not exist: Hydra drops them without a word."""
+    if not isinstance(tree, DefaultsTreeNode):
+        return []
+    faults = []
+    for child in tree.children or []:
+        node = child.node if isinstance(child, DefaultsTreeNode) else child
+        if not node.is_virtual() and node.is_deleted() and node.is_optional():
+            faults.append(_no_option(node.get_config_path(), tree.node.get_config_path(), loader))
+        faults += ignored_options(child, loader)
+    return [fault for fault in faults if not fault.where.startswith("hydra")]
+
+
+def _no_option(config_path: str, parent: str, loader: ConfigLoader) -> Fault:
+    group, _, name = config_path.rpartition("/")
+    files = [short(file) for file in yaml_files(loader) if _chooses(file, group, name)]
+    source = " or ".join(files) or file_name(loader, parent)
+    return Fault(group, f"unknown option '{name}'; {hint(name, options(loader, group))}", source, unknown=True)
+
+
+def _chooses(file: Path, group: str, name: str) -> bool:
+    """Whether the file's defaults list names this option; Hydra tells only which list the group is first named in."""
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    except (MarkedYAMLError, OSError):
+        return False
+    listed = content.get("defaults") if isinstance(content, dict) else None
+    for entry in listed if isinstance(listed, list) else []:
+        for key, value in entry.items() if isinstance(entry, dict) else []:
+            named = str(key).split()[-1].split("@")[0].lstrip("/")  # of "override /head@package"
+            if value == name and (group == named or group.endswith(f"/{named}")):
+                return True
+    return False
+
+
+def traversals(paths: Iterable[str | None], loader: ConfigLoader) -> list[Fault]:
+    """Options whose name leads out of the folders of configuration."""
+    led_out = [path for path in paths if path and (".." in path.split("/") or path.startswith(("/", "~")))]
+    faults = []
+    for path in led_out:
+        group = path.split("/")[0]
+        known = options(loader, group) if group in groups(loader) else ()
+        message = f"expected an option of the group, got a path '{path}'; {hint(path.rpartition('/')[2], known)}"
+        faults.append(Fault(group, message, unknown=True))
+    return faults
+
+
+def composition_fault(error: Exception, loader: ConfigLoader) -> Fault:
+    """Why Hydra could not compose, in one line with the file."""
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        place = f"{short(Path(mark.name))}, line {mark.line + 1}, column {mark.column + 1}"
+        return Fault("", f"not valid YAML: {error.problem}", place, unknown=True)
+    parent = re.match(r"In '([^']+)'", str(error))
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and parent:
+        return _no_option(error.missing_cfg_file, parent[1], loader)
+    known = isinstance(error, HydraException | OmegaConfBaseException)
+    prefix = "" if known else f"Hydra could not compose this ({type(error).__name__}): "
+    return Fault("", prefix + first_line(error), file_name(loader, parent[1]) if parent else "", unknown=True)
+
+
+def first_line(error: BaseException) -> str:
+    """The error in one line, without Hydra's advice to force the key in."""
+    cause = error.__cause__
+    text = f"{error}\n{cause or ''}".replace("override ++", "override ")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    noise = ("To append", "full_key", "object_type", "reference_type", "See http")
+    kept = [line.rstrip(".") for line in lines if not line.startswith(noise)]
+    return "; ".join(dict.fromkeys(kept[:3])) or type(error).__name__

@@ -1,4 +1,4 @@
-"""What a class or function can be given: its parameters by name, with the annotation of each."""
+"""The parameters of a class or function by name, with the annotation of each."""
 
 import inspect
 import types
@@ -39,7 +39,7 @@ def parameters(target: Callable[..., Any]) -> Parameters:
     for function in _constructors(target):
         found, needed, is_open = _read(function, skip_first=inspect.isclass(target))
         annotation = found | annotation
-        required = needed if required is None else required  # what a base needs, the class may itself pass on
+        required = needed if required is None else required  # the class may give its base what that needs
         if not is_open:
             break
     return Parameters(annotation, required or frozenset(), is_open)
@@ -58,7 +58,7 @@ def alternatives(annotation: Any) -> list[Any]:
 
 
 def bare(annotation: Any) -> Any:
-    """The annotation without ``Annotated`` and ``NewType``; ``Any`` for what says nothing about a value."""
+    """The annotation without ``Annotated`` and ``NewType``; ``Any`` for one that says nothing about a value."""
     while True:
         if get_origin(annotation) is Annotated:
             annotation = get_args(annotation)[0]

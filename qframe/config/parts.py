@@ -8,7 +8,7 @@ from qframe.objectives import DQNLoss
 
 
 class Parts(NamedTuple):
-    """What is built before a run exists."""
+    """The parts that are built before a run exists."""
 
     envs: Envs
     action_space: ActionSpace

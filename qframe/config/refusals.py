@@ -1,4 +1,4 @@
-"""What is refused before a run exists, each with the words that the code answers: the README's table."""
+"""The table of refusals in the documentation: configs that are refused, each with the message that the code gives."""
 
 import re
 import shlex
@@ -46,7 +46,7 @@ BY_PARTS = (
     "estimator=munchausen estimator.lambda_=0.9",
     "estimator=retrace replay=slices estimator.temperature=0.1 head=quantile",
 )
-"""What single parts refuse when they are built, as words for ``qframe check``; combinations bring their own."""
+"""Refused by a single part when it is built, as words for ``qframe check``; combinations bring their own examples."""
 
 
 def _joint_loss(joint: str, head: MakeHead = ScalarHead) -> DQNLoss:
@@ -78,11 +78,11 @@ BY_THE_LIBRARY: dict[str, Callable[[], object]] = {
     "a support that is not evenly spaced": _uneven_support,
     "a value estimator that there is not": lambda: _joint_loss("sum").make_value_estimator("GAE"),
 }
-"""What no words on CartPole can show, as a call that raises."""
+"""Refusals that no words on CartPole can show, each as a call that raises."""
 
 
 def rows() -> dict[str, str]:
-    """What is refused, and the answer of the code, in the order of the README.
+    """The refusals, each with the message of the code, in the order of the table.
 
     Raises:
         ValueError: words that are not refused, or for more than one reason.
@@ -97,7 +97,7 @@ def rows() -> dict[str, str]:
 
 
 def answer(words: str) -> str:
-    """What ``qframe check`` answers to these words, where it finds one fault.
+    """The message of ``qframe check`` for these words, in which it finds one fault.
 
     >>> answer("reward.scale=0")
     'reward: expected scale above 0, got 0.0'

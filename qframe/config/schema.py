@@ -9,7 +9,7 @@ import torch
 
 from qframe.compiled.update import missing_compiler
 
-Rule = Callable[[Any], str | None]  # says what is wrong with a value, or None
+Rule = Callable[[Any], str | None]  # the fault of a value, or None
 
 
 def at_least(lowest: int) -> Rule:
@@ -45,7 +45,7 @@ def available_device(value: str) -> str | None:
 
 
 def compilable(value: bool | str) -> str | None:
-    """True, false, ``auto`` or ``cuda_graph``; true only where there is what torch compiles with."""
+    """True, false, ``auto`` or ``cuda_graph``; true only with a C++ compiler."""
     if value is True and (missing := missing_compiler()) is not None:
         return missing
     return None

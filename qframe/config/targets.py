@@ -1,6 +1,6 @@
-"""From a ``_target_`` to the object it names: which names a config may use, and building what it describes.
+"""From a ``_target_`` to the object it names: which names a config may use, and building the object.
 
-A config is data. A name is imported only when it lies under an allowed package, and what it resolves to must be a
+A config is data. A name is imported only when it lies under an allowed package, and must resolve to a
 class or function that was itself written there: ``qframe.actions.specs.torch`` leads out of the package and is refused.
 """
 
@@ -29,16 +29,16 @@ ONLY_CLASSES = tuple(
 )
 """Of these a config may name classes: their functions write files, or import what an id names."""
 WRITES_FILES = ("RecordVideo",)  # wrappers; a config may come from somebody else
-TORCH = ("torch.nn", "torch.optim")  # what may be imported of torch
+TORCH = ("torch.nn", "torch.optim")  # may be imported
 WRAPPERS = ("gymnasium.wrappers", "minigrid.wrappers")  # of environments
-TOO_LARGE = re.compile("allocate memory|calculation overflowed|dimension exceeded")  # what torch and NumPy say of sizes
+TOO_LARGE = re.compile("allocate memory|calculation overflowed|dimension exceeded")  # torch's and NumPy's words
 TORCH_CLASSES = ("torch.nn.modules", "torch.optim")  # where the class that is found must have been written
 
 _trusted: list[str] = []
 
 
 def trust(*prefixes: str) -> None:
-    """Let ``_target_`` name what lies under these dotted prefixes, for the rest of this process.
+    """Let ``_target_`` name anything under these dotted prefixes, for the rest of this process.
 
     Raises:
         UserError: a prefix is not a dotted name.
@@ -111,14 +111,14 @@ def resolve(target: str, where: str = "") -> Callable[..., Any]:
 
 
 def instantiate(node: Mapping[str, Any] | DictConfig, /, *args: Any, where: str = "", **runtime: Any) -> Any:
-    """Build what ``node`` describes; nested nodes are built first.
+    """Build the object that ``node`` describes; nested nodes are built first.
 
     Args:
         node: a mapping with ``_target_``; the other keys are constructor arguments.
         *args: run-time values passed by position.
         where: the node's place in the config, for messages.
         **runtime: run-time values. Each is given only to a constructor that has a parameter of that name, so a new
-            part takes what it needs and is not bothered with the rest.
+            part takes what it needs and never sees the rest.
 
     Raises:
         ConfigError: a name is refused, or a constructor refused its arguments (ValueError, TypeError).
@@ -226,7 +226,7 @@ def _module(path: str, where: str, target: str) -> ModuleType:
 
 
 def _neighbours(parent: str, target: str) -> str:
-    """What there is in the deepest package of ``target`` that exists."""
+    """The names in the deepest package of ``target`` that exists."""
     if not parent:
         return "is it installed, and is its folder the current one or on PYTHONPATH?"
     module = importlib.import_module(parent)

@@ -59,6 +59,8 @@ class Head(nn.Module, ABC, Generic[TargetT]):
     """False where outputs of several branches cannot be added up to those of their sum."""
     targets_mean: ClassVar[bool] = False
     """True where the target is the mean return alone, so that any estimate of the mean will do."""
+    update_cost: ClassVar[int] = 1
+    """The time of an update, as a rough multiple of one with a scalar head; ``compile=auto`` asks for it."""
     takes_taus: ClassVar[bool] = False
     """True if the head predicts at given quantile levels, which ``draw_taus`` draws."""
 

@@ -28,6 +28,8 @@ class CategoricalHead(Head[Tensor]):
     needs_state_value = True  # softmax(V + A) is not ordered by A
     supports_sum = False  # the law of a sum is a convolution
 
+    update_cost = 4
+
     def __init__(
         self,
         features: int | None,

@@ -34,6 +34,8 @@ class ImplicitQuantileHead(Head[Law]):
 
     takes_taus = True
 
+    update_cost = 4
+
     def __init__(
         self,
         features: int | None,

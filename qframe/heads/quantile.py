@@ -24,6 +24,8 @@ class QuantileHead(Head[Law]):
         ValueError: no quantile, a negative κ, or an unknown transform.
     """
 
+    update_cost = 4
+
     def __init__(
         self,
         features: int | None,

@@ -1,6 +1,7 @@
 """The residual convolutional trunk of IMPALA, with the changes that BTR made to it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
@@ -58,6 +59,11 @@ class ImpalaTrunk(Trunk):
         self.convolutions = nn.Sequential(*stages, nn.ReLU(), pool)
         self.linear = nn.Sequential(nn.Linear(in_channels * height * width, num_features), nn.ReLU())
         self.num_features = num_features
+
+    @classmethod
+    def is_costly(cls, settings: Mapping[str, Any]) -> bool:
+        """Always: it is for images."""
+        return True
 
     def forward(self, observation: Tensor) -> Tensor:
         images = observation.reshape(-1, *observation.shape[-3:])

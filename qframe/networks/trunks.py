@@ -1,7 +1,7 @@
 """Trunks: from an observation of known shape to features. They emit features; heads own the last layer."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +18,11 @@ class Trunk(nn.Module, ABC):
     num_features: int
     shapes: Shapes = {}  # noqa: RUF012
     """The entries of the observation that can be normalised."""
+
+    @classmethod
+    def is_costly(cls, settings: Mapping[str, Any]) -> bool:
+        """Whether a trunk with these arguments works long enough on a batch to share it among threads."""
+        return False
 
     @abstractmethod
     def forward(self, observation: Any) -> Tensor:
@@ -131,6 +136,11 @@ class ConvTrunk(Trunk):
         norm = [nn.LayerNorm(num_features)] if layer_norm else []
         self.linear = nn.Sequential(nn.Linear(in_channels * size[0] * size[1], num_features), *norm, nn.ReLU())
         self.num_features = num_features
+
+    @classmethod
+    def is_costly(cls, settings: Mapping[str, Any]) -> bool:
+        """Over images, not over small grids, whose convolutions skip no pixel."""
+        return any(stride != 1 for stride in settings.get("strides", (4, 2, 1)))
 
     def forward(self, observation: Tensor) -> Tensor:
         images = observation.reshape(-1, *observation.shape[-3:])

@@ -8,8 +8,8 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from qframe.config.compose import parsed
 from qframe.config.grid import grid
-from qframe.config.overrides import parsed
 from qframe.errors import ConfigError, Fault
 
 

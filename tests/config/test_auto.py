@@ -34,7 +34,7 @@ def test_an_update_is_compiled_where_a_run_has_enough_of_them():
 
 def test_without_a_compiler_or_for_another_optimizer_it_goes_on_eagerly_and_says_so(monkeypatch):
     other = config(optimizer={"algorithm": {"_target_": "torch.optim.NAdam"}})
-    assert resolved(other)[1]["compile"] == (False, "torch.optim.NAdam is not compiled")
+    assert resolved(other)[1]["compile"] == (False, "NAdam is not compiled")
     monkeypatch.setattr(auto, "missing_compiler", lambda: "none")
     value, reason = resolved(config())[1]["compile"]
     assert (value, reason) == (
@@ -69,7 +69,7 @@ def test_what_is_not_auto_stays():
 @pytest.mark.parametrize(("every", "trunk", "envs"), [(8, "MLPTrunk", 8), (1, "MLPTrunk", 1), (500, "MLPTrunk", 128),
                                                       (4, "ConvTrunk", 4), (64, "ImpalaTrunk", 16)])  # fmt: skip
 def test_environments_are_as_many_as_frames_between_rounds_within_bounds(every, trunk, envs):
-    given = config(env={"num_envs": "auto"}, trunk={"_target_": f"qframe.modules.{trunk}"})
+    given = config(env={"num_envs": "auto"}, trunk={"_target_": f"qframe.networks.{trunk}"})
     given["runner"]["every"] = every
     assert resolved(given)[0]["env"] == {"num_envs": envs}
 

@@ -3,8 +3,7 @@
 import pytest
 
 from qframe.config.build import PROVIDED
-from qframe.config.compose import compose
-from qframe.config.overrides import own_name
+from qframe.config.compose import compose, own_name
 
 
 @pytest.mark.parametrize(

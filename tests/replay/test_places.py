@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from qframe.cli.main import main
-from qframe.config import build, memory
+from qframe.config import build, memory_prediction
 from qframe.config.compose import compose
-from qframe.config.memory import larger_than_machine, memory_line
+from qframe.config.memory_prediction import larger_than_machine, memory_line
 from qframe.errors import RunError
 from qframe.loggers.console import Report
 from qframe.replay import FrameReplayBuffer, ReplayBuffer, SliceReplayBuffer
@@ -66,10 +66,10 @@ def test_a_containers_limit_counts(place, told, found, tmp_path, monkeypatch):
     limit.parent.mkdir(parents=True, exist_ok=True)
     of.write_text("0::/slice/job\n")
     limit.write_text(f"{told}\n")
-    limits = memory._limits(of, tmp_path)
+    limits = memory_prediction._limits(of, tmp_path)
     assert limits == ([] if found is None else [found])
     parts = build.parts(compose(["replay.capacity=1M"], provided=build.PROVIDED))
-    monkeypatch.setattr(memory, "_limits", lambda: limits)
+    monkeypatch.setattr(memory_prediction, "_limits", lambda: limits)
     assert ("there are 0.1 GB of memory" in str(larger_than_machine(parts, {}))) == (told == "63999999")
 
 
@@ -88,9 +88,9 @@ def test_a_disk_is_named_by_its_folder(tmp_path, monkeypatch):
 
 def test_what_a_replay_on_disk_keeps_in_memory_has_to_fit_there(monkeypatch):
     parts = build.parts(compose([*ATARI, "replay=frames", "replay.storage=disk"], provided=build.PROVIDED))
-    monkeypatch.setattr(memory, "_limits", lambda: [2_000 * 24])
+    monkeypatch.setattr(memory_prediction, "_limits", lambda: [2_000 * 24])
     assert larger_than_machine(parts, {}) is None
-    monkeypatch.setattr(memory, "_limits", lambda: [2_000 * 24 - 1])
+    monkeypatch.setattr(memory_prediction, "_limits", lambda: [2_000 * 24 - 1])
     assert larger_than_machine(parts, {}) == (
         "expected a capacity that fits the memory, got 2,000: 0.0 MB of all but the observations, which stay in memory "
         "(2,000 × 24 bytes), there are 0.0 GB of memory"

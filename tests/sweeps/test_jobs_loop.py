@@ -141,7 +141,7 @@ def test_a_pruned_job_is_stopped_for_good_with_its_reason(tmp_path):
 )
 def test_auto_takes_no_more_threads_than_a_jobs_share(monkeypatch, trunk, asked, threads):
     monkeypatch.setattr("os.cpu_count", lambda: 16)
-    config = {"runner": {"threads": asked}, "trunk": {"_target_": f"qframe.modules.{trunk}"}}
+    config = {"runner": {"threads": asked}, "trunk": {"_target_": f"qframe.networks.{trunk}"}}
     assert sharing(JobSpec(0, Path(), (), config), 2).config["runner"]["threads"] == threads
 
 

@@ -1,18 +1,19 @@
-"""Checking a node of the config against the constructor it names: every key, every type, all faults at once."""
+"""Checking a config against the constructors that it names: every key, every type, all faults at once."""
 
 import enum
 import inspect
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, is_typeddict
 
-from qframe.config.auto import AUTO_NUMBERS
+from qframe.config.auto import AUTO_COLLECTOR, AUTO_NUMBERS
 from qframe.config.numbers import integer
 from qframe.config.parameters import alternatives, parameters, takes_callable, takes_class
-from qframe.config.targets import resolve
+from qframe.config.schema import GROUPS, SETTINGS
+from qframe.config.targets import refused_import, resolve
 from qframe.errors import ConfigError, Fault, hint, nearest
 
 SCALARS: dict[Any, str] = {
@@ -26,7 +27,7 @@ SCALARS: dict[Any, str] = {
 
 
 class Checker:
-    """Checks values against types and collects what is wrong.
+    """Checks values against types and collects the faults.
 
     Args:
         provided: constructor parameters that the builder gives at run time, by the node's place in the config.
@@ -62,8 +63,8 @@ class Checker:
                 checked[key] = self.value(known.annotation.get(key, Any), value, place)
             else:
                 valid = known.annotation.keys() - given
-                told = hint(key, valid, f"{where}.")
-                self._fault(place, f"unknown key of {node['_target_']}; {told}", unknown=True)
+                remedy = hint(key, valid, f"{where}.")
+                self._fault(place, f"unknown key of {node['_target_']}; {remedy}", unknown=True)
         missing = known.required - given - {str(key) for key in node}
         for key in () if waits else sorted(missing):
             wanted = described(known.annotation[key])
@@ -244,3 +245,58 @@ def _is_enum(kind: Any) -> bool:
 def _is_object(option: Any) -> bool:
     kind = get_origin(option) or option
     return inspect.isclass(kind) and kind not in SCALARS and not _is_mapping(kind) and not _is_enum(kind)
+
+
+Provided = Mapping[str, AbstractSet[str]]
+
+
+def validate(
+    config: Mapping[str, Any], provided: Provided, also: Iterable[str] = ()
+) -> tuple[dict[str, Any], list[Fault]]:
+    """All that is wrong with a config, and the config with its numbers normalised (``1M`` is 1000000).
+
+    Args:
+        config: the composed config as plain values, interpolations resolved.
+        provided: constructor parameters given at run time, by place (``{"head": {"num_actions"}}``): they are not
+            missing, and they may not stand in the config.
+        also: further names that may have been meant where a top-level key is unknown (``experiment``).
+    """
+    checker = Checker(provided)
+    checked: dict[str, Any] = {}
+    known = (*SETTINGS, *GROUPS)
+    for key in known:
+        if key not in config:
+            remedy = f"choose one by {key}=OPTION" if key in GROUPS else f"set it by {key}=…"
+            checker.faults.append(Fault(key, f"missing; {remedy}"))
+        elif key in SETTINGS:
+            checked[key] = _setting(checker, key, config[key])
+        elif key == "collector" and isinstance(config[key], Mapping) and config[key].items() >= AUTO_COLLECTOR.items():
+            checked[key] = AUTO_COLLECTOR
+            for unknown in config[key].keys() - AUTO_COLLECTOR.keys():
+                message = "unknown key of collector=auto, which has none; choose a collector by its name"
+                checker.faults.append(Fault(f"{key}.{unknown}", message, unknown=True))
+        elif isinstance(config[key], Mapping):
+            node = dict(config[key])
+            # Evaluation's changes of the environments are checked with the environments, where they are built.
+            held = {"env": node.pop("env")} if key == "evaluation" and isinstance(node.get("env"), Mapping) else {}
+            checked[key] = checker.node(node, key) | held
+            foreign = refused_import(config[key].get("id")) if key == "env" else None
+            if foreign:
+                checker.faults.append(Fault("env.id", foreign, unknown=True))
+        else:
+            message = f"expected a mapping with _target_, got {shown(config[key])}; choose one by {key}=OPTION"
+            checker.faults.append(Fault(key, message))
+    for key in config.keys() - set(known):
+        names = (*known, *also)
+        checker.faults.append(Fault(str(key), f"unknown key; {hint(str(key), names)}", unknown=True))
+    return checked, checker.faults
+
+
+def _setting(checker: Checker, key: str, value: Any) -> Any:
+    kind, rule = SETTINGS[key]
+    before = len(checker.faults)
+    value = checker.value(kind, value, key)
+    message = rule(value) if len(checker.faults) == before else None
+    if message:
+        checker.faults.append(Fault(key, message))
+    return value

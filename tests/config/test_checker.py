@@ -1,6 +1,6 @@
 import pytest
 
-from qframe.config.signature import Checker, described
+from qframe.config.checker import Checker, described
 from qframe.config.targets import resolve
 
 KEYS = "there are: bias, kind, limit, mode"

@@ -1,4 +1,4 @@
-"""What a replay takes, told before the first step, and refused where the machine does not have it."""
+"""Predicts the replay's memory before the first step, and refuses a replay that the machine has no room for."""
 
 import math
 import os
@@ -29,7 +29,7 @@ class _Row(NamedTuple):
 
 
 def larger_than_machine(parts: Parts, config: Mapping[str, Any]) -> str | None:
-    """Why the replay does not fit; None where it does, or where the system does not tell."""
+    """Why the replay does not fit; None if it does, or if the system does not say."""
     place, capacity, row = _place(parts), parts.replay.capacity, _row(parts)
     if place != "disk":
         return _too_large(place, capacity, sum(row), "", place)
@@ -53,11 +53,11 @@ def memory_line(parts: Parts) -> str:
     """The prediction in words, such as ``7.06 GB (1,000,000 × 7,080 bytes, 7,056 of observations) in memory``."""
     place, capacity, row = _place(parts), parts.replay.capacity, _row(parts)
     if place != "disk":
-        return f"{_told(capacity, sum(row))}, {row.observations:,} of observations) in {place}"
-    return f"{_told(capacity, row.observations)} of observations) on disk, {_told(capacity, row.others)}) in memory"
+        return f"{_size(capacity, sum(row))}, {row.observations:,} of observations) in {place}"
+    return f"{_size(capacity, row.observations)} of observations) on disk, {_size(capacity, row.others)}) in memory"
 
 
-def _told(capacity: int, each: int) -> str:
+def _size(capacity: int, each: int) -> str:
     return f"{_gigabytes(capacity * each)} ({capacity:,} × {each:,} bytes"
 
 
@@ -109,12 +109,12 @@ def _limits(of: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgr
     inside = {root / place for group in groups for place in (Path(group), *Path(group).parents)}
     older = {root / "memory" / folder.relative_to(root) for folder in inside}
     files = [folder / "memory.max" for folder in inside] + [folder / "memory.limit_in_bytes" for folder in older]
-    told = [file.read_text().strip() for file in files if file.is_file()]
-    return [int(limit) for limit in told if limit.isdigit()]  # "max" is none
+    limits = [file.read_text().strip() for file in files if file.is_file()]
+    return [int(limit) for limit in limits if limit.isdigit()]  # "max" is none
 
 
 def observation_bytes(space: Space[Any]) -> int:
-    """What one observation takes."""
+    """Bytes of one observation."""
     entries = getattr(space, "spaces", None)
     if entries is not None:
         return sum(map(observation_bytes, entries.values() if isinstance(entries, Mapping) else entries))
