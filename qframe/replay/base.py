@@ -32,6 +32,8 @@ class ReplayBase(Replay):
 
     layout_bytes: int
     """Bytes of a row besides what ``extend`` was given and its priority."""
+    _draw_shape: tuple[int, ...] = (-1,)
+    """Shape of a sample's rows by draw: ``[k]``, or ``[k, T]`` for slices."""
 
     def __init__(
         self,
@@ -101,9 +103,10 @@ class ReplayBase(Replay):
         """
         if self.priorities is None:
             return
-        index_array = self._per_draw(index.numpy(force=True))  # [k] or [k, T]
-        error = check_errors(td_error, index_array.size).reshape(index_array.shape)
-        row = index_array if index_array.ndim == 1 else index_array[:, 0]
+        row = index.numpy(force=True).reshape(self._draw_shape)  # [k] or [k, T]
+        error = check_errors(td_error, row.size)
+        if row.ndim == 2:  # a slice has the priority of its first row
+            row, error = row[:, 0], error.reshape(row.shape)
         last = self._num_rows - 1
         if len(row) and not 0 <= row.min() <= row.max() <= last:
             raise IndexError(f"expected rows in 0 … {last}, got {row.min()} … {row.max()}; pass 'index' of a sample")
@@ -154,10 +157,6 @@ class ReplayBase(Replay):
         if self.priorities is None:
             return own | {"priorities": None}
         return own | {"priorities": type(self.priorities).__name__} | self.priorities.settings()
-
-    def _per_draw(self, index: np.ndarray) -> np.ndarray:
-        """The rows of each draw: ``[k]``, or ``[k, T]`` for slices, whose priority belongs to their first row."""
-        return index.reshape(-1)
 
     def _not_overwritten(self, row: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The draws ``[k]`` that can still be drawn, and their errors."""

@@ -82,6 +82,7 @@ class SliceReplayBuffer(ReplayBase):
             raise ValueError(f"expected slice_length of at least 1, got {slice_length}; 1 is the plain case")
         self.slice_length, self.across_episodes = slice_length, across_episodes
         self._check_multiple(batch_size)
+        self._draw_shape = (-1, slice_length)
         self._length = capacity // num_envs  # rows of each environment: those of e start at e · length
         if self._length < slice_length:
             raise ValueError(
@@ -176,9 +177,6 @@ class SliceReplayBuffer(ReplayBase):
         if self.priorities is None:
             return settings
         return settings | {"slice_length": self.slice_length, "across_episodes": self.across_episodes}
-
-    def _per_draw(self, index: np.ndarray) -> np.ndarray:
-        return index.reshape(-1, self.slice_length)
 
     def _not_overwritten(self, row: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         kept = self._holds_slice(row)

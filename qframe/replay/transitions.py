@@ -140,7 +140,7 @@ class ReplayBuffer(ReplayBase):
         """
         index, more = self.draw(batch_size, batches=batches)
         last = self._last
-        if last is None or last.batch is not reuse or len(last.batch) != len(index):
+        if last is None or last.batch is not reuse or last.more[INDEX].shape != index.shape:
             gathered, more = self._storage.gather(index), {INDEX: index, **more}
             self._last = _Sample(TensorDict(gathered.rows | more, batch_size=index.shape), gathered, more)
             return self._last.batch
