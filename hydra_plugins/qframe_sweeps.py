@@ -1,8 +1,9 @@
 """qframe's sweepers and launchers, where Hydra looks for plugins.
 
-Hydra imports this file whenever it starts, so what a sweep needs is imported when there is one.
+Hydra imports this file whenever it starts, so modules that only a sweep needs are imported inside the methods.
 """
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,30 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 
+def require(package: str, *, extra: str) -> None:
+    """Check that an optional package is installed.
+
+    Args:
+        package: to import.
+        extra: the extra of qframe that installs it.
+
+    Raises:
+        UserError: it cannot be imported.
+    """
+    from qframe.errors import UserError
+
+    try:
+        importlib.import_module(package)
+    except ImportError as error:
+        message = f"this needs the package '{package}', which cannot be imported ({error})"
+        raise UserError(f"{message}; pip install 'qframe[{extra}]'") from error
+
+
 class JobSweeper(Sweeper):
     """A sweeper whose jobs are runs of qframe."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what Hydra gives."""
+        """Keep Hydra's context, configuration and launcher."""
         self.hydra_context, self.config = hydra_context, config
         self.folder, self.loader = Path(config.hydra.sweep.dir), hydra_context.config_loader
         self.trust: tuple[str, ...] = getattr(task_function, "trust", ())
@@ -29,18 +49,16 @@ class JobSweeper(Sweeper):
 
 
 class GridSweeper(JobSweeper):
-    """Every combination of the values given; launched again, it goes on where it was.
+    """Runs every combination of the values given; launched again, it continues with the jobs that are left.
 
     Args:
-        params: what is swept over besides the command line, as ``{"seed": "1,2"}``.
+        params: values to sweep over besides the command line, as ``{"seed": "1,2"}``.
         zip: keys that vary together instead of being combined.
         retries: how often a failed job is tried again in one launch.
-        objective: ``best``, ``final`` or ``area``, for the table.
+        objective: ``best``, ``final`` or ``area``, shown in the table.
     """
 
-    def __init__(
-        self, *, params: Mapping[str, Any] | None, zip: Sequence[Any], retries: int, objective: str
-    ) -> None:
+    def __init__(self, *, params: Mapping[str, Any] | None, zip: Sequence[Any], retries: int, objective: str) -> None:
         self.params, self.zip, self.retries, self.objective = params, zip, retries, objective
 
     def sweep(self, arguments: list[str]) -> None:
@@ -48,7 +66,7 @@ class GridSweeper(JobSweeper):
         from qframe.config.grid import grid
         from qframe.sweeps.folder import SweepFolder
         from qframe.sweeps.grid import launch, parameters, zipped
-        from qframe.sweeps.spec import SpecMaker
+        from qframe.sweeps.job_spec import SpecMaker
 
         assert self.config is not None
         folder = SweepFolder(self.folder)
@@ -60,13 +78,13 @@ class GridSweeper(JobSweeper):
 
 
 class OptunaSweeper(JobSweeper):
-    """Trials that Optuna proposes, pruned on evaluations; launched again, it goes on to the same total.
+    """Runs trials that Optuna proposes and prunes; launched again, it continues to the same total of trials.
 
     Args:
         params: the space, in Hydra's grammar.
         mean_over: keys whose values are all run in every trial.
-        options: ``trials`` in all, ``objective``, ``sampler`` and its ``seed``, ``pruner`` and its ``startup_trials``,
-            ``retries`` of a failed job, ``storage``, ``study`` and ``heartbeat`` in seconds.
+        options: number of ``trials``, ``objective``, ``sampler`` and its ``seed``, ``pruner`` and its
+            ``startup_trials``, ``retries`` of a failed job, ``storage``, ``study`` and ``heartbeat`` in seconds.
     """
 
     def __init__(self, *, params: Mapping[str, Any] | None, mean_over: Sequence[str], **options: Any) -> None:
@@ -76,13 +94,12 @@ class OptunaSweeper(JobSweeper):
         """Run trials until there are as many as asked for."""
         from qframe.sweeps.folder import SweepFolder
         from qframe.sweeps.grid import parameters
-        from qframe.sweeps.optional import imported
-        from qframe.sweeps.spec import SpecMaker
+        from qframe.sweeps.job_spec import SpecMaker
 
         assert self.config is not None
-        imported("optuna", extra="optuna")
+        require("optuna", extra="optuna")
         from qframe.sweeps.optuna_search import search
-        from qframe.sweeps.space import space
+        from qframe.sweeps.search_space import space
 
         folder = SweepFolder(self.folder)
         found = space(arguments, parameters(self.config), list(self.mean_over), self.loader)
@@ -91,74 +108,73 @@ class OptunaSweeper(JobSweeper):
 
 
 class JobLauncher(Launcher):
-    """A launcher by one of qframe's engines."""
+    """A launcher that runs jobs on one of qframe's engines."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what Hydra gives."""
+        """Keep Hydra's context, configuration and launcher."""
         self.hydra_context, self.config, self.task_function = hydra_context, config, task_function
 
     def engine(self, *, needs: Any, say: Callable[[str], None]) -> Any:
-        """Where the jobs run.
+        """The engine that runs the jobs.
 
         Args:
             needs: threads and GPU of a job.
-            say: tells how many run at once.
+            say: prints how many run at once.
         """
         raise NotImplementedError
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run a batch of jobs for a sweeper that is not qframe's."""
-        from qframe.sweeps.batch import launch_batch
+        from qframe.sweeps.grid import launch_batch
 
         return launch_batch(self, job_overrides, initial_job_idx)
 
 
 class LocalLauncher(JobLauncher):
-    """One process per job on this machine, several at once.
+    """Runs jobs as processes of this machine, several at once.
 
     Args:
-        jobs: at once; None for as many as there are cores for.
+        jobs: at once; None for as many as the cores allow.
     """
 
     def __init__(self, *, jobs: int | None = None) -> None:
         self.jobs = jobs
 
     def engine(self, *, needs: Any, say: Callable[[str], None]) -> Any:
-        """Processes, as many at once as cores allow."""
+        """Processes of this machine, as many at once as its cores allow."""
         from qframe.sweeps.engines.local import local_engine
 
         return local_engine(self.jobs, needs=needs, say=say)
 
 
 class RayLauncher(JobLauncher):
-    """Jobs as tasks of a Ray cluster.
+    """Runs jobs as tasks of a Ray cluster.
 
     Args:
         address: of the cluster; None starts one on this machine.
-        jobs: at once; None for as many as there are cores for.
-        gpus: of a job; a fraction shares one.
+        jobs: at once; None for as many as the cluster's cores allow.
+        gpus: per job; a fraction shares one.
     """
 
     def __init__(self, *, address: str | None, jobs: int | None, gpus: float) -> None:
         self.address, self.jobs, self.gpus = address, jobs, gpus
 
     def engine(self, *, needs: Any, say: Callable[[str], None]) -> Any:
-        """A connection to the cluster."""
-        from qframe.sweeps.optional import imported
+        """The Ray cluster."""
 
-        imported("ray", extra="ray")
+        require("ray", extra="ray")
         from qframe.sweeps.engines.ray import RayEngine
 
         return RayEngine(self.address, self.jobs, needs=needs, gpus=self.gpus, say=say)
 
 
 class SubmititLauncher(JobLauncher):
-    """Jobs of a queue, by submitit.
+    """Runs jobs in a queue, by submitit.
 
     Args:
         cluster: ``slurm`` or ``local``.
-        jobs: in the queue at once; None for as many as this machine has cores for.
-        parameters: of the queue, in submitit's words.
+        jobs: in the queue at once; None for as many as this machine's cores allow.
+        parameters: of the queue, by submitit's names.
     """
 
     def __init__(self, *, cluster: str, jobs: int | None, parameters: Mapping[str, Any]) -> None:
@@ -166,9 +182,8 @@ class SubmititLauncher(JobLauncher):
 
     def engine(self, *, needs: Any, say: Callable[[str], None]) -> Any:
         """The queue."""
-        from qframe.sweeps.optional import imported
 
-        imported("submitit", extra="submitit")
+        require("submitit", extra="submitit")
         from qframe.sweeps.engines.submitit import SubmititEngine
 
         folder = Path(self.config.hydra.sweep.dir) / "submitit"

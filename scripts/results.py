@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from qframe.cli.bench_result import command
+from qframe.cli.bench import command
 from qframe.config import build
 from qframe.config.compose import compose
 from qframe.config.hydra_app import hydra_app, options

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from qframe.cli.bench_result import command, statistics
+from qframe.cli.bench import command, statistics
 from scripts import results
 
 FILES = sorted(results.RESULTS.glob("*.json"))

@@ -1,108 +1,205 @@
-"""``qframe bench PRESET``: several seeds of a preset, each a process of its own, against the score that it states."""
+"""``qframe bench PRESET``: a sweep over seeds of a preset, and whether it reaches the score that the preset states."""
 
 import argparse
-import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from hydra.types import RunMode
+
 from qframe.cli.arguments import add_config_arguments, whole_number
-from qframe.cli.bench_result import Result, summed_up
-from qframe.cli.bench_seeds import SeedRun, run_all
 from qframe.config import build
-from qframe.config.compose import composed
+from qframe.config.compose import composed, pinned_folder
 from qframe.config.hydra_app import hydra_app
 from qframe.config.score import Score, preset_score
 from qframe.config.targets import apply_trust
-from qframe.errors import UserError
-from qframe.runs.folder import RunFolder, flat, write_json
+from qframe.errors import Stopped, UserError
+from qframe.runs.folder import RunFolder, environment_name, flat, write_json
+from qframe.runs.statistics import interquartile_mean, stratified_bootstrap
+from qframe.sweeps.folder import SweepFolder
+from qframe.sweeps.sweep import launch, record_of
 
 FOLDER = Path("outputs", "bench")
 RESULTS = Path("results")
+OF_A_RUN = (
+    "seed", "eval_return_mean", "eval_return_std", "eval_return_last", "eval_episodes", "train_return_mean",
+    "best_frames", "frames", "updates", "wall_seconds",
+)  # fmt: skip
+"""The keys of a run's summary that the result repeats."""
+
+Result = dict[str, Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The preset, how many seeds, how many at a time, and whether to go on."""
+    """The preset, the seeds, how many run at once, whether to resume, and where the result goes."""
     parser.add_argument("preset", metavar="PRESET", help="a name that qframe list experiment shows")
-    parser.add_argument("--seeds", type=whole_number, default=5, metavar="N", help="how many (default 5)")
-    text = "the first seed (default 101); presets were tuned on others"
+    parser.add_argument("--seeds", type=whole_number, default=5, metavar="N", help="number of seeds (default 5)")
+    text = "the first seed (default 101); presets were tuned on lower ones"
     parser.add_argument("--first-seed", type=whole_number, default=101, metavar="S", help=text)
-    text = "runs at a time (default: as many as there are cores)"
+    text = "runs at once (default: as many as the cores allow)"
     parser.add_argument("--jobs", type=whole_number, default=None, metavar="N", help=text)
-    text = "keep the seeds that are finished, and go on with those that were stopped"
+    text = "keep the seeds that are finished, and resume the others"
     parser.add_argument("--resume", action="store_true", help=text)
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS, metavar="DIR", help="folder of PRESET.json (default results)"
+    )
     add_config_arguments(parser, overrides=False)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train every seed, compare, and write ``results/PRESET.json``.
+    """Train every seed, compare with the score, and write ``results/PRESET.json``.
 
     Returns:
-        0 where the expected score is reached, 1 where it is not or a seed failed.
+        0 if the score is reached; 1 if it is missed or a seed failed.
 
     Raises:
-        UserError: no such preset, one without a stated score, faults in it, or seeds that were run before.
+        UserError: no such preset, a preset without a score or with faults, or seeds that were run before.
     """
-    preset, jobs = arguments.preset, _cores() if arguments.jobs is None else arguments.jobs
-    numbers = (("--seeds", arguments.seeds, 1), ("--jobs", jobs, 1), ("--first-seed", arguments.first_seed, 0))
+    preset, config_dir, trust = arguments.preset, arguments.config_dir, arguments.trust
+    numbers = (
+        ("--seeds", arguments.seeds, 1),
+        ("--jobs", arguments.jobs, 1),
+        ("--first-seed", arguments.first_seed, 0),
+    )
     for name, value, least in numbers:
-        if value < least:
-            raise UserError(f"{name}: expected an integer of at least {least}, got {value}")
-    apply_trust(arguments.trust)
-    score, config = _checked(preset, arguments.config_dir)
+        if value is not None and value < least:
+            raise UserError(f"{name} must be at least {least}, got {value}")
+    apply_trust(trust)
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
-    options = [*(["--config-dir", str(arguments.config_dir)] if arguments.config_dir else [])]
-    options += [word for prefix in arguments.trust for word in ("--trust", prefix)]
-    runs = [SeedRun(preset, seed, FOLDER / preset / f"s{seed}", tuple(options)) for seed in seeds]
-    there = [run.folder for run in runs if run.folder.exists()]
-    if there and not arguments.resume:
-        raise UserError(f"expected seeds that were not run before, got {there[0]}; add --resume to go on, or remove it")
-    for run in runs:
-        _check_kept(run, score, config)
-    print(f"{preset}: {score.algorithm}, seeds {seeds[0]} to {seeds[-1]}, {min(jobs, len(runs))} at a time", flush=True)
-    run_all(runs, jobs, score.metric)
-    if not any(run.is_finished for run in runs):
-        return 1
-    result = summed_up(preset, score, runs)
-    path = RESULTS / f"{preset}.json"
-    write_json(path, result)
-    _tell(result, score, path)
-    return 0 if result["passed"] else 1
-
-
-def _checked(preset: str, config_dir: Path | None) -> tuple[Score, dict[str, Any]]:
-    """The preset's score and config, once the preset is known to run."""
+    folder = SweepFolder(FOLDER / preset)
+    numbers = folder.numbered([(f"experiment={preset}", f"seed={seed}") for seed in seeds])
+    runs = [RunFolder(folder.job(number)) for number in numbers]
+    swept = [f"experiment={preset}", f"seed={','.join(map(str, seeds))}"]
+    of_hydra = [pinned_folder("sweep", folder.path), f"hydra.launcher.jobs={arguments.jobs or 'null'}"]
+    overrides = [*swept, *of_hydra, "hydra.sweeper.retries=0"]  # a seed that fails counts against the preset
     with hydra_app(config_dir) as app:
         score = preset_score(app.config_loader, preset)
         if score is None:
             raise UserError(f"experiment={preset} states no score to reach; add one under score: in its file")
-        composition = composed(app.config_loader, [f"experiment={preset}"], build.PROVIDED)
-    build.checked(composition.config, composition.faults)
-    return score, composition.config
+        composition = composed(app.config_loader, overrides, build.PROVIDED, mode=RunMode.MULTIRUN)
+        build.checked(composition.config, composition.faults)
+        begun = [run for run in runs if run.path.exists()]
+        if begun and not arguments.resume:
+            raise UserError(f"{begun[0].path} holds a seed that was run before; add --resume to keep it, or remove it")
+        for earlier in begun:
+            check_kept(earlier, score, composition.config)
+        print(f"{preset}: {score.algorithm}, seeds {seeds[0]} to {seeds[-1]}", flush=True)
+        try:
+            launch(app, composition, record_of(overrides, config_dir, trust))
+        except Stopped as stopped:
+            raise Stopped(stopped.number, f"{stopped}; resume by the same command with --resume") from stopped
+    return verdict(preset, score, seeds, [RunFolder(run.path) for run in runs], arguments)
 
 
-def _check_kept(run: SeedRun, score: Score, config: dict[str, Any]) -> None:
-    """Refuse a run of an earlier command that is damaged, or of a preset that was another then."""
-    saved, now, remedy = flat(RunFolder(run.folder).config), flat(config), f"remove {run.folder} to run its seed again"
+def check_kept(run: RunFolder, score: Score, config: dict[str, Any]) -> None:
+    """Refuse a run of an earlier command that is damaged, or whose preset has changed since.
+
+    Raises:
+        UserError: the run cannot be averaged with the others.
+    """
+    saved, now, remedy = flat(run.config), flat(config), f"remove {run.path} to run its seed again"
     if run.is_finished:
         numbers = [run.summary.get(name) for name in (score.metric, "wall_seconds")]
         if not saved or not all(isinstance(number, int | float) for number in numbers):
-            raise UserError(f"expected a whole run in {run.folder}, got one whose files are damaged; {remedy}")
+            raise UserError(f"the files of the run in {run.path} are damaged; {remedy}")
     for key in sorted(saved.keys() & now.keys() - {"seed"}):
         if now[key] not in ("auto", saved[key]):
-            told = f"{key}={saved[key]} in {run.folder}, {now[key]} in the preset now"
-            raise UserError(f"expected seeds of one configuration, got {told}; {remedy}")
+            changed = f"the run in {run.path} has {key}={saved[key]}, the preset now has {now[key]}"
+            raise UserError(f"{changed}; {remedy}")
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _tell(result: Result, score: Score, path: Path) -> None:
+def verdict(
+    preset: str, score: Score, seeds: Sequence[int], runs: Sequence[RunFolder], arguments: argparse.Namespace
+) -> int:
+    """Print whether the score is reached, and write the result; see :func:`run`."""
+    if not any(run.is_finished for run in runs):
+        print("fail: no seed has finished")
+        return 1
+    options = [*(["--config-dir", str(arguments.config_dir)] if arguments.config_dir else [])]
+    options += [word for prefix in arguments.trust for word in ("--trust", prefix)]
+    result = summarized(preset, score, dict(zip(seeds, runs, strict=True)), options)
+    path = arguments.out / f"{preset}.json"
+    write_json(path, result)
     low, high = result["interval"]
-    iqm = f"IQM {result['iqm']:.1f} [{low:.1f}, {high:.1f}]"
-    print(f"{score.metric} mean {result['mean']:.1f}, {iqm} over {result['count']} seeds")
+    count = f"{result['count']} {'seed' if result['count'] == 1 else 'seeds'}"
+    print(f"{score.metric}: mean {result['mean']:.1f}, IQM {result['iqm']:.1f} [{low:.1f}, {high:.1f}] over {count}")
     if result["failed"]:
-        print(f"failed runs, which no score counts: seeds {', '.join(map(str, result['failed']))}")
-    verdict = "pass" if result["passed"] else "fail"
-    print(f"{verdict}: expected an IQM of at least {score.expected:g} ({score.protocol})")
+        print(f"without a result: seeds {', '.join(map(str, result['failed']))}")
+    outcome = "pass" if result["passed"] else "fail"
+    print(f"{outcome}: the preset states an IQM of at least {score.expected:g} ({score.protocol})")
     print(f"written to {path}")
+    return 0 if result["passed"] else 1
+
+
+def summarized(preset: str, score: Score, runs: dict[int, RunFolder], options: Sequence[str]) -> Result:
+    """The content of ``results/PRESET.json``: the scores, and all that is needed to repeat them.
+
+    Args:
+        preset: its name.
+        score: that it states.
+        runs: by seed, at least one of them finished; a seed that is not finished is no pass.
+        options: of the command line: where the preset is, and which packages it may name.
+    """
+    finished = {seed: run for seed, run in runs.items() if run.is_finished}
+    failed = sorted(runs.keys() - finished.keys())
+    first = next(iter(finished.values()))
+    measured = statistics([run.summary[score.metric] for run in finished.values()], score.expected)
+    return {
+        "preset": preset,
+        "environment": environment_name(first.config["env"]),
+        "command": command(preset, list(runs), options),
+        "frames": first.config["total_frames"],
+        **asdict(score),
+        **measured,
+        "passed": measured["passed"] and not failed,
+        "failed": failed,
+        "runs": [
+            {name: run.summary.get(name) for name in OF_A_RUN}
+            | {
+                "revision": _revision(run.manifest),
+                "command": shlex.join(["qframe", "train", f"experiment={preset}", f"seed={seed}", *options]),
+            }
+            for seed, run in finished.items()
+        ],
+        "versions": first.manifest.get("versions"),
+        "machine": first.manifest.get("machine"),
+        "env": first.config["env"],
+        "evaluation": first.config["evaluation"],
+    }
+
+
+def statistics(scores: Sequence[float], expected: float) -> Result:
+    """Statistics of the scores of all seeds.
+
+    >>> statistics([490.0, 500.0, 500.0, 500.0], 495)["iqm"]
+    500.0
+    """
+    array = np.array(scores, dtype=np.float64)
+    iqm = interquartile_mean(array)
+    return {
+        "count": len(scores),
+        "mean": float(array.mean()),
+        "iqm": iqm,
+        "interval": list(stratified_bootstrap(array[:, None])),
+        "passed": iqm >= expected,
+    }
+
+
+def command(preset: str, seeds: Sequence[int], options: Sequence[str] = ()) -> str:
+    """The command that runs these seeds.
+
+    >>> command("cartpole_dqn", [101, 102])
+    'qframe bench cartpole_dqn --seeds 2'
+    """
+    first = "" if seeds[0] == 101 else f" --first-seed {seeds[0]}"
+    return f"qframe bench {preset} --seeds {len(seeds)}{first} {shlex.join(options)}".rstrip()
+
+
+def _revision(manifest: dict[str, Any]) -> str | None:
+    git = manifest.get("git")
+    if not git:
+        return None
+    return git["revision"] + ("+changes" if git.get("dirty") else "")

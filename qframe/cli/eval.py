@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from qframe.cli.arguments import whole_number
-from qframe.cli.trained import trained
-from qframe.config.saved_run import open_run
+from qframe.config.saved_run import open_run, trained_run
 from qframe.config.targets import apply_trust
 from qframe.errors import UserError
 from qframe.training import Evaluation
@@ -40,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise UserError(f"{name}: expected an integer of at least {least}, got {value}")
     apply_trust(arguments.trust)
     folder = open_run(arguments.run)
-    found = trained(folder, last=arguments.last)
+    found = trained_run(folder, last=arguments.last)
     evaluation, stream = found.parts.evaluation, ("eval", arguments.seed)
     if arguments.video:
         _check_video(evaluation)

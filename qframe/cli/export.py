@@ -11,8 +11,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from qframe.cli.tables import shown_path
-from qframe.cli.trained import Trained, trained
-from qframe.config.saved_run import open_run
+from qframe.config.saved_run import TrainedRun, open_run, trained_run
 from qframe.config.targets import apply_trust
 from qframe.errors import UserError, hint
 from qframe.export.formats import FORMATS
@@ -55,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f'--format: {arguments.format} needs {", ".join(missing)}; pip install "qframe[onnx]"')
     apply_trust(arguments.trust)
     folder = open_run(arguments.run)
-    found = trained(folder, last=arguments.last)
+    found = trained_run(folder, last=arguments.last)
     path = arguments.out or folder.path / f"policy{form.suffix}"
     if not path.parent.is_dir():
         raise UserError(f"--out: expected a file in a folder that is there, got '{path}'")
@@ -74,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _example(found: Trained) -> Example:
+def _example(found: TrainedRun) -> Example:
     """Observations along random episodes, with random masks that leave at least one action."""
     states = FixedStates(found.parts.envs, found.parts.action_space, number=CHECKED, distance=1)
     entries = _entries(states.played[0])

@@ -1,17 +1,28 @@
-"""``qframe resume RUN``: go on with a run from its last checkpoint, or with what is left of a sweep, in its folder."""
+"""``qframe resume RUN``: resume a run from its last checkpoint, or the jobs that are left of a sweep, in its folder."""
 
 import argparse
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from qframe.cli.resumable import go_on
-from qframe.cli.train import relaunch
-from qframe.config.saved_run import open_run
+from qframe.config import build
+from qframe.config.saved_run import checkpoint, fitting, open_run, saved_config
+from qframe.config.schema import GROUPS
 from qframe.config.targets import apply_trust
+from qframe.errors import UserError
+from qframe.runs.folder import RunFolder
 from qframe.sweeps.folder import SweepFolder
+from qframe.sweeps.sweep import relaunch
+
+FIXED = (
+    "name", "seed", "gamma", "action_space", "network", "trunk", "head",
+    "env._target_", "env.id", "env.game", "env.kwargs", "env.wrappers",
+)  # fmt: skip
+"""Groups and entries that cannot change: they define the task, or the network that was trained."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The run, and what is to be different from now on."""
+    """The run, and the values that change from now on."""
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run or a sweep")
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="key=value, as total_frames=100k")
     text = "a package that _target_ may name besides qframe, torch.nn and torch.optim; may be repeated"
@@ -19,12 +30,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Load the checkpoint into the same parts and train on.
+    """Resume the run or sweep.
 
     Raises:
         UserError: no run, no checkpoint, a run that is finished, or a change that does not fit the checkpoint.
     """
     if SweepFolder(arguments.run).record.is_file():
-        return relaunch(arguments)
+        return relaunch(arguments.run, arguments.overrides, arguments.trust)
     apply_trust(arguments.trust)
-    return go_on(open_run(arguments.run), arguments.overrides, started=arguments.started)
+    return resume_run(open_run(arguments.run), arguments.overrides, started=arguments.started)
+
+
+def resume_run(folder: RunFolder, overrides: Sequence[str] = (), *, started: float | None = None) -> int:
+    """Load the newest whole checkpoint into the same parts and train on; the exit status.
+
+    Raises:
+        UserError: no checkpoint, a run that is finished, or a change that does not fit.
+    """
+    check_changes(overrides)
+    config, state = saved_config(folder, overrides), checkpoint(folder)
+    frames, status = state["run"]["frames"], folder.summary.get("status", "unknown")
+    if frames >= config.total_frames and status == "finished":
+        raise UserError(
+            f"{folder.path} is finished, at {frames:,} of {config.total_frames:,} frames; to train on, add "
+            f"total_frames={2 * frames}"
+        )
+    with fitting():
+        runner = build.build(config, folder.path, state=state, started=started)
+    runner.run()
+    return 0
+
+
+def check_changes(overrides: Sequence[str]) -> None:
+    """Refuse changes that would be ignored, or that would make it a different run.
+
+    Raises:
+        UserError: there is such a change.
+    """
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        group, *entries = re.split(r"[./[]", key)
+        fixed = next((place for place in (group, ".".join([group, *entries[:1]])) if place in FIXED), None)
+        if key in GROUPS:
+            raise UserError(
+                f"{key}: a run resumes with its own parts, so '{override}' cannot replace them; change values such as "
+                "optimizer.lr=1e-4, or start another run by qframe train"
+            )
+        if fixed is not None:
+            raise UserError(
+                f"{key}: '{override}' cannot change while a run resumes, because {fixed} is part of what was trained; "
+                "start another run by qframe train"
+            )

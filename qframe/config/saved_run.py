@@ -5,8 +5,9 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
@@ -14,7 +15,9 @@ from yaml import MarkedYAMLError, YAMLError
 from qframe.checkpoints import load_checkpoint
 from qframe.checkpoints.files import FORMAT, config_format, other_format
 from qframe.config import build
+from qframe.config.auto import resolved
 from qframe.config.compose import recheck
+from qframe.config.parts import Parts
 from qframe.errors import UserError
 from qframe.runs.folder import RunFolder
 
@@ -99,6 +102,40 @@ def fitting() -> Iterator[None]:
         lines = [line.strip() for line in str(error).splitlines()[:2]]
         message = f"expected a checkpoint that fits the config, got: {type(error).__name__}: {' '.join(lines)}"
         raise UserError(f"{message}; undo what was changed") from error
+
+
+class TrainedRun(NamedTuple):
+    """A run's parts with trained weights: the ``best`` or the ``last`` network, after this many frames."""
+
+    config: DictConfig
+    parts: Parts
+    name: str
+    frames: int
+
+    @property
+    def network(self) -> Any:
+        """The network."""
+        return self.parts.loss.value_network
+
+
+def trained_run(folder: RunFolder, *, last: bool = False) -> TrainedRun:
+    """The best network of a run by its evaluations; the last one if that is asked for or no evaluation was better.
+
+    Raises:
+        UserError: there is no checkpoint, or it does not fit the config.
+    """
+    config = saved_config(folder)
+    parts = build.parts(config)
+    torch.set_num_threads(resolved(config)[0]["runner"]["threads"])
+    state = checkpoint(folder, ("run", "best", "learner"))
+    use_best = "network" in state["best"] and not last
+    with fitting():
+        if use_best:
+            parts.loss.value_network.load_state_dict(state["best"]["network"])
+        else:
+            parts.loss.load_state_dict(state["learner"]["loss"])
+    frames = state["best" if use_best else "run"]["frames"]
+    return TrainedRun(config, parts, "best" if use_best else "last", frames)
 
 
 def new_folder(path: Path, *, is_stamped: bool) -> Path:

@@ -97,11 +97,7 @@ class RunFolder:
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
         """The logs in order, without a line that was cut off."""
-        try:
-            lines = self.metrics_file.read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            return []
-        return [log for log in map(_parsed, lines) if isinstance(log.get("frames"), int)]
+        return self._logs()
 
     @cached_property
     def changed(self) -> float:
@@ -141,11 +137,11 @@ class RunFolder:
         score = self.summary.get("eval_return_mean") if self.is_finished else None
         return float(score) if isinstance(score, int | float) else None
 
-    @property
+    @cached_property
     def evaluations(self) -> list[tuple[int, float, float | None]]:
         """The periodic evaluations: frames, mean greedy return, and seconds of training if they were logged."""
         key = "eval/episode_return"
-        return [(log["frames"], float(log[key]), log.get("time/wall_seconds")) for log in self.metrics if key in log]
+        return [(log["frames"], float(log[key]), log.get("time/wall_seconds")) for log in self._logs(key) if key in log]
 
     @cached_property
     def overrides(self) -> list[str]:
@@ -157,6 +153,15 @@ class RunFolder:
     def is_job(self) -> bool:
         """Whether it is a job of a sweep, whose folder is its number."""
         return self.path.name.isdigit()
+
+    def _logs(self, containing: str = "") -> list[dict[str, Any]]:
+        """The logs with this text in them: a sweep reads those of all its jobs every second."""
+        try:
+            lines = self.metrics_file.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return []
+        logs = [_parsed(line) for line in lines if containing in line]
+        return [log for log in logs if isinstance(log.get("frames"), int)]
 
     def write_manifest(self, picked: dict[str, Any], *, resumed_at: int | None = None) -> None:
         """Record versions, machine, command, git revision and process.

@@ -1,4 +1,4 @@
-"""The folder of a sweep: which job has which number, how each stands, and that one process at a time runs them."""
+"""The folder of a sweep: the number and the status of each job, and a lock that lets one process at a time run them."""
 
 import fcntl
 import json
@@ -8,18 +8,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from qframe.errors import UserError
-from qframe.runs.folder import RunFolder, read_json, write_json
-from qframe.sweeps.job import DONE
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from qframe.config.compose import Composition
+from qframe.config.hydra_keys import inside
+from qframe.errors import ConfigError, Fault, UserError
+from qframe.runs.folder import RunFolder, planned_jobs, read_json, write_json
 
 Overrides = tuple[str, ...]
+DONE = ("finished", "pruned")
+"""The statuses of a job that is not started again."""
 
 
 class SweepFolder:
     """Names and files of one sweep; a job's folder is its number.
 
     Args:
-        path: the folder; made when something is written.
+        path: the folder; created when something is written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -28,7 +34,7 @@ class SweepFolder:
         self.jobs = path / "jobs.json"
 
     def numbered(self, jobs: Sequence[Overrides]) -> dict[int, Overrides]:
-        """The jobs by number: those of an earlier launch keep theirs, new ones come after."""
+        """The jobs by number: jobs of an earlier launch keep theirs, new ones follow."""
         known = {_identity(overrides): number for number, overrides in self.earlier().items()}
         following = max(known.values(), default=-1) + 1
         numbers: dict[int, Overrides] = {}
@@ -41,10 +47,10 @@ class SweepFolder:
 
     def earlier(self) -> dict[int, Overrides]:
         """The jobs of earlier launches by number."""
-        return {int(number): tuple(overrides) for number, overrides in read_json(self.jobs).items()}
+        return {int(number): tuple(overrides) for number, overrides in planned_jobs(self.path).items()}
 
     def write_jobs(self, jobs: dict[int, Overrides]) -> None:
-        """Write down the numbers, before any job starts."""
+        """Record the numbers, before any job starts."""
         every = self.earlier() | jobs
         write_json(self.jobs, {str(number): list(overrides) for number, overrides in sorted(every.items())})
 
@@ -53,30 +59,35 @@ class SweepFolder:
         return self.path / str(number)
 
     def summary(self, number: int) -> dict[str, Any]:
-        """What is known of a job; {} of one that never started."""
+        """A job's ``summary.json``; {} if it never started."""
         return RunFolder(self.job(number)).summary
 
+    def summaries(self) -> dict[Path, dict[str, Any]]:
+        """The summaries of all jobs that have started, by folder, in the order of their numbers."""
+        found = {path.parent: read_json(path) for path in self.path.glob("*/summary.json")}
+        return dict(sorted(found.items(), key=lambda item: (len(item[0].name), item[0].name)))
+
     def is_done(self, number: int) -> bool:
-        """Whether the job is not to be started again."""
+        """Whether the job is not started again."""
         return self.summary(number).get("status") in DONE
 
-    def standing(self, number: int) -> str:
-        """What launching the sweep now would do with a job, in words."""
-        summary, files = self.summary(number), RunFolder(self.job(number))
-        status = summary.get("status")
+    def plan(self, number: int) -> str:
+        """A job's status, and what launching the sweep now would do with it."""
+        run = RunFolder(self.job(number))
+        status = run.summary.get("status")
         if status is None:
             return "new"
         if status in DONE:
             return f"{status}: skipped"
-        does = "goes on" if files.has_checkpoint else "starts anew"
-        return f"{'unfinished' if status in ('running', 'stopped') else status}: {does}"
+        verb = "resumes" if run.has_checkpoint else "starts again"
+        return f"{'unfinished' if status in ('running', 'stopped') else status}: {verb}"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """While active, no other process launches this sweep; the system frees it when the process dies.
+        """While active, no other process can launch this sweep. The system releases the lock if the process dies.
 
         Raises:
-            UserError: another process has it.
+            UserError: another process holds it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "sweep.lock").open("a+") as file:
@@ -85,12 +96,37 @@ class SweepFolder:
             except OSError as error:
                 file.seek(0)
                 holder = file.read().strip() or "another process"
-                message = f"expected a sweep that nobody is running, got '{self.path}', which {holder} runs"
-                raise UserError(f"{message}; stop it first, or choose another folder") from error
+                message = f"the sweep '{self.path}' is being run by {holder}; stop it first, or choose another folder"
+                raise UserError(message) from error
             file.truncate(0)
             file.write(f"process {os.getpid()} on {os.uname().nodename}")
             file.flush()
             yield
+
+
+def output_folder(composition: Composition, kind: str) -> tuple[Path, bool]:
+    """Where a ``run`` or ``sweep`` will be written, and whether its name is the time; the folder is not created.
+
+    Raises:
+        UserError: the folder has something else in it, or its name cannot be resolved.
+    """
+    whole = OmegaConf.create({**composition.config, "hydra": composition.hydra})
+    assert isinstance(whole, DictConfig)
+    try:
+        folder = Path(str(whole.hydra[kind].dir)).absolute()
+    except OmegaConfBaseException as error:
+        raise ConfigError([Fault(f"hydra.{kind}.dir", str(error).splitlines()[0])]) from error
+    inside(folder, f"hydra.{kind}.dir", composition.keys)
+    raw = OmegaConf.to_container(composition.hydra[kind], resolve=False)
+    is_stamped = isinstance(raw, dict) and "${now:" in str(raw["dir"])
+    if is_stamped:
+        return folder, True
+    if kind == "sweep" and SweepFolder(folder).record.is_file():
+        return folder, False
+    if (folder.exists() and not folder.is_dir()) or (folder.is_dir() and any(folder.iterdir())):
+        remedy = "resume the run in it by qframe resume" if (folder / "config.yaml").is_file() else "choose another"
+        raise UserError(f"hydra.{kind}.dir: '{folder}' exists and is not an empty folder; {remedy}")
+    return folder, False
 
 
 def _identity(overrides: Overrides) -> str:

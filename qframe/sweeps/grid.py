@@ -1,19 +1,25 @@
-"""The resumable grid: done jobs are skipped, unfinished ones go on in their folders, failed ones are tried again."""
+"""The resumable grid: finished jobs are skipped, unfinished ones resume in their folders, failed ones are retried."""
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import nan
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.utils import JobReturn, JobStatus, filter_overrides, setup_globals
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
+from qframe.config.compose import plain
 from qframe.config.numbers import integer
+from qframe.runs.folder import RunFolder
 from qframe.sweeps.folder import Overrides, SweepFolder
-from qframe.sweeps.job import JobSpec
+from qframe.sweeps.job import OBJECTIVE
+from qframe.sweeps.job_spec import MOST_CHECKED, JobSpec, SpecMaker, composition
 from qframe.sweeps.loop import Needs, run_jobs
-from qframe.sweeps.progress_board import SweepBoard, varied_among
-from qframe.sweeps.spec import MOST_CHECKED, SpecMaker, composition
+from qframe.sweeps.progress_board import ProgressBoard
+from qframe.sweeps.results_table import varied_among
 
 SYNC = "qframe.training.Collector"
 
@@ -23,7 +29,7 @@ class Queue:
 
     Args:
         waiting: their numbers.
-        spec: makes a job, or None of one that cannot run.
+        spec: makes a job of its number, or None if the job cannot run.
         retries: how often a failed job is tried again in this launch.
     """
 
@@ -42,24 +48,27 @@ class Queue:
         return None
 
     def ended(self, job: JobSpec, summary: dict[str, Any]) -> None:
-        """A failed job comes back at the end, as often as it may be tried again."""
+        """Put a failed job at the end of the queue, as long as it has retries left."""
         if summary.get("status") == "failed" and self._attempts[job.number] <= self._retries:
             self.waiting.append(job.number)
 
     def to_prune(self, running: Iterable[JobSpec]) -> dict[int, str]:
-        """None: every job runs to its end."""
+        """No job: every job of a grid runs to its end."""
         return {}
 
 
 def launch(
-    numbered: dict[int, Overrides],
-    folder: SweepFolder,
-    *,
-    launcher: Launcher,
-    spec: SpecMaker,
-    retries: int,
+    numbered: dict[int, Overrides], folder: SweepFolder, *, launcher: Launcher, spec: SpecMaker, retries: int
 ) -> None:
-    """Run what is left of a grid: by qframe's own loop, or, with another launcher of Hydra's, in one batch a try."""
+    """Run the jobs of a grid that are left, by qframe's own loop or by another launcher of Hydra's.
+
+    Args:
+        numbered: all jobs of the grid.
+        folder: the sweep's folder.
+        launcher: qframe's launchers have an ``engine``; any other gets one batch of jobs per try.
+        spec: makes the jobs.
+        retries: how often a failed job is tried again.
+    """
     left = [number for number in numbered if not folder.is_done(number)]
     if not left:
         return
@@ -68,25 +77,25 @@ def launch(
     if engine_for is None:
         _launch_batches(jobs, folder, launcher, spec.loader)
         return
-    board = SweepBoard(len(left), varied_among(numbered.values()))
+    board = ProgressBoard(len(left), varied_among(numbered.values()))
     first = [composition(spec.loader, numbered[number]).config for number in left[:MOST_CHECKED]]
     run_jobs(jobs, engine_for(needs=needs_of(first), say=board.say), board)
 
 
 def needs_of(configs: Iterable[Mapping[str, Any]]) -> Needs:
-    """What the most demanding of these jobs needs; ``runner.threads=auto`` takes what there is, and needs one."""
+    """The needs of the most demanding of these jobs; ``runner.threads=auto`` counts as one thread."""
     needs = Needs()
     for config in configs:
         runner, collector = (config.get(group) or {} for group in ("runner", "collector"))
         threads = integer(runner.get("threads")) or 1
-        if collector.get("_target_") not in (None, SYNC):  # environments and learner run side by side
+        if collector.get("_target_") not in (None, SYNC):  # environments and learner run in parallel
             threads += 1
         needs = Needs(max(needs.threads, threads), needs.gpu or config.get("device") != "cpu")
     return needs
 
 
 def _launch_batches(jobs: Queue, folder: SweepFolder, launcher: Launcher, loader: ConfigLoader) -> None:
-    """Each try is one call of Hydra's launcher; the folder's number travels as an override."""
+    """Call Hydra's launcher once per try; the number of each job's folder is passed as an override."""
     while batch := list(iter(jobs.next, None)):
         listed = [
             [*composition(loader, job.overrides).overrides, f"hydra.sweep.subdir='{job.number}'"] for job in batch
@@ -96,12 +105,41 @@ def _launch_batches(jobs: Queue, folder: SweepFolder, launcher: Launcher, loader
             jobs.ended(job, folder.summary(job.number))
 
 
+def launch_batch(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+    """Run jobs of a sweeper that is not qframe's on the launcher's engine; their objectives, NaN if there is none.
+
+    Args:
+        launcher: one of qframe's, set up by Hydra.
+        job_overrides: the overrides of each job, including Hydra's own.
+        initial_job_idx: the first job's number.
+    """
+    setup_globals()
+    specs: dict[int, JobSpec] = {}
+    for number, overrides in enumerate(job_overrides, start=initial_job_idx):
+        config = launcher.hydra_context.config_loader.load_sweep_config(launcher.config, list(overrides))
+        with open_dict(config):
+            config.hydra.job.num = config.hydra.job.id = number
+        folder = Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir)
+        hydra = config.pop("hydra")
+        trust = getattr(launcher.task_function, "trust", ())
+        listed = tuple(str(override).lstrip("+") for override in filter_overrides(list(hydra.overrides.task)))
+        specs[number] = JobSpec(number, folder.absolute(), listed, plain(config)[0], trust)
+    board = ProgressBoard(len(specs), varied_among([job.overrides for job in specs.values()]))
+    engine = launcher.engine(needs=needs_of([job.config for job in specs.values()]), say=board.say)
+    run_jobs(Queue(specs, specs.get), engine, board)
+    returned = []
+    for job in specs.values():
+        returned.append(JobReturn(overrides=list(job.overrides), status=JobStatus.COMPLETED))
+        returned[-1].return_value = RunFolder(job.folder).summary.get(OBJECTIVE) or nan
+    return returned
+
+
 def parameters(config: DictConfig) -> list[str]:
-    """What ``hydra.sweeper.params`` sweeps over, as ``key=values``."""
+    """The values that ``hydra.sweeper.params`` sweeps over, as ``key=values``."""
     return [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
 
 
 def zipped(config: DictConfig) -> list[list[str]]:
-    """The groups of keys that vary together: one list of keys, or several."""
+    """The groups of keys in ``hydra.sweeper.zip`` that vary together: one list of keys, or several."""
     given = list(config.hydra.sweeper.get("zip") or [])
     return [given] if given and all(isinstance(key, str) for key in given) else [list(group) for group in given]

@@ -1,15 +1,18 @@
-"""One training run: alone, or as a job of a sweep that leaves its status and reason in its folder.
+"""One training run: alone, or as a job of a sweep that writes its status and the reason for it to its folder.
 
-A job of a sweep can be started any number of times: finished it does nothing, stopped it goes on from its last
-checkpoint, and without a checkpoint it begins anew. So a sweep that was killed needs only to be launched again.
+A job can be started any number of times: if it is finished it does nothing, if it was stopped it resumes from its last
+checkpoint, and without a checkpoint it starts again. So a sweep that was killed only needs to be launched again.
 """
 
+import faulthandler
+import os
 import shutil
 import sys
 import time
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -24,31 +27,12 @@ from qframe.config.targets import apply_trust
 from qframe.errors import RunError, Stopped, UserError
 from qframe.runs.folder import RunFolder
 from qframe.runs.lock import RunLocked
+from qframe.sweeps.folder import DONE
+from qframe.sweeps.job_spec import JobSpec
 from qframe.training import Runner
 
 OBJECTIVE = "eval_return_mean"
-PATIENCE = 30.0  # seconds for an earlier process to end
-DONE = ("finished", "pruned")
-"""The statuses of a job that is not to be started again."""
-
-
-@dataclass(frozen=True)
-class JobSpec:
-    """A job of a sweep, as plain values that travel to another process or machine.
-
-    Args:
-        number: the same at every launch of the sweep.
-        folder: the job's run folder.
-        overrides: as typed.
-        config: composed, as plain values.
-        trust: packages that the job's process is to trust as well.
-    """
-
-    number: int
-    folder: Path
-    overrides: tuple[str, ...]
-    config: Mapping[str, Any] = field(repr=False)
-    trust: tuple[str, ...] = ()
+PATIENCE = 30.0  # seconds that an earlier process has to end
 
 
 @dataclass
@@ -56,13 +40,13 @@ class Job:
     """The task function that Hydra's own launchers call for each job of a sweep.
 
     Args:
-        trust: packages that the job's process is to trust as well.
+        trust: further packages that the job's process trusts.
     """
 
     trust: tuple[str, ...] = ()
 
     def __call__(self, config: DictConfig) -> float:
-        """Train; the sweeper's objective is the final greedy return, NaN where there is none."""
+        """Train and return the sweeper's objective: the final greedy return, NaN if there is none."""
         hydra = HydraConfig.get()
         folder = Path(hydra.runtime.output_dir)
         overrides = tuple(str(override).lstrip("+") for override in hydra.overrides.task)
@@ -72,21 +56,20 @@ class Job:
 
 
 def execute(job: JobSpec) -> dict[str, Any]:
-    """Train a job of a sweep to its end, from where it stands, and return its summary.
+    """Train a job of a sweep to its end, from its last checkpoint if any, and return its summary.
 
-    Whatever goes wrong is written to the job's folder and told.
+    An error is printed and written to the job's summary.
 
     Raises:
-        Stopped: by a signal, with a checkpoint.
+        Stopped: a signal stopped the job, with a checkpoint.
     """
-    started, files = time.monotonic(), RunFolder(job.folder)
-    summary = files.summary
+    started, summary = time.monotonic(), RunFolder(job.folder).summary
     if summary.get("status") in DONE:
         return summary
     try:
         apply_trust(job.trust)
         summary = _runner(job, started).run()
-    except Stopped as stopped:  # and so is the whole sweep
+    except Stopped as stopped:  # which stops the whole sweep
         print(f"qframe: {stopped}", file=sys.stderr)
         _written(job, {"reason": str(stopped)})
         raise
@@ -96,7 +79,7 @@ def execute(job: JobSpec) -> dict[str, Any]:
 
 
 def _runner(job: JobSpec, started: float) -> Runner:
-    """The job's runner at its last checkpoint, or a new one."""
+    """The job's runner, at its last checkpoint if any."""
     files = RunFolder(job.folder)
     _await(files)
     if not (files.config_file.is_file() and files.has_checkpoint):
@@ -109,7 +92,7 @@ def _runner(job: JobSpec, started: float) -> Runner:
 
 
 def _await(files: RunFolder) -> None:
-    """Wait for a process of an earlier launch that still writes its checkpoint; remove what one without any left."""
+    """Wait for a process of an earlier launch to write its checkpoint; without a checkpoint, clear the folder."""
     until = time.monotonic() + PATIENCE
     while True:
         try:
@@ -132,13 +115,12 @@ def _new_runner(config: Mapping[str, Any], folder: Path, started: float) -> Runn
 
 
 def _record(error: Exception, job: JobSpec) -> dict[str, Any]:
-    """Tell and write down why a job of a sweep has no result."""
+    """Print why a job of a sweep has no result, and write it to the job's summary."""
     is_refused = isinstance(error, UserError)
     outcome = {"status": "refused" if is_refused else "failed", "reason": str(error) or repr(error)}
     if not isinstance(error, UserError | RunError):
         traceback.print_exception(error)
-    told = f"job {job.folder.name} ({' '.join(job.overrides)}) {outcome['status']}: {error}"
-    print(f"qframe: {told}", file=sys.stderr)
+    print(f"qframe: job {job.folder.name} ({' '.join(job.overrides)}) {outcome['status']}: {error}", file=sys.stderr)
     return _written(job, outcome)
 
 
@@ -148,9 +130,38 @@ def _written(job: JobSpec, outcome: dict[str, Any]) -> dict[str, Any]:
 
 
 def _clear(folder: Path) -> None:
-    """Remove what a job left that was killed before its first checkpoint."""
+    """Remove the files of a job that was killed before its first checkpoint."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.is_dir():
             shutil.rmtree(path)
         elif path.name not in ("output.log", ".lock"):
             path.unlink()
+
+
+def run_logged(job: JobSpec) -> None:
+    """Train with all output in the job's ``output.log``; returns normally if a signal stopped the job."""
+    with output_to_log(job):
+        try:
+            execute(job)
+        except Stopped:
+            return
+
+
+@contextmanager
+def output_to_log(job: JobSpec) -> Iterator[None]:
+    """While active, standard output and errors, including those of C++ libraries, go to the job's ``output.log``."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    log = os.open(job.folder / "output.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    earlier = [os.dup(1), os.dup(2)]
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    faulthandler.enable(2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(earlier[0], 1)
+        os.dup2(earlier[1], 2)
+        for opened in (log, *earlier):
+            os.close(opened)

@@ -1,4 +1,4 @@
-"""Running the jobs of a sweep, so many at once as there are slots; a job that is killed hurts no other."""
+"""The loop that runs the jobs of a sweep, one per slot at a time; a job that is killed does not affect the others."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from qframe.config.auto import resolved
 from qframe.errors import Stopped
 from qframe.runs.folder import RunFolder
-from qframe.sweeps.job import JobSpec
+from qframe.sweeps.job_spec import JobSpec
 from qframe.training.signals import StopSignals
 
 POLL = 0.1  # seconds
@@ -16,17 +16,17 @@ ENDED = ("finished", "pruned", "refused", "failed", "stopped")
 
 
 class Needs(NamedTuple):
-    """What a job takes of a machine."""
+    """The resources that a job takes."""
 
     threads: int = 1
     gpu: bool = False
 
 
 class Jobs(Protocol):
-    """What a sweeper gives to run."""
+    """The jobs that a sweeper wants to run."""
 
     def next(self) -> JobSpec | None:
-        """The next job; None while there is none, and at the end."""
+        """The next job; None if there is none at present, or any more."""
         ...
 
     def ended(self, job: JobSpec, summary: dict[str, Any]) -> None:
@@ -34,7 +34,7 @@ class Jobs(Protocol):
         ...
 
     def to_prune(self, running: Iterable[JobSpec]) -> dict[int, str]:
-        """The numbers of running jobs that are to be stopped for good, with the reason."""
+        """The numbers of running jobs to stop for good, with the reason."""
         ...
 
 
@@ -43,14 +43,14 @@ class Engine(Protocol):
 
     slots: int
     threads: int
-    """That a job may use."""
+    """Threads that a job may use."""
 
     def start(self, job: JobSpec) -> Any:
-        """Start a job; what is returned stands for it below."""
+        """Start a job and return a handle to it."""
         ...
 
     def ended(self, handle: Any) -> str | None:
-        """None while the job runs; "" when it ended by itself; else what ended it."""
+        """None while the job runs; "" if it ended by itself; else the reason why it ended."""
         ...
 
     def stop(self, handle: Any) -> None:
@@ -58,12 +58,12 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """End all that is left at once."""
+        """End all remaining jobs at once."""
         ...
 
 
 class Board(Protocol):
-    """Where a sweep tells how it goes."""
+    """Shows the progress of a sweep."""
 
     def started(self, job: JobSpec) -> None: ...
 
@@ -77,10 +77,10 @@ class Board(Protocol):
 
 
 def run_jobs(jobs: Jobs, engine: Engine, board: Board) -> None:
-    """Run until there are no more jobs.
+    """Run jobs until there are no more.
 
     Raises:
-        Stopped: a signal came; every running job was stopped, with a checkpoint.
+        Stopped: by a signal, after every running job was stopped with a checkpoint.
     """
     running: dict[int, tuple[JobSpec, Any]] = {}
     pruned: dict[int, str] = {}
@@ -96,9 +96,9 @@ def run_jobs(jobs: Jobs, engine: Engine, board: Board) -> None:
                     break
                 time.sleep(POLL)
                 for number, (job, handle) in list(running.items()):
-                    if (broke := engine.ended(handle)) is not None:
+                    if (reason := engine.ended(handle)) is not None:
                         del running[number]
-                        summary = outcome(job, broke, pruned.pop(number, None), is_stopping=is_stopping)
+                        summary = outcome(job, reason, pruned.pop(number, None), is_stopping=is_stopping)
                         board.ended(job, summary)
                         jobs.ended(job, summary)
                 specs = [job for job, _ in running.values()]
@@ -108,18 +108,20 @@ def run_jobs(jobs: Jobs, engine: Engine, board: Board) -> None:
                     engine.stop(running[number][1])
                 if signals.received is not None and not is_stopping:
                     is_stopping = True
-                    board.say(f"{len(running)} jobs stop, each with a checkpoint; a second Ctrl-C ends them at once")
+                    board.say(
+                        f"stopping {len(running)} jobs, each with a checkpoint; a second Ctrl-C ends them at once"
+                    )
                     for _, handle in running.values():
                         engine.stop(handle)
         finally:
             board.close()
             engine.close()
     if signals.received is not None:
-        raise Stopped(signals.received, "stopped; every job keeps its last checkpoint")
+        raise Stopped(signals.received, "the sweep was stopped; every job has kept its last checkpoint")
 
 
 def sharing(job: JobSpec, threads: int) -> JobSpec:
-    """The job with no more threads than its share of the machine where its config leaves them to ``auto``."""
+    """The job; with ``runner.threads=auto`` it gets no more threads than its share of the machine."""
     runner = job.config.get("runner")
     if not isinstance(runner, Mapping) or runner.get("threads") != "auto":
         return job
@@ -127,8 +129,8 @@ def sharing(job: JobSpec, threads: int) -> JobSpec:
     return replace(job, config={**job.config, "runner": {**runner, "threads": min(picked, threads)}})
 
 
-def outcome(job: JobSpec, broke: str, pruned: str | None, *, is_stopping: bool = False) -> dict[str, Any]:
-    """A job's summary when it has ended, completed by what the job itself could not write."""
+def outcome(job: JobSpec, reason: str, pruned: str | None, *, is_stopping: bool = False) -> dict[str, Any]:
+    """The summary of a job that has ended, with the status if the job could not write it itself."""
     folder = RunFolder(job.folder)
     summary = folder.summary
     status = summary.get("status")
@@ -136,7 +138,7 @@ def outcome(job: JobSpec, broke: str, pruned: str | None, *, is_stopping: bool =
     if pruned is not None and status != "finished":
         more = {"status": "pruned", "reason": pruned}
     elif status not in ENDED:
-        more = {"status": "stopped" if is_stopping else "failed", "reason": broke or "it ended without a result"}
+        more = {"status": "stopped" if is_stopping else "failed", "reason": reason or "it ended without a result"}
     if more or "overrides" not in summary:
         return folder.update_summary(more | {"overrides": list(job.overrides)})
     return summary

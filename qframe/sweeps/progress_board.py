@@ -1,41 +1,38 @@
-"""What a sweep shows: a live table on a terminal, a line per event in a pipe, and the results at the end."""
+"""The progress of a sweep: a live table of the running jobs on a terminal, a line per event otherwise."""
 
 import json
 import sys
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 from qframe.config.numbers import integer
 from qframe.runs.folder import RunFolder
-from qframe.sweeps.job import JobSpec
+from qframe.sweeps.job_spec import JobSpec
+from qframe.sweeps.results_table import Varied, decimal, job_table, screen
 
 EVERY = 1.0  # seconds between looks at the jobs' files
-NARROW = 80  # columns of a terminal that are too few for the speed
+NARROW = 80  # columns: a narrower terminal has no room for the speed
 TAIL = 16_384  # bytes of metrics.jsonl that hold its last lines
 
 
-class SweepBoard:
-    """Tells which jobs run, how far they are, and what became of the others.
+class ProgressBoard:
+    """Shows the running jobs with their progress, and the result of every job that ends.
 
     Args:
-        total: jobs to run in this launch; None where that is not known.
+        total: jobs to run in this launch; None if unknown.
         varied: the overrides in which a job differs from the others.
-        console: where it is shown.
+        console: to print to.
     """
 
-    def __init__(
-        self, total: int | None, varied: Callable[[Sequence[str]], Sequence[str]], console: Console | None = None
-    ) -> None:
+    def __init__(self, total: int | None, varied: Varied, console: Console | None = None) -> None:
         self._console = console or screen()
         self._total, self._varied = total, varied
         self._statuses: Counter[str] = Counter()
@@ -46,13 +43,13 @@ class SweepBoard:
             self._live.start()
 
     def started(self, job: JobSpec) -> None:
-        """A job begins or goes on."""
+        """A job starts or resumes."""
         self._since[job.number] = time.monotonic()
         if self._live is None:
             self.say(f"job {job.number}  {' '.join(self._varied(job.overrides))}")
 
     def refresh(self, running: Iterable[JobSpec]) -> None:
-        """Show how far the running jobs are, now and then."""
+        """Show the progress of the running jobs, at most once a second."""
         if self._live is None or time.monotonic() - self._looked < EVERY:
             return
         self._looked = time.monotonic()
@@ -62,16 +59,18 @@ class SweepBoard:
         """A job has ended."""
         self._statuses[summary.get("status", "unknown")] += 1
         seconds = time.monotonic() - self._since.pop(job.number, time.monotonic())
-        words = " ".join(self._varied(job.overrides))
+        overrides = " ".join(self._varied(job.overrides))
         score, reason = summary.get("eval_return_mean"), summary.get("reason")
-        is_stopped = summary.get("status") == "stopped"  # why is known, and the last line says how to go on
-        told = f"eval_return_mean {score:.2f}" if score is not None else "" if is_stopped else str(reason or "")
+        is_stopped = summary.get("status") == "stopped"  # the reason is known, and the last line tells how to resume
+        result = f"eval_return_mean {score:.2f}" if score is not None else "" if is_stopped else str(reason or "")
         ended = sum(self._statuses.values())
         done = f"{ended}/{self._total}" if self._total else str(ended)
-        self.say(f"{done:>7}  job {job.number}  {words}  {summary.get('status')} in {seconds:.0f} s  {told}".rstrip())
+        self.say(
+            f"{done:>7}  job {job.number}  {overrides}  {summary.get('status')} in {seconds:.0f} s  {result}".rstrip()
+        )
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def close(self) -> None:
@@ -84,25 +83,20 @@ class SweepBoard:
         ended = f"{sum(self._statuses.values())}" + (f" of {self._total}" if self._total else "")
         title = f"{ended} jobs ended" + (f": {counts}" if counts else "")
         speeds = ("frames/s",) if self._console.width >= NARROW else ()
-        table = _table("frames", *speeds, "return", "evaluation", title=title)
+        table = job_table("frames", *speeds, "return", "evaluation", title=title)
         for job in running:
             last = latest(RunFolder(job.folder).metrics_file)
             done, total = int(last.get("frames", 0)), integer(job.config.get("total_frames")) or 1
             frames = f"{done:,} {done / total:4.0%}"
             speed, returned = last.get("time/frames_per_second"), last.get("train/episode_return")
-            shown = [_number(speed, 0)] if speeds else []
-            shown += [_number(returned, 1), _number(last.get("eval/episode_return"), 1)]
+            shown = [decimal(speed, 0)] if speeds else []
+            shown += [decimal(returned, 1), decimal(last.get("eval/episode_return"), 1)]
             table.add_row(str(job.number), escape(" ".join(self._varied(job.overrides))), frames, *shown)
         return table
 
 
-def screen() -> Console:
-    """Standard output; of a fixed width where it is no terminal."""
-    return Console(width=None if sys.stdout.isatty() else 200)
-
-
 def latest(metrics: Path) -> dict[str, float]:
-    """The last value of each metric in the last lines of ``metrics.jsonl``; {} where there is none."""
+    """The last value of each metric in the last lines of ``metrics.jsonl``; {} if there is no such file."""
     if not metrics.is_file():
         return {}
     with metrics.open("rb") as file:
@@ -115,53 +109,3 @@ def latest(metrics: Path) -> dict[str, float]:
         except ValueError:  # cut off at either end
             continue
     return values
-
-
-def results(
-    summaries: Mapping[Path, Mapping[str, Any]],
-    varied: Callable[[Sequence[str]], Sequence[str]],
-    objectives: Mapping[Path, float | None],
-    name: str,
-) -> Group:
-    """One row a job: what it was, what became of it, its objective; and why it has none.
-
-    Args:
-        summaries: by folder.
-        varied: the overrides in which a job differs from the others.
-        objectives: by folder; None where there is none.
-        name: of the objective.
-    """
-    table, reasons = _table("status", name, "frames"), defaultdict(list)
-    for folder, summary in summaries.items():
-        frames, words = summary.get("frames"), escape(" ".join(varied(summary.get("overrides", []))))
-        shown, status = "" if frames is None else f"{frames:,}", str(summary.get("status", "new"))
-        table.add_row(folder.name, words, status, _number(objectives.get(folder), 2), shown)
-        reason = " ".join(str(summary.get("reason") or summary.get("error") or "").split())
-        if reason and status != "stopped":
-            reasons[f"{status}: {reason}"].append(folder.name)
-    told = (f"{'job' if len(jobs) == 1 else 'jobs'} {', '.join(jobs)} {why}" for why, jobs in reasons.items())
-    return Group(table, *map(Text, told))
-
-
-def _table(*columns: str, title: str | None = None) -> Table:
-    """Of jobs; where it is narrow, what was overridden is broken into lines and numbers stay whole."""
-    table = Table("job", title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("overrides", overflow="fold", min_width=12)
-    for column in columns:
-        table.add_column(column, no_wrap=True, justify="left" if column == "status" else "right")
-    return table
-
-
-def varied_among(jobs: Iterable[Sequence[str]]) -> Callable[[Sequence[str]], list[str]]:
-    """Which of a job's overrides the other jobs do not have.
-
-    >>> varied_among([["a=1", "seed=1"], ["a=1", "seed=2"]])(["a=1", "seed=2"])
-    ['seed=2']
-    """
-    listed = [set(job) for job in jobs]
-    common = set.intersection(*listed) if len(listed) > 1 else set()
-    return lambda overrides: [override for override in overrides if override not in common]
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None or value != value else f"{value:,.{digits}f}"

@@ -1,4 +1,4 @@
-"""``qframe bench``: seeds as processes, what is finished kept, a verdict and a file that repeats it."""
+"""``qframe bench``: a sweep over seeds whose finished jobs are kept, a verdict, and a file that repeats it."""
 
 import json
 import os
@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from qframe.cli import bench_seeds
-from qframe.cli.bench_seeds import import_path
+import qframe
+from qframe.cli import bench
 from qframe.cli.main import main
+from qframe.sweeps.folder import SweepFolder
 
 PRESET = """# @package _global_
 # A short run
@@ -40,21 +41,32 @@ def preset(expected=5, frames=400):
     return file
 
 
+def job(seed):
+    """The folder of a seed's job, whose number is recorded."""
+    sweep = SweepFolder(Path("outputs/bench/short"))
+    (number,) = numbers = sweep.numbered([("experiment=short", f"seed={seed}")])
+    sweep.write_jobs(numbers)
+    sweep.record.write_text('{"overrides": [], "config_dir": null, "trust": []}')
+    return sweep.job(number)
+
+
 def finished(seed, score):
-    """A run folder as a finished run leaves it."""
-    folder = Path(f"outputs/bench/short/s{seed}")
+    """The folder of a seed as a finished run leaves it."""
+    folder = job(seed)
     folder.mkdir(parents=True)
     summary = {"status": "finished", "seed": seed, "eval_return_mean": score, "wall_seconds": 1.0, "frames": 400}
     (folder / "summary.json").write_text(json.dumps(summary))
     manifest = {"git": {"revision": "abc", "dirty": True}, "versions": {"torch": "2"}, "machine": {}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / "config.yaml").write_text("total_frames: 400\nenv: {id: CartPole-v1}\nevaluation: {episodes: 2}\n")
+    return folder
 
 
-def test_seeds_are_trained_and_summed_up(own, capsys):
+def test_seeds_are_trained_as_a_sweep_and_summarized(own, capsys):
     assert main([*BENCH, "--seeds", "2", "--jobs", "2"]) == 0
     printed = capsys.readouterr().out
-    assert "pass: expected an IQM of at least 5 (greedy)" in printed
+    assert "sweep folder  outputs/bench/short\n" in printed
+    assert "pass: the preset states an IQM of at least 5 (greedy)" in printed
     result = json.loads(Path("results/short.json").read_text())
     assert [run["seed"] for run in result["runs"]] == [101, 102]
     assert [run["frames"] for run in result["runs"]] == [400, 400]
@@ -67,70 +79,81 @@ def test_seeds_are_trained_and_summed_up(own, capsys):
     assert {"torch", "python"} <= result["versions"].keys()
 
 
-def test_what_is_finished_is_not_run_again(own, capsys):
+def test_finished_seeds_are_not_run_again(own, capsys):
     for seed, score in ((101, 3.0), (102, 5.0), (103, 10.0), (104, 6.0)):
         finished(seed, score)
-    assert main([*BENCH, "--seeds", "4", "--resume"]) == 0
+    assert main([*BENCH, "--seeds", "4", "--resume", "--out", "docs"]) == 0
     printed = capsys.readouterr().out
-    assert "seed 103  eval_return_mean 10.0  1 s  (finished before)" in printed
     assert "mean 6.0, IQM 5.5 [" in printed
-    result = json.loads(Path("results/short.json").read_text())
+    assert "over 4 seeds" in printed
+    result = json.loads(Path("docs/short.json").read_text())
     assert result["runs"][0]["revision"] == "abc+changes"
+    assert [run["seed"] for run in result["runs"]] == [101, 102, 103, 104]
 
 
 def test_a_score_that_is_missed_fails(own, capsys):
     finished(7, 4.9)
     assert main([*BENCH, "--seeds", "1", "--first-seed", "7", "--resume"]) == 1
-    assert "fail: expected an IQM of at least 5" in capsys.readouterr().out
+    assert "fail: the preset states an IQM of at least 5" in capsys.readouterr().out
     result = json.loads(Path("results/short.json").read_text())
     assert result["command"] == "qframe bench short --seeds 1 --first-seed 7 --config-dir own"
 
 
-def test_a_seed_that_fails_is_told_and_the_others_count(own, capsys):
+def test_a_seed_without_a_result_fails_and_the_others_are_summarized(own, capsys, monkeypatch):
     finished(101, 9.0)
-    Path("outputs/bench/short/s102").write_text("a file where the run's folder is to be")
+
+    def launch(app, composition, record):
+        assert "hydra.sweeper.retries=0" in composition.overrides
+        SweepFolder(Path("outputs/bench/short")).write_jobs({1: ("experiment=short", "seed=102")})
+        job(102).mkdir(exist_ok=True)
+        (job(102) / "summary.json").write_text('{"status": "failed", "reason": "training diverged"}')
+        return 1
+
+    monkeypatch.setattr(bench, "launch", launch)
     assert main([*BENCH, "--seeds", "2", "--resume"]) == 1
     printed = capsys.readouterr().out
-    assert "seed 102  failed: hydra.run.dir: expected a new or empty folder, got '" in printed
-    assert "IQM 9.0 [9.0, 9.0] over 1 seeds" in printed
-    assert "failed runs, which no score counts: seeds 102" in printed
-    assert "fail: expected an IQM of at least 5" in printed
+    assert "IQM 9.0 [9.0, 9.0] over 1 seed\n" in printed
+    assert "without a result: seeds 102" in printed
+    assert "fail: the preset states an IQM of at least 5" in printed
     result = json.loads(Path("results/short.json").read_text())
     assert (result["passed"], result["failed"]) == (False, [102])
     assert result["command"] == "qframe bench short --seeds 2 --config-dir own"
+    assert main([*BENCH, "--seeds", "1", "--first-seed", "102", "--resume"]) == 1
+    assert "fail: no seed has finished" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("config.yaml", "total_frames: 800\n", "got total_frames=800 in outputs/bench/short/s101, 400 in"),
-        ("config.yaml", "{", "got one whose files are damaged"),
-        ("summary.json", '{"status": "finished", "wall_seconds": 1}', "got one whose files are damaged"),
+        ("config.yaml", "total_frames: 800\n", "0 has total_frames=800, the preset now has 400"),
+        ("config.yaml", "{", "the files of the run in outputs/bench/short/0 are damaged"),
+        ("summary.json", '{"status": "finished", "wall_seconds": 1}', "are damaged"),
     ],
 )
 def test_a_seed_of_another_preset_or_a_damaged_one_is_not_averaged(own, capsys, file, content, message):
-    finished(101, 9.0)
-    Path(f"outputs/bench/short/s101/{file}").write_text(content)
+    (finished(101, 9.0) / file).write_text(content)
     assert main([*BENCH, "--seeds", "1", "--resume"]) == 2
-    told = capsys.readouterr().err
-    assert message in told
-    assert "remove outputs/bench/short/s101 to run its seed again" in told
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert "remove outputs/bench/short/0 to run its seed again" in printed
 
 
-def test_a_signal_stops_every_run_and_resume_goes_on(own):
+def test_a_signal_stops_every_run_and_the_same_command_resumes(own):
     preset(frames=1_000_000)
     words = [sys.executable, "-m", "qframe", *BENCH, "--seeds", "1"]
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(import_path())}
-    bench = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=env)
-    log, deadline = Path("outputs/bench/short/s101.log"), time.monotonic() + 60
+    env = os.environ | {"PYTHONPATH": str(Path(qframe.__file__).parents[1])}
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    log, deadline = Path("outputs/bench/short/0/output.log"), time.monotonic() + 120
     while time.monotonic() < deadline and not (log.is_file() and "evaluation" in log.read_text()):
         time.sleep(0.1)
-    bench.send_signal(signal.SIGTERM)
-    assert "go on by the same command with --resume" in bench.communicate(timeout=60)[1]
-    assert bench.returncode == 143
-    summary = json.loads(Path("outputs/bench/short/s101/summary.json").read_text())
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert "resume by the same command with --resume" in err
+    assert "1 of 1 jobs are left: qframe resume outputs/bench/short" in out
+    assert process.returncode == 143
+    summary = json.loads(Path("outputs/bench/short/0/summary.json").read_text())
     assert summary["status"] == "stopped"
-    config = Path("outputs/bench/short/s101/config.yaml")
+    config = Path("outputs/bench/short/0/config.yaml")
     config.write_text(config.read_text().replace("total_frames: 1000000", f"total_frames: {summary['frames'] + 8}"))
     preset(frames=summary["frames"] + 8)
     assert main([*BENCH, "--seeds", "1", "--resume"]) == 0
@@ -140,14 +163,14 @@ def test_a_signal_stops_every_run_and_resume_goes_on(own):
     ("words", "message"),
     [
         (["bench", "cartpole_dqm"], "unknown option 'cartpole_dqm'; nearest is 'cartpole_dqn'"),
-        ([*BENCH, "--seeds", "0"], "--seeds: expected an integer of at least 1, got 0"),
-        ([*BENCH, "--jobs", "0"], "--jobs: expected an integer of at least 1, got 0"),
+        ([*BENCH, "--seeds", "0"], "--seeds must be at least 1, got 0"),
+        ([*BENCH, "--jobs", "0"], "--jobs must be at least 1, got 0"),
         (["bench", "bare", "--config-dir", "own"], "experiment=bare states no score to reach; add one under score:"),
         (["bench", "faulty", "--config-dir", "own"], "gamma: expected a number from 0 to 1, got 2.0"),
         (["bench"], "PRESET"),
     ],
 )
-def test_what_cannot_be_run_is_told_before_anything_starts(own, words, message, capsys):
+def test_faults_are_reported_before_anything_starts(own, words, message, capsys):
     Path("own/experiment/bare.yaml").write_text("# @package _global_\nname: bare\n")
     Path("own/experiment/faulty.yaml").write_text(own.read_text() + "gamma: 2.0\n")
     assert main(words) == 2
@@ -158,15 +181,5 @@ def test_what_cannot_be_run_is_told_before_anything_starts(own, words, message, 
 def test_seeds_that_were_run_before_are_not_overwritten(own, capsys):
     finished(102, 5.0)
     assert main(BENCH) == 2
-    assert "got outputs/bench/short/s102; add --resume to go on, or remove it" in capsys.readouterr().err
-
-
-def test_what_a_run_said_of_its_failure_is_told_and_not_where_it_stood(tmp_path):
-    log = tmp_path / "s1.log"
-    log.write_text("")
-    assert bench_seeds._cause(log, 1) == "no word"
-    log.write_text("  400/1,000 frames\nqframe: warning: odd\nqframe: training diverged\n  at 400 frames; there is\n")
-    assert bench_seeds._cause(log, 2) == "training diverged"
-    assert bench_seeds._cause(log, -9) == "ended by SIGKILL"
-    log.write_text("qframe: warning: odd\nkilled\n")
-    assert bench_seeds._cause(log, 1) == "killed"
+    message = "outputs/bench/short/0 holds a seed that was run before; add --resume to keep it, or remove it"
+    assert message in capsys.readouterr().err

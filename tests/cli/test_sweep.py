@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from hydra_plugins.qframe_sweeps import require
 from qframe.cli.main import main
 from qframe.errors import UserError
-from qframe.sweeps.optional import imported
 from tests.config import toy as toys
 
 FOLDER = Path("here")
@@ -71,7 +71,7 @@ def test_a_dry_run_shows_the_jobs_and_writes_nothing(toy, built, capsys):
     capsys.readouterr()
     assert main(["train", "-m", "--dry-run", "seed=1,13,2", f"hydra.sweep.dir={FOLDER}"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(maxsplit=2)[2] for line in lines[:3]] == ["finished: skipped", "failed: starts anew", "new"]
+    assert [line.split(maxsplit=2)[2] for line in lines[:3]] == ["finished: skipped", "failed: starts again", "new"]
     assert built == [1, 13, 13]
 
 
@@ -102,13 +102,13 @@ def test_what_a_sweep_cannot_do_is_told_before_anything_is_written(toy, words, m
 
 def test_a_dry_run_of_a_single_run_is_told(toy, capsys):
     assert main(["train", "--dry-run"]) == 2
-    assert "expected a sweep (-m), got a single run; use qframe check" in capsys.readouterr().err
+    assert "--dry-run is for sweeps (-m); to check a single run, use qframe check" in capsys.readouterr().err
 
 
 def test_a_sweep_on_a_folder_with_other_things_is_refused(toy, capsys):
     toys.write(FOLDER / "notes.txt", "mine")
     assert sweep("seed=1,2") == 2
-    assert "expected a new or empty folder" in capsys.readouterr().err
+    assert "exists and is not an empty folder" in capsys.readouterr().err
 
 
 def test_sweeps_that_start_in_the_same_second_have_folders_of_their_own(toy):
@@ -119,17 +119,17 @@ def test_sweeps_that_start_in_the_same_second_have_folders_of_their_own(toy):
 
 def test_a_search_needs_a_launcher_that_can_prune(toy, capsys):
     assert sweep("hydra/sweeper=optuna", "gamma=interval(0.9,1)") == 2
-    assert "expected one of qframe's, which can prune trials; use local, ray or submitit" in capsys.readouterr().err
+    assert "only qframe's launchers can prune trials; use local, ray or submitit" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["seed=1,2"], "expected something to search, as"),
-        (["gamma=interval(0.9,1)", "hydra.sweeper.trials=0"], "hydra.sweeper.trials: expected at least 1, got 0"),
+        (["seed=1,2"], "there is nothing to search; add values, as"),
+        (["gamma=interval(0.9,1)", "hydra.sweeper.trials=0"], "hydra.sweeper.trials: must be at least 1, got 0"),
         (["gamma=interval(0.9,1)", "hydra.sweeper.sampler=tpo"], "expected one of tpe, gp, random, got 'tpo'"),
         (["gamma=interval(0.9,1)", "hydra.sweeper.pruner=men"], "expected median, halving or null, got 'men'"),
-        (["gamma=interval(0.9,1)", "hydra.sweeper.storage=nowhere"], "expected a database that can be opened, got"),
+        (["gamma=interval(0.9,1)", "hydra.sweeper.storage=nowhere"], "cannot open the database '"),
         (["gamma=interval(0.9,1)", "hydra.sweeper.trails=3"], "hydra.sweeper"),
         (["gamma=interval(0.9,1)", "env.num_env=3"], "nearest is 'env.num_envs'"),
     ],
@@ -144,6 +144,6 @@ def test_what_a_search_cannot_do_is_told(toy, words, message, capsys):
 
 
 def test_a_package_that_is_missing_is_told_with_the_command_that_installs_it():
-    told = r"'no_such_package', which is not installed .*; pip install 'qframe\[optuna\]'"
+    told = r"'no_such_package', which cannot be imported .*; pip install 'qframe\[optuna\]'"
     with pytest.raises(UserError, match=told):
-        imported("no_such_package", extra="optuna")
+        require("no_such_package", extra="optuna")

@@ -45,7 +45,7 @@ def test_a_run_with_faults_exits_2_and_writes_nothing(toy, capsys):
 def test_a_folder_that_holds_a_run_is_not_written_into(toy, capsys):
     assert train()[0] == 0
     assert train()[0] == 2
-    assert "expected a new or empty folder" in capsys.readouterr().err
+    assert "exists and is not an empty folder" in capsys.readouterr().err
 
 
 def test_runs_that_start_in_the_same_second_get_folders_of_their_own(toy):

@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 
 from qframe.config import build
 from qframe.config.compose import compose
-from qframe.sweeps.job import JobSpec
+from qframe.sweeps.job_spec import JobSpec
 
 SHORT = ["total_frames=300", "runner.learning_starts=200", "evaluation.final_episodes=1", "logger.tensorboard=false"]
 

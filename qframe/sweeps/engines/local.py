@@ -3,7 +3,8 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing import connection, forkserver, get_context, parent_process
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
@@ -11,9 +12,11 @@ from multiprocessing.process import BaseProcess
 import torch
 
 from qframe.errors import ConfigError, Fault
-from qframe.sweeps.job import JobSpec, execute
-from qframe.sweeps.job_process import output_to_log, threads_of_children
+from qframe.sweeps.job import execute, output_to_log
+from qframe.sweeps.job_spec import JobSpec
 from qframe.sweeps.loop import Needs
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 class LocalEngine:
@@ -21,8 +24,8 @@ class LocalEngine:
 
     Args:
         slots: jobs at once.
-        threads: of each job's libraries, so that all together have no more than the machine's cores.
-        gpus: dealt out to the slots.
+        threads: for each job's libraries, so that all jobs together use no more than the machine's cores.
+        gpus: distributed over the slots.
     """
 
     def __init__(self, slots: int, *, threads: int, gpus: Sequence[str] = ()) -> None:
@@ -43,36 +46,36 @@ class LocalEngine:
         return process
 
     def ended(self, handle: BaseProcess) -> str | None:
-        """None while it runs; "" when it ended by itself; else the signal or exit status."""
+        """None while the job runs; "" if it ended by itself; else the signal or exit status that ended it."""
         if handle.is_alive():
             return None
         self.running.pop(handle, None)
         return _reason(handle.exitcode or 0)
 
     def stop(self, handle: BaseProcess) -> None:
-        """SIGTERM: the job writes a checkpoint and ends."""
+        """Send SIGTERM: the job writes a checkpoint and ends."""
         handle.terminate()
 
     def close(self) -> None:
-        """SIGKILL to what is left."""
+        """Kill the jobs that still run."""
         for process in self.running:
             process.kill()
             process.join()
 
 
 def local_engine(asked: int | None, *, needs: Needs, say: Callable[[str], None]) -> LocalEngine:
-    """The engine of this machine: no more threads at once than it has cores.
+    """The engine of this machine, with no more threads at once than it has cores.
 
     Args:
-        asked: jobs at once; None for as many as fit, and one for each GPU where jobs use them.
-        needs: of a job.
-        say: tells how many run at once.
+        asked: jobs at once; None for as many as fit, or one per GPU if jobs use them.
+        needs: the threads and GPUs of a job.
+        say: prints how many run at once.
 
     Raises:
         ConfigError: ``asked`` is below 1.
     """
     if asked is not None and asked < 1:
-        raise ConfigError([Fault("hydra.launcher.jobs", f"expected at least 1, got {asked}; null for as many as fit")])
+        raise ConfigError([Fault("hydra.launcher.jobs", f"must be at least 1, got {asked}; null runs as many as fit")])
     gpus = _gpus() if needs.gpu else []
     fit = slots_for(None, threads=needs.threads)
     slots = slots_for(asked or len(gpus) or None, threads=needs.threads)
@@ -84,13 +87,13 @@ def local_engine(asked: int | None, *, needs: Needs, say: Callable[[str], None])
 
 
 def slots_for(asked: int | None, *, threads: int) -> int:
-    """How many jobs of so many threads run at once on this machine: what is asked for, or what its cores allow."""
+    """How many jobs with this many threads run at once on this machine: the number asked for, or as many as fit."""
     fit = max(1, cores() // threads)
     return fit if asked is None else min(asked, fit)
 
 
 def shares(gpus: Sequence[str], slots: int) -> list[str]:
-    """The GPUs of each slot, as CUDA_VISIBLE_DEVICES takes them: several to a slot, or several slots to one.
+    """The GPUs of each slot, as in CUDA_VISIBLE_DEVICES: several GPUs per slot, or several slots per GPU.
 
     >>> shares(["0", "1", "2", "3"], 2), shares(["0", "1"], 3), shares([], 1)
     (['0,1', '2,3'], ['0', '1', '0'], [])
@@ -107,8 +110,8 @@ def cores() -> int:
 
 
 def _run(job: JobSpec, gpu: str | None) -> None:
-    """What a job's process does: its words go to ``output.log``, and it stops when the sweep's process is gone."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C reaches all: the sweep alone passes it on
+    """The main function of a job's process: output goes to ``output.log``, and it stops if the sweep's process dies."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C reaches every process; only the sweep handles it
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     threading.Thread(target=_stop_with_parent, daemon=True).start()
@@ -139,5 +142,20 @@ def _gpus() -> list[str]:
 def _reason(code: int) -> str:
     if code >= 0:
         return "" if code == 0 else f"its process ended with exit status {code}"
-    told = signal.strsignal(-code) or "a signal"
-    return f"its process was ended by signal {-code} ({told})" + ("; out of memory?" if code == -signal.SIGKILL else "")
+    name = signal.strsignal(-code) or "a signal"
+    return f"its process was ended by signal {-code} ({name})" + ("; out of memory?" if code == -signal.SIGKILL else "")
+
+
+@contextmanager
+def threads_of_children(threads: int) -> Iterator[None]:
+    """Processes started while active have numerical libraries with this many threads."""
+    earlier = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, str(threads)))
+    try:
+        yield
+    finally:
+        for name, value in earlier.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -8,8 +8,8 @@ import ray
 from ray.exceptions import RayError, TaskCancelledError
 
 from qframe.errors import UserError
-from qframe.sweeps.job import JobSpec
-from qframe.sweeps.job_process import run_logged
+from qframe.sweeps.job import run_logged
+from qframe.sweeps.job_spec import JobSpec
 from qframe.sweeps.loop import Needs
 
 
@@ -18,10 +18,10 @@ class RayEngine:
 
     Args:
         address: of the cluster; None starts one on this machine.
-        slots: jobs at once; None for as many as the cluster has cores for.
-        needs: of a job.
-        gpus: of a job; a fraction shares one.
-        say: tells how many run at once.
+        slots: jobs at once; None for as many as the cluster's cores allow.
+        needs: the threads of a job.
+        gpus: per job; a fraction shares one.
+        say: prints how many run at once.
 
     Raises:
         UserError: the cluster cannot be reached.
@@ -39,7 +39,7 @@ class RayEngine:
         if gpus:
             fit = min(fit, int(resources.get("GPU", 0) / gpus))
             if not fit:
-                raise UserError(f"hydra.launcher.gpus: expected GPUs in the Ray cluster, got none for {gpus} a job")
+                raise UserError(f"hydra.launcher.gpus: the Ray cluster has too few GPUs for {gpus} per job; use 0")
         self.slots = min(fit, slots or fit)
         self.threads = needs.threads
         self._task: Any = ray.remote(num_cpus=needs.threads, num_gpus=gpus, max_retries=0)(run_logged)
@@ -50,7 +50,7 @@ class RayEngine:
         return self._task.remote(job)
 
     def ended(self, handle: Any) -> str | None:
-        """None while it runs; "" when it ended by itself; else why Ray ended it."""
+        """None while the job runs; "" if it ended by itself; else why Ray ended it."""
         done, _ = ray.wait([handle], timeout=0)
         if not done:
             return None
@@ -63,22 +63,22 @@ class RayEngine:
         return ""
 
     def stop(self, handle: Any) -> None:
-        """The job writes a checkpoint and ends."""
+        """Ask the job to write a checkpoint and end."""
         ray.cancel(handle)
 
     def close(self) -> None:
-        """Leave the cluster; one that was started for this sweep ends."""
+        """Leave the cluster, and shut it down if it was started for this sweep."""
         if self._is_ours:
             ray.shutdown()
 
 
 def _connect(address: str | None) -> None:
-    # by itself Ray gives its workers the lowest priority but four: beside anything else they would hardly run
+    # by default Ray gives its workers nice value 15: they would hardly run beside other processes
     priority = {"worker_niceness": 0} if address is None else None
     silent: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
     try:
         ray.init(address=address, _system_config=priority, **silent)
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        message = f"hydra.launcher.address: expected a Ray cluster that answers, got '{address}': {reason}"
+        message = f"hydra.launcher.address: no Ray cluster answers at '{address}': {reason}"
         raise UserError(message) from error

@@ -1,4 +1,4 @@
-"""Jobs of a queue, by submitit: Slurm's, or processes of this machine that stand for one."""
+"""Jobs of a queue, by submitit: Slurm's, or its stand-in on this machine."""
 
 import contextlib
 import logging
@@ -15,20 +15,20 @@ import submitit
 from submitit.core.utils import FailedJobError, UncompletedJobError
 
 from qframe.errors import Stopped, UserError
-from qframe.sweeps.engines.local import slots_for
-from qframe.sweeps.job import JobSpec, execute
-from qframe.sweeps.job_process import output_to_log, threads_of_children
+from qframe.sweeps.engines.local import slots_for, threads_of_children
+from qframe.sweeps.job import execute, output_to_log
+from qframe.sweeps.job_spec import JobSpec
 from qframe.sweeps.loop import Needs
 
-WARNING = signal.SIGUSR2  # by which the queue tells a job that its time is nearly over, as submitit asks it to
-ASK = 5.0  # seconds between questions to the queue about jobs that were told to stop
+WARNING = signal.SIGUSR2  # sent by the queue when a job's time is nearly over, as submitit asks it to
+ASK = 5.0  # seconds between queries to the queue about jobs that were asked to stop
 
 
 class Resumable:
-    """A job that the queue may stop for its time or for others, and start again: it goes on where it was.
+    """A job that the queue may preempt or stop at its time limit, and start again: it resumes from its checkpoint.
 
-    Submitit would leave it wherever it is; here the run first stops as at any signal, with a checkpoint. A job that a
-    signal stopped leaves no result: what becomes of it is for the queue to say, which may start it again.
+    Submitit alone would not wait for a checkpoint; here the run first stops as at any signal, with a checkpoint. A job
+    that a signal stopped leaves no result: the queue decides whether to start it again.
     """
 
     def __call__(self, job: JobSpec) -> None:
@@ -37,7 +37,7 @@ class Resumable:
 
         def stop() -> None:
             warned.wait()
-            while not is_over.is_set():  # until it is listened to, which a job that is being built does not
+            while not is_over.is_set():  # again and again: a job that is still being built does not listen yet
                 os.kill(os.getpid(), signal.SIGTERM)
                 is_over.wait(1.0)
 
@@ -55,7 +55,7 @@ class Resumable:
             is_over.set()
 
     def checkpoint(self, job: JobSpec) -> submitit.helpers.DelayedSubmission:
-        """What the queue starts in its place."""
+        """The job that the queue starts in its place."""
         return submitit.helpers.DelayedSubmission(self, job)
 
 
@@ -64,14 +64,14 @@ class SubmititEngine:
 
     Args:
         cluster: ``slurm`` or ``local``.
-        slots: jobs in the queue at once; None for as many as this machine has cores for.
+        slots: jobs in the queue at once; None for as many as this machine's cores allow.
         folder: for submitit's own files.
-        needs: of a job.
-        parameters: of the queue, in submitit's words.
-        say: tells how many run at once.
+        needs: the threads of a job.
+        parameters: of the queue, by submitit's names.
+        say: prints how many run at once.
 
     Raises:
-        UserError: there is no such queue, or a parameter that it does not know.
+        UserError: there is no such queue, or it has no such parameter.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class SubmititEngine:
             slots = slots_for(slots, threads=needs.threads)
         self.slots, self.threads = slots, needs.threads
         self._running: list[submitit.Job[Any]] = []
-        self._stopped: dict[submitit.Job[Any], float] = {}  # and when the queue was last asked about it
+        self._stopped: dict[submitit.Job[Any], float] = {}  # when the queue was last queried about it
         try:
             of_executor = {key: value for key, value in parameters.items() if key.endswith("_max_num_timeout")}
             of_jobs = {key: value for key, value in parameters.items() if key not in of_executor}
@@ -98,7 +98,7 @@ class SubmititEngine:
                 warnings.simplefilter("error", UserWarning)  # a parameter of another name
                 self._executor.update_parameters(cpus_per_task=needs.threads, **of_jobs)
         except (RuntimeError, ValueError, NameError, TypeError, UserWarning) as error:
-            raise UserError(f"hydra/launcher: expected a queue that takes these jobs, got: {error}") from error
+            raise UserError(f"hydra/launcher: the queue does not accept these jobs: {error}") from error
         say(f"{slots} jobs at once by submitit ({cluster}), threads of a job: {needs.threads}")
 
     def start(self, job: JobSpec) -> submitit.Job[Any]:
@@ -109,7 +109,7 @@ class SubmititEngine:
         return handle
 
     def ended(self, handle: submitit.Job[Any]) -> str | None:
-        """None while it waits or runs; "" when it ended by itself; else what the queue says."""
+        """None while the job waits or runs; "" if it ended by itself; else the queue's reason."""
         if not handle.done(force_check=self._is_due(handle)):
             return None
         self._running.remove(handle)
@@ -119,12 +119,12 @@ class SubmititEngine:
             handle.result()
         except (UncompletedJobError, FailedJobError) as error:
             return f"the queue lost it (state {handle.state}): {next(iter(str(error).splitlines()), '')}"
-        except Exception as error:  # whatever the job's process sent
+        except Exception as error:  # raised by the job's process
             return repr(error)
         return ""
 
     def _is_due(self, handle: submitit.Job[Any]) -> bool:
-        """Whether the queue is to be asked now: submitit does so more and more rarely, up to ten minutes apart."""
+        """Whether to query the queue now: submitit by itself queries less and less often, up to ten minutes apart."""
         asked, now = self._stopped.get(handle), time.monotonic()
         if asked is None or now - asked < ASK:
             return False
@@ -132,7 +132,7 @@ class SubmititEngine:
         return True
 
     def stop(self, handle: submitit.Job[Any]) -> None:
-        """The job writes a checkpoint and ends."""
+        """Ask the job to write a checkpoint and end."""
         self._stopped[handle] = time.monotonic()
         if self._executor.cluster == "local":  # there, cancelling leaves no time for a checkpoint
             with contextlib.suppress(ProcessLookupError):
@@ -141,6 +141,6 @@ class SubmititEngine:
             handle.cancel()
 
     def close(self) -> None:
-        """Cancel what is left."""
+        """Cancel the jobs that are left."""
         for handle in self._running:
             handle.cancel()

@@ -1,7 +1,11 @@
-"""From a job's overrides to the job: composed once, and what was checked is what runs."""
+"""A job as plain values, and how it is composed from its overrides: once, so that the config checked is the one run."""
 
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 
@@ -10,12 +14,31 @@ from qframe.config.compose import Composition, composed
 from qframe.errors import ConfigError
 from qframe.runs.folder import RunFolder
 from qframe.sweeps.folder import Overrides, SweepFolder
-from qframe.sweeps.job import JobSpec
 
-MOST_CHECKED = 100  # a larger sweep is checked value by value, not combination by combination
+MOST_CHECKED = 100
+"""Jobs up to which a sweep is checked combination by combination; a larger one is checked value by value."""
 
 
-@lru_cache(maxsize=4 * MOST_CHECKED)  # checked first, and what was checked is what runs, even when a file is edited
+@dataclass(frozen=True)
+class JobSpec:
+    """A job of a sweep, as plain values that can be sent to another process or machine.
+
+    Args:
+        number: the same at every launch of the sweep.
+        folder: the job's run folder.
+        overrides: as typed.
+        config: composed, as plain values.
+        trust: further packages that the job's process trusts.
+    """
+
+    number: int
+    folder: Path
+    overrides: tuple[str, ...]
+    config: Mapping[str, Any] = field(repr=False)
+    trust: tuple[str, ...] = ()
+
+
+@lru_cache(maxsize=4 * MOST_CHECKED)  # a file that is edited during the sweep changes no job that was checked
 def composition(loader: ConfigLoader, overrides: Overrides) -> Composition:
     """The composed config of one job."""
     return composed(loader, overrides, build.PROVIDED)
@@ -25,8 +48,8 @@ class SpecMaker:
     """Makes the jobs of a sweep.
 
     Args:
-        folder: the sweep's.
-        loader: composes.
+        folder: the sweep's folder.
+        loader: composes configs.
         trust: packages to trust.
     """
 
@@ -35,7 +58,7 @@ class SpecMaker:
         self._folder, self._trust = folder, trust
 
     def __call__(self, number: int, overrides: Overrides) -> JobSpec | None:
-        """A job with its config; None for one whose config has faults, which is told and written down."""
+        """A job with its config; None if the config has faults, which are printed and written to the job's summary."""
         try:
             found = composition(self.loader, overrides)
             faults = found.faults

@@ -10,7 +10,7 @@ import pytest
 from qframe.errors import Stopped
 from qframe.runs.folder import read_json, write_json
 from qframe.sweeps.grid import SYNC, Queue, needs_of
-from qframe.sweeps.job import JobSpec
+from qframe.sweeps.job_spec import JobSpec
 from qframe.sweeps.loop import Needs, run_jobs, sharing
 
 

@@ -34,17 +34,17 @@ def test_jobs_that_are_no_longer_asked_for_stay_known(tmp_path):
     [
         ("finished", "finished: skipped", True),
         ("pruned", "pruned: skipped", True),
-        ("running", "unfinished: starts anew", False),
-        ("stopped", "unfinished: starts anew", False),
-        ("failed", "failed: starts anew", False),
-        ("refused", "refused: starts anew", False),
+        ("running", "unfinished: starts again", False),
+        ("stopped", "unfinished: starts again", False),
+        ("failed", "failed: starts again", False),
+        ("refused", "refused: starts again", False),
     ],
 )
 def test_what_a_launch_would_do_with_a_job(tmp_path, status, standing, is_done):
     folder = SweepFolder(tmp_path)
-    assert folder.standing(0) == "new"
+    assert folder.plan(0) == "new"
     write_json(folder.job(0) / "summary.json", {"status": status})
-    assert (folder.standing(0), folder.is_done(0)) == (standing, is_done)
+    assert (folder.plan(0), folder.is_done(0)) == (standing, is_done)
 
 
 def test_a_half_written_summary_is_not_a_finished_job(tmp_path):
@@ -56,7 +56,7 @@ def test_a_half_written_summary_is_not_a_finished_job(tmp_path):
 
 def test_a_sweep_that_runs_is_not_launched_twice(tmp_path):
     folder = SweepFolder(tmp_path)
-    told = r"that nobody is running, got .* which process \d+ on"
+    told = r"is being run by process \d+ on"
     with folder.locked(), pytest.raises(UserError, match=told), SweepFolder(tmp_path).locked():
         raise AssertionError("unreachable")
     with folder.locked():

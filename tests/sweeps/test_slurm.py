@@ -15,7 +15,7 @@ from qframe.sweeps.job import execute
 from qframe.sweeps.loop import Needs, run_jobs
 from tests.sweeps import fake_slurm
 from tests.sweeps.short import spec
-from tests.sweeps.test_jobs_loop import Board
+from tests.sweeps.test_loop import Board
 
 LONG = ("total_frames=1500", "logger.every=100")
 

@@ -14,28 +14,34 @@ from qframe.errors import ConfigError, Fault
 
 
 class Space(NamedTuple):
-    """What a trial samples, what is the same in all, and what every trial runs once each."""
+    """The space of a search.
+
+    Args:
+        distributions: of the parameters that each trial samples.
+        fixed: overrides that all trials share.
+        repeats: overrides of which every trial runs each once, such as seeds.
+    """
 
     distributions: dict[str, BaseDistribution]
     fixed: tuple[str, ...]
     repeats: list[tuple[str, ...]]
 
     def overrides(self, params: dict[str, Any]) -> list[tuple[str, ...]]:
-        """The jobs of a trial: its parameters, and each of the repeats."""
-        return [(*self.fixed, *shown(params), *repeat) for repeat in self.repeats]
+        """The overrides of a trial's jobs, one job per repeat."""
+        return [(*self.fixed, *format_parameters(params), *repeat) for repeat in self.repeats]
 
 
 def space(texts: Sequence[str], params: Sequence[str], mean_over: Sequence[str], loader: ConfigLoader) -> Space:
     """The space of a search.
 
     Args:
-        texts: the command line, without what is Hydra's own.
-        params: what ``hydra.sweeper.params`` gives, as ``key=values``; the command line wins.
+        texts: the command line, without Hydra's own overrides.
+        params: ``hydra.sweeper.params`` as ``key=values``; the command line wins.
         mean_over: keys whose values are all run in every trial.
-        loader: knows what ``glob(*)`` stands for.
+        loader: resolves ``glob(*)``.
 
     Raises:
-        ConfigError: nothing to search.
+        ConfigError: there is nothing to search.
 
     >>> with __import__("qframe.config.hydra_app").config.hydra_app.hydra_app() as app:
     ...     found = space(["seed=1,2", "gamma=interval(0.9,1)"], [], ["seed"], app.config_loader)
@@ -58,16 +64,16 @@ def space(texts: Sequence[str], params: Sequence[str], mean_over: Sequence[str],
         else:
             distributions[key] = distribution(key, override)
     if not distributions:
-        expected = "as optimizer.lr='tag(log,interval(1e-4,1e-2))', head=scalar,categorical, or sweep=dqn"
-        raise ConfigError([Fault("", f"expected something to search, {expected}; got none", "command line")])
+        remedy = "add values, as optimizer.lr='tag(log,interval(1e-4,1e-2))', head=scalar,categorical, or sweep=dqn"
+        raise ConfigError([Fault("", f"there is nothing to search; {remedy}", "command line")])
     return Space(distributions, tuple(fixed), grid(repeated, [], [], loader))
 
 
 def distribution(key: str, override: Override) -> BaseDistribution:
-    """What one key is drawn from: an interval, logarithmic where tagged so, a range, or a choice.
+    """The distribution of one key: an interval, logarithmic if tagged ``log``, a range, or a choice.
 
     Raises:
-        ConfigError: an interval that is empty, or logarithmic from 0.
+        ConfigError: an interval is empty, or logarithmic and starts at 0.
     """
     value = override.value()
     try:
@@ -83,14 +89,14 @@ def distribution(key: str, override: Override) -> BaseDistribution:
                 return IntDistribution(int(numbers[0]), int(numbers[-1]), step=int(value.step))
         return CategoricalDistribution(list(override.sweep_string_iterator()))
     except (ValueError, IndexError) as error:
-        raise ConfigError([Fault(key, f"expected values to search, got: {error}", "command line")]) from error
+        raise ConfigError([Fault(key, f"cannot search these values: {error}", "command line")]) from error
 
 
 def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     """Optuna's sampler of this name: ``tpe``, ``gp`` or ``random``.
 
     Raises:
-        ConfigError: another name.
+        ConfigError: there is no such name.
     """
     known = {"tpe": "TPESampler", "gp": "GPSampler", "random": "RandomSampler"}
     if name not in known:
@@ -103,10 +109,10 @@ def pruner(name: str | None, *, startup_trials: int) -> optuna.pruners.BasePrune
 
     Args:
         name: of the pruner.
-        startup_trials: trials that the median waits for.
+        startup_trials: finished trials before the median prunes.
 
     Raises:
-        ConfigError: another name.
+        ConfigError: there is no such name.
     """
     if name == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=startup_trials)
@@ -117,10 +123,10 @@ def pruner(name: str | None, *, startup_trials: int) -> optuna.pruners.BasePrune
     raise ConfigError([Fault("hydra.sweeper.pruner", f"expected median, halving or null, got '{name}'")])
 
 
-def shown(params: dict[str, Any]) -> tuple[str, ...]:
-    """Parameters as overrides; numbers to four digits, which is all that matters.
+def format_parameters(params: dict[str, Any]) -> tuple[str, ...]:
+    """Parameters as overrides, with numbers rounded to four significant digits.
 
-    >>> shown({"optimizer.lr": 0.00034120392, "head": "scalar"})
+    >>> format_parameters({"optimizer.lr": 0.00034120392, "head": "scalar"})
     ('optimizer.lr=0.0003412', 'head=scalar')
     """
     return tuple(f"{key}={f'{value:.4g}' if isinstance(value, float) else value}" for key, value in params.items())

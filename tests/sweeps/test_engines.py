@@ -10,7 +10,7 @@ from qframe.sweeps.grid import Queue
 from qframe.sweeps.job import execute
 from qframe.sweeps.loop import Needs, run_jobs
 from tests.sweeps.short import spec
-from tests.sweeps.test_jobs_loop import Board
+from tests.sweeps.test_loop import Board
 
 
 def engine(name, folder):
@@ -44,12 +44,12 @@ def test_a_job_has_the_result_that_it_has_here_and_another_is_stopped(tmp_path, 
 
 
 def test_a_queue_that_is_not_there_is_told(tmp_path):
-    with pytest.raises(UserError, match="expected a queue that takes these jobs, got: .*srun"):
+    with pytest.raises(UserError, match="the queue does not accept these jobs: .*srun"):
         SubmititEngine("slurm", 2, folder=tmp_path, needs=Needs(), parameters={}, say=print)
-    with pytest.raises(UserError, match="expected a queue that takes these jobs, got: .*partition"):
+    with pytest.raises(UserError, match="the queue does not accept these jobs: .*partition"):
         SubmititEngine("local", 2, folder=tmp_path, needs=Needs(), parameters={"partition": "x"}, say=print)
 
 
 def test_a_ray_cluster_that_is_not_there_is_told():
-    with pytest.raises(UserError, match=r"expected a Ray cluster that answers, got '1\.2\.3': Invalid address"):
+    with pytest.raises(UserError, match=r"no Ray cluster answers at '1\.2\.3': Invalid address"):
         RayEngine("1.2.3", 2, needs=Needs(), gpus=0, say=print)

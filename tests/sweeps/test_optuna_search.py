@@ -12,10 +12,9 @@ from qframe.config.hydra_app import hydra_app
 from qframe.errors import ConfigError
 from qframe.runs.folder import write_json
 from qframe.sweeps.folder import SweepFolder
-from qframe.sweeps.job import JobSpec
-from qframe.sweeps.optuna_search import open_storage
-from qframe.sweeps.search import TrialJobs
-from qframe.sweeps.space import Space, space
+from qframe.sweeps.job_spec import JobSpec
+from qframe.sweeps.optuna_search import TrialJobs, open_storage
+from qframe.sweeps.search_space import Space, space
 
 TWO_SEEDS = Space({"gamma": FloatDistribution(0.5, 1.0)}, ("name=x",), [("seed=1",), ("seed=2",)])
 

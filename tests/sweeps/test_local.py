@@ -80,5 +80,5 @@ def test_one_job_for_each_gpu_where_jobs_use_them(four_cores, monkeypatch):
 
 
 def test_less_than_one_job_at_once_is_told(four_cores):
-    with pytest.raises(ConfigError, match=r"hydra.launcher.jobs: expected at least 1, got 0; null for as many as fit"):
+    with pytest.raises(ConfigError, match=r"hydra.launcher.jobs: must be at least 1, got 0; null runs as many as fit"):
         local_engine(0, needs=Needs(), say=print)

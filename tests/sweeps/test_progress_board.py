@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from qframe.sweeps.job import JobSpec
-from qframe.sweeps.progress_board import SweepBoard, results
+from qframe.sweeps.job_spec import JobSpec
+from qframe.sweeps.progress_board import ProgressBoard
+from qframe.sweeps.results_table import results_table
 
 
 def printed(what, width):
@@ -26,7 +27,7 @@ def test_numbers_are_whole_on_a_narrow_terminal_and_reasons_stand_below(width):
         Path("/x/3"): {"status": "failed", "overrides": overrides, "reason": "it [bold]broke[/bold]"},
         Path("/x/2"): {"status": "stopped", "frames": 7, "overrides": overrides, "reason": "stopped at 7 frames"},
     }
-    text = printed(results(summaries, list, {Path("/x/0"): 1234.5}, "eval_return_mean"), width)
+    text = printed(results_table(summaries, list, {Path("/x/0"): 1234.5}, "eval_return_mean"), width)
     assert "…" not in text
     for shown in ("finished", "1,234.50", "12,345", "eval_return_mean", "jobs 1, 3 failed: it [bold]broke[/bold]"):
         assert shown in text
@@ -40,7 +41,7 @@ def test_the_live_table_fits(tmp_path, width, has_speed):
         '{"frames": 3000, "eval/episode_return": 31.5}\n{"cut o'
     )
     job = JobSpec(3, tmp_path, ("seed=1", "head=implicit_quantile"), {"total_frames": 4_000})
-    text = printed(SweepBoard(9, list, Console(width=width))._table([job]), width)
+    text = printed(ProgressBoard(9, list, Console(width=width))._table([job]), width)
     assert "0 of 9 jobs ended" in text
     for shown in ("3,000  75%", "20.2", "31.5"):
         assert shown in text

@@ -18,17 +18,17 @@ WORDS = [
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("head=quantile", "head: expected values of the parts that the run has"),
-        ("env=acrobot", "env: expected values of the parts that the run has"),
-        ("action_space.joint=sum", "action_space.joint: expected a value that a run can change on its way"),
-        ("trunk.num_cells=[16]", "trunk is part of what it has learnt from"),
-        ("gamma=0.5", "gamma is part of what it has learnt from"),
-        ("seed=7", "seed is part of what it has learnt from"),
-        ("env.id=Acrobot-v1", "env.id is part of what it has learnt from"),
-        ("env.game=asterix", "env.game is part of what it has learnt from"),
-        ("env.kwargs.is_slippery=false", "env.kwargs is part of what it has learnt from"),
-        ("+env.wrappers=[FlattenObservation]", "env.wrappers is part of what it has learnt from"),
-        ("head[v_max]=50", "head is part of what it has learnt from"),
+        ("head=quantile", "head: a run resumes with its own parts"),
+        ("env=acrobot", "env: a run resumes with its own parts"),
+        ("action_space.joint=sum", "'action_space.joint=sum' cannot change while a run resumes"),
+        ("trunk.num_cells=[16]", "trunk is part of what was trained"),
+        ("gamma=0.5", "gamma is part of what was trained"),
+        ("seed=7", "seed is part of what was trained"),
+        ("env.id=Acrobot-v1", "env.id is part of what was trained"),
+        ("env.game=asterix", "env.game is part of what was trained"),
+        ("env.kwargs.is_slippery=false", "env.kwargs is part of what was trained"),
+        ("+env.wrappers=[FlattenObservation]", "env.wrappers is part of what was trained"),
+        ("head[v_max]=50", "head is part of what was trained"),
     ],
 )
 def test_what_cannot_change_on_the_way_is_refused(run, change, message, capsys):
@@ -52,7 +52,7 @@ def test_resume_auto_begins_goes_on_and_then_has_finished(tmp_path, monkeypatch,
     assert main(words) == 0
     (folder,) = (tmp_path / "outputs").glob("*/*")
     assert main(words) == 0
-    assert "finished already" in capsys.readouterr().out
+    assert "is finished already" in capsys.readouterr().out
     newest = sorted((folder / "checkpoints").iterdir())[-1]
     (newest / "learner.pt").write_bytes(b"")
     (folder / "summary.json").write_text('{"status": "running"}')
@@ -76,5 +76,5 @@ def test_resume_auto_begins_again_in_a_folder_without_a_checkpoint(tmp_path, cap
 
 
 def test_other_words_for_resume_are_refused(capsys):
-    assert "expected resume=auto, got 'resume=yes'" in told(capsys, "train", "resume=yes")
-    assert "expected a single run, got a sweep" in told(capsys, "train", "-m", "seed=1,2", "resume=auto")
+    assert "'resume=yes': only resume=auto is known" in told(capsys, "train", "resume=yes")
+    assert "resume=auto is for single runs" in told(capsys, "train", "-m", "seed=1,2", "resume=auto")
