@@ -61,7 +61,7 @@ def test_a_folder_that_cannot_be_made_is_told(toy, place, kind, capsys):
     Path("file").write_text("")
     words = ["-m", "seed=1,2"] if kind == "sweep" else []
     assert main(["train", *words, f"hydra.{kind}.dir={place}"]) == 2
-    assert "expected a" in (printed := capsys.readouterr().err)
+    assert "choose another" in (printed := capsys.readouterr().err)
     assert "Traceback" not in printed
 
 
