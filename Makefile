@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint types docs conformance refusals results peers benchmark clean
+.PHONY: help setup train test lint types docs conformance refusals schema results peers benchmark clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -35,6 +35,9 @@ conformance: $(CONFORMANCE)/.ready ## compare with the reference library (torchr
 
 refusals: $(VENV)/.dev ## write the table in docs/refusals.md
 	$(BIN)/python scripts/refusals.py
+
+schema: $(VENV)/.dev ## write docs/preset.schema.json from conf/ and the constructors
+	$(BIN)/python scripts/preset_schema.py
 
 results: $(VENV)/.dev ## write the table in docs/results.md from docs/results/*.json
 	$(BIN)/python scripts/results.py

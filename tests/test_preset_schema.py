@@ -17,7 +17,7 @@ def schema():
 
 
 def test_the_file_is_current():
-    assert preset_schema.FILE.read_text(encoding="utf-8") == preset_schema.written(), "python scripts/preset_schema.py"
+    assert preset_schema.FILE.read_text(encoding="utf-8") == preset_schema.written(), "make schema writes it"
 
 
 def test_it_is_a_schema(schema):
