@@ -63,7 +63,8 @@ class GridSweeper(JobSweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the jobs that are left."""
-        from qframe.config.grid import grid
+        from qframe.sweeps.combinations import grid
+
         from qframe.sweeps.folder import SweepFolder
         from qframe.sweeps.grid import launch, parameters, zipped
         from qframe.sweeps.job_spec import SpecMaker

@@ -7,7 +7,6 @@ from qframe.config import build
 from qframe.config.build import Assembly
 from qframe.config.combinations import REFUSALS
 from qframe.config.compose import compose
-from qframe.config.refusals import answer
 from scripts import refusals
 
 
@@ -28,4 +27,4 @@ def test_an_example_shows_its_own_refusal(refusal):
 
 def test_words_that_are_not_refused_are_no_row():
     with pytest.raises(ValueError, match="expected one fault in 'seed=2', got 0"):
-        answer("seed=2")
+        refusals.answer("seed=2")

@@ -9,8 +9,8 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from qframe.config.compose import parsed
-from qframe.config.grid import grid
 from qframe.errors import ConfigError, Fault
+from qframe.sweeps.parameter_grid import grid
 
 
 class Space(NamedTuple):

@@ -11,7 +11,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from qframe.config import build
 from qframe.config.compose import Composition, composed, pinned_folder
-from qframe.config.grid import grid, samples
 from qframe.config.hydra_app import CONFIG_NAME, hydra_app, short
 from qframe.config.hydra_keys import checked_record
 from qframe.config.saved_run import new_folder
@@ -23,6 +22,7 @@ from qframe.sweeps.grid import parameters, zipped
 from qframe.sweeps.job import Job
 from qframe.sweeps.job_spec import MOST_CHECKED, composition
 from qframe.sweeps.objective import check_objective
+from qframe.sweeps.parameter_grid import grid, samples
 from qframe.sweeps.results_table import print_results, varied_among
 
 

@@ -1,8 +1,8 @@
 import pytest
 
-from qframe.config.grid import grid, samples
 from qframe.config.hydra_app import hydra_app
 from qframe.errors import ConfigError
+from qframe.sweeps.parameter_grid import grid, samples
 
 
 @pytest.fixture(scope="module")
