@@ -63,11 +63,10 @@ class GridSweeper(JobSweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the jobs that are left."""
-        from qframe.sweeps.combinations import grid
-
         from qframe.sweeps.folder import SweepFolder
         from qframe.sweeps.grid import launch, parameters, zipped
         from qframe.sweeps.job_spec import SpecMaker
+        from qframe.sweeps.parameter_grid import grid
 
         assert self.config is not None
         folder = SweepFolder(self.folder)
