@@ -118,7 +118,7 @@ def test_every_combination_runs_one_update_or_is_refused_with_the_reason(head, e
         if estimator in LAMBDAS and n_step > 1:
             assert "weighs all horizons itself" in found[0]
         elif estimator == "munchausen" and loss == "double_dqn":
-            assert "whose policy is the target network's" in found[0]
+            assert "takes its policy from the target network" in found[0]
         else:
             assert not found
 

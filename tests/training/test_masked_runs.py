@@ -125,8 +125,8 @@ def test_check_reports_faults_of_masks_before_training(capsys):
     assert main(["check", "env=gymnasium", *words]) == 0
 
 
-def test_evaluation_tells_a_faulty_mask_too(tmp_path):
+def test_evaluation_reports_a_faulty_mask_too(tmp_path):
     runner = make_runner(tmp_path, LEGAL, env_options={"kwargs": {"fault": "two", "fault_at": 8}})
-    with pytest.raises(FaultyEnvironment, match="got 2, 2, 2"):
+    with pytest.raises(FaultyEnvironment, match="the action mask holds 2, 2, 2"):
         runner.evaluation.final(runner.network)
     runner.collector.envs.close()
