@@ -1,4 +1,4 @@
-"""Action spaces: how actions are written, masked, chosen and given to an environment; the reference library's specs."""
+"""Action spaces: the encoding, masking and choice of actions and their form in the environment; TorchRL's specs."""
 
 from qframe.actions.action_space import ActionSpace
 from qframe.actions.from_spec import AnyActionSpace, as_action_space, find_action_space

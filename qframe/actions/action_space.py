@@ -39,23 +39,23 @@ class ActionSpace:
     The *index* is stored in the replay and passed to exploration: int64 ``[*B]``, for a joint action ``[*B, D]``. The
     *action* is written by networks and read by losses, in the layout of ``encoding``. The third form is the argument
     of ``env.step``. Inside a network and a loss the branches are a batch dimension in front, ``[D, *B, A]``, so that
-    everything of a transition broadcasts over them; smaller branches are padded, and padding is never legal.
+    a transition's other entries broadcast over them; smaller branches are padded, and padding is never legal.
 
     Args:
         encoding: ``categorical`` (an index), ``one-hot``, ``multi-categorical`` (an index per branch), ``mult-one-hot``
             (one-hot vectors side by side), or ``binary`` (bits, each with one value, taken where it is positive; their
             indices are those of branches of two).
         sizes: the number of actions of every branch. An int is the size of the only branch, the number of bits, or the
-            size of each branch of a joint action with any number of them; None: as many as there are values.
+            common size of a joint action's branches, however many; None takes it from the values.
         joint: how the branches of a joint action are trained: ``branching``, the mean over them, or ``sum``.
-        factors: of an enumerated joint action, the sizes of the choices that its single index stands for, the last one
-            the fastest.
-        starts: the environment's number of each choice's first action; empty: 0.
+        factors: of an enumerated joint action, the sizes of the choices that its single index combines; the last one
+            varies fastest.
+        starts: the environment's number for the first action of each choice; empty: 0.
         shape: of the environment's action.
         dtype: of the environment's action.
 
     Raises:
-        ValueError: an unknown encoding, a size that is no positive integer, or no sizes for a joint action.
+        ValueError: an unknown encoding, a size that is not a positive integer, or no sizes for a joint action.
 
     >>> space = ActionSpace("one-hot", 3, starts=(5,))
     >>> index = space.encode(torch.tensor([0, 0, 1]))
@@ -75,7 +75,7 @@ class ActionSpace:
     dtype: Any = field(default=np.dtype(np.int64), kw_only=True)
 
     is_joint: bool = field(init=False, compare=False)
-    """Whether an index has a dimension of branches."""
+    """Whether an index has a branch dimension."""
 
     def __post_init__(self) -> None:
         encoding, sizes = canonical_name(self.encoding), self.sizes
@@ -96,7 +96,7 @@ class ActionSpace:
 
     @property
     def has_sizes(self) -> bool:
-        """Whether the number of actions is known; it is not where the space was given by name."""
+        """Whether the number of actions is known; it is not if the space was given by name."""
         return isinstance(self.sizes, tuple)
 
     @property
@@ -112,21 +112,21 @@ class ActionSpace:
 
     @cached_property
     def width(self) -> int:
-        """ΣA, the number of scores that indices are chosen by."""
+        """ΣA, the number of scores that an index is chosen from."""
         return sum(self.known_sizes)
 
     @property
     def num_actions(self) -> int:
-        """The number of action values that a network writes: ΣA, and one for each bit of a binary action."""
+        """The number of action values that a network writes: ΣA, or one per bit of a binary action."""
         return len(self.known_sizes) if self.encoding == "binary" else self.width
 
     @property
     def var_nums(self) -> int | tuple[int, ...] | None:
-        """The sizes of a joint action's branches, as the reference library names them; None for all others."""
+        """The sizes of a joint action's branches, as TorchRL names them; None for all others."""
         return self.sizes if self.encoding in JOINT_ENCODINGS else None
 
     def sizes_of(self, width: int) -> tuple[int, ...]:
-        """The sizes of the branches of values whose last dimension is ``width``.
+        """The branch sizes of values whose last dimension is ``width``.
 
         Raises:
             ValueError: they do not add up to ``width``.
@@ -147,7 +147,7 @@ class ActionSpace:
     # ── The layout of networks and losses ─────────────────────────────────────────────────────────────────────────
 
     def encode(self, action: Tensor) -> Tensor:
-        """The index of an action; a one-hot vector is read by its first maximum."""
+        """The index of an action; for a one-hot vector, that of its first maximum."""
         if self.encoding == "one-hot":
             return _first_one(action)
         if self.encoding == "mult-one-hot":
@@ -192,7 +192,7 @@ class ActionSpace:
     def chosen_value(self, value: Tensor, action: Tensor) -> Tensor:
         """The value of an action, in the dtype of the values: an entry, or a joint action's sum over branches.
 
-        NaN where the row has NaN. An entry that was not chosen has no part in it, ±inf included. After
+        A row with NaN gives NaN; otherwise entries that were not chosen, even ±inf, have no effect. After
         ``mask_values`` a branch without a legal action makes the whole sum the lowest finite number.
 
         Args:
@@ -231,16 +231,16 @@ class ActionSpace:
         return torch.stack([greedy(part, legal) for part, legal in zip(score.split(sizes, -1), masks, strict=True)], -1)
 
     def random_index(self, like: Tensor, mask: Tensor | None, generator: torch.Generator) -> Tensor:
-        """Uniformly random legal indices, of the batch and device of ``like``: the greedy ones of ΣA random scores."""
+        """Uniformly random legal indices, with the batch and device of ``like``: the argmax of ΣA random scores."""
         score = torch.rand(*self.batch(like), self.width, generator=generator, device=generator.device)
         return self.greedy_index(score.to(like.device), None if mask is None else mask.to(like.device))
 
     def batch(self, index: Tensor) -> torch.Size:
-        """``*B`` of indices."""
+        """The batch shape ``*B`` of indices."""
         return index.shape[:-1] if self.is_joint else index.shape
 
     def over_branches(self, flag: Tensor) -> Tensor:
-        """``[*B]`` with the dimensions of an index, so that it broadcasts to one."""
+        """``flag`` ``[*B]``, reshaped to broadcast against an index."""
         return flag.unsqueeze(-1) if self.is_joint else flag
 
     def agree(self, index: Tensor, other: Tensor) -> Tensor:
@@ -259,7 +259,7 @@ class ActionSpace:
         return self.taken(mask, index).all(-1)
 
     def num_legal(self, index: Tensor, mask: Tensor | None) -> Tensor:
-        """How many actions are legal, the product over branches, float ``[*B]`` of the batch of ``index``."""
+        """The number of legal actions, a product over branches, float ``[*B]``, the batch of ``index``."""
         batch, sizes = self.batch(index), self.known_sizes
         if mask is None:
             return torch.tensor(float(math.prod(sizes))).expand(batch)
@@ -275,7 +275,7 @@ class ActionSpace:
         Raises:
             TypeError: the mask is not boolean.
             ValueError: its last dimension is not ΣA.
-            RuntimeError: an environment has no legal action; it is named.
+            RuntimeError: an environment has no legal action; the message names it.
         """
         check_boolean(mask)
         if mask.shape[-1] != self.width:
@@ -294,7 +294,7 @@ class ActionSpace:
     # ── Branches in front, in networks and losses ─────────────────────────────────────────────────────────────────
 
     def split(self, out: Tensor) -> Tensor:
-        """Outputs ``[*B, ΣA, N]`` → ``[D, *B, A, N]``, padded with each branch's first; of one choice as they are.
+        """Outputs ``[*B, ΣA, N]`` → ``[D, *B, A, N]``, each branch padded with its first; unchanged for one choice.
 
         >>> ActionSpace("multi-categorical", (1, 3)).split(torch.tensor([[5.0], [1.0], [2.0], [3.0]])).squeeze(-1)
         tensor([[5., 5., 5.],
@@ -309,7 +309,7 @@ class ActionSpace:
         return torch.stack([_padded(part, most) for part in out.split(sizes, -2)])
 
     def join(self, value: Tensor) -> Tensor:
-        """Action values ``[D, *B, A]`` → ``[*B, ΣA]``; of one choice as they are."""
+        """Action values ``[D, *B, A]`` → ``[*B, ΣA]``; unchanged for one choice."""
         if not self.is_joint:
             return value
         sizes = (value.shape[-1],) * len(value) if isinstance(self.sizes, int) else self.known_sizes
@@ -334,7 +334,7 @@ class ActionSpace:
         return torch.stack([pad(part, (0, most - part.shape[-1])) for part in mask.split(sizes, -1)])  # [D, *B, A]
 
     def _no_padding(self, dims: int, device: torch.device) -> Tensor | None:
-        """Where an action is no padding, ``[D, 1, …, A]``; None: everywhere."""
+        """Where an action is not padding, ``[D, 1, …, A]``; None: everywhere."""
         sizes = self.known_sizes
         most = max(sizes)
         if min(sizes) == most:
@@ -343,7 +343,7 @@ class ActionSpace:
         return real.view(len(sizes), *[1] * dims, most)
 
     def split_index(self, index: Tensor) -> Tensor:
-        """An index per branch, ``[*B, D]`` → ``[D, *B]``; of one choice as it is."""
+        """An index per branch, ``[*B, D]`` → ``[D, *B]``; unchanged for one choice."""
         return index.movedim(-1, 0) if self.is_joint else index
 
     # ── The environment ───────────────────────────────────────────────────────────────────────────────────────────
@@ -372,7 +372,7 @@ class ActionSpace:
         return legal
 
     def to_env(self, index: Tensor | int) -> NDArray[Any] | int:
-        """What ``env.step`` takes: an int or an array of the environment's shape and dtype; for E indices E of them."""
+        """The argument of ``env.step``: an int, or an array of the environment's shape and dtype; E for E indices."""
         choice = np.asarray(index.cpu() if isinstance(index, Tensor) else index)
         if self.factors:
             choice = np.stack(np.unravel_index(choice, self.factors), -1)  # [*B, D]
@@ -383,10 +383,10 @@ class ActionSpace:
         return action.reshape(*action.shape[:-1], *self.shape).astype(self.dtype)
 
     def from_env(self, action: NDArray[Any] | int) -> Tensor:
-        """The index, int64, of an environment's own action or actions.
+        """The index, int64, of one or several actions in the environment's form.
 
         Raises:
-            ValueError: an action that the space does not have.
+            ValueError: an action outside the space.
         """
         numbers = np.asarray(action, dtype=np.int64)
         batch = numbers.shape[: numbers.ndim - len(self.shape)]
@@ -407,7 +407,7 @@ _SINGLE = ("categorical", "one-hot")
 
 
 def canonical_name(name: str) -> str:
-    """The one name of an encoding; dashes and underscores are alike.
+    """The canonical name of an encoding; dashes and underscores are equivalent.
 
     Raises:
         ValueError: the name is unknown.
@@ -426,7 +426,7 @@ def positive_size(size: Any, name: str) -> int:
     """``size`` as an int of at least 1.
 
     Raises:
-        ValueError: it is not one.
+        ValueError: it is not.
     """
     if isinstance(size, bool) or not hasattr(size, "__index__") or int(size) < 1:
         raise ValueError(f"expected {name} to be an integer of at least 1, got {size!r}")

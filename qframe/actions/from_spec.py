@@ -1,4 +1,4 @@
-"""The ``ActionSpace`` that a name, a spec and ``var_nums`` describe, as the reference library's arguments give them."""
+"""The ``ActionSpace`` that a name, a spec and ``var_nums`` describe, the arguments that TorchRL's classes take."""
 
 from collections.abc import Sequence
 
@@ -9,18 +9,18 @@ from qframe.keys import ACTION, NestedKey
 
 VarNums = int | Sequence[int]
 AnyActionSpace = ActionSpace | TensorSpec
-"""What parts that need to know the number of actions accept: an ``ActionSpace``, or the spec of an action."""
+"""The argument of parts that need the number of actions: an ``ActionSpace``, or the spec of an action."""
 
 
 def as_action_space(given: AnyActionSpace, action_key: NestedKey = ACTION) -> ActionSpace:
-    """The action space of an argument, its sizes known.
+    """The action space that an argument describes, with known sizes.
 
     Args:
         given: the action space itself, or the action's spec, which a ``Composite`` holds under ``action_key``.
         action_key: the action's key.
 
     Raises:
-        ValueError: the spec of something else, or an action space of unknown sizes.
+        ValueError: a spec that is not a discrete action's, or an action space of unknown sizes.
 
     >>> from qframe.actions import OneHot
     >>> print(as_action_space(OneHot(3)))
@@ -32,10 +32,10 @@ def as_action_space(given: AnyActionSpace, action_key: NestedKey = ACTION) -> Ac
 
 
 def leaf_spec(spec: TensorSpec, action_key: NestedKey = ACTION) -> TensorSpec:
-    """The spec of the action itself, taken from under ``action_key`` where ``spec`` is a group.
+    """The spec of the action itself: of a ``Composite``, the one under ``action_key``.
 
     Raises:
-        ValueError: the group has no spec under that key.
+        ValueError: the ``Composite`` has no spec under that key.
     """
     if not isinstance(spec, Composite):
         return spec
@@ -54,9 +54,9 @@ def find_action_space(
     """The action space that a name or a spec, a further spec and ``var_nums`` agree on.
 
     Args:
-        action_space: a name, a spec in place of one, or an ``ActionSpace``, which stands alone.
+        action_space: a name, a spec, or an ``ActionSpace``, which is returned as it is.
         spec: the spec of the action, or a ``Composite`` that holds it under ``action_key``; it fixes ``var_nums``.
-        var_nums: sizes of a joint action's components, or one int which is the size of each.
+        var_nums: sizes of a joint action's components, or one int, the size of each.
         action_key: where a ``Composite`` holds the action's spec.
 
     Raises:

@@ -1,4 +1,4 @@
-"""From a Gymnasium action space to the ``ActionSpace`` that is trained on, or to the reason why there is none."""
+"""The ``ActionSpace`` of a Gymnasium action space, or the reason why it cannot be trained on."""
 
 import math
 from difflib import get_close_matches
@@ -22,24 +22,24 @@ REFUSED: dict[str, str] = {
     "Graph": "graphs have no fixed set of action values",
     "OneOf": "a choice among spaces has no fixed set of action values; map chosen actions to a Discrete space",
 }
-"""Gymnasium action spaces that are not trained on, and why."""
+"""Gymnasium action spaces that cannot be trained on, and why."""
 
 
 def make_action_space(
     space: Space[Any], *, encoding: str, joint: Literal["branching", "sum"] = "branching", max_enumerated: int = 1024
 ) -> ActionSpace:
-    """The action space of a Gymnasium environment in an encoding.
+    """The action space of a Gymnasium environment in the given encoding.
 
     Args:
         space: the environment's action space (its single one, not the vectorised one).
-        encoding: ``auto``, ``enumerated``, or a name of the table in ``qframe.actions.action_space``.
+        encoding: ``auto``, ``enumerated``, or an encoding from the table in ``qframe.actions.action_space``.
         joint: how a joint action is trained: ``branching``, the mean over its branches (Tavakoli et al., 2018), or
             ``sum``, their sum.
-        max_enumerated: the most joint actions that are enumerated.
+        max_enumerated: the largest number of joint actions to enumerate.
 
     Raises:
         ValueError: an unknown encoding, one that does not fit the space, too many actions to enumerate, the sum of a
-            single choice, or a space that is not trained on.
+            single choice, or a space that cannot be trained on.
     """
     if joint not in ("branching", "sum"):
         raise ValueError(f"expected joint to be branching or sum, got {joint!r}")
@@ -61,7 +61,7 @@ def make_action_space(
 
 
 def _choices(space: Space[Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The sizes and the starts of a joint space's choices, in C order where it has several dimensions."""
+    """The sizes and the starts of a joint space's choices, in C order if it has several dimensions."""
     if isinstance(space, spaces.MultiDiscrete):
         return tuple(space.nvec.ravel().tolist()), tuple(space.start.ravel().tolist())
     return (2,) * math.prod(space.shape or ()), ()
@@ -77,7 +77,7 @@ def _fitting(encodings: tuple[str, ...], name: str, space: Space[Any], options: 
 
 
 def _word(name: str) -> str:
-    """As it is chosen on the command line; dashes and underscores are alike to the library."""
+    """The name of its file in ``conf/action_space``, for the command line."""
     return name.replace("mult-one", "multi-one").replace("-", "_")
 
 

@@ -1,4 +1,4 @@
-"""Atari 2600 games: one preprocessing, in back ends that give the same frames."""
+"""Atari 2600 games, preprocessed alike by back ends that give the same frames."""
 
 import math
 from collections.abc import Callable
@@ -21,11 +21,11 @@ Backend = Literal["ale_vector", "gymnasium", "envpool"]
 MAX_NO_OPS = 30
 LARGEST_SIZE = 1024
 FOR_TWO = ("combat", "joust", "maze_craze", "warlords")
-"""Games for two players, whose ROMs crash the emulator's process with one."""
+"""Two-player games, whose ROMs crash the emulator's process when there is one player."""
 
 
 class AtariEnvs:
-    """A choice of Atari game with the usual preprocessing: 84 × 84 grey frames, four of them an observation.
+    """An Atari game with the usual preprocessing: an observation is a stack of four grey frames of 84 × 84 pixels.
 
     See "Revisiting the Arcade Learning Environment", Machado et al., 2018, and "Human-level control through deep
     reinforcement learning", Mnih et al., 2015, Methods. Rewards are the game's own: clip them with ``reward``.
@@ -119,7 +119,7 @@ class AtariEnvs:
     def make_seeded(
         self, num_envs: int, seed_of: SeedOf, *, max_episode_steps: int | None = None, renders: bool = False
     ) -> "AtariEpisodes":
-        """Games in which ``seed_of`` gives the seed of every episode; a lost life ends nothing.
+        """Games in which ``seed_of`` gives the seed of every episode; losing a life does not end one.
 
         Args:
             num_envs: number of games.

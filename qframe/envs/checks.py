@@ -1,7 +1,7 @@
 """Checks of environments: Gymnasium's interface, finite numbers, masks and pictures, before training and at each step.
 
-A vector environment in processes can only pass tracebacks on. So the wrapper ``Checked`` puts a fault, as a message,
-into the infos of the environment that it belongs to, and ``check_infos`` raises it in the training process.
+A vector environment in processes can only forward tracebacks. So the wrapper ``Checked`` puts a fault, as a message,
+into its environment's infos, and ``check_infos`` raises it in the training process.
 """
 
 import sysconfig
@@ -29,7 +29,7 @@ FAULT = "qframe_fault"
 """The key of infos under which ``Checked`` reports a fault."""
 _OTHERS = tuple(f"{folder}/" for folder in (*gym.__path__, *np.__path__, Path(__file__).parents[1]))
 _LIBRARIES = tuple({f"{sysconfig.get_path(name)}/" for name in ("stdlib", "purelib", "platlib")})
-"""Folders of code that an environment's mistake is not in, and of code that it is hardly ever in."""
+"""Folders whose code never contains an environment's mistake (``_OTHERS``), or hardly ever does (``_LIBRARIES``)."""
 _MOST_PLACES = 4
 SKIPPED = "qframe_skipped"
 """The key of infos that marks an episode cut at a number that is not finite."""
@@ -62,7 +62,7 @@ def fault_of_spaces(env: gym.Env[Any, Any]) -> str | None:
 
 
 def _odd_key(space: spaces.Space[Any]) -> object | None:
-    """A key that is no string, at any depth."""
+    """A key that is not a string, at any depth."""
     if isinstance(space, spaces.Dict):
         odd, inner = [key for key in space.spaces if not isinstance(key, str)], list(space.spaces.values())
     else:
@@ -312,7 +312,7 @@ def as_step(result: Any, space: spaces.Space[Any]) -> tuple[Any, float, bool, bo
 
 
 def kept(info: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries of infos that are read; a vector environment cannot stack everything else that they may hold."""
+    """The entries of infos that are read; the others may be of kinds that a vector environment cannot stack."""
     return {key: info[key] for key in READ if key in info}
 
 
@@ -352,7 +352,7 @@ def _fault_of_info(info: object) -> str | None:
 
 
 def misfit_of(observation: Any, space: spaces.Space[Any]) -> str | None:
-    """Describes an observation whose shape, keys or type are not those of its space; None if they are.
+    """Describe an observation whose shape, keys or type do not match its space; None if they do.
 
     >>> misfit_of(np.zeros(3), spaces.Box(0, 1, (2,))), misfit_of({}, spaces.Dict({"at": spaces.Discrete(2)}))
     ('one of shape (3,)', 'the keys []')
@@ -394,7 +394,7 @@ def _lost(numbers: NDArray[Any], dtype: np.dtype[Any]) -> str | None:
 
 
 def raised(error: BaseException) -> str:
-    """An exception in one line, with its places: the environment's own, the innermost first, or else a library's."""
+    """An exception in one line, with its locations: in the environment, innermost first, or else in a library."""
     places = [f"{frame.f_code.co_filename}:{line}" for frame, line in walk_tb(error.__traceback__)]
     others = [place for place in places if not place.startswith(_OTHERS)]
     own = [place for place in others if not place.startswith(_LIBRARIES)] or others or places[-1:]

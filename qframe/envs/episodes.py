@@ -1,4 +1,4 @@
-"""Vector environments as streams of transitions: episodes with a seed each, that can be replayed, or self-resetting.
+"""Vector environments as streams of transitions: replayable, with a seed per episode, or self-resetting.
 
 Gymnasium's vector environments reset in one of three modes. With every mode a step returns the same: the transition
 that happened, and the observation to act on next. A reset step never looks like a transition, and the last observation
@@ -30,7 +30,7 @@ LONGEST_REPLAY = 100_000
 """Steps of the longest episode that is replayed; a longer one would take too much time, and memory for its actions."""
 
 SHORTEST_ROOM = 1_024
-"""Steps whose actions are allocated at first."""
+"""Steps for whose actions memory is allocated at first."""
 
 
 class ReplayedEpisodes:
@@ -67,7 +67,7 @@ class ReplayedEpisodes:
         raise NotImplementedError
 
     def faults(self) -> dict[str, int]:
-        """Nothing: every fault is an error."""
+        """Empty: every fault raises an error."""
         return {}
 
     def start_at(self, episode: Sequence[int]) -> None:
@@ -80,7 +80,7 @@ class ReplayedEpisodes:
         return self._remembers and self._taken - int(self._began.min()) <= LONGEST_REPLAY
 
     def played(self) -> dict[str, Any]:
-        """The record for ``replay``: number and length of each running episode, and all actions ``[T, E, …]`` since."""
+        """The record for ``replay``: number and length of each running episode, and their actions ``[T, E, …]``."""
         self._forget()
         return {
             "episode": self.episode.tolist(),
@@ -89,7 +89,7 @@ class ReplayedEpisodes:
         }
 
     def replay(self, played: Mapping[str, Any]) -> tuple[Start, NDArray[np.float64]] | None:
-        """Replay recorded episodes up to where they were.
+        """Replay recorded episodes up to the step at which they were recorded.
 
         The longest one sets the pace. Until its own episode is due to begin, every other environment plays a copy of
         the longest one, with the same seed and actions: so no episode ends early, and every action is legal.
@@ -133,7 +133,7 @@ class ReplayedEpisodes:
             self._seed_of = own
 
     def _make_room(self, action: NDArray[Any]) -> None:
-        """Double the room for actions, up to as many steps as can be replayed."""
+        """Double the room for actions, up to the longest episode that can be replayed."""
         self._forget()
         more = max(SHORTEST_ROOM, min(self._taken, LONGEST_REPLAY))
         room = np.empty((self._taken + more, *action.shape), action.dtype)
@@ -296,11 +296,11 @@ class SelfResettingEpisodes:
         """Return None: no episode can be replayed."""
 
     def faults(self) -> dict[str, int]:
-        """Nothing: every fault is an error."""
+        """Empty: every fault raises an error."""
         return {}
 
     def start_at(self, episode: Sequence[int]) -> None:
-        """Continue counting from these numbers of episodes, which also determine the seed of the first reset."""
+        """Continue counting from these episode numbers, which also determine the seed of the first reset."""
         self.episode[:] = episode
 
     def reset(self) -> Start:

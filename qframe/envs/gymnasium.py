@@ -1,4 +1,4 @@
-"""Gymnasium environments by their id, in one process or several, or in their own vector implementation."""
+"""Gymnasium environments by id, in one process, in several, or in their own vector implementation."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -24,7 +24,7 @@ _USUAL_RATE = 30.0
 
 
 class GymnasiumEnvs:
-    """A choice of Gymnasium environment, from which training and evaluation make their own copies.
+    """A Gymnasium environment, of which training and evaluation make their own copies.
 
     Args:
         id: a registered id, such as ``CartPole-v1``, or ``module:Id-v0`` of a module that registers it; or a class by
@@ -185,7 +185,7 @@ def _reset(id: str, env: gym.Env[Any, Any]) -> dict[str, Any]:
     """The infos of a reset.
 
     Raises:
-        ValueError: the reset failed or returned something else.
+        ValueError: the reset failed, or its result breaks the interface.
     """
     _, info = Checked(env).reset(seed=0)
     if FAULT in info:

@@ -225,7 +225,7 @@ def _without(space: spaces.Space[Any], mask_key: str) -> tuple[spaces.Space[Any]
 
 
 def hidden_mask(env: gym.Env[Any, Any]) -> str | None:
-    """The fault of a mask in the observation without ``mask_key``: it would be trained on, and not obeyed."""
+    """The fault of a mask in the observation without ``mask_key``: the network would see it, but nothing obey it."""
     entries = env.observation_space.spaces if isinstance(env.observation_space, gym.spaces.Dict) else {}
     if MASK not in entries:
         return None

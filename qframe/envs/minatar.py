@@ -22,14 +22,14 @@ _PALETTE = [
     (0, 0, 0), (230, 230, 230), (86, 180, 233), (0, 114, 178), (230, 159, 0), (213, 94, 0), (0, 158, 115),
     (204, 121, 167), (240, 228, 66), (150, 90, 40), (130, 130, 130),
 ]  # fmt: skip
-_PIXELS = 16  # of a cell's side in a picture
+_PIXELS = 16  # per side of a cell in a picture
 
 
 class MinAtarEnvs:
-    """A choice of MinAtar game. Games run side by side in one process, as a step is cheaper than a message to another.
+    """A MinAtar game. Games run side by side in one process, as a step costs less than a message to another process.
 
     See "MinAtar: An Atari-Inspired Testbed for Thorough and Reproducible Reinforcement Learning Experiments", Young
-    and Tian, 2019. An episode depends on its seed and actions alone: no action of the one before it is repeated.
+    and Tian, 2019. An episode depends on its seed and actions alone: sticky actions do not carry over to the next one.
 
     Args:
         game: ``asterix``, ``breakout``, ``freeway``, ``seaquest`` or ``space_invaders``.
@@ -82,7 +82,7 @@ class MinAtarEnvs:
     def make_seeded(
         self, num_envs: int, seed_of: SeedOf, *, max_episode_steps: int | None = None, renders: bool = False
     ) -> SeededEpisodes:
-        """Games in which ``seed_of`` gives the seed of every episode; the limit applies to games without their own."""
+        """Games in which ``seed_of`` gives the seed of every episode; a limit set in the config takes precedence."""
         limit = self._limit or max_episode_steps
         make = partial(_limited, partial(self._make, render_mode="rgb_array" if renders else None), limit)
         return SeededEpisodes(SyncVectorEnv([make] * num_envs, autoreset_mode=AutoresetMode.DISABLED), seed_of)

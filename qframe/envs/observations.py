@@ -1,4 +1,4 @@
-"""Observations of vector environments, copied and as tensors."""
+"""Observations of vector environments: copies, and conversion to tensors."""
 
 from typing import Any
 

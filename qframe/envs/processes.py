@@ -1,4 +1,4 @@
-"""Environments in a process each: a process that dies or hangs is restarted, and its episode is truncated."""
+"""Environments in separate processes: one that dies or hangs is restarted, and its episode is truncated."""
 
 import atexit
 import ctypes
@@ -124,7 +124,7 @@ class SupervisedEnvs(AsyncVectorEnv):
         super().close_extras(timeout, terminate or not is_whole)
 
     def _merge_info(self, infos: dict[str, Any], info: dict[str, Any], index: int) -> dict[str, Any]:
-        """The infos, with those of one more environment; its mask is kept for a step in which it is replaced."""
+        """Add the infos of one more environment; its mask is kept for a step in which its process is replaced."""
         self._masks[index] = {MASK: info[MASK]} if MASK in info else {}
         return self._add_info(infos, info, index)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from qframe.errors import RunError
 
 Observation: TypeAlias = "NDArray[Any] | dict[str, Observation]"
-"""Of E environments: an array ``[E, …]``, or one by key where the space is a Dict, or by "0", "1", … for a Tuple."""
+"""Of E environments: an array ``[E, …]``, or observations by key for a Dict space, by "0", "1", … for a Tuple."""
 
 SeedOf = Callable[[int, int], int]
 """(environment's index, episode's number) → seed."""
@@ -83,7 +83,7 @@ class Episodes(Protocol):
 
 
 class Envs(Protocol):
-    """A choice of environment, from which training and evaluation make their own copies."""
+    """An environment, of which training and evaluation make their own copies."""
 
     id: str
     num_envs: int

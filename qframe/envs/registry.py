@@ -1,4 +1,4 @@
-"""Which environments exist: Gymnasium's by id or class, the nearest names, and the packages that provide them."""
+"""Lookup of environments: Gymnasium's by id or class, the nearest names, and the packages that provide them."""
 
 import difflib
 import inspect
@@ -72,12 +72,12 @@ def find(id: str) -> EnvSpec:
 def made(
     id: str, spec: EnvSpec, kwargs: Mapping[str, Any], *, max_episode_steps: int | None = None
 ) -> gym.Env[Any, Any]:
-    """The environment.
+    """Make an environment.
 
     Args:
         id: its name in messages.
-        spec: of ``find``.
-        kwargs: arguments of its constructor, even those that ``gymnasium.make`` would take for its own.
+        spec: the result of ``find``.
+        kwargs: arguments of its constructor, even those named like arguments of ``gymnasium.make``.
         max_episode_steps: steps after which episodes are truncated; None keeps the registered limit.
 
     Raises:
@@ -145,7 +145,7 @@ def _missing_extra(id: str, absent: Exception) -> str:
 
 
 def nearest(name: str, names: Iterable[str], *, listed: bool = False) -> str:
-    """The end of a message about an unknown name: the nearest ones or, with ``listed``, all if none is near.
+    """The end of a message about an unknown name: the nearest names or, with ``listed``, all names if none is near.
 
     >>> nearest("breakou", ["breakout", "freeway"])
     '; the nearest is breakout'
@@ -168,7 +168,7 @@ def snake_case(name: str) -> str:
 
 
 def missing(package: str, feature: str, extra: str) -> str:
-    """The message about a package that is not installed, with the extra that brings it.
+    """The message about a package that is not installed, with the extra that installs it.
 
     >>> missing("minatar", "MinAtar games", "minatar")
     'the package minatar, needed for MinAtar games, is not installed; pip install "qframe[minatar]"'

@@ -23,13 +23,13 @@ _GRID_SIZES = (11, 6, 4)  # kinds of objects, colours, and states or directions,
 
 
 class ChannelsFirst(gym.ObservationWrapper[Any, Any, Any]):
-    """Images ``[H, W, C]`` as ``[C, H, W]``, as convolutions take them.
+    """Images ``[H, W, C]`` as ``[C, H, W]``, as convolutions expect them.
 
     Args:
         env: with Box observations of three dimensions.
 
     Raises:
-        ValueError: it has others.
+        ValueError: the observations are of another kind.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
@@ -55,7 +55,7 @@ class SymbolicGrid(gym.ObservationWrapper[Any, Any, Any]):
         env: whose observation is an image of such cells, or a Dict with one as ``image``.
 
     Raises:
-        ValueError: it has none.
+        ValueError: there is no such image.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
@@ -87,7 +87,7 @@ def wrapped(env: gym.Env[Any, Any], wrappers: Sequence[Wrapper]) -> gym.Env[Any,
     """The environment inside its wrappers, the last of which is the outermost.
 
     Raises:
-        ValueError: a wrapper that refuses the environment, lacks arguments or is not for training; it is named.
+        ValueError: a wrapper refuses the environment, lacks arguments or is not for training; the message names it.
     """
     env = _OwnObservations(env) if wrappers else env
     for wrapper in wrappers:

@@ -26,7 +26,7 @@ class Boltzmann:
         seed: of the draws, on the CPU.
 
     Raises:
-        ValueError: a temperature that is not positive, or an unknown schedule, or one of less than a frame.
+        ValueError: a temperature that is not positive, or a schedule that is unknown or shorter than a frame.
 
     >>> from qframe.actions import Categorical
     >>> explore, value = Boltzmann(Categorical(2), 0.5, 0.5), torch.tensor([[0.0, 60.0]])
@@ -61,7 +61,7 @@ class Boltzmann:
 
     @property
     def temperature(self) -> float:
-        """τ now."""
+        """The current τ."""
         return self._schedule(self.frames)
 
     @property
@@ -77,7 +77,7 @@ class Boltzmann:
         """Draw an action for every environment.
 
         Args:
-            action: greedy indices ``[E]`` or ``[E, D]``; kept where exploration is off.
+            action: greedy indices ``[E]`` or ``[E, D]``; kept if exploration is off.
             mask: legal actions ``[E, A]``, bool.
             value: action values ``[E, A]``.
 
@@ -86,7 +86,7 @@ class Boltzmann:
 
         Raises:
             ValueError: the values are missing.
-            RuntimeError: an environment has no legal action; it is named.
+            RuntimeError: an environment has no legal action; the message names it.
         """
         if mask is not None:
             self._action_space.check_mask(mask)

@@ -68,13 +68,13 @@ class Bootstrapped:
         """The greedy actions ``[E]`` of the member that acts in each environment.
 
         Args:
-            action: greedy indices of the members' mean ``[E]``; kept where exploration is off.
+            action: greedy indices of the members' mean ``[E]``; kept if exploration is off.
             mask: legal actions ``[E, A]``, bool.
             value: every member's action values ``[K, E, A]``.
 
         Raises:
             ValueError: the values are not those of K members.
-            RuntimeError: an environment has no legal action; it is named.
+            RuntimeError: an environment has no legal action; the message names it.
         """
         if mask is not None:
             self._action_space.check_mask(mask)

@@ -50,10 +50,10 @@ class EGreedyModule(TensorDictModuleBase):
         seed: of the draws.
 
     Raises:
-        ValueError: ε outside [0, 1], or an unknown schedule, or one of less than a frame.
+        ValueError: ε outside [0, 1], or a schedule that is unknown or shorter than a frame.
         KeyError: called without the action or the mask.
         TypeError: the mask is not boolean.
-        RuntimeError: an environment has no legal action; it is named.
+        RuntimeError: an environment has no legal action; the message names it.
 
     >>> from qframe.actions import Categorical
     >>> explore = EGreedyModule(Categorical(4), eps_init=1.0, eps_end=0.05, annealing_num_steps=1000)
@@ -90,7 +90,7 @@ class EGreedyModule(TensorDictModuleBase):
 
     @property
     def epsilon(self) -> float:
-        """ε now."""
+        """The current ε."""
         return self.schedule(self.frames)
 
     @property
@@ -189,5 +189,5 @@ class EGreedyModule(TensorDictModuleBase):
 
 
 def exploring() -> bool:
-    """Whether exploration is on: not within ``set_exploration_type`` with anything but ``RANDOM``."""
+    """Whether exploration is on: no ``set_exploration_type`` is active, or it is ``RANDOM``."""
     return exploration_type() in (None, ExplorationType.RANDOM)

@@ -14,7 +14,7 @@ from qframe.exploration.schedules import epsilon_schedule
 class EZGreedy:
     """εz-greedy: with probability ε an environment starts a random action and repeats it for n ~ zeta(μ) steps.
 
-    It reaches goals that lie many equal actions away, where ε-greedy stays close to where it is. See
+    It reaches goals many equal actions away, whereas ε-greedy rarely moves far. See
     "Temporally-Extended ε-Greedy Exploration", Dabney et al., 2021, section 4.
 
     The repeated action is drawn from the legal ones, and a repetition ends where its action is not legal. An action
@@ -69,7 +69,7 @@ class EZGreedy:
 
     @property
     def epsilon(self) -> float:
-        """The probability of starting a repetition, now."""
+        """The current probability of starting a repetition."""
         return self._schedule(self.frames)
 
     @property
@@ -90,7 +90,7 @@ class EZGreedy:
             value: not read.
 
         Raises:
-            RuntimeError: an environment has no legal action; it is named.
+            RuntimeError: an environment has no legal action; the message names it.
         """
         if mask is not None:
             self._action_space.check_mask(mask)

@@ -9,7 +9,7 @@ from qframe.actions import AnyActionSpace, as_action_space
 
 
 class Greedy:
-    """Always takes the greedy action: for environments, or networks, that are random enough by themselves.
+    """Always takes the greedy action, for environments or networks that are random enough by themselves.
 
     Args:
         action_space: of the environment, or the action's spec.
@@ -37,7 +37,7 @@ class Greedy:
         """The greedy action ``[E]`` or ``[E, D]``, unchanged.
 
         Raises:
-            RuntimeError: an environment has no legal action in ``mask`` ``[E, A]``; it is named.
+            RuntimeError: an environment has no legal action in ``mask`` ``[E, A]``; the message names it.
         """
         if mask is not None:
             self._action_space.check_mask(mask)

@@ -33,7 +33,7 @@ class Exploration(Protocol):
             value: action values, for strategies that read them.
 
         Raises:
-            RuntimeError: an environment has no legal action; it is named.
+            RuntimeError: an environment has no legal action; the message names it.
         """
         ...
 

@@ -70,7 +70,7 @@ def epsilon_schedule(name: str, start: float, end: float, frames: int) -> Linear
     """The schedule of ε with this name.
 
     Raises:
-        ValueError: ε outside [0, 1], or an unknown schedule, or one of less than a frame.
+        ValueError: ε outside [0, 1], or a schedule that is unknown or shorter than a frame.
     """
     for bound, value in (("eps_init", start), ("eps_end", end)):
         if not 0 <= value <= 1:

@@ -1,1 +1,1 @@
-"""This machine: the cache of native code, the allocator, deterministic operations."""
+"""The machine: the cache of native code, the allocator, deterministic operations."""

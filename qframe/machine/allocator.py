@@ -31,7 +31,7 @@ def share_heap() -> None:
 
 
 def give_back_freed_memory() -> None:
-    """Return all free pages to the system, after something rare that needed much memory, such as an evaluation."""
+    """Return all free pages to the system, after a rare, memory-hungry task such as an evaluation."""
     if (library := _glibc()) is not None:
         library.malloc_trim(0)
 

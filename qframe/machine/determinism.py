@@ -1,4 +1,4 @@
-"""Equal bits in every run on a GPU too, whose fastest operations add in the order in which threads arrive."""
+"""Bit-identical runs on a GPU, whose fastest operations add in the order in which threads arrive."""
 
 import os
 
@@ -6,9 +6,9 @@ import torch
 
 
 def only_deterministic(device: torch.device) -> None:
-    """Allow only operations on the device that give equal bits every time; torch refuses the others.
+    """Allow only deterministic operations on the device; torch raises an error for all others.
 
-    On the CPU all that qframe uses already do, and nothing changes. See "Reproducibility" in torch's notes.
+    On the CPU, all operations that qframe uses are deterministic already. See "Reproducibility" in torch's notes.
     """
     if device.type != "cuda":
         return

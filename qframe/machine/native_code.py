@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 CACHE_VARIABLE = "QFRAME_CACHE_DIR"
-FLAGS = ("-O2", "-shared", "-fPIC", "-ffp-contract=off")  # no multiply-add in one: NumPy rounds both
+FLAGS = ("-O2", "-shared", "-fPIC", "-ffp-contract=off")  # no fused multiply-add: NumPy rounds both
 SECONDS = 60
 
 
@@ -26,7 +26,7 @@ def compiler() -> str:
 
 
 def is_whole(library: Path) -> bool:
-    """Whether a file has the checksum in its name: the loader does not notice a flipped bit."""
+    """Whether a file matches the checksum in its name: the loader does not notice a flipped bit."""
     return library.stem.endswith(checksum(library))
 
 
@@ -50,7 +50,7 @@ def library(source: Path, *, links: tuple[str, ...] = (), **constants: int) -> c
     Args:
         source: the file.
         links: compiler arguments that name other libraries.
-        **constants: numbers that replace these names in it.
+        **constants: its macros and their values.
     """
     flags = (*FLAGS, *(f"-D{name}={number}" for name, number in constants.items()))
     key = source.read_bytes() + f"{flags} {links} {processor()}".encode()
@@ -58,7 +58,7 @@ def library(source: Path, *, links: tuple[str, ...] = (), **constants: int) -> c
         place = cache_dir() / f"{source.stem}-{hashlib.sha256(key).hexdigest()[:32]}"
         cached = [file for file in place.parent.glob(f"{place.name}-*.so") if is_whole(file)]
         return ctypes.CDLL(str(cached[0] if cached else _compiled(source, place, flags, links)))
-    except (OSError, RuntimeError, subprocess.SubprocessError):  # a folder that is read-only, no compiler, no loading
+    except (OSError, RuntimeError, subprocess.SubprocessError):  # read-only folder, no compiler, or failed load
         return None
 
 

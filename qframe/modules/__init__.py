@@ -1,4 +1,4 @@
-"""The tensordict modules that users of TorchRL know, over qframe's networks and heads."""
+"""TorchRL's tensordict modules, on top of qframe's networks and heads."""
 
 from qframe.exploration import EGreedyModule, ExplorationType, set_exploration_type
 from qframe.modules.actors import Actor, ProbabilisticActor, ValueOperator

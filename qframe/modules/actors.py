@@ -57,7 +57,7 @@ class Actor(SafeModule):
 class ProbabilisticActor(ProbabilisticTensorDictSequential):
     """A stochastic policy: a module that gives a distribution's parameters, and an action from the distribution.
 
-    Which action is ``set_exploration_type``'s choice: a sample, the mode, the mean.
+    ``set_exploration_type`` decides whether the action is a sample, the mode or the mean.
 
     Args:
         module: a tensordict module that writes the parameters.
@@ -68,8 +68,8 @@ class ProbabilisticActor(ProbabilisticTensorDictSequential):
         distribution_class: built from the parameters.
         distribution_kwargs: further arguments of the distribution.
         return_log_prob: write the log-probability of the action too.
-        log_prob_key: where; None is ``sample_log_prob``.
-        default_interaction_type: which action where no exploration type is set.
+        log_prob_key: its key; None is ``sample_log_prob``.
+        default_interaction_type: the choice of action if no exploration type is set.
         generator: of the samples; None uses torch's default one.
 
     >>> from torch.distributions import Categorical

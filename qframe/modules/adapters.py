@@ -1,4 +1,4 @@
-"""Other people's networks under the interface of ours: ``observe``, ``predict``, ``head``, ``branches``.
+"""Adapters that give other networks the interface of qframe's: ``observe``, ``predict``, ``head``, ``branches``.
 
 A loss accepts a Q-value actor, a distributional actor, an actor with a hook, or a plain module. The kind is
 determined here, once; the loss sees one interface.
@@ -26,10 +26,10 @@ def as_network(module: nn.Module, action_space: ActionSpace, *, loss_function: s
         module: a ``QNet`` or ``SharedTrunk``; a tensordict module that writes ``action_value`` (scalar ``[*B, A]``, or
             log-probabilities ``[*B, N, A]`` if it carries a ``support``); or a plain module observation → ``[*B, A]``.
         action_space: of its action values.
-        loss_function: of the scalar head that such a module gets; None is ``l2``.
+        loss_function: of the scalar head added to a module without a head; None is ``l2``.
 
     Raises:
-        ValueError: a loss function for a network that has a head of its own, or for a distributional one.
+        ValueError: a loss function for a network with its own head, or for a distributional one.
     """
     if hasattr(module, "predict") and hasattr(module, "head"):
         _refuse_loss_function(loss_function, "a network with a head of its own; give it to the head")
@@ -44,15 +44,15 @@ def agreed_action_space(given: str | TensorSpec | ActionSpace | None, network: n
 
     Args:
         given: a name, a spec or an action space; None takes the network's.
-        network: any that ``as_network`` takes.
+        network: any that ``as_network`` accepts.
 
     Raises:
-        ValueError: neither gives one, they disagree, or it is binary: its bits have no value per choice to train on.
+        ValueError: neither has one, they disagree, or it is binary: bits have no value per choice to train on.
     """
-    said = getattr(_q_value(network), "space", None) or getattr(network, "action_space", None)
-    if said is None and given is None:
+    found = getattr(_q_value(network), "space", None) or getattr(network, "action_space", None)
+    if found is None and given is None:
         raise ValueError("expected an action_space (a name or a spec), got none and the network has none either")
-    own = ActionSpace(said) if isinstance(said, str) else said
+    own = ActionSpace(found) if isinstance(found, str) else found
     space = find_action_space(given) if own is None else _agreeing(given, own)
     if space.encoding == "binary":
         names = ", ".join(name for name in ("categorical", "one-hot", "multi-categorical", "mult-one-hot"))
@@ -79,7 +79,7 @@ def _agreeing(given: str | TensorSpec | ActionSpace | None, own: ActionSpace) ->
 
 
 def _q_value(module: nn.Module) -> QValueModule | None:
-    """The greedy rule that a network ends in."""
+    """The greedy rule at the end of a network, if any."""
     last = module.module[-1] if isinstance(module, TensorDictSequential) else module
     return last if isinstance(last, QValueModule) else getattr(module, "q_value", None)
 

@@ -21,18 +21,18 @@ class DistributionalQValueModule(QValueModule):
 
     See "A Distributional Perspective on Reinforcement Learning", Bellemare et al., 2017, algorithm 1.
 
-    Values are log-probabilities ``[*B, N, A]``, atoms at −2. A mask is ``[*B, A]``, lifted over the atoms where the
-    values are written back. A third out-key, if given, gets the chosen expected value ``[*B, 1]``.
+    Values are log-probabilities ``[*B, N, A]``, atoms at dimension −2. A mask is ``[*B, A]``, and broadcasts over the
+    atoms of the values written back. A third out-key, if given, gets the chosen expected value ``[*B, 1]``.
 
     Args:
         action_space: a name or a spec; needed unless ``spec`` is given.
         support: the atoms z ``[N]``, in units of the return, or ``[D, N]``: one support per component of a joint
             action (per bit of a binary one).
-        action_value_key: as in ``QValueModule``, with those that follow.
+        action_value_key: as in ``QValueModule``, like all further arguments.
 
     Raises:
-        ValueError: a support of a wrong shape, arguments that disagree, or a positive log-probability: that is
-            checked eagerly on the CPU, outside ``vmap``.
+        ValueError: a support of a wrong shape, arguments that disagree, or a positive log-probability, which is
+            checked on the CPU only, and neither in compiled code nor within ``vmap``.
         KeyError: called without the values or the mask.
         TypeError: the mask is not boolean.
 
@@ -51,7 +51,7 @@ class DistributionalQValueModule(QValueModule):
     >>> value[0, 0] = 0
     >>> # the second bin (0) of the second action is high: there's a high chance that it has an intermediate value
     >>> value[1, 1] = 0
-    >>> # the third bin (0) of the thid action is high: there's a high chance that it has an high value
+    >>> # the third bin (1) of the third action is high: there's a high chance that it has a high value
     >>> value[2, 2] = 0
     >>> actor(my_action_value=value)
     (tensor(2), tensor([[   0, -100, -100, -100],
@@ -107,7 +107,7 @@ class DistributionalQValueModule(QValueModule):
         return (probs * self._support_per_action(value.shape[-1]).to(probs)).sum(-2)
 
     def _support_per_action(self, num_actions: int) -> Tensor:
-        """The support as ``[N, 1]``, or ``[N, A]`` where every component has its own."""
+        """The support as ``[N, 1]``, or ``[N, A]`` if every component has its own."""
         if self.support.ndim == 1:
             return self.support.unsqueeze(-1)
         sizes = (1,) * num_actions if self.action_space == "binary" else self.space.sizes_of(num_actions)
@@ -163,11 +163,11 @@ class DistributionalQValueActor(SafeSequential):
     Args:
         module: gives logits ``[*B, N, A]``; a tensordict module must write them under ``action_value_key``.
         in_keys: the inputs of a plain module; by default ``["observation"]``.
-        support: the atoms, as in ``DistributionalQValueModule``, with the other keywords.
+        support: the atoms, as in ``DistributionalQValueModule``, like the other keywords.
         make_log_softmax: False for a network that gives log-probabilities already.
 
     Raises:
-        ValueError: a network whose ``out_shape`` is not that of N atoms, or arguments that
+        ValueError: a network whose ``out_shape`` does not have N atoms, or arguments that
             ``DistributionalQValueModule`` refuses.
 
     >>> from qframe.networks import MLP
@@ -205,7 +205,7 @@ class DistributionalQValueActor(SafeSequential):
 
     @property
     def q_value(self) -> DistributionalQValueModule:
-        """The module that chooses."""
+        """The module that chooses the action."""
         return self.module[-1]  # type: ignore[return-value]
 
     @property
@@ -220,7 +220,7 @@ class DistributionalQValueActor(SafeSequential):
 
     @property
     def action_value_key(self) -> NestedKey:
-        """Where the log-probabilities are."""
+        """The key of the log-probabilities."""
         return self.q_value.action_value_key
 
     @property
@@ -248,7 +248,7 @@ def _check_width(out_shape: Sequence[int] | None, support: Tensor) -> None:
 
 
 def _check_log_probs(value: Tensor) -> None:
-    """Refuse positive log-probabilities where looking at them is possible and costs no synchronisation."""
+    """Refuse positive log-probabilities where the check is possible without synchronising with a device."""
     if torch.compiler.is_compiling() or value.device.type != "cpu" or _in_transform():
         return
     if bool((value > 0).any()):

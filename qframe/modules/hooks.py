@@ -23,7 +23,7 @@ class QValueHook:
 
     Args:
         action_space: a name or a spec.
-        var_nums: sizes of a joint action's components, or one int which is the size of each.
+        var_nums: sizes of a joint action's components, or one int, the size of each.
         action_value_key: where a tensordict module writes the values; by default ``action_value``.
         action_mask_key: the key of the mask in the call's inputs; None: all actions are legal.
         out_keys: where action, values and chosen value are written in a tensordict.
@@ -68,9 +68,9 @@ class QValueHook:
     def __call__(
         self, net: nn.Module | None, observation: Any, *call: Any, values: Any = None
     ) -> tuple[Tensor, ...] | TensorDictBase:
-        """What torch calls after the network: ``(inputs, output)``, or ``(inputs, keywords, output)``.
+        """The hook that torch calls with ``(inputs, output)``, or ``(inputs, keywords, output)``.
 
-        By hand the output may be given as ``values``. The answer has as many entries as there are ``out_keys``.
+        In a direct call the output may be given as ``values``. The result has one entry per out-key.
         """
         *keywords, output = call or (values,)
         if isinstance(output, TensorDictBase):
@@ -99,8 +99,8 @@ class QValueHook:
 class DistributionalQValueHook(QValueHook):
     """Turns log-probabilities ``[*B, N, A]`` into ``(action, action_value)`` as a forward hook.
 
-    A third of the ``out_keys`` adds the chosen expected value. See ``DistributionalQValueModule`` for ``support``, and
-    ``QValueHook`` for all else.
+    A third out-key adds the chosen expected value. See ``DistributionalQValueModule`` for ``support``, and
+    ``QValueHook`` for everything else.
 
     >>> import torch
     >>> from torch import nn

@@ -1,4 +1,4 @@
-"""A policy and a value in one module, with or without a common trunk. Every getter shares the parameters."""
+"""A policy and a value in one module, with or without a common trunk. All getters share the parameters."""
 
 from tensordict.nn import TensorDictModuleBase
 
@@ -127,7 +127,7 @@ class ActorCriticOperator(_CommonTrunk):
 
 
 class ActorCriticWrapper(SafeSequential):
-    """An actor and a value with nothing in common.
+    """An actor and a value that share no parameters.
 
     Args:
         policy_operator: observation → action.

@@ -26,7 +26,7 @@ class QValueModule(TensorDictModuleBase):
         action_mask_key: where the mask is read, bool, True = legal, broadcastable to the values; None: all are legal.
         out_keys: where action, values and chosen value ``[*B, 1]`` are written; a shorter list leaves the last ones
             out. By default ``action_key, action_value_key, "chosen_action_value"``.
-        var_nums: sizes of a joint action's components, or one int which is the size of each.
+        var_nums: sizes of a joint action's components, or one int, the size of each.
         spec: the action's spec, or a ``Composite`` that holds it under the action key.
         safe: project an action outside ``spec`` into it, deterministically; the chosen value follows.
         action_key: where the action is written.
@@ -115,7 +115,7 @@ class QValueActor(SafeSequential):
     Args:
         module: gives the action values ``[*B, A]``; a tensordict module must write them under ``action_value_key``.
         in_keys: the inputs of a plain module; by default ``["observation"]``.
-        spec: as in ``QValueModule``, with the other keywords.
+        spec: as in ``QValueModule``, like the other keywords.
 
     Raises:
         ValueError: a tensordict module that does not write the values, or arguments that disagree.
@@ -149,7 +149,7 @@ class QValueActor(SafeSequential):
 
     @property
     def q_value(self) -> QValueModule:
-        """The module that chooses."""
+        """The module that chooses the action."""
         return self.module[-1]  # type: ignore[return-value]
 
     @property
@@ -164,7 +164,7 @@ class QValueActor(SafeSequential):
 
     @property
     def action_value_key(self) -> NestedKey:
-        """Where the action values are."""
+        """The key of the action values."""
         return self.q_value.action_value_key
 
 

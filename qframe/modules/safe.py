@@ -13,7 +13,7 @@ from qframe.keys import NestedKey
 
 
 class SafeModule(TensorDictModule):
-    """A module from keys of a tensordict to others, whose outputs can be projected into their specs.
+    """A module that reads and writes keys of a tensordict, and can project its outputs into their specs.
 
     Args:
         module: maps the entries under ``in_keys`` to those under ``out_keys``.
@@ -21,7 +21,7 @@ class SafeModule(TensorDictModule):
         out_keys: keys of the outputs.
         spec: the spec of the first output, or a ``Composite`` with specs under some of the ``out_keys``.
         safe: project outputs outside their specs into them, deterministically, in every call form.
-        **kwargs: of ``tensordict.nn.TensorDictModule``.
+        **kwargs: passed to ``tensordict.nn.TensorDictModule``.
 
     Raises:
         ValueError: ``safe`` without a spec of any output.

@@ -1,4 +1,4 @@
-"""The convolutional network."""
+"""Convolutional networks of configurable layers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -14,7 +14,7 @@ class ConvNet(nn.Module):
     See "Human-level control through deep reinforcement learning", Mnih et al., 2015, Methods.
 
     Args:
-        in_channels: C; None takes it from the first call, which plain ``nn.Conv2d`` layers can.
+        in_channels: C; None infers it from the first call, for plain ``nn.Conv2d`` layers only.
         num_cells: output channels of each layer.
         kernel_sizes: one per layer, or one for all.
         strides: one per layer, or one for all.
@@ -27,7 +27,7 @@ class ConvNet(nn.Module):
         dtype: of the parameters.
 
     Raises:
-        ValueError: lists of different lengths, layers that cannot wait for C, or an image smaller than the kernels.
+        ValueError: lists of different lengths, layers that cannot infer C, or an image smaller than the kernels.
 
     >>> net = ConvNet(4)
     >>> net(torch.zeros(2, 4, 84, 84)).shape, net.out_features(84, 84)

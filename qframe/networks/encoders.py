@@ -1,4 +1,4 @@
-"""Encoders: from an entry of an observation to features, and all entries' features side by side as one trunk.
+"""Encoders from one entry of an observation to features, and trunks that join the features of all entries.
 
 An observation of Gymnasium's Dict or Tuple space is a tensordict with an entry per key (a Tuple's are "0", "1", …).
 """
@@ -23,14 +23,14 @@ REFUSED_OBSERVATIONS: dict[str, str] = {
     "OneOf": "give all of its spaces as entries of a Dict",
     "MissionSpace": "use env=minigrid, which shows the grid alone",
 }
-"""Gymnasium observation spaces that are not encoded, and the remedy for each."""
+"""Gymnasium observation spaces that have no encoder, and the remedy for each."""
 
 Encoder = Trunk
 """A trunk over one entry: ``[*B, …]`` → ``[*B, num_features]``."""
 
 
 class FlatEncoder(Encoder):
-    """Numbers, flattened.
+    """Flattens numbers.
 
     Args:
         shape: of one entry.
@@ -50,10 +50,10 @@ class FlatEncoder(Encoder):
 
 
 class OneHotEncoder(Encoder):
-    """One or several choices, each as a one-hot vector, side by side.
+    """Encodes each of one or several choices as a one-hot vector, and joins the vectors.
 
     Args:
-        sizes: how many values each choice has.
+        sizes: number of values of each choice.
         start: the first value of each.
         shape: of one entry; empty for a single number.
 
@@ -75,7 +75,7 @@ class OneHotEncoder(Encoder):
 
 
 class ImageEncoder(Encoder):
-    """Images of bytes, scaled to [0, 1]: 3 × 3 convolutions of stride 2 until no side is longer than 8 pixels.
+    """Encodes images of bytes, scaled to [0, 1], by 3 × 3 convolutions of stride 2 until no side exceeds 8 pixels.
 
     Args:
         shape: ``(C, H, W)`` or ``(H, W, C)``: the channels are the shorter of the outer two.
@@ -104,7 +104,7 @@ class ImageEncoder(Encoder):
 
 
 class FusedEncoder(Encoder):
-    """The features of several entries, side by side.
+    """Joins the features of several entries.
 
     Args:
         encoders: by key.
@@ -118,7 +118,7 @@ class FusedEncoder(Encoder):
         if not encoders:
             raise ValueError("expected observations of at least one entry, got an empty Dict or Tuple")
         self._keys = list(encoders)
-        self.encoders = nn.ModuleList(encoders.values())  # a key may be no attribute's name
+        self.encoders = nn.ModuleList(encoders.values())  # a key need not be a valid attribute name
         self.shapes: Shapes = {
             (key, *path): shape for key, encoder in encoders.items() for path, shape in encoder.shapes.items()
         }
@@ -148,10 +148,10 @@ class EncodedTrunk(Trunk):
 
 @singledispatch
 def make_encoder(space: Space[Any]) -> Encoder:
-    """The encoder of an observation space; to add one, register a function of your space.
+    """The encoder of an observation space; to add one, register a function for your space.
 
     Raises:
-        ValueError: a space that is not encoded.
+        ValueError: a space that has no encoder.
 
     >>> make_encoder(spaces.Dict({"at": spaces.Discrete(16), "bag": spaces.MultiBinary(4)})).num_features
     20
@@ -165,7 +165,7 @@ def make_encoder(space: Space[Any]) -> Encoder:
 
 
 def check_box(space: spaces.Box) -> None:
-    """A Box holds real numbers, at least one.
+    """Check that a Box holds real numbers, at least one.
 
     Raises:
         ValueError: it does not.

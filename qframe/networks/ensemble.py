@@ -29,7 +29,7 @@ class EnsembleQNet(GreedyNetwork):
     Args:
         trunk: observation → features ``[*B, H]``.
         make_head: a head's class, or anything that builds one from ``(features, num_actions)``; called with K·A.
-        action_space: of one choice, or the action's spec.
+        action_space: a single choice, or the action's spec.
         num_members: K ≥ 2.
         prior_scale: β ≥ 0; 0 is no prior.
         scale_gradients: whether every member learns from the whole of its own loss and the trunk from the mean of all,

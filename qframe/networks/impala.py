@@ -62,7 +62,7 @@ class ImpalaTrunk(Trunk):
 
     @classmethod
     def is_costly(cls, settings: Mapping[str, Any]) -> bool:
-        """Always: it is for images."""
+        """Always True: the trunk is for images."""
         return True
 
     def forward(self, observation: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from qframe.heads import Prediction
 class Members:
     """K members as a batch dimension in front of all others, ``[K, *B, A, N]``.
 
-    It takes the place of a joint action's branches: everything of a transition broadcasts over the members,
+    This dimension replaces that of a joint action's branches: a transition's entries broadcast over the members,
     every member bootstraps on its own target, and losses and errors are averaged over them. See "Deep Exploration via
     Bootstrapped DQN", Osband et al., 2016, section 3.
 

@@ -1,4 +1,4 @@
-"""The multilayer perceptron."""
+"""Multilayer perceptrons of configurable layers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -14,9 +14,9 @@ class MLP(nn.Sequential):
     """Linear layers with activations between them, ``[*B, in]`` → ``[*B, out]``.
 
     Args:
-        in_features: size of the inputs; None takes it from the first call, which plain ``nn.Linear`` layers can.
+        in_features: size of the inputs; None infers it from the first call, for plain ``nn.Linear`` layers only.
         out_features: size of the outputs; a sequence is their shape, such as ``(N, A)`` for distributional values.
-        num_cells: sizes of the hidden layers, or one int which is the size of each of ``depth``.
+        num_cells: sizes of the hidden layers, or one int, the size of each of ``depth`` layers.
         depth: number of hidden layers; by default 2, or as many as ``num_cells`` lists.
         activation_class: built for every layer.
         activation_kwargs: its arguments.
@@ -27,13 +27,13 @@ class MLP(nn.Sequential):
         layer_class: ``(in, out, bias=, device=, dtype=)`` → layer, such as ``NoisyLinear``.
         layer_kwargs: its further arguments.
         bias: whether layers have a bias.
-        bias_last_layer: whether the last one has; None: as the others.
+        bias_last_layer: whether the last layer has one; None: like the others.
         single_bias_last_layer: one bias for all outputs in place of one each.
         device: of the parameters.
         dtype: of the parameters.
 
     Raises:
-        ValueError: sizes below 1, a depth that disagrees with ``num_cells``, or layers that cannot wait for their size.
+        ValueError: sizes below 1, a depth that disagrees with ``num_cells``, or layers that cannot infer their size.
 
     >>> MLP(4, 2, num_cells=[16])
     MLP(

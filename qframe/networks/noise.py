@@ -49,12 +49,12 @@ class RandomPass:
     def draw(
         self, batch: torch.Size, generator: torch.Generator, like: Tensor, *, is_target: bool = False
     ) -> PassNoise:
-        """The noise of one pass over ``[*B]``, the same on every device.
+        """Draw the noise of one pass over ``[*B]``, the same on every device.
 
         Args:
             batch: ``*B``.
             generator: on the CPU.
-            like: whose device and dtype the noise has.
+            like: a tensor whose device and dtype the noise gets.
             is_target: whether the pass makes targets.
         """
         head, taus = self._network.head, None
@@ -79,14 +79,14 @@ def random_passes(
 
 
 def noisy_layers(network: object) -> list[NoisyLinear]:
-    """The noisy layers of a network, in the order of its modules; none if it is no module."""
+    """The noisy layers of a network, in the order of its modules; empty if it is not a module."""
     modules = network.modules() if isinstance(network, nn.Module) else ()
     return [module for module in modules if isinstance(module, NoisyLinear)]
 
 
 @contextmanager
 def _noise_in(layers: list[NoisyLinear], weights: Tensor) -> Iterator[None]:
-    """The layers with this noise; afterwards they have their own again."""
+    """Give the layers this noise, and restore their own afterwards."""
     own = [layer.stream.noise for layer in layers]
     try:
         for layer, noise in zip(layers, weights.split([layer.stream.size for layer in layers], -1), strict=True):

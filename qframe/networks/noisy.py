@@ -1,4 +1,4 @@
-"""The noisy linear layer, exploration by learnt noise on the weights, and how to put it into a network."""
+"""The noisy linear layer, which explores by learnt noise on its weights, and its use in a network."""
 
 import math
 from typing import Any, Self
@@ -14,18 +14,17 @@ class NoisyLinear(nn.Module):
     See "Noisy Networks for Exploration", Fortunato et al., 2018, equations 10 and 11, ``f(x) = sgn(x)·√|x|``.
 
     In evaluation mode the mean weights are used. The noise is redrawn by ``reset_noise`` alone, so one network has one
-    noise for a whole batch. It is no buffer: it is in no ``state_dict`` and no target update carries it over. It
-    follows the weights' device and dtype, where it is drawn again. A copy made by ``deepcopy`` draws its own noise
-    from a stream of its own.
+    noise for a whole batch. It is not a buffer: no ``state_dict`` and no target update includes it. It follows the
+    weights' device and dtype, where it is drawn again. A copy made by ``deepcopy`` draws from a stream of its own.
 
     Args:
         in_features: size of the inputs.
         out_features: size of the outputs.
-        bias: whether there is a bias, noisy too.
+        bias: whether to add a bias, which is noisy too.
         std_init: σ₀, the initial σ times √in_features.
         device: of the parameters.
         dtype: of the parameters.
-        seed: of the layer's own noise; None draws one as the parameters are drawn, from torch's default generator.
+        seed: of the layer's own noise; None draws one from torch's default generator, like the parameters.
 
     >>> layer = NoisyLinear(4, 2)
     >>> sorted(layer.state_dict())
@@ -101,7 +100,7 @@ class NoisyLinear(nn.Module):
 
 
 def make_noisy(*modules: nn.Module, std_init: float) -> None:
-    """Put a noisy layer in place of every linear one below some modules; its mean starts as that layer's weights.
+    """Replace every linear layer inside some modules by a noisy one, whose mean starts as that layer's weights.
 
     Args:
         modules: trunks and heads.

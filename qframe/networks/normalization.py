@@ -17,8 +17,8 @@ class RunningNorm(nn.Module):
     """``clip((x − mean) / √(variance + 1e−8), −10, 10)``, entry by entry, with the statistics of the collected entries.
 
     See "Note on a Method for Calculating Corrected Sums of Squares and Products", Welford, 1962, and "Updating Formulae
-    and a Pairwise Algorithm for Computing Sample Variances", Chan et al., 1979, for merging those of a batch. They are
-    float64 buffers: a checkpoint has them, and target updates carry them.
+    and a Pairwise Algorithm for Computing Sample Variances", Chan et al., 1979, for merging batches. They are float64
+    buffers, which checkpoints and target updates include.
 
     Args:
         shape: of one entry.
@@ -41,7 +41,7 @@ class RunningNorm(nn.Module):
 
     @torch.no_grad()
     def update(self, entry: Tensor) -> None:
-        """Count a batch ``[E, *shape]``."""
+        """Add a batch ``[E, *shape]`` to the statistics."""
         entry = entry.double()
         size, mean = len(entry), entry.mean(0)
         total = self.count + size
@@ -63,7 +63,7 @@ class NormalizedTrunk(Trunk):
     Only ``update_statistics`` changes the statistics. The collector calls it; evaluation and updates do not.
 
     Args:
-        trunk: says which entries of the observation are numbers, and their shapes.
+        trunk: its ``shapes`` are the entries to normalise.
 
     Raises:
         ValueError: the observation has no such entries.
@@ -80,7 +80,7 @@ class NormalizedTrunk(Trunk):
         self.norms = nn.ModuleList(RunningNorm(shape) for shape in trunk.shapes.values())
 
     def update_statistics(self, observation: Tensor | TensorDictBase) -> None:
-        """Count collected observations ``[E, …]``."""
+        """Add collected observations ``[E, …]`` to the statistics."""
         for path, norm in zip(self.shapes, self.norms, strict=True):
             norm.update(observation.get(path) if path else observation)  # pyright: ignore
 

@@ -120,7 +120,7 @@ class SharedTrunk(GreedyNetwork):
         make_head: a head's class, or anything that builds one from ``(features, num_actions)``: called for the
             advantages, and with one action for the state value.
         action_space: of the environment, or the action's spec.
-        dueling: whether the value stream is part of Q. False is for ``DQVLoss``; elsewhere nothing would reach it.
+        dueling: whether the value stream is part of Q. False is for ``DQVLoss``; no other loss would train the stream.
         noisy: whether linear layers of the trunk and both streams are noisy (``NoisyLinear``).
         noisy_std: σ₀ of noisy layers.
         normalize_observation: whether observations are normalised by the mean and variance of those collected.
@@ -174,7 +174,7 @@ class SharedTrunk(GreedyNetwork):
         return self._combined(self.trunk(observation), taus)
 
     def predict_streams(self, observation: Tensor, taus: Tensor | None = None) -> tuple[Prediction, Prediction]:
-        """The two streams by themselves: advantages, or action values without dueling, and ``[*B, 1, N]``."""
+        """The two streams: advantages (action values without dueling), and the state value ``[*B, 1, N]``."""
         hidden = self.trunk(observation)
         action = self.head.prediction(hidden, taus)
         return action._replace(out=self.branches.split(action.out)), self.state_head.prediction(hidden, taus)
@@ -208,7 +208,7 @@ def _state_value(state_head: Head[Any], hidden: Tensor) -> Tensor:
 
 
 class _Advantage(nn.Module):
-    """Advantages in place of action values: the same order."""
+    """Advantages in place of action values, which they order alike."""
 
     def __init__(self, head: Head[Any]) -> None:
         super().__init__()

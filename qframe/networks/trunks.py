@@ -1,4 +1,4 @@
-"""Trunks: from an observation of known shape to features. They emit features; heads own the last layer."""
+"""Trunks, which map an observation of known shape to features; heads own the last layer."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ class Trunk(nn.Module, ABC):
 
     @classmethod
     def is_costly(cls, settings: Mapping[str, Any]) -> bool:
-        """Whether a trunk with these arguments works long enough on a batch to share it among threads."""
+        """Whether a trunk with these arguments is slow enough on a batch to be worth several threads."""
         return False
 
     @abstractmethod
@@ -35,7 +35,7 @@ class MLPTrunk(nn.Sequential, Trunk):  # pyright: ignore
     Args:
         observation_shape: the shape of one observation.
         num_cells: sizes of the layers.
-        activation: builds one, such as a class of ``torch.nn``.
+        activation: builds an activation, such as a class of ``torch.nn``.
         layer_norm: whether each layer is normalised before its activation.
         observation_dtype: of the observations; integers are converted, and bytes (``torch.uint8``) scaled to [0, 1].
 
@@ -139,7 +139,7 @@ class ConvTrunk(Trunk):
 
     @classmethod
     def is_costly(cls, settings: Mapping[str, Any]) -> bool:
-        """Over images, not over small grids, whose convolutions skip no pixel."""
+        """True for images; False for small grids, whose convolutions skip no pixel."""
         return any(stride != 1 for stride in settings.get("strides", (4, 2, 1)))
 
     def forward(self, observation: Tensor) -> Tensor:
@@ -149,10 +149,10 @@ class ConvTrunk(Trunk):
 
 
 def check_image(shape: Sequence[int]) -> None:
-    """An image's shape has its channels first.
+    """Check that a shape is an image's, with its channels first.
 
     Raises:
-        ValueError: it is no image's, or looks like ``(H, W, C)``: a square of fewer channels, or four channels at most.
+        ValueError: it is not, or looks like ``(H, W, C)``: a square of fewer channels, or four channels at most.
     """
     if len(shape) != 3:
         raise ValueError(f"expected images of shape (C, H, W), got {tuple(shape)}; use an MLPTrunk")

@@ -1,4 +1,4 @@
-"""The part that every layout shares: its settings, the generator that draws, and the priorities if it has any."""
+"""The base of every layout: its settings, the generator that draws rows, and its priorities, if any."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class ReplayBase(Replay):
     layout_bytes: int
     """Bytes of a row besides what ``extend`` was given and its priority."""
     _draw_shape: tuple[int, ...] = (-1,)
-    """Shape of a sample's rows by draw: ``[k]``, or ``[k, T]`` for slices."""
+    """Shape of a sample's rows, the first dimension being draws: ``[k]``, or ``[k, T]`` for slices."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class ReplayBase(Replay):
 
         Args:
             batch_size: B in steps; None is the replay's own.
-            batches: drawn at once, equal to those that as many calls would draw.
+            batches: number of batches drawn at once; as many calls would draw the same.
 
         Raises:
             RuntimeError: nothing can be drawn yet.
@@ -88,7 +88,7 @@ class ReplayBase(Replay):
         return torch.cat(index), {key: torch.cat([rows[key] for rows in more]) for key in more[0]}
 
     def update_priority(self, index: Tensor, td_error: Tensor) -> None:
-        """Set the priorities of rows; nothing without priorities.
+        """Set the priorities of rows; without priorities, do nothing.
 
         If a row repeats, its last error counts. Rows that were overwritten since the draw are skipped.
 
@@ -98,7 +98,7 @@ class ReplayBase(Replay):
                 ``[B, 1]``, or ``[B / T, T]`` or ``[B / T, T, 1]`` for slices.
 
         Raises:
-            IndexError: a row that the replay does not have.
+            IndexError: a row outside the replay.
             ValueError: an error is NaN, infinite or negative, or there is not one per row; nothing has changed.
         """
         if self.priorities is None:
@@ -121,7 +121,7 @@ class ReplayBase(Replay):
         """Everything that future samples depend on, as tensors and plain values.
 
         Args:
-            live: rows are returned as ``Pages``, which are read when a checkpoint writes them, instead of copied here.
+            live: return rows as ``Pages``, which are read when a checkpoint writes them, instead of copies.
         """
         state = {
             "settings": self._settings(),
@@ -132,7 +132,7 @@ class ReplayBase(Replay):
         return state if self.priorities is None else state | {"priorities": self.priorities.state_dict(self._filled())}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what ``state_dict`` returned; equal calls return equal bits from then on.
+        """Restore what ``state_dict`` returned; from then on, equal calls return equal bits.
 
         Raises:
             ValueError: the state comes from a replay with other settings.
@@ -152,14 +152,14 @@ class ReplayBase(Replay):
             self.priorities.load_state_dict(state["priorities"], self._filled())
 
     def _settings(self) -> Settings:
-        """What must be equal to load a state."""
+        """The settings that must match to load a state."""
         own: Settings = {"capacity": self.capacity, "gamma": self.gamma, "num_envs": self.num_envs}
         if self.priorities is None:
             return own | {"priorities": None}
         return own | {"priorities": type(self.priorities).__name__} | self.priorities.settings()
 
     def _not_overwritten(self, row: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The draws ``[k]`` that can still be drawn, and their errors."""
+        """The rows that have not been overwritten since they were drawn, and their errors."""
         return row, error
 
     @abstractmethod
@@ -169,15 +169,15 @@ class ReplayBase(Replay):
     @property
     @abstractmethod
     def _num_rows(self) -> int:
-        """Number of rows that an index may name."""
+        """Number of rows that an index can address."""
 
     @abstractmethod
     def _filled(self) -> np.ndarray:
-        """The rows that hold something, int64 ``[m]``."""
+        """The filled rows, int64 ``[m]``."""
 
     @abstractmethod
     def _layout_state(self, *, live: bool) -> dict[str, Any]:
-        """The rows, and where they are."""
+        """The rows and their positions."""
 
     @abstractmethod
     def _load_layout(self, state: Mapping[str, Any]) -> None:
@@ -185,7 +185,7 @@ class ReplayBase(Replay):
 
 
 def usable_device(device: torch.device | str) -> torch.device:
-    """The device of a name.
+    """The device with this name.
 
     Raises:
         ValueError: this machine has no such device.

@@ -36,7 +36,7 @@ class FrameReplayBuffer(ReplayBase):
 
     See "Human-level control through deep reinforcement learning", Mnih et al., 2015, Methods. A sample has the keys,
     values and dtypes of ``ReplayBuffer``'s, byte for byte; only memory differs: an observation of four frames takes a
-    quarter, and the next observation nothing.
+    quarter of the memory, and the next observation none.
 
     Invariants:
         - Without priorities every transition that is complete and whose frames are all stored is equally likely.
@@ -59,7 +59,7 @@ class FrameReplayBuffer(ReplayBase):
     """
 
     observations_per_row = 1
-    """The row's own, of which a stack shares frames."""
+    """The row's own, which shares frames with its neighbours'."""
     layout_bytes = 1 + 1
     """Whether the row is complete, and whether its environment was abandoned there."""
 
@@ -122,8 +122,8 @@ class FrameReplayBuffer(ReplayBase):
 
         Args:
             batch_size: B; None is the replay's own.
-            batches: drawn at once, equal to those that as many calls would draw.
-            reuse: not used, every sample is new.
+            batches: number of batches drawn at once; as many calls would draw the same.
+            reuse: unused: every sample is new.
 
         Raises:
             RuntimeError: no transition is complete yet, or no priority is above 0.
@@ -162,7 +162,7 @@ class FrameReplayBuffer(ReplayBase):
             self._streams.load_state_dict(state["streams"])
 
     def _draw_uniformly(self, batch_size: int) -> np.ndarray:
-        """Complete rows ``[B]``: of uniformly drawn ones those that are complete, which most are."""
+        """Complete rows ``[B]``, drawn uniformly by rejection, as most rows are complete."""
         row = self._streams.nth_filled(self._integers(self._streams.num_filled, 2 * batch_size))
         drawn = row[self._streams.complete[row]][:batch_size]
         if len(drawn) < batch_size:

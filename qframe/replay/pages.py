@@ -17,7 +17,7 @@ class Pages:
     Args:
         rows_per_page: the last page may have fewer.
         written: int64 ``[pages]``, 0 for a page that was never written.
-        clock: how many writes there have been.
+        clock: number of writes so far.
         read: page → its rows, on the CPU.
     """
 
@@ -25,7 +25,7 @@ class Pages:
         self.rows_per_page, self.written, self.clock, self.read = rows_per_page, written, clock, read
 
     def numbers(self) -> list[int]:
-        """The pages that hold something."""
+        """The pages that have been written."""
         return self.written.nonzero()[:, 0].tolist()
 
 
@@ -43,18 +43,18 @@ class PageMarks:
         self.clock = 0
 
     def mark_span(self, start: int, stop: int) -> None:
-        """Rows ``start … stop − 1`` are written."""
+        """Record a write of rows ``start … stop − 1``."""
         self.clock += 1
         self.written[start // self.rows_per_page : (stop - 1) // self.rows_per_page + 1] = self.clock
 
     def mark_rows(self, index: np.ndarray) -> None:
-        """Rows ``index`` are written."""
+        """Record a write of rows ``index``."""
         self.clock += 1
         self.written[index // self.rows_per_page] = self.clock
 
 
 def live_pages(marks: PageMarks, leaves: Rows) -> Pages:
-    """The pages of tensors ``[capacity, …]``; reading one reads what it holds at that time."""
+    """The pages of tensors ``[capacity, …]``, each with its content at the time it is read."""
     size = marks.rows_per_page
 
     def read(page: int) -> Rows:

@@ -128,7 +128,7 @@ class ProportionalPriorities:
         self._fraction = min(max(float(fraction), 0.0), 1.0)
 
     def settings(self) -> Settings:
-        """The hyperparameters that must be equal to load a state."""
+        """The hyperparameters that must match to load a state."""
         return {name: getattr(self, name) for name in ("alpha", "epsilon", "max_td_error", "eta")}
 
     def state_dict(self, row: np.ndarray) -> dict[str, Any]:

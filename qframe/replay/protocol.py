@@ -17,8 +17,8 @@ class Priorities(Protocol):
     """How often each row is drawn, and the importance weight that corrects for it.
 
     A layout calls ``allocate`` once, ``add`` and ``remove`` as rows come and go, ``draw`` for every sample and
-    ``update`` with every |δ|. A class of your own goes into a config by its ``_target_``; ``bytes_per_row`` is what it
-    takes of memory.
+    ``update`` with every |δ|. A config names a class of your own as ``_target_``; ``bytes_per_row`` is its memory per
+    row.
     """
 
     bytes_per_row: int
@@ -36,7 +36,7 @@ class Priorities(Protocol):
         ...
 
     def remove(self, row: np.ndarray) -> None:
-        """Let rows ``[k]`` be drawn no more."""
+        """Exclude rows ``[k]`` from further draws."""
         ...
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[np.ndarray, Tensor]:
@@ -59,7 +59,7 @@ class Priorities(Protocol):
         ...
 
     def settings(self) -> Settings:
-        """The hyperparameters that must be equal to load a state."""
+        """The hyperparameters that must match to load a state."""
         ...
 
     def state_dict(self, row: np.ndarray) -> dict[str, Any]:
@@ -83,11 +83,11 @@ class Replay(Protocol):
     priorities: Priorities | None
     """None: rows are drawn uniformly, so a draw does not depend on what was learned from earlier ones."""
     observations_per_row: int
-    """Whole observations that a row stores, for the prediction of memory."""
+    """Whole observations that a row stores, to predict memory."""
 
     @property
     def bookkeeping_bytes(self) -> int:
-        """Bytes of a row besides what ``extend`` was given, for the prediction of memory."""
+        """Bytes of a row besides what ``extend`` was given, to predict memory."""
         ...
 
     @property
@@ -108,11 +108,11 @@ class Replay(Protocol):
         ...
 
     def draw(self, batch_size: int | None = None, *, batches: int = 1) -> tuple[Tensor, Rows]:
-        """The rows of a sample, int64, and those of its entries that no row stores.
+        """The rows of a sample, int64, and its entries that are not stored in rows.
 
         Args:
             batch_size: B in steps; None is the replay's own.
-            batches: drawn at once, equal to those that as many calls would draw.
+            batches: number of batches drawn at once; as many calls would draw the same.
         """
         ...
 
@@ -123,13 +123,13 @@ class Replay(Protocol):
 
         Args:
             batch_size: B in steps; None is the replay's own.
-            batches: drawn at once, equal to those that as many calls would draw.
+            batches: number of batches drawn at once; as many calls would draw the same.
             reuse: the previous sample, if it is no longer needed: a layout may overwrite and return it.
         """
         ...
 
     def update_priority(self, index: Tensor, td_error: Tensor) -> None:
-        """Set the priorities of rows, "index" of a sample, from |δ|; nothing without priorities."""
+        """Set the priorities of rows, "index" of a sample, from |δ|; without priorities, do nothing."""
         ...
 
     def anneal(self, fraction: float) -> None:

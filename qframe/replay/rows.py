@@ -112,7 +112,7 @@ def chosen_envs(env: int | None, num_envs: int) -> np.ndarray:
 
 
 def _check_first(rows: Rows) -> None:
-    """The first rows hold what a replay needs, and use no key that a sample adds.
+    """Check that the first rows hold every entry that a replay needs, and no key that a sample adds.
 
     Raises:
         KeyError: a key is missing or reserved.

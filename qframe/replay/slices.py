@@ -26,7 +26,7 @@ class SliceReplayBuffer(ReplayBase):
     """The last steps of every environment, drawn as slices of T consecutive steps: for λ-returns and memory.
 
     See "Human-level control through deep reinforcement learning", Mnih et al., 2015, for replay, "Reconciling λ-Returns
-    with Experience Replay", Daley and Amato, 2019, for slices of it, and "Recurrent Experience Replay in Distributed
+    with Experience Replay", Daley and Amato, 2019, for slices, and "Recurrent Experience Replay in Distributed
     Reinforcement Learning", Kapturowski et al., 2019, for their priorities.
 
     A sample is ``[B / T, T]``, its time dimension named "time", with the keys of the steps except "env", and
@@ -141,8 +141,8 @@ class SliceReplayBuffer(ReplayBase):
 
         Args:
             batch_size: B in steps; None is the replay's own.
-            batches: drawn at once, equal to those that as many calls would draw.
-            reuse: not used, every sample is new.
+            batches: number of batches drawn at once; as many calls would draw the same.
+            reuse: unused: every sample is new.
 
         Raises:
             RuntimeError: no slice of T steps is stored yet, or no priority is above 0.
@@ -224,8 +224,8 @@ class SliceReplayBuffer(ReplayBase):
         first = self._nth_first(self._integers(fitting, count if self.across_episodes else 4 * count))
         if self.across_episodes:
             return first
-        # Of four times as many as needed mostly enough are whole; a list of all is as long as the buffer. Both are
-        # drawn uniformly.
+        # Of four times as many as needed, enough are usually whole; a list of all would be as long as the buffer.
+        # Both ways draw uniformly.
         first = first[self._is_whole(first)][:count]
         if len(first) == count:
             return first
@@ -236,7 +236,7 @@ class SliceReplayBuffer(ReplayBase):
         return np.concatenate([first, whole[self._integers(len(whole), count - len(first))]])
 
     def _num_fitting(self) -> int:
-        """How many slices fit into the steps stored; at least one."""
+        """Number of slices that fit into the steps stored, at least one."""
         fitting = int(self._num_starts().sum())
         if not fitting:
             raise RuntimeError(
@@ -252,7 +252,7 @@ class SliceReplayBuffer(ReplayBase):
         )
 
     def _num_starts(self) -> np.ndarray:
-        """How many slices fit into each environment's steps, ``[E]``."""
+        """Number of slices that fit into each environment's steps, ``[E]``."""
         return np.maximum(self._size - self.slice_length + 1, 0)
 
     def _nth_first(self, number: np.ndarray) -> np.ndarray:
@@ -279,7 +279,7 @@ class SliceReplayBuffer(ReplayBase):
         return torch.from_numpy(self._moved(first[:, None], np.arange(self.slice_length))).to(self.device)
 
     def _moved(self, row: np.ndarray, steps: np.ndarray | int) -> np.ndarray:
-        """The rows that many steps later, within the same environment's rows."""
+        """The rows ``steps`` later, within the same environment's rows."""
         place = row % self._length
         return row - place + (place + steps) % self._length
 

@@ -1,4 +1,4 @@
-"""Where rows are kept: preallocated tensors addressed by row number, in memory, in a mapped file, or on a device."""
+"""Storage of rows: preallocated tensors indexed by row number, in memory, in a mapped file, or on a device."""
 
 import contextlib
 import math
@@ -18,7 +18,7 @@ from qframe.replay.pages import PageMarks, Pages, live_pages, restore_pages
 from qframe.replay.rows import Rows
 
 PACKED_BYTES = 1024
-"""Bytes of the widest entry that is packed with the others of its row; wider ones are read well on their own."""
+"""Bytes of the widest entry that is packed with the others of its row; wider ones are fast to read separately."""
 ALIGNMENT = 8
 """Bytes that a packed row is padded to a multiple of; no dtype is wider."""
 
@@ -99,7 +99,7 @@ class TensorStorage:
         self.device = torch.device(device)
         self.leaves: Rows = {}  # [capacity, …]; empty before the first write
         self._packing = Packing({})
-        self._packed = torch.empty(0)  # uint8 [capacity, row bytes]: what the small leaves are views of
+        self._packed = torch.empty(0)  # uint8 [capacity, row bytes], of which the small leaves are views
         self._wide: Rows = {}  # the other leaves
         self._is_paged = is_paged
         self._marks = PageMarks(0, 1)

@@ -131,7 +131,7 @@ class ReplayBuffer(ReplayBase):
 
         Args:
             batch_size: B; None is the replay's own.
-            batches: drawn at once, equal to those that as many calls would draw.
+            batches: number of batches drawn at once; as many calls would draw the same.
             reuse: the previous sample with its entries unchanged, if it is no longer needed: it is overwritten and
                 returned, which is several times as fast as a new batch.
 

@@ -1,4 +1,4 @@
-"""Specs as the reference library has them: the domains of actions, observations and values, by new and old names."""
+"""TorchRL's specs, the domains of actions, observations and values, under their new and old names."""
 
 from qframe.actions.specs.base import DiscreteSpec, TensorSpec
 from qframe.actions.specs.box import Bounded, Unbounded

@@ -1,4 +1,4 @@
-"""The base of all specs, the reference library's descriptions of tensors, and of those of discrete actions."""
+"""The base classes of TorchRL's specs: of any tensor, and of discrete actions."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class TensorSpec(ABC):
     """
 
     var_nums: tuple[int, ...] | None = None
-    """The sizes of the components of a joint action; None when there are none."""
+    """The sizes of the components of a joint action; None for all others."""
 
     def __init__(self, shape: int | Sequence[int], dtype: torch.dtype | None, device: Device | None = None) -> None:
         self.shape = torch.Size((shape,) if isinstance(shape, int) else shape)
@@ -70,7 +70,7 @@ class DiscreteSpec(TensorSpec):
     encoding: ClassVar[str]
     action_space: ActionSpace
     num_actions: int
-    """The number of action values, which is the size of their last dimension: of all components of a joint action."""
+    """The number of action values, the size of their last dimension; of a joint action, over all components."""
 
     def __init__(self, sizes: int | tuple[int, ...], shape: Sequence[int], device: Device | None) -> None:
         super().__init__(shape, torch.int64, device)

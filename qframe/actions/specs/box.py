@@ -87,7 +87,7 @@ class Unbounded(TensorSpec):
         super().__init__(shape, dtype, device)
 
     def rand(self, batch: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
-        """Standard normal numbers; integers are rounded ones."""
+        """Standard normal numbers, rounded for an integer dtype."""
         source = self.device if generator is None else generator.device
         number = torch.randn((*batch, *self.shape), generator=generator, device=source).to(self.device)
         return (number if self.dtype is not None and self.dtype.is_floating_point else number.round()).to(self.dtype)

@@ -11,17 +11,17 @@ from qframe.keys import NestedKey, as_path
 
 
 class Composite(TensorSpec):
-    """Specs by key, nested where a value is itself a mapping or a key a tuple; None: nothing is said about an entry.
+    """Specs by key, nested where a value is a mapping or a key is a tuple; None leaves an entry unspecified.
 
     Args:
         specs: the specs by their keys.
-        shape: empty, as batch dimensions are no part of a spec.
+        shape: must be empty: batch dimensions are not part of a spec.
         device: where ``rand`` and ``zero`` make tensors.
         **more: further specs.
 
     Raises:
-        TypeError: an entry that is no spec.
-        ValueError: a shape that is not empty, or two entries in each other's place.
+        TypeError: an entry that is not a spec.
+        ValueError: a shape that is not empty, or two entries under one key.
 
     >>> from qframe.actions import Categorical, Unbounded
     >>> spec = Composite({"agent": {"action": Categorical(3)}}, observation=Unbounded((4,)))
