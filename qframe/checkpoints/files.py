@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 FORMAT = 3
-"""The format of run folders and their checkpoints. 1 kept a checkpoint in one file, ``last.pt``; since 3, configs name
-classes by their packages of today, and the networks' parameters are named accordingly."""
+"""The format of run folders and their checkpoints. Format 1 kept a checkpoint in one file, ``last.pt``; format 3
+renamed the classes that configs name, and with them the networks' parameters."""
 READERS = {1: "no released qframe reads it", 2: "qframe 0.1.0 reads it"}
 MANIFEST = "manifest.json"
 
@@ -22,10 +22,10 @@ def other_format(path: Path, number: object) -> str:
     """The message that refuses a run folder or checkpoint of another format.
 
     >>> other_format(Path("outputs/run"), 2)
-    'outputs/run is of format 2, and this version reads format 3; qframe 0.1.0 reads it'
+    'outputs/run has format 2, but this version reads format 3; qframe 0.1.0 reads it'
     """
     reader = READERS.get(number, "a newer qframe may read it") if isinstance(number, int) else "its writer is unknown"
-    return f"{path} is of format {number}, and this version reads format {FORMAT}; {reader}"
+    return f"{path} has format {number}, but this version reads format {FORMAT}; {reader}"
 
 
 def config_format(config: Any) -> int:
@@ -47,21 +47,21 @@ def _new_hash(content: bytes = b"") -> hashlib.blake2b:
 
 
 class WatchedFile(BinaryIO):
-    """A file written once from start to end, and measured meanwhile, so that its content need not be held in memory."""
+    """A file whose size and checksum are computed as it is written, so that its content need not be held in memory."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._hash, self._size = file, _new_hash(), 0
         self._error: OSError | None = None
 
     def write(self, part: Any) -> int:
-        """Append bytes. An error of the disk is raised by ``measured``: ``torch.save`` would raise another one."""
+        """Append bytes. ``measured`` raises a disk error: raised here, ``torch.save`` would report another one."""
         self._hash.update(part)
         self._size += len(part)
         if self._error is None:
             try:
                 self._file.write(part)
             except OSError as error:
-                self._error = error.with_traceback(None)  # its frames would keep the run alive in torch's writer
+                self._error = error.with_traceback(None)  # its traceback would keep the run alive in torch's writer
         return len(part)
 
     def flush(self) -> None:
@@ -79,7 +79,7 @@ class WatchedFile(BinaryIO):
 
 
 def write_durably(path: Path, write: Callable[[WatchedFile], object]) -> dict[str, Any]:
-    """Have ``write`` write a file, and wait until the disk has it.
+    """Let ``write`` write a file, and wait until it is on disk.
 
     Returns:
         Its entry in the manifest.
@@ -94,7 +94,7 @@ def write_durably(path: Path, write: Callable[[WatchedFile], object]) -> dict[st
 
 
 def sync_folder(path: Path) -> None:
-    """Wait until the disk has the entries of a folder."""
+    """Wait until a folder's entries are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -113,7 +113,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
     Raises:
         Damaged: it is missing, or differs from what was written.
-        ValueError: it is of another format.
+        ValueError: it has another format.
     """
     try:
         text = (folder / MANIFEST).read_bytes()

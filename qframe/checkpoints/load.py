@@ -18,8 +18,7 @@ from qframe.runs.checkpoint_names import checkpoints_in
 def load_checkpoint(folder: Path, parts: Collection[str] | None = None) -> dict[str, Any]:
     """Read the newest undamaged checkpoint; a warning names the damaged ones that were skipped.
 
-    Only tensors and plain values are read, never pickled objects. Pages of rows are checked now, and read when they
-    are needed.
+    Only tensors and plain values are read, never pickled objects. Pages of rows are checked now and read when needed.
 
     Args:
         folder: of a run's checkpoints.
@@ -29,7 +28,7 @@ def load_checkpoint(folder: Path, parts: Collection[str] | None = None) -> dict[
         The parts by name, and the checkpoint's own ``name``.
 
     Raises:
-        ValueError: there is no undamaged checkpoint, or it is of another format.
+        ValueError: there is no undamaged checkpoint, or it has another format.
     """
     found = checkpoints_in(folder)
     if not found:
@@ -67,7 +66,7 @@ def _read(path: Path, files: Mapping[str, dict[str, Any]], name: str) -> Any:
         return torch.load(io.BytesIO(read_checked(path, name, files)), map_location="cpu", weights_only=True)
     except Damaged:
         raise
-    except Exception as error:  # torch raises many kinds; the checksum matches, so it was written like this
+    except Exception as error:  # torch raises many kinds; the checksum matches, so it was written this way
         reason = next(iter(str(error).splitlines()), type(error).__name__).split(". ")[0]
         raise Damaged(f"{name}: {reason}") from error
 

@@ -19,11 +19,11 @@ class Checkpoints:
     """The latest checkpoints of a run, each a folder named by its frames that holds everything, the replay included.
 
     A folder is written under a temporary name: its files, then a manifest of their sizes and checksums. It is renamed
-    when the disk has all of it, so a whole checkpoint is left whenever the process or the machine dies.
+    once all of it is on disk, so a complete checkpoint survives a crash at any moment.
 
     The replay's rows are files of about 4 MiB. Those that have not changed since the checkpoint that is about to be
-    removed are hard links to its files, so a large replay is not written again. No two checkpoints that are kept share
-    a file: damage to one leaves the others whole.
+    removed are hard links to its files, so a large replay is not written again. No two kept checkpoints share a file,
+    so damage to one leaves the others intact.
 
     Args:
         every: frames between checkpoints.
@@ -59,7 +59,7 @@ class Checkpoints:
             state: the parts by name, made of tensors, plain values and ``Pages``.
 
         Returns:
-            Its size and how long it took to write, for a line of the report.
+            Its size and the time it took to write, for a line of the report.
         """
         started = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ class _Writer:
         self._folder, self._source = folder, source
         try:
             self._earlier = read_manifest(source)["files"] if source is not None else {}
-        except ValueError:  # damaged, or of another format
+        except ValueError:  # it is damaged, or has another format
             self._earlier = {}
 
     def write(self, part: str, content: Any) -> None:

@@ -41,7 +41,7 @@ class Entries:
 class GreedyPolicy(nn.Module):
     """Maps observations of the environment and action masks to its actions, and to action values.
 
-    It contains every step between: encoding and normalisation of observations, masking, and numbering of actions.
+    It contains every step in between: encoding and normalisation of observations, masking, and numbering of actions.
 
     Args:
         network: the trained network.
@@ -56,7 +56,7 @@ class GreedyPolicy(nn.Module):
         self._action_space = action_space
         self.table: Tensor
         self.legal: Tensor | None
-        if action_space.is_joint:  # an index per branch: only the environment's numbers of the first ones are added
+        if action_space.is_joint:  # an index per branch, offset by the environment's first action
             zero = np.asarray(action_space.to_env(torch.zeros(len(action_space.known_sizes), dtype=torch.int64)))
             self.register_buffer("table", torch.as_tensor(zero))
         else:

@@ -1,4 +1,4 @@
-"""What a run prints while it trains: a live progress bar on a terminal, plain lines in a pipe."""
+"""Console output of a run: a live progress bar on a terminal, plain lines in a pipe."""
 
 import sys
 
@@ -8,13 +8,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Report:
-    """Where a run reports its progress; this one prints nothing, for use as a library."""
+    """Reports the progress of a run. This base class prints nothing, for use as a library."""
 
     def start(self, frames: int, total_frames: int) -> None:
         """Start at this frame."""
 
     def update(self, frames: int, *, frames_per_second: float, episode_return: float | None) -> None:
-        """Show the progress at a log."""
+        """Show the progress; called at every log."""
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -41,7 +41,7 @@ class LineReport(Report):
 
 
 class BarReport(Report):
-    """Shows a live progress bar, with the lines above it."""
+    """Shows a live progress bar, with printed lines above it."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -82,7 +82,7 @@ def console_report() -> Report:
 
 
 def seed_notes(*, has_episode_seeds: bool, can_resume: bool) -> list[str]:
-    """Notes on what the environments of a run cannot do, for its start."""
+    """Notes on the limits of a run's environments, printed when it starts."""
     notes = []
     if not has_episode_seeds:
         notes.append("note: these environments reset themselves, so one seed serves all episodes")

@@ -1,4 +1,4 @@
-"""What may fail without ending a run: a log that cannot be written, a video that cannot be made."""
+"""Failures that do not end a run, such as a log that cannot be written or a video that cannot be made."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The logger of a run: ``metrics.jsonl``, TensorBoard, and further records by choice."""
+"""The logger of a run: ``metrics.jsonl``, TensorBoard, and optional further records."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ from qframe.runs.masking import masked
 class Logger:
     """Writes each metric under one name, ``group/name``, to every record.
 
-    Once it is open it does not fail: a record that cannot be written to is reported once, and the others are written.
+    Once open, it does not fail: a record that cannot be written to is reported once, and the others are still written.
 
     Args:
         every: frames between logs.
@@ -44,7 +44,7 @@ class Logger:
         if every < 1:
             raise ValueError(f"expected every of at least 1 frame, got {every}")
         if histograms and not tensorboard:
-            raise ValueError("expected tensorboard=true for histograms, got false")
+            raise ValueError("histograms=true needs TensorBoard, which shows them; set tensorboard=true")
         self.every, self.tensorboard, self._pictures = every, tensorboard, pictures
         self._board = TensorBoard(histograms=histograms) if tensorboard else None
         own: list[Record] = [self._board] if self._board is not None else []
@@ -62,12 +62,12 @@ class Logger:
     def open(
         self, metrics: Path, *, report: Report, resume: Mapping[str, Any] | None = None, frames: int = 0
     ) -> None:
-        """Start writing in the folder of ``metrics``; what an earlier process logged past the checkpoint is dropped.
+        """Start writing in the folder of ``metrics``; entries logged after the checkpoint are dropped.
 
         Args:
             metrics: the file ``metrics.jsonl``.
             report: where a failure is reported.
-            resume: the ``state_dict`` in the checkpoint of a run that is resumed; None: a new run.
+            resume: the ``state_dict`` in the checkpoint of a resumed run; None for a new run.
             frames: of that checkpoint.
         """
         self._metrics = MetricsFile(metrics)
@@ -88,7 +88,7 @@ class Logger:
         self._each(lambda record: record.log_network(frames, network))
 
     def animate(self, name: str, frames: int, gif: bytes, size: tuple[int, int]) -> None:
-        """Show an animated GIF of this height and width in TensorBoard, if it is written."""
+        """Show an animated GIF of this height and width in TensorBoard, if that is on."""
         if self._board is not None:
             with self._failures.tolerated():
                 self._board.animate(name, frames, gif, size)
@@ -98,7 +98,7 @@ class Logger:
         self._each(lambda record: record.finish(summary))
 
     def flush(self) -> None:
-        """Wait until the disk has all that was logged, so that a run resumed from a checkpoint finds it there."""
+        """Wait until all entries are on disk, so that a run resumed from a checkpoint finds them there."""
         with self._failures.tolerated():
             self._file.flush()
         self._each(lambda record: record.flush())

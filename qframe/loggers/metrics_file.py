@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class MetricsFile:
-    """Appends the metrics of a run to a file, a JSON object with its ``frames`` a line.
+    """Appends the metrics of a run to a file, one JSON object with its ``frames`` per line.
 
     Args:
         path: the file.
@@ -39,7 +39,7 @@ class MetricsFile:
             file.write(json.dumps({"frames": frames, **values}) + "\n")
 
     def flush(self) -> None:
-        """Wait until the disk has every line."""
+        """Wait until every line is on disk."""
         if self._path.is_file():
             with self._path.open("a") as file:
                 os.fsync(file.fileno())

@@ -10,7 +10,7 @@ from typing import Any
 from qframe.loggers.protocol import Opening, Record, RecordUnavailable
 from qframe.runs.folder import flat
 
-MAX_LENGTH = 500  # characters of a parameter that every store accepts
+MAX_LENGTH = 500  # the characters of a parameter that every store accepts
 
 
 class MlflowRecord(Record):

@@ -22,7 +22,7 @@ class Seen(NamedTuple):
 
     values: Array  # [S, ΣA], of all branches side by side
     is_greedy: NDArray[np.bool_]  # [S, ΣA]
-    locations: Array  # [S, ΣA, N], of return distributions; for an ensemble of its mixture, N = K·atoms
+    locations: Array  # [S, ΣA, N], of return distributions; for an ensemble, of its mixture, N = K·atoms
     masses: Array  # [S, ΣA, N]
     num_members: int = 1  # K
 

@@ -14,7 +14,7 @@ class Opening(NamedTuple):
     Args:
         folder: the run's folder.
         config: the resolved config, secrets masked; empty for a run composed by hand.
-        void_from: the frame from which on earlier entries are void, because the run resumes before it; None: none are.
+        void_from: earlier entries from this frame on are void, because the run resumes before it; None if none are.
     """
 
     folder: Path
@@ -23,13 +23,13 @@ class Opening(NamedTuple):
 
 
 class RecordUnavailable(RunError):
-    """A record cannot be opened. The run does not start: nothing is trained unrecorded."""
+    """A record cannot be opened. The run does not start, so that nothing is trained unrecorded."""
 
 
 class Record(Protocol):
     """A record of a run. To add one, write such a class and a YAML in ``conf/logger/`` that puts it under ``also``.
 
-    Only ``open`` may stop a run: an exception of any other method is reported once, and training continues.
+    Only ``open`` may stop a run: an exception from any other method is reported once, and training continues.
     """
 
     def open(self, opening: Opening) -> None:

@@ -67,7 +67,7 @@ class TensorBoard(Record):
             self.writer.add_scalar(name, value, frames)
 
     def log_network(self, frames: int, network: TrainedNetwork) -> None:
-        """Draw the fixed states, and histograms by choice."""
+        """Draw the fixed states and, if chosen, histograms."""
         if self.states is not None:
             self._picture(frames, self.states, network)
         if self._histograms:
@@ -103,7 +103,7 @@ class TensorBoard(Record):
     def _hyperparameters(self, config: Mapping[str, Any]) -> None:
         """Add the run to the HParams tab, at its start.
 
-        No list of columns is written: TensorBoard derives it from all the runs it shows, differing ones first.
+        No list of columns is written: TensorBoard derives it from all the runs it shows, columns that differ first.
         """
         chosen = flat({group: value for group, value in config.items() if group not in NO_HYPERPARAMETERS})
         values = {key.removesuffix("._target_"): _plain(key, value) for key, value in chosen.items()}

@@ -18,7 +18,7 @@ class WandbRecord(Record):
         mode: ``offline`` writes to the run's folder, for ``wandb sync`` later; ``online`` sends at once.
 
     Raises:
-        ValueError: the package is not installed, or ``mode`` is neither.
+        ValueError: the package is not installed, or ``mode`` is unknown.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class WandbRecord(Record):
 
 
 def own_id(path: Path, new: str) -> str:
-    """The id in a file; where there is no file, it is written with ``new``."""
+    """The id in a file, which is written with ``new`` if it does not exist."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(new)

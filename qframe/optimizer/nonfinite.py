@@ -23,8 +23,8 @@ class Diverged(RunError):
 def diverged(updates: int, found: str) -> Diverged:
     """The error after this many updates.
 
-    >>> diverged(1000, "expected a finite loss, got nan")
-    Diverged('training diverged within 1,000 updates: expected a finite loss, got nan; lower optimizer.lr')
+    >>> diverged(1000, "the loss is nan")
+    Diverged('training diverged within 1,000 updates: the loss is nan; lower optimizer.lr')
     """
     return Diverged(f"training diverged within {updates:,} updates: {found}; lower optimizer.lr")
 

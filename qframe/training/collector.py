@@ -51,7 +51,7 @@ class Collector(CollectorProtocol):
     ) -> None:
         if stores_probability and not exploration.has_probability:
             raise ValueError(
-                f"{type(exploration).__name__} does not know the probability of each action, which is to be stored; "
+                f"{type(exploration).__name__} cannot give the probability of each action, which is to be stored; "
                 "use exploration=epsilon_greedy or exploration=boltzmann"
             )
         self._stores_probability = stores_probability
@@ -68,7 +68,7 @@ class Collector(CollectorProtocol):
 
     @torch.no_grad()
     def act(self, observation: Tensor | TensorDict, mask: Tensor | None = None) -> dict[str, Tensor]:
-        """The legal ``action`` ``[E]`` of the behaviour policy, and what is stored with it, on the CPU.
+        """The legal ``action`` ``[E]`` of the behaviour policy, and the entries stored with it, on the CPU.
 
         Args:
             observation: ``[E, …]``.
@@ -217,7 +217,7 @@ class Collector(CollectorProtocol):
 
 
 def _entries(observation: Observation, name: str = "") -> dict[str, Tensor]:
-    """The entries of an observation by their path."""
+    """The arrays of a nested observation, by path."""
     if isinstance(observation, np.ndarray):
         return {name: torch.from_numpy(observation)}
     return {path: leaf for key, entry in observation.items() for path, leaf in _entries(entry, f"{name}/{key}").items()}

@@ -4,11 +4,11 @@ from typing import Any
 
 
 class EarlyStop:
-    """Ends a run before ``total_frames``, as finished. Each criterion may be None, which never ends it.
+    """Ends a run before ``total_frames``, as finished. A criterion that is None never ends it.
 
     Args:
         eval_return: the return of a periodic evaluation at which the run ends.
-        wall_seconds: seconds of training, those of earlier processes included; checked at every log.
+        wall_seconds: seconds of training, including those of earlier processes; checked at every log.
         patience: consecutive evaluations without a new best one after which the run ends.
 
     Raises:
@@ -25,9 +25,9 @@ class EarlyStop:
         self, *, eval_return: float | None = None, wall_seconds: float | None = None, patience: int | None = None
     ) -> None:
         if wall_seconds is not None and wall_seconds <= 0:
-            raise ValueError(f"expected wall_seconds above 0, got {wall_seconds}; null for no limit")
+            raise ValueError(f"expected wall_seconds above 0, got {wall_seconds}; set null for no limit")
         if patience is not None and patience < 1:
-            raise ValueError(f"expected a patience of at least 1 evaluation, got {patience}; null for no limit")
+            raise ValueError(f"expected patience of at least 1 evaluation, got {patience}; set null for no limit")
         self.eval_return, self.wall_seconds, self.patience = eval_return, wall_seconds, patience
         self.reason: str | None = None
         """Why the run ends; None while it continues."""
@@ -57,7 +57,7 @@ class EarlyStop:
             self.reason = f"no evaluation above {self._best:.1f} in the last {self._worse}, at {frames:,} frames"
 
     def state_dict(self) -> dict[str, Any]:
-        """The best and the last evaluation, and how many came since the best."""
+        """The best and the last evaluation, and the number of evaluations since the best."""
         return {"best": self._best, "worse": self._worse, "last": self._last}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from qframe.machine.allocator import give_back_freed_memory
 from qframe.networks.protocol import TrainedNetwork
 
 Show = Callable[[NDArray[np.uint8]], None]
-"""Is called with a picture ``[H, W, 3]`` per step."""
+"""Called with a picture ``[H, W, 3]`` of every step."""
 
 
 class EvaluationResult(NamedTuple):
@@ -27,7 +27,7 @@ class EvaluationResult(NamedTuple):
     cut: int = 0
     """The number of episodes cut at the evaluation's own step limit."""
     faults: int = 0
-    """The number of episodes that a fault of the environment ended, if the config tolerates them."""
+    """The number of episodes that a fault of the environment ended, if the config tolerates faults."""
 
     @property
     def mean(self) -> float:
@@ -121,10 +121,10 @@ class Evaluation:
         return rate
 
     def check_picture(self) -> None:
-        """Draw one picture.
+        """Draw one picture, to find out whether the environments can.
 
         Raises:
-            ValueError: the environments cannot.
+            ValueError: they cannot.
         """
         envs = self._envs.make_seeded(1, lambda index, episode: 0, renders=True)
         try:
@@ -169,7 +169,7 @@ class Evaluation:
             network: acts.
             episodes: the number of episodes.
             stream: the stream of their seeds.
-            show: is called with a picture of every step; the episodes are then played one by one.
+            show: called with a picture of every step; the episodes are then played one by one.
         """
         num_envs = min(self._num_envs, episodes) if show is None else 1
         seed = derive_seed(self._seed, *stream)
@@ -232,8 +232,8 @@ def cut_note(cut: int, episodes: int, max_episode_steps: int) -> str:
 def fault_note(faults: int, episodes: int) -> str:
     """The note on episodes that a fault of their environment ended."""
     return (
-        f"a fault of the environment ended {faults} episodes, of the {episodes} evaluated or begun after them, as "
-        "env.timeout and env.nonfinite=skip let it: they count with what they had returned"
+        f"note: faults of the environment ended {faults} episodes ({episodes} were evaluated), as env.timeout and "
+        "env.nonfinite=skip allow; an evaluated one counts with its return up to the fault"
     )
 
 

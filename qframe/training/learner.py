@@ -1,4 +1,4 @@
-"""Learning: one update is a sample, its loss, a gradient step, the target network, and the new priorities."""
+"""Learning: one update samples, takes a gradient step, moves the target network and sets new priorities."""
 
 import math
 from collections.abc import Callable
@@ -17,25 +17,25 @@ from qframe.optimizer.nonfinite import Diverged, SkippedUpdates, diverged, witho
 from qframe.optimizer.optimizer import Optimizer
 from qframe.replay import Replay
 
-_LARGEST_ROUND = 8  # updates that one graph holds at most: compiling takes longer with each
+_LARGEST_ROUND = 8  # most updates in one graph: each makes compiling take longer
 
 
 class Learner:
     """Updates the network from the replay.
 
     Args:
-        loss: the loss, network inside.
+        loss: the loss, which holds the networks.
         replay: gives the transitions and takes their priorities.
         optimizer: takes the gradient step.
         target_update: moves the target network.
         action_space: turns stored indices into the layout that the loss documents.
         device: of the network.
-        compiled: whether an update is native code, compiled while the environments warm up, or a CUDA graph.
+        compiled: whether updates run as native code, compiled while the environments warm up, or as a CUDA graph.
         autocast: whether matrix products and convolutions are computed in bfloat16.
-        updates: in a round; one compiled graph holds the round if the replay has no priorities.
+        updates: updates in a round; one compiled graph holds the round if the replay has no priorities.
 
     Raises:
-        ValueError: an optimizer or a device that cannot be compiled for.
+        ValueError: an optimizer or a device that compiled updates do not support.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Learner:
             raise Diverged(f"training diverged after {self.updates:,} updates: {error}; lower optimizer.lr") from error
 
     def _draw(self, batches: int) -> tuple[TensorDict, Rows]:
-        """Batches one after another, as far as they need not be read from rows ``[capacity, …]``; and those."""
+        """Batches one after another, and rows ``[capacity, …]`` from which a compiled update reads the rest."""
         reads_rows = self.compiled is not None and self.compiled.reads_rows and self.replay.device == self._device
         stored = self.replay.stored if reads_rows else None
         if stored is None:
@@ -176,7 +176,7 @@ class Learner:
         self._sums, self._summed = {}, 0
         for name, quantity in (("loss/loss", "loss"), ("loss/grad_norm", "gradient")):
             if not math.isfinite(means.get(name, 0.0)):
-                raise diverged(self.updates, f"expected a finite {quantity}, got {means[name]}")
+                raise diverged(self.updates, f"the {quantity} is {means[name]}")
         return means
 
     def state_dict(self) -> dict[str, Any]:

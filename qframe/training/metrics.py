@@ -17,7 +17,7 @@ def training_metrics(
     returns: Sequence[float],
     lengths: Sequence[int],
 ) -> dict[str, Any]:
-    """The metrics of learning, the replay, faults of environments, exploration, and the episodes that ended.
+    """The metrics of learning, the replay, environment faults, exploration, and the episodes that ended.
 
     Args:
         collector: steps the environments.

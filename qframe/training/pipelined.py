@@ -101,7 +101,7 @@ class PipelinedCollector(CollectorProtocol):
         return self._inner.can_resume()
 
     def state_dict(self) -> dict[str, Any]:
-        """The collector's state after the steps that were requested, and those of them that are not yet returned."""
+        """The collector's state after all requested steps, and the steps that are not yet returned."""
         state = self._call("state_dict")
         counted = self._statistics or self._own if self._worker is None else self._acting_own
         own = [tensor.clone() for tensor in counted]
@@ -111,10 +111,10 @@ class PipelinedCollector(CollectorProtocol):
         """Resume from ``state``.
 
         Raises:
-            RuntimeError: a step was taken already.
+            RuntimeError: a step has already been taken.
         """
         if self._worker is not None:
-            raise RuntimeError("a state can be loaded before the first step only; build a new collector")
+            raise RuntimeError("a state can only be loaded before the first step; build a new collector")
         self._arrived = deque(state.get("arrived", []))
         self._statistics = state.get("acting")
         self._inner.load_state_dict(state)
@@ -181,14 +181,14 @@ class PipelinedCollector(CollectorProtocol):
 class AsyncCollector(PipelinedCollector):
     """A collector in a worker that runs freely, up to eight steps ahead of the learner.
 
-    It acts with the network of that moment, so no two runs are equal; the ratio of updates to frames is kept.
+    It acts with the latest network, so no two runs are equal; the ratio of updates to frames is kept.
     """
 
     steps_ahead = 8
 
 
 def _tensors(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """The tensors of a network that the learner changes, and those that acting does: statistics of observations."""
+    """The tensors of a network that the learner changes, and those that acting changes: statistics of observations."""
     own = [
         buffer
         for part in network.modules()

@@ -33,7 +33,7 @@ class CollectorProtocol(Protocol):
         ...
 
     def faults(self) -> dict[str, int]:
-        """How often environments were restarted, and episodes cut, because of a fault; those that are not zero."""
+        """The nonzero counts of environments restarted and of episodes cut because of a fault."""
         ...
 
     def can_resume(self) -> bool:
@@ -41,7 +41,7 @@ class CollectorProtocol(Protocol):
         ...
 
     def resume_episodes(self, running: dict[str, Any] | None) -> bool:
-        """Replay the running episodes of a state before the first step; if they come out different, abandon them.
+        """Replay the running episodes of a state before the first step; abandon them if they differ.
 
         Returns:
             Whether observations, legal actions and returns so far are the same, bit for bit.
@@ -57,7 +57,7 @@ class CollectorProtocol(Protocol):
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume from ``state``, before the first step; the running episodes follow by ``resume_episodes``."""
+        """Resume from ``state``, before the first step; ``resume_episodes`` then restores the running episodes."""
         ...
 
     def close(self) -> None:

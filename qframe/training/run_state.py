@@ -59,7 +59,7 @@ class RunState:
         """Keep a copy of the parameters of a network that is at least as good as the best one so far.
 
         Returns:
-            Whether it is.
+            Whether it was kept.
         """
         is_best = result.mean >= self.best["eval_return"]
         if is_best:

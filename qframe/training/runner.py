@@ -43,7 +43,7 @@ class Runner:
         every: frames between rounds of updates.
         updates: updates in a round.
         threads: torch's threads on the CPU; small networks are fastest with one.
-        stop: ends the run before its last frame; None never does.
+        stop: may end the run before its last frame; None never does.
         seed: the run's seed, for the summary.
         report: prints the progress; None prints nothing.
         started: when the process or job started, on ``time.monotonic``'s clock.
@@ -104,7 +104,7 @@ class Runner:
             The summary, as written to ``summary.json``.
 
         Raises:
-            Stopped: by a signal; a checkpoint is written.
+            Stopped: a signal was received; a checkpoint is written.
         """
         self.folder.lock.acquire()
         try:
@@ -141,7 +141,7 @@ class Runner:
         """Collect, learn, log, evaluate and save until ``frames`` frames, or until an early stop.
 
         Raises:
-            Interrupted: by a signal; ``schedule`` holds the work that is left.
+            Interrupted: a signal was received; ``schedule`` holds the work that is left.
         """
         schedule = self.schedule
         while schedule.has_work or (schedule.frames < frames and self.stop.reason is None):
@@ -220,7 +220,7 @@ class Runner:
         self.schedule.done("evaluate")
 
     def _save(self) -> None:
-        """Write a checkpoint, unless the last one is of this very position."""
+        """Write a checkpoint, unless the last one has this position."""
         self.signals.check()
         self.schedule.done("save")
         self._write_checkpoint()
@@ -242,10 +242,10 @@ class Runner:
         return self.frames, self.schedule.updates_owed, tuple(self.schedule.due), self.state.logged
 
     def _stopped(self) -> Stopped:
-        """Save after a signal, unless a step was lost; the exception that says how to resume."""
+        """Save after a signal, unless a step was lost, and return the exception that says how to resume."""
         assert self.signals.received is not None
         if self.signals.is_lost:
-            kept = "the environments did not complete their step, so the run is as at its last checkpoint, if any"
+            kept = "the environments did not complete their step, so progress since the last checkpoint is lost"
         else:
             self._write_checkpoint()
             kept = f"stopped at {self.frames:,} frames with a checkpoint"
@@ -291,7 +291,7 @@ class Runner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume from ``state``: the running episodes are replayed, and abandoned if they come out different."""
+        """Resume from ``state``: the running episodes are replayed, and abandoned if they differ."""
         run = state["run"]
         self.checkpoints.resume_from(state["name"])
         self.schedule.load_state_dict(run)
@@ -305,11 +305,11 @@ class Runner:
             self._saved = self._position() if (self.folder.checkpoints / state["name"]).is_dir() else None
         else:
             self.replay.flush()
-            self.report.say("note: the running episodes came out different when replayed, so new ones start instead")
+            self.report.say("note: the replayed episodes differ from the saved ones, so new ones start instead")
 
 
 def check_numbers(total_frames: int, *, threads: int = 1) -> None:
-    """Check the numbers of a runner that are not its schedule's.
+    """Check ``total_frames`` and ``threads``.
 
     Raises:
         ValueError: a number out of range.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 TASKS = ("log", "evaluate", "save")
-"""What else than updates is due from time to time, in the order in which it is done."""
+"""The periodic tasks besides updates, in the order in which they are done."""
 
 
 class Schedule:
@@ -38,12 +38,12 @@ class Schedule:
         self.intervals = dict(intervals)
         self.frames = 0
         self.updates_owed = 0
-        """Updates that are due and not yet taken; whoever takes them subtracts them."""
+        """Updates that are due and not yet taken; the caller that takes them subtracts them."""
         self.due: list[str] = []
         """The tasks that are due and not yet done, in order."""
 
     def advance(self, frames: int) -> None:
-        """Count the frames of one step, and note the work that they bring."""
+        """Count the frames of one step, and note the work that falls due."""
         before, self.frames = self.frames, self.frames + frames
         rounds_before = max(0, before - self._learning_starts) // self._every
         rounds = max(0, self.frames - self._learning_starts) // self._every
@@ -56,7 +56,7 @@ class Schedule:
         return bool(self.updates_owed or self.due)
 
     def done(self, task: str) -> None:
-        """Note a task that was done, due or not."""
+        """Mark a task as done, due or not."""
         self.due = [other for other in self.due if other != task]
 
     def state_dict(self) -> dict[str, Any]:

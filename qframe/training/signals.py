@@ -48,7 +48,7 @@ class StopSignals:
         return self
 
     def check(self) -> None:
-        """Leave at a safe point.
+        """Stop here, at a safe point, if a signal was received.
 
         Raises:
             Interrupted: a signal was received.
@@ -58,10 +58,10 @@ class StopSignals:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Work that changes nothing of a checkpoint's content: a signal interrupts it.
+        """A block that leaves the run's state unchanged, so that a signal may interrupt it.
 
         Raises:
-            Interrupted: a signal was received, now or before.
+            Interrupted: a signal was received before or during the block.
         """
         self._is_interruptible = True
         try:

@@ -22,8 +22,8 @@ def final_scores(
     Args:
         evaluation: plays the episodes.
         network: the last network.
-        best: the parameters of the best network; None if no evaluation has judged any.
-        films: films the best network, if videos are asked for.
+        best: the parameters of the best network; None if there was no evaluation.
+        films: films the best network, if videos are on.
 
     Returns:
         The scores, and the protocol of the evaluation.
@@ -51,7 +51,7 @@ def _scores(best: EvaluationResult, last: EvaluationResult) -> dict[str, Any]:
 def report_result(
     report: Report, summary: dict[str, Any], folder: Path, *, total_frames: int, tensorboard: bool
 ) -> None:
-    """Print the result of a run, why it ended if that was early, and where to look at it."""
+    """Print the result of a run, the reason if it ended early, and where to find its files."""
     if "reason" in summary:
         report.say(f"ended before {total_frames:,} frames: {summary['reason']}")
     report.stop()
@@ -74,13 +74,13 @@ def report_result(
 
 
 def write_failure(folder: RunFolder, error: BaseException, progress: dict[str, Any], checkpoint: str) -> None:
-    """Write the summary of a run that an error ends, if the disk has room, and add a note to the error.
+    """Write the summary of a run that an error ended, if the disk has room, and add a note to the error.
 
     Args:
         folder: of the run.
         error: an ``Exception``, or the interrupt of a second Ctrl-C.
         progress: the summary's entries so far.
-        checkpoint: which checkpoint there is, for the note.
+        checkpoint: names the last checkpoint, for the note.
     """
     status = "failed" if isinstance(error, Exception) else "stopped"
     error.add_note(f"at {progress['frames']:,} frames; {checkpoint}")

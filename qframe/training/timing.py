@@ -10,7 +10,7 @@ from qframe.training.runner import Runner
 
 
 class Profile:
-    """Times the parts of a run, each without the calls that it makes of the others.
+    """Times the parts of a run, each without its calls of the others.
 
     The figures are logged as ``profile/…``, in microseconds per frame, and printed as a table at the end. On a GPU they
     are the times it takes to launch the work. Of a collector in a worker only ``wait``, the time spent waiting for it,
@@ -68,7 +68,7 @@ class Profile:
             self._runner.report.say(line)
 
     def table(self, frames: int, total: float) -> Iterator[str]:
-        """The lines of the table: a phase each, for ``frames`` frames in ``total`` seconds."""
+        """The lines of the table, one per phase, for ``frames`` frames in ``total`` seconds."""
         known = sorted(self._seconds.items(), key=lambda item: -item[1])
         yield f"{'profile':<12}{'seconds':>10}{'share':>8}{'µs per frame':>14}"
         for phase, seconds in (*known, ("other", total - sum(self._seconds.values()))):

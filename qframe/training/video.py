@@ -12,7 +12,7 @@ from qframe.loggers.logger import Logger
 from qframe.networks.protocol import TrainedNetwork
 from qframe.training.evaluation import Evaluation, EvaluationResult
 
-MAX_THUMBNAILS = 200  # pictures in an animation; of longer episodes every second, fourth, … one is kept
+MAX_THUMBNAILS = 200  # pictures in an animation; longer episodes keep every second, fourth, … one
 THUMBNAIL_SIZE = 128  # pixels of its longer side, at most
 GIF_SECONDS = 0.05  # per picture
 
@@ -54,7 +54,7 @@ def film(
 
 
 class Films:
-    """The films of a run's evaluations, which show evaluated episodes; a film that cannot be made ends no run.
+    """The films of a run's evaluations, which show evaluated episodes; a film that cannot be made does not end the run.
 
     Args:
         evaluation: plays the episodes, and knows how many are filmed.

@@ -28,7 +28,7 @@ Rows = dict[NestedKey, Tensor]
 
 
 class Channel(Protocol):
-    """One end of a connection between this process and the worker; once the other end is gone, OSError or EOFError."""
+    """One end of a connection to a worker; methods raise OSError or EOFError once the other end is gone."""
 
     def send(self, message: Any) -> None:
         """Send a message."""
@@ -39,7 +39,7 @@ class Channel(Protocol):
         ...
 
     def drain(self) -> None:
-        """Discard messages until the other end is closed, which one that nobody receives would prevent."""
+        """Discard messages until the other end closes, which an unread one would prevent."""
         ...
 
 
@@ -66,7 +66,7 @@ class Worker:
             raise RuntimeError(GONE) from gone
 
     def receive(self) -> Any:
-        """Wait for the value of the earliest call that was not received.
+        """Wait for the value of the earliest call not yet received.
 
         Raises:
             Exception: the one that the call raised.
@@ -165,7 +165,7 @@ def _in_thread(collector: Collector) -> tuple[threading.Thread, Channel]:
 def _serve_in_thread(collector: Collector, channel: Channel) -> None:
     """Processes that the thread has started end with it, so it closes the environments itself."""
     _serve(collector, channel)
-    with contextlib.suppress(Exception):  # they are closed once more, where an error is reported
+    with contextlib.suppress(Exception):  # they are closed again later, which reports an error
         collector.envs.close()
 
 

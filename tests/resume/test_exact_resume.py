@@ -118,7 +118,7 @@ def moody():
 def test_episodes_that_come_out_different_are_abandoned_with_a_note(tmp_path, moody, capsys):
     make(tmp_path / "whole", env=moody, total_frames=300).run()
     runner = resumed(tmp_path / "whole", tmp_path / "again", 1, env=moody, report=LineReport())
-    assert "came out different when replayed, so new ones start instead" in capsys.readouterr().out
+    assert "the replayed episodes differ from the saved ones, so new ones start instead" in capsys.readouterr().out
     assert runner.collector.envs.episode.tolist() == [3, 3, 3]  # of 25 steps each: the third was under way
     assert runner.run()["frames"] == 702
 

@@ -51,7 +51,7 @@ def test_the_probability_of_each_action_is_stored_when_asked_for(tmp_path, explo
 def test_a_probability_that_exploration_does_not_know_is_refused(tmp_path):
     runner = make_runner(tmp_path, "qframe-test/Bandit-v0")
     exploration = EZGreedy(Categorical(2), 1.0, 1.0, 10, num_envs=4)
-    with pytest.raises(ValueError, match="EZGreedy does not know the probability of each action"):
+    with pytest.raises(ValueError, match="EZGreedy cannot give the probability of each action"):
         collecting(runner, exploration, stores_probability=True)
 
 

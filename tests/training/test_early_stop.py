@@ -55,7 +55,7 @@ def test_a_resumed_run_keeps_its_count_and_applies_its_new_limits():
     ("words", "message"),
     [
         ({"wall_seconds": 0}, "expected wall_seconds above 0, got 0"),
-        ({"patience": 0}, "expected a patience of at least 1 evaluation, got 0"),
+        ({"patience": 0}, "expected patience of at least 1 evaluation, got 0"),
     ],
 )
 def test_limits_out_of_range_are_refused(words, message):

@@ -133,7 +133,7 @@ def test_a_state_holds_the_steps_that_were_not_yet_returned(tmp_path, closing):
     following = [leaves(runner.collector.collect()) for _ in range(8)]
     fresh.collector.load_state_dict(state)
     assert [leaves(fresh.collector.collect()) for _ in range(8)] == following
-    with pytest.raises(RuntimeError, match="a state can be loaded before the first step only"):
+    with pytest.raises(RuntimeError, match="a state can only be loaded before the first step"):
         runner.collector.load_state_dict(state)
 
 
