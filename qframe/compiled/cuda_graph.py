@@ -12,14 +12,14 @@ from qframe.compiled.library import trace
 from qframe.compiled.verdict import Comparison, written
 
 WARM_UPS = 3
-"""Times that the operations run before they are recorded: libraries take their workspaces at the first."""
+"""Times that the operations run before they are recorded: libraries allocate their workspaces the first time."""
 
 
 class CapturedFunction:
     """A function of tensors, recorded for inputs like these.
 
-    A recorded graph reads and writes fixed places: the first inputs are kept, and what comes in other memory is copied
-    into them. Outputs are copied out, so that the next call does not overwrite what was returned.
+    A recorded graph reads and writes fixed addresses: the first inputs are kept, and inputs in other memory are copied
+    into them. Outputs are copied, so that the next call does not overwrite them.
 
     Args:
         function: of a flat list of tensors, which it may change in place; returns tensors in any nesting.
@@ -28,7 +28,7 @@ class CapturedFunction:
             function is called in its place.
 
     Raises:
-        ValueError: inputs on several devices: what is on the CPU would stay as it was when it was recorded.
+        ValueError: inputs on several devices: those on the CPU would keep the values of the recording.
         Exception: whatever the function raises where it reads a value or a tensor that is not among its inputs.
     """
 
@@ -39,7 +39,7 @@ class CapturedFunction:
     ) -> None:
         devices = {tensor.device for tensor in inputs}
         if len(devices) > 1:
-            raise ValueError(f"expected inputs on one device, got {', '.join(sorted(map(str, devices)))}")
+            raise ValueError(f"inputs are on {' and '.join(sorted(map(str, devices)))}; move them to one device")
         graph, self._nesting = trace(function, inputs)
         self._inputs = list(inputs)
         self._replay, self._outputs = self._record(graph)
@@ -47,10 +47,10 @@ class CapturedFunction:
         self._function = None if self._agrees(function, graph, comparison) else function
 
     def wait(self) -> None:
-        """It is recorded at once."""
+        """Do nothing: it was recorded when it was built."""
 
     def __call__(self, inputs: Sequence[Tensor]) -> Any:
-        """What the function returns for these inputs."""
+        """The function's result for these inputs."""
         if self._function is not None:
             return self._function(*inputs)
         for own, given in zip(self._inputs, inputs, strict=True):
@@ -83,8 +83,8 @@ class CapturedFunction:
         return verdict.agrees
 
     def _record(self, graph: fx.GraphModule) -> tuple[Callable[[], None], list[Tensor]]:
-        """What replays the operations on the kept inputs, and where they leave their outputs."""
-        with torch.cuda.device(self._inputs[0].device):  # streams are of the current device
+        """A call that replays the operations on the kept inputs, and the tensors it writes the outputs to."""
+        with torch.cuda.device(self._inputs[0].device):  # streams belong to the current device
             return self._recorded(graph)
 
     def _recorded(self, graph: fx.GraphModule) -> tuple[Callable[[], None], list[Tensor]]:
@@ -102,7 +102,7 @@ class CapturedFunction:
 
 
 def scratch_of(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """The inputs, with copies in place of those that the graph writes to; a replay on the GPU is not copied."""
+    """The inputs, with copies of those that the graph writes to; so a replay on the GPU is not copied."""
     return [given.clone() if writes else given for writes, given in zip(written(graph), inputs, strict=True)]
 
 
@@ -110,7 +110,7 @@ def check_capturable(device: torch.device) -> None:
     """Refuse a device that has no CUDA graphs.
 
     Raises:
-        ValueError: it is no CUDA device.
+        ValueError: it is not a CUDA device.
     """
     if device.type != "cuda":
-        raise ValueError(f"expected a CUDA device for compile=cuda_graph, got {device}; set compile=true")
+        raise ValueError(f"compile=cuda_graph needs a CUDA device, not {device}; set compile=true")

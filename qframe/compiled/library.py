@@ -27,19 +27,19 @@ PRODUCTS: dict[Any, Callable[..., Any]] = {
     torch.ops.aten.convolution.default: convolution,
     torch.ops.aten.convolution_backward.default: convolution_backward,
 }
-"""What matrix products and convolutions become."""
+"""The functions that replace matrix products and convolutions when a graph is traced."""
 COMPILER = Path(__file__).with_name("compile_graph.py")
-"""Never imported here: that would import torch's whole compiler."""
+"""Run as a script, never imported here: that would import torch's whole compiler."""
 WAYS = ("default", "unfused")
-"""How a graph is compiled, as ``compile_graph.py`` calls it: the second where the first is found to be wrong."""
+"""The ways to compile a graph, as ``compile_graph.py`` names them; the second if the first gives wrong results."""
 
 
 class NativeFunction:
-    """A function of tensors, compiled for inputs like these; looked up first among those that were compiled before.
+    """A function of tensors, compiled for inputs like these, or found compiled by an earlier run.
 
-    What is looked up is the traced graph itself with the layout of its inputs, the number of threads, the processor
-    and torch's version, so that no change of the function is missed. A missing library is compiled by a process of its
-    own, started here and waited for by the first call.
+    The key is the traced graph itself with the layout of its inputs, the number of threads, the processor and torch's
+    version, so that no change of the function is missed. A missing library is compiled by a process of its own, started
+    here and waited for by the first call.
 
     A library is compared with the function on these inputs before its first use, and the verdict is kept beside it. One
     that differs is deleted with a warning and compiled again with fewer optimizations; if that differs as well, the
@@ -69,7 +69,7 @@ class NativeFunction:
 
     @property
     def library(self) -> Path | None:
-        """Where it is kept, in a file that ends in its checksum; None: nowhere yet."""
+        """The library's file, whose name ends in its checksum; None if there is none yet."""
         return next(self._place.parent.glob(f"{self._place.name}-*.pt2"), None)
 
     @property
@@ -78,10 +78,10 @@ class NativeFunction:
         return self._compiling is not None
 
     def wait(self) -> None:
-        """Load the library, once it is there and was found to do what the function does.
+        """Load the library, once it is compiled and found to agree with the function.
 
         Raises:
-            RuntimeError: it could not be compiled; the compiler's last words.
+            RuntimeError: it could not be compiled; the message is the compiler's last line.
         """
         while self._run is None:
             was_compiled = self._compiling is not None
@@ -92,7 +92,7 @@ class NativeFunction:
             if library is not None and is_whole(library):
                 self._judge(library)
             elif was_compiled:
-                raise RuntimeError(f"a damaged library right after it was written to {self._place.parent}")
+                raise RuntimeError(f"the library just written to {self._place.parent} is damaged; check the disk")
             else:
                 if library is not None:
                     library.unlink(missing_ok=True)
@@ -100,14 +100,14 @@ class NativeFunction:
         self._inputs = []
 
     def __call__(self, inputs: list[Tensor]) -> Any:
-        """What the function returns for these inputs."""
+        """The function's result for these inputs."""
         self.wait()
         assert self._run is not None
         outputs = self._run(inputs)
         return outputs if self._nesting is None else pytree.tree_unflatten(outputs, self._nesting)
 
     def _begin(self) -> None:
-        """Look the library up, or start compiling it, in the first way that is not known to fail here."""
+        """Look the library up, or start compiling it, in the first way not known to fail here."""
         while self._ways:
             self._place = cache_dir() / _fingerprint(self._graph, self._inputs, self._ways[0])
             self._verdict = self._place.with_suffix(".json")
@@ -116,11 +116,11 @@ class NativeFunction:
                 self._compiling = self._compile() if self.library is None else None
                 return
             del self._ways[0]
-        self._warn("is wrong when compiled; it runs uncompiled, which is slower")
+        self._warn("gives wrong results when compiled; it runs uncompiled, which is slower")
         self._run = lambda inputs: pytree.tree_leaves(self._function(*inputs))
 
     def _judge(self, library: Path) -> None:
-        """Take a library that does what the function does; delete one that does not."""
+        """Use a library that agrees with the function; delete one that does not."""
         run = _load(library, self._gpu)
         verdict = Verdict.read(self._verdict, library.name)
         if verdict is None:
@@ -132,7 +132,7 @@ class NativeFunction:
         library.unlink(missing_ok=True)
         del self._ways[0]
         if self._ways:
-            self._warn("was compiled into wrong code; it is compiled again with fewer optimizations")
+            self._warn("gives wrong results when compiled; it is compiled again with fewer optimizations")
         self._begin()
 
     def _warn(self, fault: str) -> None:
@@ -148,26 +148,26 @@ class _Compiling:
 
     def __init__(self, graph: fx.GraphModule, layouts: list[Any], place: Path, way: str) -> None:
         folder = Path(tempfile.mkdtemp(prefix="qframe-"))
-        source, self._said = folder / "graph.pt", folder / "said.txt"
+        source, self._log = folder / "graph.pt", folder / "log.txt"
         torch.save((graph, layouts), source)
         command = [sys.executable, "-P", COMPILER, source, place, torch.get_num_threads(), way]
         command += ["deterministic"] * torch.are_deterministic_algorithms_enabled()
-        with self._said.open("w") as said:
-            self._process = subprocess.Popen([str(word) for word in command], stdout=said, stderr=said)
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen([str(word) for word in command], stdout=log, stderr=log)
         self._end = weakref.finalize(self, _end, self._process, folder)
 
     def wait(self) -> None:
         status = self._process.wait()
-        said = self._said.read_text(errors="replace").strip().splitlines()
+        lines = self._log.read_text(errors="replace").strip().splitlines()
         self._end()
         if status:
-            raise RuntimeError(said[-1] if said else f"the compiler ended with status {status}")
+            raise RuntimeError(lines[-1] if lines else f"the compiler ended with status {status}")
 
 
 def _load(library: Path, gpu: int) -> Callable[[list[Tensor]], list[Tensor]]:
-    """What runs a library on a GPU, or on the CPU (−1).
+    """A function that runs a library on a GPU, or on the CPU (−1).
 
-    As ``torch._inductor.aoti_load_package``, which imports the whole compiler for it.
+    Like ``torch._inductor.aoti_load_package``, but without importing the whole compiler.
     """
     is_called_by_one_thread, runners = True, 1
     loader = torch._C._aoti.AOTIModelPackageLoader  # pyright: ignore

@@ -1,4 +1,4 @@
-"""A loss as native code, for loops of one's own: called as the loss is, its gradient computed along with it."""
+"""A loss as native code, for training loops of your own: called like the loss, it computes the gradient as well."""
 
 from typing import Any
 
@@ -17,15 +17,14 @@ from qframe.objectives import DQNLoss
 class CompiledLoss:
     """``compiled(batch)["loss"].backward()`` does what ``loss(batch)["loss"].backward()`` does, several times faster.
 
-    Metrics and priorities come as from the loss. The first batch of every layout is compiled for, which takes some
-    twenty seconds once on a machine. Parameters may change in place, as optimizers change them, and must not be
-    replaced.
+    Metrics and priorities are those of the loss. The first batch of every layout is compiled, which takes about twenty
+    seconds once per machine. Parameters may change in place, as optimizers change them, but must not be replaced.
 
     Args:
-        loss: networks inside, where they are to stay.
+        loss: the loss, with its networks on their final device.
 
     Raises:
-        NotCompiled: by a call; it could not be compiled, or batches come in more than 8 layouts.
+        NotCompiled: raised by a call if compiling fails, or if batches come in more than 8 layouts.
     """
 
     def __init__(self, loss: DQNLoss) -> None:
@@ -44,13 +43,13 @@ class CompiledLoss:
         """The loss of a batch.
 
         Args:
-            batch: as the loss takes it; it is given its priorities.
+            batch: as the loss takes it; priorities are written into it.
 
         Returns:
-            What the loss returns: "loss" ``[]``, to be differentiated once, and what else is logged.
+            As the loss: "loss" ``[]``, to be differentiated once, and the metrics.
         """
         rows: Rows = dict(batch.items(True, True))  # pyright: ignore
-        rows.pop(self._loss.priority_key, None)  # of the call before
+        rows.pop(self._loss.priority_key, None)  # of the previous call
         names = batch.names if batch.batch_dims > 1 else None
         changing, layout = flatten(rows, [self._loss.draw_noise(batch.batch_size)], names, batch.batch_size)  # pyright: ignore
         inputs = [*(param.detach() for param in self._params), *self._fixed.values(), *changing]
@@ -66,7 +65,7 @@ class CompiledLoss:
     def _function(self, inputs: list[Tensor], layout: Layout) -> NativeFunction:
         """The loss and its gradient for batches of a layout."""
         if len(self._functions) == LAYOUTS:
-            raise NotCompiled(f"expected batches of at most {LAYOUTS} layouts, got another, {layout.told}")
+            raise NotCompiled(f"batches came in more than {LAYOUTS} layouts, last {layout.summary}; use fewer shapes")
 
         def flat(*tensors: Tensor) -> Any:
             rest = iter(tensors)
@@ -105,6 +104,6 @@ class _Differentiable(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        if grad.is_cpu and grad.item() == 1:  # as of ``loss.backward()``; elsewhere to look would take a wait
+        if grad.is_cpu and grad.item() == 1:  # as from ``loss.backward()``; on a GPU, looking would wait for it
             return None, *ctx.gradients
         return None, *torch._foreach_mul(ctx.gradients, grad)  # pyright: ignore[reportPrivateImportUsage]

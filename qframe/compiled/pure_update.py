@@ -26,7 +26,7 @@ class PureUpdate:
         max_grad_norm: gradients are scaled down to this global L2 norm; None leaves them.
         mix: of the target update, ``(target, online, calls) → target``.
         autocast: the type that matrix products and convolutions are computed in; None leaves them.
-        skips: whether a step whose loss or gradient is not finite is left out, and told as ``skipped``.
+        skips: whether a step whose loss or gradient is not finite is left out, and counted as ``skipped``.
     """
 
     def __init__(
@@ -66,14 +66,14 @@ class PureUpdate:
             state: of the optimizer.
             lr: the learning rate ``[]``.
             calls: of the target update so far ``[]``.
-            fixed: see the attribute.
+            fixed: the tensors of ``fixed``.
             rows: K batches, entries ``[K, *B, …]`` by key.
-            stored: what else batches hold, ``[capacity, …]`` by key: that at the numbers ``rows["index"]``.
+            stored: further entries, ``[capacity, …]`` by key, of which a batch holds those at ``rows["index"]``.
             names: of a batch's dimensions.
-            noises: what is random in the passes, K.
+            noises: everything random in the passes of each batch, K.
 
         Returns:
-            Sums over the steps of what is logged, ``[]`` each, and the priorities of the last batch.
+            The metrics, ``[]`` each, summed over the steps, and the priorities of the last batch.
         """
         with torch.no_grad():
             new, new_target, new_state = params, target, state
@@ -118,14 +118,14 @@ class PureUpdate:
 def _unless_skipped(
     new: tuple[Tensor, State], earlier: tuple[Tensor, State], metrics: dict[str, Tensor]
 ) -> tuple[tuple[Tensor, State], dict[str, Tensor]]:
-    """Parameters and state after a step, or as before it where it is left out, and what is told of it."""
+    """Parameters and state after a step, or before it if it is skipped, and its metrics."""
     sound = is_sound(metrics)
     state = {name: torch.where(sound, value, earlier[1][name]) for name, value in new[1].items()}
     return (torch.where(sound, new[0], earlier[0]), state), without_skipped(metrics)
 
 
 def places(loss: DQNLoss) -> dict[str, Tensor]:
-    """Every parameter and buffer by where it stands: a shared module once, a shared tensor wherever it is."""
+    """Every parameter and buffer by its path: a shared module once, a shared tensor at each of its paths."""
     return {
         name: tensor
         for path, module in loss.named_modules()

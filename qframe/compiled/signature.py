@@ -1,4 +1,4 @@
-"""What the inputs of compiled code look like: batches and noise as a flat list of tensors, and back."""
+"""The layout of compiled code's inputs: batches and noise as a flat list of tensors, and back."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -14,19 +14,19 @@ Rows = dict[NestedKey, Tensor]
 
 
 class Layout(NamedTuple):
-    """What is what among flat tensors; batches of one layout are handled by the same code."""
+    """The meaning of each tensor in a flat list; batches of one layout share their code."""
 
     keys: tuple[NestedKey, ...]
     tensors: tuple[tuple[torch.Size, tuple[int, ...], torch.dtype], ...]
     names: tuple[str | None, ...] | None
     """Of a batch's dimensions."""
     passes: int
-    """How many batches draw noise."""
+    """The number of batches that draw noise."""
     drawn: tuple[bool, ...]
     nesting: pytree.TreeSpec | None
     """Of the noise; None where nothing is random."""
     others: tuple[Any, ...]
-    """What else the code depends on."""
+    """Everything else the code depends on."""
 
     def unflatten(self, tensors: Iterator[Tensor]) -> tuple[Rows, tuple[Noise, ...]]:
         """Rows by key, and the noise of every pass."""
@@ -36,8 +36,8 @@ class Layout(NamedTuple):
         return rows, pytree.tree_unflatten([next(tensors) if drawn else None for drawn in self.drawn], self.nesting)
 
     @property
-    def told(self) -> str:
-        """In words: the first entry of the batches."""
+    def summary(self) -> str:
+        """The first entry of the batches and its shape, for messages."""
         return f"{self.keys[0]} {tuple(self.tensors[0][0])}"
 
 
@@ -48,7 +48,7 @@ def flatten(rows: Rows, noises: Sequence[Noise], names: Sequence[str | None] | N
         rows: by key.
         noises: of every pass.
         names: of a batch's dimensions; None where there is one.
-        others: what else the code depends on.
+        others: everything else the code depends on.
     """
     is_random = any(part is not None for noise in noises for part in noise)
     leaves, nesting = pytree.tree_flatten(tuple(noises)) if is_random else ([], None)

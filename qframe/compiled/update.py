@@ -1,4 +1,4 @@
-"""A round of updates as native code, or as a CUDA graph: made while the environments warm up, or found made before."""
+"""A round of updates as native code, or as a CUDA graph: made while the environments warm up, or by an earlier run."""
 
 import shutil
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from qframe.optimizer.pure_steps import State, pure_step
 
 Result = TypeVar("Result")
 LAYOUTS = 8
-"""So many layouts of a batch are compiled for at most."""
+"""The most layouts of a batch that are compiled."""
 
 
 class NotCompiled(RunError):
@@ -32,7 +32,7 @@ class NotCompiled(RunError):
 
 
 class Trained(Protocol):
-    """What compiled updates ask of an optimizer."""
+    """The interface of an optimizer for compiled updates."""
 
     wrapped: optim.Optimizer
     flat: FlatVector | None
@@ -62,10 +62,10 @@ class TargetUpdater(Protocol):
 
 
 class CompiledUpdate:
-    """A round of updates as native code; it is looked up, or begins to be compiled, where a batch is first seen.
+    """A round of updates as native code, looked up or compiled once the first batch is known.
 
     Args:
-        loss: the loss, networks inside.
+        loss: the loss, which holds the networks.
         optimizer: whose parameters and state are changed.
         target_update: moves the target network.
         autocast: the type that matrix products and convolutions are computed in; None leaves them.
@@ -73,7 +73,7 @@ class CompiledUpdate:
 
     Raises:
         ValueError: an optimizer that has no pure step, or parameters that do not fit one vector.
-        NotCompiled: by a call, it could not be compiled.
+        NotCompiled: raised by a call if compiling fails.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class CompiledUpdate:
     ) -> None:
         step = partial(pure_step(optimizer.wrapped), {**optimizer.wrapped.param_groups[0], "lr": None, "params": ()})
         if optimizer.flat is None:
-            raise ValueError("expected parameters of one dtype on one device for a compiled update; set compile=false")
+            raise ValueError("a compiled update needs parameters of one dtype on one device; set compile=false")
         target, networks = None, (loss.target_value_network, loss.value_network)
         if networks[0] is not networks[1]:
             pairs = zip(*(network.parameters() for network in networks), strict=True)
@@ -105,24 +105,24 @@ class CompiledUpdate:
         self._comparison = Comparison(f"the update of {named(loss)}", parameters=1, split=self._split)
         keep_freed_memory()
         self.reads_rows = is_captured or vector.device.type == "cpu"
-        """Whether it reads the rows of a replay itself; the compiler would take as much memory of a GPU once more."""
+        """Whether it reads a replay's rows itself; compiling for a GPU would allocate them a second time."""
         self.holds_rounds = not (target and any(isinstance(part, RunningNorm) for part in networks[0].modules()))
-        """Whether a round of K is K rounds of one: what a target network counts is moved after a round, not within."""
+        """Whether a round of K equals K rounds of one: a target network's statistics move only after a round."""
         self._functions: dict[Any, NativeFunction | CapturedFunction] = {}
 
     @property
     def has_begun(self) -> bool:
-        """Whether it is compiled, or is being."""
+        """Whether compiling has begun."""
         return bool(self._functions)
 
     def begin(self, batches: TensorDict, updates: int, stored: Rows) -> None:
-        """Look up what batches like these need, or start compiling it; what the run goes on with stays untouched."""
+        """Look up the code for batches like these, or start compiling it; the run's state does not change."""
         self._function(*self._inputs(batches, updates, stored))
 
     def wait(self, say: Callable[[str], None]) -> None:
         """Wait until it is compiled, if that has begun."""
         if any(function.is_compiling for function in self._functions.values()):
-            say("compiling the update, which takes some twenty seconds; later runs will find it")
+            say("compiling the update, which takes about twenty seconds; later runs reuse it")
         for function in self._functions.values():
             compiled(function.wait)
 
@@ -131,11 +131,11 @@ class CompiledUpdate:
 
         Args:
             batches: one after another.
-            updates: how many.
-            stored: what else batches hold, ``[capacity, …]`` by key, to be read at their "index".
+            updates: the number of batches.
+            stored: further entries, ``[capacity, …]`` by key, which are read at the batches' "index".
 
         Returns:
-            The sums of what is logged, and the priorities of the last batch.
+            The summed metrics, and the priorities of the last batch.
         """
         inputs, layout = self._inputs(batches, updates, stored)
         function = self._functions.get(layout) or self._function(inputs, layout)
@@ -145,11 +145,11 @@ class CompiledUpdate:
         return result
 
     def run(self, function: NativeFunction | CapturedFunction, inputs: list[Tensor]) -> Any:
-        """The native code alone, apart from what it is given: to be timed."""
+        """Run the native code alone, which is timed separately."""
         return function(inputs)
 
     def _inputs(self, batches: TensorDict, updates: int, stored: Rows) -> tuple[list[Tensor], Layout]:
-        """All tensors that a round takes, flat, and what is what among them."""
+        """All tensors that a round takes, as a flat list, and their layout."""
         self._lr.fill_(self._optimizer.lr)
         self._calls.fill_(self._target_update.calls)
         rows: Rows = {key: leaf.unflatten(0, (updates, -1)) for key, leaf in batches.items(True, True)}  # pyright: ignore
@@ -164,8 +164,8 @@ class CompiledUpdate:
         """The round for inputs of a layout."""
         if len(self._functions) == LAYOUTS:
             raise NotCompiled(
-                f"expected batches of at most {LAYOUTS} layouts in one run, got another, {layout.told}: each is "
-                "compiled anew; set compile=false"
+                f"batches came in more than {LAYOUTS} layouts, last {layout.summary}, and each is compiled separately; "
+                "set compile=false"
             )
 
         def flat(*tensors: Tensor) -> Any:
@@ -194,31 +194,31 @@ def named(loss: DQNLoss) -> str:
 
 
 def compiled(act: Callable[[], Result]) -> Result:
-    """What ``act`` returns; its failure in words that a user can act upon."""
+    """The result of ``act``; a failure is raised as ``NotCompiled`` with a remedy."""
     try:
         return act()
     except Exception as failure:
-        said = [line.strip() for line in str(failure).splitlines() if line.strip()]
-        reason = " ".join(said[:2]) or type(failure).__name__
-        raise NotCompiled(f"expected an update that compiles, got: {reason}; set compile=false") from failure
+        lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
+        reason = " ".join(lines[:2]) or type(failure).__name__
+        raise NotCompiled(f"the update cannot be compiled: {reason}; set compile=false") from failure
 
 
 def missing_compiler() -> str | None:
-    """What is missing for compiling, in words; None: nothing is."""
+    """A message if there is no C++ compiler, else None."""
     if shutil.which(compiler()) is not None:
         return None
-    return f"expected a C++ compiler for compile=true, got none named {compiler()!r}; install g++, or set compile=false"
+    return f"compile=true needs a C++ compiler, but {compiler()!r} is missing; install g++ or set compile=false"
 
 
 def autocast_type(device: torch.device) -> torch.dtype:
-    """bfloat16, where the device computes in it.
+    """bfloat16, if the device computes in it.
 
     Raises:
         ValueError: it does not.
     """
     cpu = torch.backends.cpu.get_cpu_capability()
     if device.type == "cpu" and cpu != "AVX512":
-        raise ValueError(f"expected a processor with bfloat16 for autocast=true, got {cpu}; set autocast=false")
+        raise ValueError(f"autocast=true needs a processor with bfloat16, not one with {cpu}; set autocast=false")
     if device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise ValueError("expected a GPU with bfloat16 for autocast=true, got one without; set autocast=false")
+        raise ValueError("autocast=true needs a GPU with bfloat16, and this one has none; set autocast=false")
     return torch.bfloat16

@@ -1,6 +1,6 @@
-"""Compiled code compared with the function that it was compiled from, and the verdict, kept beside a library.
+"""Compares compiled code with the function that it was compiled from; the verdict is kept beside the library.
 
-A compiler that is wrong is wrong silently: torch 2.13 gave losses that were right and gradients that were not.
+A compiler's faults are silent: torch 2.13 gave right losses with wrong gradients.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 SHAKES = 2
-"""Runs of the function on parameters that were shaken, to see how far rounding errors go."""
+"""Runs of the function on shaken parameters, to measure the effect of rounding errors."""
 MARGIN = 10.0
 """Compiled code may be this many times as far from the function as such a run is."""
 
@@ -26,16 +26,16 @@ TINY = 1e-12
 
 
 class Precision(NamedTuple):
-    """How far compiled code may be from the function, and by how much parameters are shaken, both relative."""
+    """The allowed distance of compiled code from the function, and the shake of parameters, both relative."""
 
     tolerance: float
     shake: float
 
 
 EXACT = Precision(tolerance=1e-4, shake=1e-6)
-"""Of floats of 32 bits or more."""
+"""For floats of 32 bits or more."""
 COARSE = Precision(tolerance=0.1, shake=2e-3)
-"""Of floats of 16 bits, and on a GPU, whose libraries may round to the 11 bits of TF32."""
+"""For floats of 16 bits, and on a GPU, whose libraries may round to the 11 bits of TF32."""
 
 
 class Verdict(NamedTuple):
@@ -47,7 +47,7 @@ class Verdict(NamedTuple):
     tolerance: float
 
     def write(self, file: Path, library: str) -> None:
-        """Keep it for the library of this name; where nothing can be written, the next run compares again."""
+        """Keep it for the library of this name; if it cannot be written, the next run compares again."""
         entry = {"library": library, "torch": torch.__version__, **self._asdict()}
         new = file.with_name(f"{file.name}.{os.getpid()}")
         with contextlib.suppress(OSError):
@@ -56,7 +56,7 @@ class Verdict(NamedTuple):
 
     @classmethod
     def read(cls, file: Path, library: str | None = None) -> "Verdict | None":
-        """The verdict on a library, or on whichever was compiled last; None if there is none, or it is damaged."""
+        """The verdict on a library, or on the one compiled last; None if there is none, or it is damaged."""
         try:
             entry = json.loads(file.read_text())
             verdict = cls(bool(entry["agrees"]), float(entry["difference"]), float(entry["tolerance"]))
@@ -68,15 +68,15 @@ class Verdict(NamedTuple):
 class Comparison:
     """Compares compiled code with the function it was compiled from, on copies of the inputs of one call.
 
-    Compared are all outputs and the changes of all inputs that are written to, tensor by tensor, by the norm of the
-    difference. Allowed are ``tolerance`` times the tensor's norm, and ten times what rounding makes of it: the function
-    runs twice more with parameters changed in their last bits. The first step of Adam, for one, is ±lr by the sign of
-    the gradient, also where the gradient is zero but for rounding.
+    All outputs, and the changes of all inputs that are written to, are compared tensor by tensor, by the norm of the
+    difference. It may reach ``tolerance`` times the tensor's norm plus ten times the effect of rounding, which two more
+    runs of the function with shaken parameters measure. Adam's first step, for example, is ±lr by the sign of the
+    gradient, even if the gradient is only rounding error.
 
     Args:
         name: of the function, for warnings.
-        parameters: the number of inputs, the first ones, that are changed in their last bits.
-        split: a tensor as the tensors that it stands for.
+        parameters: the number of inputs, the first ones, that are shaken, which changes their last bits.
+        split: splits a tensor into the tensors that it stands for.
     """
 
     def __init__(
@@ -98,8 +98,8 @@ class Comparison:
         """Compare; inputs and the state of random generators stay as they are.
 
         Args:
-            function: of the inputs, one by one.
-            compiled: of a list of them.
+            function: takes the inputs one by one.
+            compiled: takes a list of them.
             inputs: of a real call.
             graph: of the function.
         """
@@ -129,14 +129,14 @@ class Comparison:
         return shaken
 
     def _shares(self, tensors: Sequence[Tensor], tolerance: float) -> list[tuple[float, float]]:
-        """How far a tensor is from the right one, as a share of what is allowed and of its norm; of each that it is.
+        """The distance of each part of a tensor from the right one, as a share of the allowed one and of the norm.
 
         Args:
             tensors: the right one, the one that was found, and those of shaken parameters.
             tolerance: relative.
         """
         wholes = [tensor.detach().double() for tensor in tensors]
-        least = 1e-3 * _norm(wholes[0])  # a bias may have no gradient but for rounding
+        least = 1e-3 * _norm(wholes[0])  # a bias's gradient may be only rounding error
         return [_share(part, least, tolerance) for part in zip(*map(self._split, wholes), strict=True)]
 
 
@@ -155,7 +155,7 @@ def _norm(tensor: Tensor) -> float:
 
 
 def precision_of(graph: fx.GraphModule) -> Precision:
-    """How exact the results of a graph are."""
+    """The precision that a graph's results can have."""
     values = [node.meta.get("val") for node in graph.graph.nodes]
     tensors = [value for value in pytree.tree_leaves(values) if isinstance(value, Tensor)]
     is_coarse = any(tensor.is_cuda or tensor.dtype in (torch.bfloat16, torch.float16) for tensor in tensors)
@@ -163,7 +163,7 @@ def precision_of(graph: fx.GraphModule) -> Precision:
 
 
 def written(graph: fx.GraphModule) -> list[bool]:
-    """Of every input of a graph, whether the graph writes to it."""
+    """Whether a graph writes to each of its inputs."""
     nodes = list(graph.graph.nodes)
     targets: set[fx.Node] = set()
     for node in nodes:
@@ -178,7 +178,7 @@ def written(graph: fx.GraphModule) -> list[bool]:
 
 
 def _viewed(node: Any) -> fx.Node:
-    """The tensor that a view is of."""
+    """The tensor that a view shows."""
     while node.op == "call_function" and (node.target is operator.getitem or node.target.is_view):
         node = node.args[0]
     return node

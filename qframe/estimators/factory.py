@@ -61,7 +61,7 @@ def make_estimator(value_type: Any, given: dict[str, Any], kept: dict[str, Any])
     """An estimator from a ``ValueEstimators`` member, its name, a class, or the estimator itself.
 
     Args:
-        value_type: which.
+        value_type: the estimator to make.
         given: hyperparameters, which the constructor must take.
         kept: earlier hyperparameters, used if the constructor takes them and ``given`` does not replace them.
 

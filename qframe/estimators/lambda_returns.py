@@ -54,7 +54,7 @@ class TD1(TDLambda):
 class WatkinsQLambda(TDLambda):
     """Watkins's Q(λ): the λ-return up to the first action that is not greedy, ``c = λ · 1[a greedy]``.
 
-    Greedy under the values that select (the online network's with Double DQN); every tied action is. See "Learning
+    Greedy under the values that select (the online network's with Double DQN); every tied action counts. See "Learning
     from Delayed Rewards", Watkins, 1989, and "Reinforcement Learning: An Introduction", Sutton and Barto, 1998, section
     7.6.
 
@@ -90,7 +90,7 @@ class Retrace(TDLambda):
     def __init__(self, *, lambda_: float = 0.95, temperature: float | None = None) -> None:
         super().__init__(lambda_=lambda_)
         if temperature is not None and not temperature > 0:
-            raise ValueError(f"expected temperature above 0, or none for the greedy policy, got {temperature}")
+            raise ValueError(f"expected temperature above 0, or null for the greedy policy, got {temperature}")
         self.temperature = temperature
         of_soft_policy = frozenset({"all_actions", "mean_target"} if temperature is not None else ())
         self.requires = frozenset({"time", "next_action", "behaviour_probability"}) | of_soft_policy

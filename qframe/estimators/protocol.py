@@ -1,4 +1,4 @@
-"""The records of value estimators: ``Batch`` and ``Values`` go in, a ``Bootstrap`` comes out."""
+"""The data of value estimators: ``Batch`` and ``Values`` go in, a ``Bootstrap`` comes out."""
 
 from typing import NamedTuple, Protocol
 

@@ -120,7 +120,7 @@ def dueling(state_value: Tensor, advantage: Tensor, real: Tensor | None = None) 
     Args:
         state_value: ``[*B, N]``.
         advantage: ``[*B, A, N]``, or ``[D, *B, A, N]`` for branches.
-        real: which actions are no padding, broadcastable to ``[D, *B, A]``; None: all are.
+        real: which actions are not padding, broadcastable to ``[D, *B, A]``; None: all are.
 
     Returns:
         ``[*B, A, N]``.

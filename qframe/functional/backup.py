@@ -40,7 +40,7 @@ class Backup(NamedTuple):
 class LambdaBackup(NamedTuple):
     """The λ-return ``G_t = r_t + γ_t · [(1 − c_t) · z_{t+1} + c_t · G_{t+1}]`` along the last batch dimension.
 
-    ``trace`` is c, entry t speaking of the step from t to t + 1: 0 at the last step and wherever an episode ends.
+    ``trace`` is c, entry t being that of the step from t to t + 1: 0 at the last step and wherever an episode ends.
     ``weight`` None means one bootstrap z per step; otherwise each is itself a mixture, ``z = Σ_k weight_k · z_k``.
     """
 
@@ -51,7 +51,7 @@ class LambdaBackup(NamedTuple):
 
 
 def affine(reward: Tensor, discount: Tensor, value: Tensor) -> Tensor:
-    """``reward + discount · value``, a select where the discount is 0: NaN or inf beyond a terminal does no harm."""
+    """``reward + discount · value``, a select where the discount is 0: NaN or inf beyond the end does no harm."""
     return torch.where(discount.logical_not(), reward, reward + discount * value)
 
 

@@ -12,7 +12,7 @@ from qframe.functional.compiling import stored
 
 
 def categorical_projection(law: Law, v_min: float, v_max: float, num_atoms: int) -> Tensor:
-    """The projection Φ of a law onto evenly spaced atoms, each mass shared by the two nearest.
+    """The projection Φ of a distribution onto evenly spaced atoms, each mass shared by the two nearest.
 
     See "A Distributional Perspective on Reinforcement Learning", Bellemare et al., 2017, equation 7.
 
@@ -93,7 +93,7 @@ def quantile_huber(quantiles: Tensor, taus: Tensor, target: Law, threshold: floa
     Args:
         quantiles: predicted θ, ``[*B, N]``.
         taus: the quantile levels of θ in (0, 1), broadcastable to ``[*B, N]``.
-        target: the target law Z, ``[*B, M]``.
+        target: the target distribution Z, ``[*B, M]``.
         threshold: κ ≥ 0, in units of the return.
 
     Returns:
@@ -118,9 +118,9 @@ def quantile_huber(quantiles: Tensor, taus: Tensor, target: Law, threshold: floa
 def fraction_loss(fractions: Tensor, edges: Tensor, quantiles: Tensor) -> Tensor:
     """A loss with the gradient ``∂W₁/∂τ_i = 2·F⁻¹(τ_i) − F⁻¹(τ̂_i) − F⁻¹(τ̂_{i−1})`` in the fractions, and no other.
 
-    W₁ is the distance between a law and its values at the midpoints ``τ̂_i = (τ_i + τ_{i+1}) / 2``, each with mass
-    ``τ_{i+1} − τ_i``. See "Fully Parameterized Quantile Function for Distributional Reinforcement Learning", Yang et
-    al., 2019, proposition 1.
+    W₁ is the distance between a distribution and its values at the midpoints ``τ̂_i = (τ_i + τ_{i+1}) / 2``, each with
+    mass ``τ_{i+1} − τ_i``. See "Fully Parameterized Quantile Function for Distributional Reinforcement Learning", Yang
+    et al., 2019, proposition 1.
 
     Args:
         fractions: ``0 = τ_0 < … < τ_N = 1``, ``[*B, N + 1]``.

@@ -60,7 +60,7 @@ class Head(nn.Module, ABC, Generic[TargetT]):
     targets_mean: ClassVar[bool] = False
     """True where the target is the mean return alone, so that any estimate of the mean will do."""
     update_cost: ClassVar[int] = 1
-    """The time of an update, as a rough multiple of one with a scalar head; ``compile=auto`` asks for it."""
+    """The time of an update, as a rough multiple of one with a scalar head; ``compile=auto`` reads it."""
     takes_taus: ClassVar[bool] = False
     """True if the head predicts at given quantile levels, which ``draw_taus`` draws."""
 
@@ -94,20 +94,20 @@ class Head(nn.Module, ABC, Generic[TargetT]):
     def prediction(self, features: Tensor, taus: Tensor | None = None) -> Prediction:
         """The outputs for every action, ``[*B, H]`` → ``[*B, A, N]``.
 
-        ``taus`` are quantile levels ``[*B, N]`` for heads that take any; None asks them for their fixed ones.
+        ``taus`` are quantile levels ``[*B, N]`` for heads that take any; None means their fixed ones.
         """
         layer = self.precise if torch._C._is_any_autocast_enabled() else self.layer
         return Prediction(layer(features).unflatten(-1, (self.num_actions, self.num_outputs)))  # [*B, A, N]
 
     def precise(self, features: Tensor) -> Tensor:
-        """The last layer under autocast: not in bfloat16, whose 8 bits are coarser than what actions differ by."""
+        """The last layer under autocast: not in bfloat16, whose 8 bits are coarser than differences between actions."""
         with torch.autocast(features.device.type, enabled=False):
             return self.layer(features.to(torch.promote_types(features.dtype, torch.float32)))
 
     def draw_taus(self, batch: torch.Size, generator: torch.Generator, *, is_target: bool = False) -> Tensor:
         """Random quantile levels ``[*batch, N]`` for one forward pass, on the CPU, for a head that takes them.
 
-        ``is_target`` tells whether the pass makes targets; such passes may take another number of levels.
+        ``is_target``: whether the pass makes targets; such passes may take another number of levels.
         """
         return torch.rand(*batch, self.num_outputs, generator=generator)
 
@@ -117,11 +117,11 @@ class Head(nn.Module, ABC, Generic[TargetT]):
 
     @abstractmethod
     def law(self, prediction: Prediction) -> Law:
-        """The law that the outputs represent, of (transformed) returns, ``[*B, A, N]`` or ``[*B, N]``."""
+        """The distribution of (transformed) returns that the outputs represent, ``[*B, A, N]`` or ``[*B, N]``."""
 
     @abstractmethod
     def project(self, law: Law) -> TargetT:
-        """The target of this head for a law like its own, ``[*B, M]``."""
+        """The target of this head for a distribution like its own, ``[*B, M]``."""
 
     @abstractmethod
     def loss(self, prediction: Prediction, target: TargetT) -> tuple[Tensor, Tensor]:
@@ -133,11 +133,11 @@ class Head(nn.Module, ABC, Generic[TargetT]):
         """
 
     def value(self, prediction: Prediction) -> Tensor:
-        """The action values: the mean return of each law, ``[*B, A, N]`` → ``[*B, A]``."""
+        """The action values: the mean of each return distribution, ``[*B, A, N]`` → ``[*B, A]``."""
         return self.returns(prediction).mean
 
     def target(self, bootstrap: Prediction, backup: Backup) -> TargetT:
-        """The target ``Σ_k weight_k · law(reward_k + discount_k · z_k)``, transformed where returns are.
+        """The target ``Σ_k weight_k · law(reward_k + discount_k · z_k)``, transformed if returns are.
 
         Args:
             bootstrap: the target network's prediction, ``[*B, N]`` for one bootstrap, ``[*B, K, N]`` for K.
@@ -146,9 +146,9 @@ class Head(nn.Module, ABC, Generic[TargetT]):
         return self._project_returns(apply(backup, self.returns(bootstrap)))
 
     def lambda_target(self, bootstrap: Prediction, backup: LambdaBackup) -> TargetT:
-        """The λ-target as an explicit mixture over horizons, exact for every law.
+        """The λ-target as an explicit mixture over horizons, exact for every distribution.
 
-        A recursion per quantile would shrink the law, and projecting a categorical law at every step would widen it.
+        A recursion per quantile would narrow it, and projecting a categorical one at every step would widen it.
 
         Args:
             bootstrap: prediction for the state after each step, ``[*B, T, N]`` for one bootstrap a step,

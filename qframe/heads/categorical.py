@@ -26,7 +26,7 @@ class CategoricalHead(Head[Tensor]):
     """
 
     needs_state_value = True  # softmax(V + A) is not ordered by A
-    supports_sum = False  # the law of a sum is a convolution
+    supports_sum = False  # the distribution of a sum is a convolution
 
     update_cost = 4
 

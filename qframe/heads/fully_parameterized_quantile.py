@@ -17,11 +17,11 @@ class FullyParameterizedQuantileHead(ImplicitQuantileHead):
 
     ``q(s, a) = Σ_i (τ_{i+1} − τ_i)·Z_{τ̂_i}(s, a)``. The quantiles learn by the quantile Huber loss, which does not move
     the fractions; the fractions by the gradient of the 1-Wasserstein distance, which moves nothing else, the features
-    included. It is no part of the loss's value, which is the quantiles' alone. The target network proposes the target's
-    fractions, and a target's atoms have the masses ``τ_{i+1} − τ_i`` (the paper weighs them alike).
+    included. It adds nothing to the loss's value, which is the quantiles' alone. The target network proposes the
+    target's fractions, and a target's atoms have the masses ``τ_{i+1} − τ_i`` (the paper weighs them alike).
     See "Fully Parameterized Quantile Function for Distributional Reinforcement Learning", Yang et al., 2019, section 3.
 
-    Fractions must learn far more slowly than quantiles; the paper has an optimizer for them, with a learning rate of
+    Fractions must learn far more slowly than quantiles; the paper gives them an optimizer of their own, with a rate of
     2.5e-9. A weight on their loss would do nothing under Adam, whose steps do not depend on a gradient's scale. So the
     proposal's logits are multiplied by ``fraction_rate``: they move that much more slowly, whatever the optimizer.
 

@@ -12,7 +12,7 @@ from qframe.heads.categorical import CategoricalHead
 class HLGaussHead(CategoricalHead):
     """The mean return, learnt as a histogram: the target is a Gaussian around the mean target, in bins ``[*B, N]``.
 
-    Only the mean ``Σ p·z`` of its outputs has a meaning; they are no return distribution. See "Stop Regressing:
+    Only the mean ``Σ p·z`` of its outputs has a meaning; they are not a return distribution. See "Stop Regressing:
     Training Value Functions via Classification for Scalable Deep RL", Farebrother et al., 2024, section 3.1.
 
     Args:

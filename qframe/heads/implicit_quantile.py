@@ -12,7 +12,7 @@ from qframe.heads.quantile import check_kappa, midpoints
 
 
 class ImplicitQuantileHead(Head[Law]):
-    """The returns at quantile levels drawn at random, ``Z_τ(s, a) = f(ψ(s) ⊙ φ(τ))_a``; targets are laws ``[*B, M]``.
+    """The returns at quantile levels drawn at random, ``Z_τ(s, a) = f(ψ(s) ⊙ φ(τ))_a``; its target is a ``Law``.
 
     ``φ(τ) = ReLU(Σ_i cos(π·i·τ)·w_i + b)``, ψ the features of the network, f the last layer. Without given levels the
     head uses fixed midpoints, as in acting and evaluation. See "Implicit Quantile Networks for Distributional
@@ -57,7 +57,7 @@ class ImplicitQuantileHead(Head[Law]):
                 raise ValueError(f"expected {name} of at least 1, got {number}")
         check_kappa(kappa)
         if features is None:
-            raise ValueError(f"expected features for {type(self).__name__}, which joins them with levels, got None")
+            raise ValueError(f"{type(self).__name__} needs features, which it joins with quantile levels, not None")
         super().__init__(
             features, num_actions, num_outputs=num_fixed_quantiles, width=num_actions, transform=transform
         )

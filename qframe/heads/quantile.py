@@ -9,7 +9,7 @@ from qframe.heads.base import Head, Prediction
 
 
 class QuantileHead(Head[Law]):
-    """The returns at the ``num_quantiles`` quantile midpoints ``(i + ½) / N``; its target is a law ``[*B, M]``.
+    """The returns at the ``num_quantiles`` quantile midpoints ``(i + ½) / N``; its target is a ``Law`` ``[*B, M]``.
 
     See "Distributional Reinforcement Learning with Quantile Regression", Dabney et al., 2018, section 4.
 
@@ -68,7 +68,7 @@ def midpoints(number: int) -> Tensor:
 
 
 def check_kappa(kappa: float) -> None:
-    """The threshold of a Huber loss.
+    """Check the threshold of a Huber loss.
 
     Raises:
         ValueError: it is negative.

@@ -76,7 +76,7 @@ def _histogram(
 
 
 def _edges(locations: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
-    """The edges of the bins from ``low`` to ``high``: a bin per atom if all distributions share them, else of equal width."""
+    """The edges of the bins from ``low`` to ``high``: one per atom if all actions share them, else of equal width."""
     if not (locations == locations[0, 0]).all():
         return np.linspace(low, high, BINS + 1)
     atoms = np.unique(locations[0, 0])  # those of an ensemble's members are the same

@@ -14,7 +14,7 @@ from qframe.networks.protocol import Network
 
 
 class BatchKeys(NamedTuple):
-    """Where a loss finds what it reads and writes priorities. Keys of the next step live under ``"next"``."""
+    """The keys under which a loss reads a batch and writes priorities. Keys of the next step live under ``"next"``."""
 
     action: NestedKey = "action"
     reward: NestedKey = "reward"
@@ -42,7 +42,7 @@ class BatchReader:
         q_value = getattr(network, "q_value", None)
         mask_key: NestedKey | None = None if q_value is None else q_value.action_mask_key
         self._needs_mask = mask_key is not None
-        # To look for the first floating parameter takes longer than to read a batch's entry.
+        # Searching for the first floating parameter takes longer than reading an entry of a batch.
         self._place = _place_of_floats(module)
         self.keys = self.next_keys = BatchKeys()
         self.set_keys({} if mask_key is None else {"action_mask": mask_key})
@@ -55,7 +55,7 @@ class BatchReader:
         """
         unknown = set(keys) - set(BatchKeys._fields)
         if unknown:
-            raise ValueError(f"expected keys among {', '.join(BatchKeys._fields)}, got {', '.join(sorted(unknown))}")
+            raise ValueError(f"there is no key {', '.join(sorted(unknown))}; a loss has {', '.join(BatchKeys._fields)}")
         self.keys = self.keys._replace(**keys)
         self.next_keys = BatchKeys(*(unravel_key(("next", key)) for key in self.keys))
 
@@ -65,11 +65,11 @@ class BatchReader:
         return torch.empty(0) if self._place is None else getattr(*self._place)
 
     def read(self, tensordict: TensorDictBase, estimator: ValueEstimator, gamma: float) -> Batch:
-        """The batch.
+        """Read a batch.
 
         Args:
             tensordict: transitions ``[*B]``.
-            estimator: says which entries must be there.
+            estimator: names the entries it requires.
             gamma: γ, where the batch has no ``("next", "discount")``.
 
         Raises:
@@ -102,18 +102,18 @@ class BatchReader:
         )
         name = type(estimator).__name__
         if needs_probability and batch.action_probability is None:
-            raise KeyError(f"expected 'action_probability' in the batch for {name}; store it with each action")
+            raise KeyError(f"{name} needs 'action_probability' in the batch; store it with each action")
         if "time" in estimator.requires and reward.dim() < 2 and "time" not in tensordict.names:
             raise ValueError(
-                f"expected a batch with a time dimension ([B, T], or one named 'time') for {name}, got a flat one of "
-                f"shape {[*reward.shape]}; sample slices, or use TD0"
+                f"{name} needs a batch with a time dimension ([B, T], or one named 'time'), not a flat one of shape "
+                f"{[*reward.shape]}; sample slices, or use TD0"
             )
         return batch
 
     def _discount_and_done(
         self, tensordict: TensorDictBase, following: TensorDictBase, reward: Tensor, gamma: float
     ) -> tuple[Tensor, Tensor]:
-        """γᵏ, 0 where the episode terminated, as the replay wrote it or computed; and where an episode ended."""
+        """γᵏ, 0 where the episode terminated, read or computed; and where an episode ended."""
         keys, next_keys, shape = self.keys, self.next_keys, reward.shape
         discount = _optional(following, "discount", shape, ("next", "discount"))
         done = _optional(following, keys.done, shape, next_keys.done)
@@ -121,7 +121,7 @@ class BatchReader:
         if terminated is None:
             terminated = done
         if terminated is None:
-            raise KeyError(f"expected {next_keys.terminated} or {next_keys.done} in the batch, found neither")
+            raise KeyError(f"the batch has neither {next_keys.terminated} nor {next_keys.done}; add one of them")
         if done is None:
             truncated = _optional(following, keys.truncated, shape, next_keys.truncated)
             done = terminated if truncated is None else (terminated != 0) | (truncated != 0)

@@ -1,4 +1,4 @@
-"""The reference's own loss for categorical networks, over the same code."""
+"""The reference library's loss for categorical networks, built on ``DQNLoss``."""
 
 from typing import Literal
 
@@ -8,9 +8,9 @@ from qframe.objectives.dqn import DQNLoss
 
 
 class DistributionalDQNLoss(DQNLoss):
-    """C51's loss for a network that carries a ``support``: ``DQNLoss`` with the signature of the reference.
+    """C51's loss for a network that carries a ``support``: ``DQNLoss`` with the reference library's signature.
 
-    With a target network it is double, as in the reference: the online network selects the next action. Joint actions
+    With a target network it is double, as in that library: the online network selects the next action. Joint actions
     are trained by branching, as categorical distributions cannot be added up. See "A Distributional Perspective on
     Reinforcement Learning", Bellemare et al., 2017, algorithm 1.
 

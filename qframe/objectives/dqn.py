@@ -30,8 +30,8 @@ class DQNLoss(nn.Module):
     select, so that NaN or inf in a terminal next state does no harm.
 
     Called with a tensordict it returns one with ``loss`` and detached metrics, and writes ``td_error``
-    ``|E target − E prediction|``, ``[*B, 1]``, into its input (the seed library writes a squared error for scalar and
-    the loss for distributional networks; here it is absolute for every head). Called with keywords
+    ``|E target − E prediction|``, ``[*B, 1]``, into its input (the reference library writes a squared error for scalar
+    and the loss for distributional networks; here it is absolute for every head). Called with keywords
     (``observation, action, next_observation, next_reward, next_done``, optionally ``next_terminated``, …) it returns
     only the loss.
 
@@ -105,7 +105,7 @@ class DQNLoss(nn.Module):
     learns_state_value: ClassVar[bool] = False
     """Whether a state-value stream outside Q gets a gradient."""
     refused_words: ClassVar[dict[str, str]] = {}
-    """Words that an estimator of this loss must not have in ``requires``, with the reasons."""
+    """Entries of an estimator's ``requires`` that this loss cannot serve, with the reasons."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class DQNLoss(nn.Module):
             raise ValueError("double_dqn=True needs a target network; set delay_value=True")
         if not getattr(value_network, "dueling", True) and not self.learns_state_value:
             raise ValueError(
-                "loss=dqn would give the value stream of a shared trunk with dueling=false no gradient; set "
+                "loss=dqn gives no gradient to the value stream of a shared trunk with dueling=false; set "
                 "network.dueling=true or choose network=q_net or loss=dqv"
             )
         reduction = "mean" if reduction is None else reduction
@@ -172,7 +172,7 @@ class DQNLoss(nn.Module):
         return self._reader.keys.priority if self.priority == "td_error" else "priority"
 
     def set_keys(self, **keys: NestedKey) -> None:
-        """Read and write under other names; those of ``BatchKeys``.
+        """Read and write under other names, given for the fields of ``BatchKeys``.
 
         Raises:
             ValueError: a name that the loss does not have.
@@ -238,8 +238,8 @@ class DQNLoss(nn.Module):
         """The loss of a batch of transitions, a tensordict or keywords.
 
         Args:
-            tensordict: the batch; None where it comes in keywords.
-            noise: of ``draw_noise``; None draws it. A compiled call needs it, as a graph holds no generator.
+            tensordict: the batch; None if it comes in keywords.
+            noise: from ``draw_noise``; None draws it. A compiled call needs it, as a graph holds no generator.
             **keywords: the batch's entries, those of the next step as ``next_…``.
 
         Raises:
@@ -287,7 +287,7 @@ class DQNLoss(nn.Module):
 
 def _frozen_copy(network: nn.Module) -> nn.Module:
     if any(is_lazy(parameter) for parameter in network.parameters()):
-        raise ValueError("delay_value=True cannot copy a lazy network; call the network once before")
+        raise ValueError("delay_value=True cannot copy a lazy network; call the network once first")
     return deepcopy(network).requires_grad_(False)
 
 

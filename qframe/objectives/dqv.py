@@ -60,7 +60,7 @@ class DQVLoss(DQNLoss):
     ) -> None:
         if getattr(value_network, "dueling", True):
             raise ValueError(
-                "DQV needs a shared trunk with dueling=false, whose state value is learned and not used in Q, got "
+                "DQV needs a shared trunk with dueling=false, whose state value is learnt and not part of Q; this is "
                 f"{_description(value_network)}; set network=shared_trunk network.dueling=false"
             )
         super().__init__(

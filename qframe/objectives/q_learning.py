@@ -22,7 +22,7 @@ Predict = Callable[..., Prediction]
 class Noise(NamedTuple):
     """Everything random in each forward pass, drawn outside the mathematics; None if nothing is random.
 
-    The second argument of ``online``, ``target`` and the selector: quantile levels ``[*B, N]`` or a ``PassNoise``.
+    Each is its network's second argument: quantile levels ``[*B, N]`` or a ``PassNoise``.
     """
 
     online: Any = None
@@ -56,7 +56,7 @@ class OneAction:
     """A plain action, without branches: everything stays as it is."""
 
     refused: ClassVar[dict[str, str]] = {}
-    """Words that an estimator must not have in ``requires``, with the reasons."""
+    """Entries of an estimator's ``requires`` that this action cannot serve, with the reasons."""
 
     def taken(self, prediction: Prediction) -> Prediction:
         return prediction
@@ -86,7 +86,7 @@ def dqn_target(
 ) -> Any:
     """The target of every transition: the estimator says which bootstraps, the head says what they mean.
 
-    With a scalar head, one-step targets and no masks it comes to three lines::
+    With a scalar head, one-step targets and no masks it amounts to three lines::
 
         next_values = target(batch.next_observation)  # [B, A], q(s′, ·) by the target network
         best = next_values.max(-1).values  # [B]

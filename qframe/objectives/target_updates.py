@@ -1,4 +1,4 @@
-"""Target updates: copy the online network at intervals, or move the target network a little at every update."""
+"""Target updates: copy the online network at intervals, or move towards it a little at every update."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -18,7 +18,7 @@ class DelayedLoss(Protocol):
 
 
 class TargetUpdate:
-    """The common part: pairs of (target, online) tensors, buffers included.
+    """The base of target updates: pairs of (target, online) tensors, buffers included.
 
     All trainable parameters form one pair of vectors. Vectors and buffers are looked up at every call, as a module may
     bind new tensors; ``.to(device)`` does.
@@ -63,15 +63,15 @@ class TargetUpdate:
         return {"calls": self.calls}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue counting from ``state``."""
+        """Resume from ``state``."""
         self.calls = state["calls"]
 
 
 class HardUpdate(TargetUpdate):
     """Copy the online network into the target network at calls N, 2N, … of ``step``.
 
-    See "Human-level control through deep reinforcement learning", Mnih et al., 2015, Methods. The seed library
-    copies at call 1 already; here the first copy is at call N.
+    See "Human-level control through deep reinforcement learning", Mnih et al., 2015, Methods. The reference
+    library copies at call 1 already; here the first copy is at call N.
 
     Args:
         loss: a loss built with ``delay_value=True``.

@@ -13,11 +13,11 @@ from qframe.errors import RunError
 
 SKIPPED = "skipped"
 MOST_IN_A_ROW = 100
-"""Number of updates skipped in a row that ends a run."""
+"""The number of updates skipped in a row that ends a run."""
 
 
 class Diverged(RunError):
-    """Training produced numbers that are not finite, mostly because the learning rate is too high."""
+    """Training produced numbers that are not finite, usually because the learning rate is too high."""
 
 
 def diverged(updates: int, found: str) -> Diverged:
@@ -113,8 +113,8 @@ class SkippedUpdates:
     60
     >>> skipped.take({"skipped": torch.tensor(60.0)}, of=60, updates=170)
     Traceback (most recent call last):
-    qframe.optimizer.nonfinite.Diverged: training diverged within 170 updates: no loss and gradient were finite in the
-    last 120 updates; lower optimizer.lr
+    qframe.optimizer.nonfinite.Diverged: training diverged within 170 updates: none of the last 120 updates had a
+    finite loss and gradient; lower optimizer.lr
     """
 
     def __init__(self) -> None:
@@ -139,7 +139,7 @@ class SkippedUpdates:
         self.total += skipped
         self._in_a_row = self._in_a_row + of if skipped == of else 0
         if self._in_a_row >= MOST_IN_A_ROW:
-            found = f"no loss and gradient were finite in the last {self._in_a_row:,} updates"
+            found = f"none of the last {self._in_a_row:,} updates had a finite loss and gradient"
             raise diverged(updates, found)
         return skipped
 
@@ -148,5 +148,5 @@ class SkippedUpdates:
         return {"total": self.total, "in_a_row": self._in_a_row}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state``."""
+        """Resume from ``state``."""
         self.total, self._in_a_row = state.get("total", 0), state.get("in_a_row", 0)

@@ -22,7 +22,7 @@ _SCHEDULES: dict[str, Callable[[float], float]] = {
 class Optimizer:
     """One gradient step: backward, clip by global norm, step.
 
-    If the algorithm treats every entry by itself, parameters become views of one vector, and so do their gradients: a
+    If the algorithm works elementwise, parameters become views of one vector, and so do their gradients: a
     step is then one operation for any number of parameters.
 
     Args:
@@ -113,5 +113,5 @@ class Optimizer:
         return state if self.flat is None else of_each(state, self.flat)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state``."""
+        """Resume from ``state``."""
         take_over(state if self.flat is None else of_all(state, self.flat), self.wrapped)

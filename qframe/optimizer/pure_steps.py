@@ -70,7 +70,7 @@ ELEMENTWISE = (
     optim.Adam, optim.AdamW, optim.RMSprop, optim.SGD, optim.NAdam, optim.RAdam, optim.Adagrad, optim.Adamax,
     optim.Adadelta,
 )  # fmt: skip
-"""Optimizers that treat every entry of a parameter by itself, so that all parameters can be one vector."""
+"""Optimizers that work elementwise, so that all parameters can be one vector."""
 
 
 def pure_step(optimizer: optim.Optimizer) -> Step:

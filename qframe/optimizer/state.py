@@ -1,4 +1,4 @@
-"""The state of an optimizer of one vector, saved as the state of its parameters, so that checkpoints are the same."""
+"""The state of an optimizer of one vector, saved per parameter, so that checkpoints do not depend on the layout."""
 
 from collections import defaultdict
 from collections.abc import KeysView
@@ -43,7 +43,7 @@ def take_over(state: dict[str, Any], optimizer: Optimizer) -> None:
     """Load an optimizer's moments and learning rate; all other settings stay those of this optimizer.
 
     Raises:
-        ValueError: with these settings the optimizer keeps other moments.
+        ValueError: the optimizer keeps other moments with these settings.
     """
     (group,) = optimizer.param_groups
     kept, own = state["state"].get(0, {}).keys(), _moments(optimizer)

@@ -78,5 +78,5 @@ def test_ever_new_layouts_are_refused():
     fast = CompiledLoss(part.loss)
     for size in range(2, 10):
         fast(batch_of(part)[:size])
-    with pytest.raises(NotCompiled, match=r"at most 8 layouts, got another, observation \(10, 3\)"):
+    with pytest.raises(NotCompiled, match=r"more than 8 layouts, last observation \(10, 3\)"):
         fast(batch_of(part)[:10])

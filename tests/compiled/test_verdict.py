@@ -132,8 +132,8 @@ def test_a_cache_that_cannot_be_written_costs_a_comparison_and_nothing_else(tmp_
     assert Verdict.read(tmp_path / "none" / "verdict.json") is None
 
 
-WRONG = r"with TD0 was compiled into wrong code; it is compiled again with fewer optimizations \(torch 2\.[^ ]+\)$"
-UNCOMPILED = r"with TD0 is wrong when compiled; it runs uncompiled, which is slower \(torch 2\.[^ ]+\)$"
+WRONG = r"with TD0 gives wrong results when compiled; it is compiled again with fewer optimizations \(torch 2\.[^ ]+\)$"
+UNCOMPILED = r"with TD0 gives wrong results when compiled; it runs uncompiled, which is slower \(torch 2\.[^ ]+\)$"
 
 
 def test_wrong_code_is_deleted_and_compiled_in_another_way_with_one_warning(compiler, tmp_path):

@@ -170,5 +170,5 @@ def test_soft_retrace_on_a_law_is_refused_and_greedy_retrace_is_not(head):
 def test_retrace_without_stored_probabilities_is_refused():
     loss, batch = built("scalar", "q_net", False), masked_batch((B, T), 4)
     loss.make_value_estimator("retrace")
-    with pytest.raises(KeyError, match="expected 'action_probability' in the batch for Retrace"):
+    with pytest.raises(KeyError, match="Retrace needs 'action_probability' in the batch"):
         loss(batch.exclude("action_probability"))

@@ -152,7 +152,7 @@ def test_a_stored_probability_of_zero_does_no_harm():
     [
         (lambda: WatkinsQLambda(lambda_=1.1), "expected lambda_ between 0 and 1, got 1.1"),
         (lambda: Retrace(lambda_=-0.1), "expected lambda_ between 0 and 1, got -0.1"),
-        (lambda: Retrace(temperature=0.0), "expected temperature above 0, or none for the greedy policy, got 0.0"),
+        (lambda: Retrace(temperature=0.0), "expected temperature above 0, or null for the greedy policy, got 0.0"),
     ],
 )
 def test_arguments_out_of_range_raise(make, message):

@@ -93,7 +93,7 @@ def test_the_loss_is_the_quantile_huber_loss_at_the_levels_drawn(kappa):
 
 
 def test_a_head_without_features_is_refused():
-    with pytest.raises(ValueError, match="expected features for ImplicitQuantileHead, which joins them with levels"):
+    with pytest.raises(ValueError, match="ImplicitQuantileHead needs features, which it joins with quantile levels"):
         ImplicitQuantileHead(None, 3)
 
 

@@ -69,7 +69,7 @@ def test_the_value_operator_gives_the_value_stream(network):
 
 def test_a_value_stream_without_a_gradient_is_refused():
     network = SharedTrunk(MLPTrunk((4,), num_cells=[8]), ScalarHead, action_space=Categorical(3), dueling=False)
-    with pytest.raises(ValueError, match="would give the value stream .* no gradient"):
+    with pytest.raises(ValueError, match="gives no gradient to the value stream"):
         DQNLoss(network)
 
 

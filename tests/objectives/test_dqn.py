@@ -280,7 +280,7 @@ def test_modes_reach_the_network_and_only_the_online_one_gets_gradients():
 
 def test_a_lazy_network_has_no_target_copy_until_its_sizes_are_known():
     network = nn.Sequential(nn.LazyLinear(2))
-    with pytest.raises(ValueError, match="cannot copy a lazy network; call the network once before"):
+    with pytest.raises(ValueError, match="cannot copy a lazy network; call the network once first"):
         DQNLoss(network, action_space="categorical", delay_value=True)
     network(torch.zeros(1, 4))
     DQNLoss(network, action_space="categorical", delay_value=True)

@@ -1,1 +1,1 @@
-"""Matrix products and convolutions for compiled updates; without them everything works, slower."""
+"""Matrix products and convolutions for compiled updates; without them everything works, but slower."""

@@ -1,7 +1,7 @@
 """Convolutions of compiled updates as products of the images' patches with the kernels, computed by ``product.cpp``.
 
-The library that torch brings is made for larger images and batches. An update of 32 images of 10 × 10 pixels took it
-1.19 ms and takes 0.54; of 42 × 42 pixels, four deep, 4.7 and 2.1.
+Torch's own library is made for larger images and batches: it took 1.19 ms for an update of 32 images of 10 × 10 pixels,
+this takes 0.54; for 4 × 42 × 42 pixels, 4.7 and 2.1.
 """
 
 from collections.abc import Sequence
@@ -33,10 +33,10 @@ def convolution_backward(
     gradient: Tensor, images: Tensor, weight: Tensor, bias_shape: Pair | None, stride: Pair, padding: Pair,
     dilation: Pair, is_transposed: bool, output_padding: Pair, groups: int, asked: Sequence[bool],
 ) -> Any:  # fmt: skip
-    """Its gradients as traced for compiled code: of the images, the weight and the bias, those that are asked for.
+    """The gradients of ``convolution`` as traced for compiled code: of images, weight and bias, where ``asked``.
 
     Args:
-        gradient: of what it gave, ``[B, O, H', W']``.
+        gradient: of the convolution's output, ``[B, O, H', W']``.
     """
     if not _is_ours(images, weight, stride, padding, dilation, is_transposed, groups):
         return NotImplemented
@@ -53,8 +53,8 @@ def convolution_backward(
 def _of_images(gradient: Tensor, images: Tensor, weight: Tensor, step: int) -> Tensor:
     """The gradient of the images, a block of step × step pixels at a time.
 
-    A pixel is in the patches of h / step × w / step positions: all of its block are in the same ones, which are a patch
-    of the gradient.
+    A pixel lies in the patches of h / step × w / step positions. All pixels of a block lie in the same ones, which form
+    a patch of the gradient.
     """
     out, channels, height, width = weight.shape
     down, across = height // step, width // step

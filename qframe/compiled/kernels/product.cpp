@@ -14,7 +14,7 @@
 #define AVX512 __attribute__((target("avx512f")))
 #define TILE __attribute__((target("avx512f"), always_inline)) inline
 
-extern "C" { // torch's stable C interface (torch/csrc/inductor/aoti_torch/c/shim.h); all return 0, or what went wrong
+extern "C" { // torch's stable C interface (torch/csrc/inductor/aoti_torch/c/shim.h); all return 0 or an error code
 int32_t aoti_torch_get_data_ptr(void *, void **);
 int32_t aoti_torch_get_sizes(void *, int64_t **);
 int32_t aoti_torch_get_strides(void *, int64_t **);
@@ -47,7 +47,7 @@ struct Patches {
 struct Result {
     float *data;
     int64_t stride;
-    bool is_begun; // sums of the first part are there, and go on
+    bool is_begun; // `data` holds the sums of the first parts, to be added to
 };
 
 // C vectors of R rows; the last vector has only the columns of the mask. `right` has columns side by side.
@@ -107,7 +107,7 @@ AVX512 void multiply(Left left, Matrix right, float *scratch, float *result, int
             const int64_t wide = std::min(columns - n, COLUMNS), deep = std::min(depth - first, DEPTH);
             Matrix part = right.from(first, n);
             if (right.column != 1) {
-                for (int64_t line = 0; line < deep; line += WIDTH) // a line of the cache is read to its end
+                for (int64_t line = 0; line < deep; line += WIDTH) // each cache line is read to its end
                     for (int64_t j = 0; j < wide; ++j)
                         for (int64_t k = line; k < std::min(deep, line + WIDTH); ++k)
                             scratch[k * COLUMNS + j] = part.at_row(k)[part.at_column(j)];
@@ -158,14 +158,14 @@ AVX512 void qframe_product(const float *left, int64_t left_row, int64_t left_col
     multiply(factor, {right, right_row, right_column}, scratch, result, rows, columns, depth);
 }
 
-// What compiled code calls for `qframe::product(Tensor left, Tensor right) -> Tensor`.
+// Called by compiled code for `qframe::product(Tensor left, Tensor right) -> Tensor`.
 int32_t aoti_torch_cpu_product(void *left, void *right, void **result) {
     Tensor a, b;
     if (look_at(left, &a) || look_at(right, &b)) return 1;
     return multiplied(Matrix{a.data, a.strides[0], a.strides[1]}, b, a.shape[0], result);
 }
 
-// And for `qframe::patches_product(Tensor images, Tensor right, int height, int width, int stride, int transposed)`:
+// Called for `qframe::patches_product(Tensor images, Tensor right, int height, int width, int stride, int transposed)`:
 // patches of [B, C, H, W] as [B · H' · W', C · height · width], or the transpose of that, times right.
 int32_t aoti_torch_cpu_patches_product(void *images, void *right, int64_t height, int64_t width, int64_t stride,
                                        int64_t transposed, void **result) {

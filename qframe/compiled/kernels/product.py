@@ -1,7 +1,7 @@
-"""Where compiled updates compute matrix products by ``product.cpp``: twice as fast as the library that torch brings.
+"""Matrix products of compiled updates, computed by ``product.cpp`` twice as fast as by torch's own library.
 
-That library uses half of the width of an AMD processor, and takes microseconds to begin. Ours is for one thread and
-AVX-512; everywhere else torch's own products stay.
+That library uses half of the vector width of an AMD processor, and takes microseconds to begin. Ours needs AVX-512 and
+runs on one thread; everywhere else torch's own products are used.
 """
 
 import ctypes
@@ -22,9 +22,9 @@ def product(left: Tensor, right: Tensor) -> Any:
         return _ours(left, right)
     is_transposed, is_tall = left.stride(0) == 1, left.shape[0] > right.shape[1]
     if left.device.type != "cpu" or not (is_transposed and is_tall):
-        return NotImplemented  # as it is
+        return NotImplemented  # left as it is
     # The gradient of a layer's weights as the transpose of a wide product: for 4 inputs, 120 outputs and a batch of 128
-    # 4.7 µs in place of 18.8.
+    # 4.7 µs instead of 18.8.
     return torch.mm(right.t(), left.t()).t()
 
 
@@ -36,7 +36,7 @@ def product_and_bias(bias: Tensor, left: Tensor, right: Tensor, *, beta: float =
 
 
 def _ours(left: Tensor, right: Tensor) -> Tensor:
-    """Columns of the right factor are copied to lie side by side, where they do not: the fewer, the better."""
+    """A right factor whose columns do not lie side by side is copied, so the narrower factor goes there."""
     if right.stride(1) != 1 and left.shape[0] < right.shape[1]:
         return torch.ops.qframe.product(right.t(), left.t()).t()
     return torch.ops.qframe.product(left, right)
@@ -50,7 +50,7 @@ def is_ours(left: Tensor, right: Tensor) -> bool:
 
 @cache
 def native_product() -> ctypes.CDLL | None:
-    """The functions of ``product.cpp``, for compiled code to find; None where they do not run."""
+    """The library of ``product.cpp``, loaded so that compiled code finds it; None if it cannot run here."""
     if torch.backends.cpu.get_cpu_capability() != "AVX512":
         return None
     libraries = Path(torch.__file__).parent / "lib"

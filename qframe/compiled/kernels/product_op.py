@@ -1,7 +1,7 @@
-"""``torch.ops.qframe.product`` and ``patches_product``, the products of compiled updates: how they are traced, and what
-they are called in C.
+"""``torch.ops.qframe.product`` and ``patches_product``, the products of compiled updates: how they are traced, and
+their names in C.
 
-Imports torch alone, so that the process that compiles need not import qframe. What computes them is ``product.cpp``.
+Imports only torch, so that the compiling process need not import qframe. ``product.cpp`` computes them.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ DECLARATIONS = {
 
 
 def define() -> None:
-    """Make the operators known to torch, once in a process."""
+    """Register the operators with torch, once per process."""
     if hasattr(torch.ops.qframe, "product"):
         return
     _define("product", "(Tensor left, Tensor right) -> Tensor", torch.mm, _shape)
