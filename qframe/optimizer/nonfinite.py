@@ -37,7 +37,7 @@ def check_finite(part: nn.Module, updates: int) -> None:
     """
     for name, parameter in part.named_parameters():
         if not parameter.isfinite().all():
-            raise diverged(updates, f"the parameters {name} are not finite")
+            raise diverged(updates, f"parameter {name} is not finite")
 
 
 def means_skipping(nonfinite: str) -> bool:

@@ -236,7 +236,7 @@ def test_time_may_be_any_dimension_that_is_named_so():
 def test_a_flat_batch_is_no_trajectory(name):
     loss = loss_of()
     loss.make_value_estimator(name)
-    with pytest.raises(ValueError, match=f"time dimension .* for {name}, got a flat one"):
+    with pytest.raises(ValueError, match=f"{name} needs a batch with a time dimension .*, not a flat one"):
         loss(transition())
 
 

@@ -121,7 +121,7 @@ def test_parameters_that_are_not_finite_are_not_saved():
     layer = torch.nn.Linear(2, 1)
     check_finite(layer, 7)
     layer.bias.data[0] = torch.nan
-    with pytest.raises(Diverged, match="within 7 updates: the parameters bias are not finite"):
+    with pytest.raises(Diverged, match="within 7 updates: parameter bias is not finite"):
         check_finite(layer, 7)
 
 
