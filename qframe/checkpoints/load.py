@@ -3,7 +3,6 @@
 import io
 import warnings
 from collections.abc import Collection, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +81,10 @@ def _with_pages(content: Any, path: Path, files: Mapping[str, dict[str, Any]]) -
     written = content["written"].tolist()
     if missing := [name for name, version in zip(names, written, strict=True) if version and name not in files]:
         raise Damaged(f"{missing[0]} missing")
-    read = partial(_page, path, files, place)
-    return Pages(content["rows_per_page"], content["written"], content["clock"], read)
-
-
-def _page(path: Path, files: Mapping[str, dict[str, Any]], place: str, page: int) -> Any:
-    return _read(path, files, f"{place}.{page:06}.pt")
+    return Pages(
+        content["rows_per_page"], content["written"], content["clock"],
+        lambda page: _read(path, files, f"{place}.{page:06}.pt"),
+    )  # fmt: skip
 
 
 def _no_checkpoint(folder: Path) -> str:

@@ -96,7 +96,8 @@ class FullyParameterizedQuantileHead(ImplicitQuantileHead):
         loss = quantile_huber(law.location, midpoints, target, self.kappa)
         edges = out[..., self.num_outputs :]
         if edges.shape[-1]:
-            loss = loss + _gradient_only(self._fraction_loss(fractions, edges, law.location))
+            of_fractions = self._fraction_loss(fractions, edges, law.location)
+            loss = loss + (of_fractions - of_fractions.detach())  # the gradient alone
         return loss, target.mean - law.mean
 
     def _propose(self, features: Tensor) -> Tensor:
@@ -111,7 +112,3 @@ class FullyParameterizedQuantileHead(ImplicitQuantileHead):
         if self.entropy_weight == 0:
             return loss
         return loss - self.entropy_weight * entropy(fractions.diff(dim=-1))
-
-
-def _gradient_only(x: Tensor) -> Tensor:
-    return x - x.detach()

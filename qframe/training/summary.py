@@ -10,7 +10,7 @@ from torch import Tensor
 from qframe.loggers.console import Report
 from qframe.networks.protocol import TrainedNetwork
 from qframe.runs.folder import RunFolder
-from qframe.training.evaluation import Evaluation, EvaluationResult, cut_note, fault_note, format_protocol
+from qframe.training.evaluation import Evaluation, cut_note, fault_note, format_protocol
 from qframe.training.video import Films
 
 
@@ -34,17 +34,14 @@ def final_scores(
         network.load_state_dict(best)
         result = evaluation.final(network)
     films.take_final(network)
-    return _scores(result, last) | {"eval_protocol": evaluation.protocol(len(last.returns))}
-
-
-def _scores(best: EvaluationResult, last: EvaluationResult) -> dict[str, Any]:
     return {
-        "eval_return_mean": best.mean,
-        "eval_return_std": best.std,
+        "eval_return_mean": result.mean,
+        "eval_return_std": result.std,
         "eval_return_last": last.mean,
-        "eval_episodes": len(best.returns),
-        "eval_episodes_cut": best.cut,
-        "eval_faults": best.faults,
+        "eval_episodes": len(result.returns),
+        "eval_episodes_cut": result.cut,
+        "eval_faults": result.faults,
+        "eval_protocol": evaluation.protocol(len(last.returns)),
     }
 
 
