@@ -253,7 +253,7 @@ def test_keys_can_be_renamed():
     batch = transition(r=torch.tensor([[1.0]]))
     loss(batch)
     assert batch["delta"].item() == pytest.approx(10.0)
-    with pytest.raises(ValueError, match="got advantage"):
+    with pytest.raises(ValueError, match="there is no key advantage"):
         loss.set_keys(advantage="x")
 
 

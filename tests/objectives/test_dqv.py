@@ -116,7 +116,7 @@ def test_estimators_that_look_at_actions_are_refused(estimator):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: network(dueling=True), "dueling=false, .* got SharedTrunk with dueling=true; set network"),
+        (lambda: network(dueling=True), "dueling=false, .* this is SharedTrunk with dueling=true; set network"),
         (
             lambda: QNet(MLPTrunk((2,), num_cells=[8]), ScalarHead, action_space=Categorical(ACTIONS)),
             "dueling=false, .* this is QNet; set network=shared_trunk network.dueling=false",
