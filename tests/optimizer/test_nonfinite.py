@@ -124,7 +124,7 @@ def test_rows_whose_error_is_not_finite_keep_their_priorities(monkeypatch):
     assert torch.equal(part.replay.state_dict()["priorities"]["priority"], before)
     for _ in range(100):
         part.update()
-    with pytest.raises(Diverged, match=r"within 101 updates: none of the last 101 updates had a finite .*; lower optimizer.lr"):
+    with pytest.raises(Diverged, match=r"within 101 updates: none of the last 101 updates had .*; lower optimizer.lr"):
         part.take_metrics()
 
 
