@@ -1,4 +1,4 @@
-"""Reading a command's words, with the nearest valid option named when one is mistyped."""
+"""Parsing a command's arguments; an unknown option is reported with the nearest valid one."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are :class:`UserError`."""
 
     def error(self, message: str) -> NoReturn:
-        """Tell what is wrong in one line."""
+        """Raise the error as one line."""
         message = message.replace("RUN, OVERRIDE", "RUN")  # argparse lists what may be left out as well
         raise UserError(f"{message}; see {self.prog} --help")
 
     def parse_words(self, words: Sequence[str]) -> argparse.Namespace:
-        """The arguments; options and overrides may stand in any order.
+        """Parse the arguments; options and overrides may come in any order.
 
         Raises:
-            UserError: an unknown option, or a missing or surplus word.
+            UserError: there is an unknown option, or an argument is missing or superfluous.
         """
         arguments, rest = self.parse_known_intermixed_args(words)
         if rest:
@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_config_arguments(parser: argparse.ArgumentParser, *, overrides: bool = True) -> None:
-    """What every command that composes a config takes: overrides, ``--config-dir`` and ``--trust``."""
+    """Add the arguments of every command that composes a config: overrides, ``--config-dir`` and ``--trust``."""
     if overrides:
         text = "group=option or key=value, as network=shared_trunk optimizer.lr=1e-3 total_frames=1M"
         parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help=text)
@@ -43,12 +43,12 @@ def add_config_arguments(parser: argparse.ArgumentParser, *, overrides: bool = T
 
 
 def whole_number(text: str) -> int:
-    """A word that stands for an integer, written as in a config.
+    """An integer in the notation of a config.
 
     >>> whole_number("1e3")
     1000
     """
     number = integer(text)
     if number is None:
-        raise argparse.ArgumentTypeError(f"expected an integer (as 1000, 1e6, 50k or 1M), got '{text}'")
+        raise argparse.ArgumentTypeError(f"'{text}' is not an integer (such as 1000, 1e6, 50k or 1M)")
     return number

@@ -1,4 +1,4 @@
-"""``qframe check``: all faults of a config at once, or a summary of what it would train."""
+"""``qframe check``: report all faults of a config at once, or else the parts that it would train."""
 
 import argparse
 import json
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Compose, check every key against the constructors, and build all that can be built without a run.
+    """Compose the config, check every key against the constructors, and build all parts that need no run folder.
 
     Raises:
         ConfigError: with all faults at once.
@@ -65,7 +65,7 @@ def _lines(config: Mapping[str, Any], prefix: str, notes: Mapping[str, str]) -> 
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a text reads as itself in YAML without quotes."""
+    """Whether a text needs no quotes in YAML."""
     words = ("true", "false", "null", "yes", "no", "on", "off")
     is_word = isinstance(value, str) and value.replace(".", "").replace("_", "").replace("-", "").isalnum()
     return is_word and value[0].isalpha() and value.lower() not in words

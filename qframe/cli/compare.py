@@ -1,4 +1,4 @@
-"""``qframe compare RUN…``: runs grouped by what differs, each environment apart: table, CSV, PNG and HTML."""
+"""``qframe compare RUN…``: compare runs, grouped by their differences within each environment, in a table and files."""
 
 import argparse
 import importlib.util
@@ -10,23 +10,23 @@ from pathlib import Path
 from qframe.cli.tables import named_runs, print_table, shown_path
 from qframe.config.hydra_app import conf_dir
 from qframe.errors import UserError
+from qframe.runs.comparison.csv_files import write_csv
 from qframe.runs.comparison.groups import repeated_seeds
-from qframe.runs.comparison.page import write_page
+from qframe.runs.comparison.html_page import write_page
 from qframe.runs.comparison.plots import write_plots
 from qframe.runs.comparison.results import EnvironmentResult, compare
-from qframe.runs.comparison.tables import write_csv
-from qframe.runs.comparison.text import group_row, headers, interval
+from qframe.runs.comparison.table_cells import group_row, headers, interval
 from qframe.runs.folder import RunFolder
 
 MOST_PAIRS = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The runs, the score, the return to reach, and where files go."""
-    text = "folders of runs, or folders with runs in them, as a sweep"
+    """The runs, the score, the return to reach, and the folder for files."""
+    text = "folders of runs, or folders with runs in them, such as sweeps"
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help=text)
     parser.add_argument("--out", type=Path, metavar="DIR", help="write CSV, PNG and index.html there")
-    text = "which number of summary.json (default eval_return_mean; eval_return_last is the last network)"
+    text = "the key of summary.json to compare (default eval_return_mean; eval_return_last: the last network)"
     parser.add_argument("--score", default="eval_return_mean", metavar="NAME", help=text)
     text = "a return to reach, for all environments or as ENV=R (default: nine tenths of the way from the lowest"
     text += " evaluation in an environment to the highest); may be repeated"
@@ -34,20 +34,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Compare and print; write files where asked to.
+    """Compare the runs and print tables; with ``--out``, also write files.
 
     Raises:
-        UserError: no finished run, a missing score, or a missing package.
+        UserError: no run is finished, a run has no such score, or a package is missing.
     """
     if arguments.out is not None and importlib.util.find_spec("matplotlib") is None:
         raise UserError('--out: plots need the package matplotlib, which is not installed; pip install "qframe[plots]"')
     if arguments.out is not None and arguments.out.exists() and not arguments.out.is_dir():
-        raise UserError(f"--out: expected a folder, got the file '{arguments.out}'")
+        raise UserError(f"--out: '{arguments.out}' is a file; name a folder")
     runs = named_runs(arguments.runs)
     finished, others = [r for r in runs if r.is_finished], [r for r in runs if not r.is_finished]
     notes = _notes(others)
     if not finished:
-        raise UserError(f"expected a finished run, got none; {'; '.join(notes)}")
+        raise UserError(f"none of these runs is finished; {'; '.join(notes)}")
     results = compare(finished, score=arguments.score, thresholds=_thresholds(arguments.threshold), names=_names())
     notes += list(_seed_notes(results))
     for result in results:
@@ -77,10 +77,10 @@ def _print(result: EnvironmentResult, score: str) -> None:
 
 
 def _notes(others: Sequence[RunFolder]) -> list[str]:
-    """Which runs are left out, and why."""
+    """Notes on the runs that are left out, by status."""
     counts = Counter(run.status for run in others)
     shown = {status: next(run.path for run in others if run.status == status) for status in counts}
-    return [f"{n} {status} left out, such as {shown_path(shown[status])}" for status, n in counts.items()]
+    return [f"{n} {status} left out, for example {shown_path(shown[status])}" for status, n in counts.items()]
 
 
 def _seed_notes(results: Iterable[EnvironmentResult]) -> Iterable[str]:
@@ -98,12 +98,12 @@ def _thresholds(words: Sequence[str]) -> dict[str, float]:
         try:
             found[environment] = float(text)
         except ValueError:
-            raise UserError(f"--threshold: expected a number, or ENV=NUMBER, got '{word}'") from None
+            raise UserError(f"--threshold: '{word}' is not a number or ENV=NUMBER") from None
     return found
 
 
 def _names() -> dict[str, str]:
-    """The options of ``conf/`` by what they name: ``head=qframe.heads.ScalarHead`` → ``scalar``, where it is one."""
+    """Names of classes that are unique in ``conf/``, as ``head=qframe.heads.ScalarHead`` → ``scalar``."""
     options: dict[str, list[str]] = {}
     for file in sorted(conf_dir().glob("*/*.yaml")):
         target = re.search(r"^_target_: *(\S+)", file.read_text(encoding="utf-8"), re.MULTILINE)

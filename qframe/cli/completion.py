@@ -1,4 +1,4 @@
-"""``qframe completion SHELL``: what a shell needs to complete commands, groups, options and keys at a tab."""
+"""``qframe completion SHELL``: a script that lets a shell complete commands, groups, options and keys."""
 
 import argparse
 import importlib
@@ -26,29 +26,29 @@ TAKES_OVERRIDES = ("train", "check")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The shell; ``query`` and a line are for the script itself."""
+    """The shell; the script itself calls ``query`` with a line."""
     text = 'bash or zsh: eval "$(qframe completion bash)" in your shell, or in its start-up file'
     parser.add_argument("shell", metavar="SHELL", help=text)
     parser.add_argument("line", nargs="?", default="", help=argparse.SUPPRESS)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the script, or what may stand at the end of a line.
+    """Print the script, or the completions of a line.
 
     Raises:
-        UserError: another shell.
+        UserError: the shell is not supported.
     """
     if arguments.shell == "query":
         print("\n".join(candidates(arguments.line)))
         return 0
     if arguments.shell not in SCRIPTS:
-        raise UserError(f"expected a shell, got '{arguments.shell}'; {hint(arguments.shell, SCRIPTS)}")
+        raise UserError(f"unknown shell '{arguments.shell}'; {hint(arguments.shell, SCRIPTS)}")
     print(SCRIPTS[arguments.shell])
     return 0
 
 
 def candidates(line: str) -> list[str]:
-    """What may stand in place of the last word of a line.
+    """The completions of the last word of a line.
 
     >>> candidates("qframe tra")
     ['train']
@@ -74,7 +74,7 @@ def _options(command: str) -> list[str]:
 
 
 def _arguments(command: str, words: list[str], last: str) -> list[str]:
-    """Overrides by Hydra's own completion; groups and presets; the shell completes folders of runs by itself."""
+    """Completions of overrides, by Hydra, and of groups and presets; the shell completes folders by itself."""
     with hydra_app() as app:
         loader = app.config_loader
         if command in TAKES_OVERRIDES:

@@ -1,4 +1,4 @@
-"""``qframe diff A B``: in what two runs were configured differently."""
+"""``qframe diff A B``: the differences between the configs, versions and revisions of two runs."""
 
 import argparse
 from pathlib import Path
@@ -18,28 +18,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the keys of the config that differ, and the versions and revision that do.
+    """Print the keys of the configs that differ, then the versions and revisions that do.
 
     Raises:
-        UserError: not the folders of two runs.
+        UserError: one of the folders is not that of a single run.
     """
     first, second = _one(arguments.first), _one(arguments.second)
     rows = differences(flat(first.config), flat(second.config))
     about = ("versions", "git", "picked")
-    told = [flat({key: run.manifest.get(key) or {} for key in about}) for run in (first, second)]
-    more = [row for row in differences(*told) if {row[1], row[2]} != {ABSENT, "{}"}]
+    facts = [flat({key: run.manifest.get(key) or {} for key in about}) for run in (first, second)]
+    more = [row for row in differences(*facts) if {row[1], row[2]} != {ABSENT, "{}"}]
     if rows:
         print_table(("key", "A", "B"), rows)
     else:
         print("the configs are equal")
     if more:
         print()
-        print_table(("not of the config", "A", "B"), more)
+        print_table(("outside the config", "A", "B"), more)
     return 0
 
 
 def differences(first: dict[str, Any], second: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """The keys whose values differ, with both values; "–" where there is none.
+    """The keys whose values differ, with both values; "–" for a missing key.
 
     >>> differences({"seed": 1, "gamma": 0.9}, {"seed": 2, "gamma": 0.9, "head.num_atoms": 51})
     [('seed', '1', '2'), ('head.num_atoms', '–', '51')]
@@ -57,5 +57,5 @@ def _text(config: dict[str, Any], key: str) -> str:
 def _one(path: Path) -> RunFolder:
     runs = named_runs([path])
     if len(runs) > 1:
-        raise UserError(f"expected one run, got '{path}' with {len(runs)}, such as {runs[0].path}")
+        raise UserError(f"'{path}' holds {len(runs)} runs; name one of them, as {runs[0].path}")
     return runs[0]

@@ -1,4 +1,4 @@
-"""``qframe eval RUN``: greedy episodes of a trained run on fresh seeds, and their statistics."""
+"""``qframe eval RUN``: play greedy episodes of a trained run on fresh seeds, and print their statistics."""
 
 import argparse
 from pathlib import Path
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
     text = "episodes to play (default 100)"
     parser.add_argument("--episodes", type=whole_number, default=100, metavar="N", help=text)
-    parser.add_argument("--seed", type=whole_number, default=0, metavar="S", help="another number plays other episodes")
+    parser.add_argument("--seed", type=whole_number, default=0, metavar="S", help="of the episodes (default 0)")
     text = "film the first episodes into the run's folder videos/ (default 1; needs the extra video)"
     parser.add_argument("--video", type=whole_number, nargs="?", const=1, default=0, metavar="N", help=text)
     parser.add_argument("--last", action="store_true", help="the last network instead of the best one")
@@ -28,15 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Play and print.
+    """Play the episodes and print their statistics.
 
     Raises:
-        UserError: no run, no checkpoint, or a number out of range.
+        UserError: there is no run or checkpoint, or a number is out of range.
     """
     numbers = (("--episodes", arguments.episodes, 1), ("--seed", arguments.seed, 0), ("--video", arguments.video, 0))
     for name, value, least in numbers:
         if value < least:
-            raise UserError(f"{name}: expected an integer of at least {least}, got {value}")
+            raise UserError(f"{name} must be at least {least}, got {value}")
     apply_trust(arguments.trust)
     folder = open_run(arguments.run)
     found = trained_run(folder, last=arguments.last)

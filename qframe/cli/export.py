@@ -1,4 +1,4 @@
-"""``qframe export RUN``: the trained policy as one file that runs without qframe, checked against the network."""
+"""``qframe export RUN``: write the trained policy as one file that runs without qframe, and check it."""
 
 import argparse
 import importlib.util
@@ -23,7 +23,7 @@ TOLERANCE = 1e-4  # of action values, relative to their largest
 
 
 class Example(NamedTuple):
-    """Observations of the environment as the policy takes them: entries ``[B, …]``, then masks ``[B, A]``."""
+    """Inputs of the policy: the entries of observations ``[B, …]``, then masks ``[B, A]``."""
 
     names: list[str]
     paths: list[tuple[str, ...]]
@@ -41,10 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Export, run both on the same observations, and say how they agree.
+    """Export the policy, run it beside the network on the same observations, and print how well they agree.
 
     Raises:
-        UserError: no run, no such format, a missing package.
+        UserError: there is no run or no such format, or a package is missing.
     """
     if arguments.format not in FORMATS:
         raise UserError(f"--format: unknown format '{arguments.format}'; {hint(arguments.format, FORMATS)}")
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     found = trained_run(folder, last=arguments.last)
     path = arguments.out or folder.path / f"policy{form.suffix}"
     if not path.parent.is_dir():
-        raise UserError(f"--out: expected a file in a folder that is there, got '{path}'")
+        raise UserError(f"--out: the folder of '{path}' does not exist; create it, or choose another")
     example = _example(found)
     policy = GreedyPolicy(found.network.cpu(), found.parts.action_space, example.paths)
     form.write(policy, example.inputs, example.names, path)
@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _example(found: TrainedRun) -> Example:
-    """Observations along random episodes, with random masks that leave at least one action."""
+    """Observations of random episodes, with random masks that allow at least one action."""
     states = FixedStates(found.parts.envs, found.parts.action_space, number=CHECKED, distance=1)
     entries = _entries(states.played[0])
     names = [".".join(("observation", *path)) for path in entries]
@@ -95,16 +95,16 @@ def _entries(observation: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ..
 
 
 def _agreement(expected: tuple[Tensor, Tensor], loaded: Callable[..., Any], example: Example) -> str:
-    """How the exported policy agrees with the network.
+    """How well the exported policy agrees with the network.
 
     Raises:
-        RuntimeError: it does not.
+        RuntimeError: it does not agree.
     """
     action, value = (torch.as_tensor(output) for output in loaded(*example.inputs))
     difference = float((value - expected[1]).abs().max())
     same = (action == expected[0]).reshape(CHECKED, -1).all(-1)
     allowed = TOLERANCE * max(1.0, float(expected[1].abs().max()))
-    told = f"action values within {difference:.1e}, actions equal on {int(same.sum()):,} of {CHECKED:,} observations"
+    text = f"action values within {difference:.1e}, actions equal on {int(same.sum()):,} of {CHECKED:,} observations"
     if not difference <= allowed or int(same.sum()) < 0.99 * CHECKED:  # equal values may fall either way
-        raise RuntimeError(f"the exported policy is not the network's: {told}")
-    return f"checked: {told}"
+        raise RuntimeError(f"the exported policy differs from the network: {text}")
+    return f"checked: {text}"

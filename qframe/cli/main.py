@@ -1,6 +1,6 @@
 """The ``qframe`` command: finds the subcommand, runs it, and turns what it raises into an exit status.
 
-0 is done, 2 the user's mistake told in a few lines, 1 a fault of qframe with its traceback, 130 and 143 a signal.
+0: done; 1: a fault of qframe, with its traceback; 2: a mistake of the user, in a few lines; 130 and 143: a signal.
 A subcommand is a module of ``qframe.cli`` with ``add_arguments(parser)`` and ``run(arguments) -> int``;
 ``arguments.started`` is when the process started, on ``time.monotonic``'s clock.
 """
@@ -25,26 +25,26 @@ from qframe.cli.arguments import Parser
 from qframe.errors import RunError, Stopped, UserError, hint
 
 COMMANDS = {
-    "train": "train; -m sweeps over several values",
-    "check": "all faults of a config at once, and what it would train",
+    "train": "train a run, or with -m a sweep over several values",
+    "check": "report all faults of a config at once, or the parts that it would train",
     "init": "a project of your own: environment, head, preset and tests, which trains at once",
-    "list": "the groups of the config and their options",
-    "resume": "go on with a run exactly where it stopped",
-    "bench": "several seeds of a preset against the score that it states",
-    "eval": "greedy episodes of a trained run, and their statistics",
-    "compare": "runs grouped by what differs: scores with intervals, curves; table, CSV, PNG, HTML",
-    "runs": "the runs and sweeps there are: status, frames, score, age",
-    "diff": "in what two runs were configured differently",
-    "rerun": "the same run once more, and whether it came out the same",
-    "export": "the trained policy as one ONNX or torch.export file, checked against the network",
-    "completion": "what your shell needs to complete commands, groups, options and keys",
+    "list": "list the groups of the config and their options",
+    "resume": "resume a run exactly where it stopped, or a sweep",
+    "bench": "train several seeds of a preset and compare them with the score that it states",
+    "eval": "play greedy episodes of a trained run and print their statistics",
+    "compare": "compare runs: scores with intervals, learning curves; as table, CSV, PNG and HTML",
+    "runs": "list runs and sweeps: status, frames, score, age",
+    "diff": "show how the configs of two runs differ",
+    "rerun": "train the same run again and check that it logs the same",
+    "export": "write the trained policy as one ONNX or torch.export file, checked against the network",
+    "completion": "print the script that completes commands, groups, options and keys in your shell",
 }
 DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
-REFUSED_ON_CUDA = "does not have a deterministic implementation"  # what torch says, under deterministic=true
+REFUSED_ON_CUDA = "does not have a deterministic implementation"  # torch's message under deterministic=true
 PACKAGE = Path(qframe.__file__).parent
-ENVIRONMENT = "the environment raised this: mend it where the lines above say"
-NO_MEMORY = "the system gives no more memory: lower replay.capacity, replay.batch_size or env.num_envs"
-ISSUES = "this is a fault of qframe: please report it with the lines above"
+ENVIRONMENT = "the environment raised this error; the lines above show where"
+NO_MEMORY = "out of memory; lower replay.capacity, replay.batch_size or env.num_envs"
+ISSUES = "this is a fault of qframe; please report it with the lines above"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,13 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(list(sys.argv[1:] if argv is None else argv), started)
     except (UserError, RunError) as error:
-        _tell(str(error), error)
+        _report(str(error), error)
         return 2
     except Stopped as stopped:
-        _tell(str(stopped), stopped)
+        _report(str(stopped), stopped)
         return 130 if stopped.number == signal.SIGINT else 143
     except SystemExit as stop:
-        if _is_environments(stop):  # in a place that no check guards
+        if _is_environments(stop):  # outside the places where its errors are caught
             traceback.print_exc()
             print(f"qframe: {ENVIRONMENT}", file=sys.stderr)
             return 1
@@ -81,10 +81,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK:
             place = f" '{error.filename}'" if error.filename else ""
-            _tell(f"cannot write or read{place}: {error.strerror}", error)
+            _report(f"cannot write or read{place}: {error.strerror}", error)
             return 2
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
-            _tell(NO_MEMORY, error)
+            _report(NO_MEMORY, error)
             return 2
         if REFUSED_ON_CUDA in str(error):
             print(f"qframe: deterministic: {str(error).split(',')[0]}; set deterministic=false", file=sys.stderr)
@@ -113,7 +113,7 @@ def _dispatch(words: list[str], started: float) -> int:
 
 
 def _command(name: str) -> ModuleType:
-    """A command's module. What its imports make stays: looking for garbage in it would take a sixth of the start."""
+    """Import a command's module without garbage collection, which would take a sixth of the start-up time."""
     if name in sys.modules:
         return sys.modules[name]
     gc.disable()
@@ -124,20 +124,20 @@ def _command(name: str) -> ModuleType:
         gc.enable()
 
 
-def _tell(text: str, error: BaseException) -> None:
-    """What went wrong, and the notes about it, such as where the run stood."""
+def _report(text: str, error: BaseException) -> None:
+    """Print an error with its notes, such as how far the run came."""
     print("\n  ".join([f"qframe: {text}", *getattr(error, "__notes__", [])]), file=sys.stderr)
 
 
 def _is_environments(error: BaseException) -> bool:
-    """Whose fault it is, by the last of our own files that it passed and whether it went on from there."""
+    """Whether an environment raised it: the last of qframe's own files in the traceback is one of ``envs/``."""
     files = [Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__)]
     ours = [path for path in files if PACKAGE in path.parents]
     return bool(ours) and ours[-1] != files[-1] and ours[-1].parent == PACKAGE / "envs"
 
 
 def _readable(message: Warning | str, category: type[Warning], *place: object) -> str:
-    """A warning in one line, without the colours that Gymnasium puts in."""
+    """A warning in one line, without Gymnasium's colours."""
     text = re.sub(r"\x1b\[\d*m", "", str(message)).removeprefix("WARN: ")
     return f"qframe: warning: {text}\n"
 
@@ -147,6 +147,6 @@ def _help() -> str:
     listed = "\n".join(f"  {name:<{width}}  {line}" for name, line in COMMANDS.items())
     return (
         "usage: qframe COMMAND [arguments]\n\nDeep Q-learning from YAML.\n\n"
-        f"{listed}\n\nqframe COMMAND --help tells more; qframe --version the version.\n"
+        f"{listed}\n\nqframe COMMAND --help shows the arguments of a command, qframe --version the version.\n"
         "First steps: qframe list, qframe check, qframe train experiment=cartpole_dqn"
     )

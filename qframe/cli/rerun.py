@@ -1,4 +1,4 @@
-"""``qframe rerun RUN``: the same run once more, in a folder of its own, and whether it came out the same."""
+"""``qframe rerun RUN``: train the same run again in a new folder, and check that it logs the same."""
 
 import argparse
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ from qframe.runs.folder import RunFolder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The run, and where the new one goes."""
+    """The run, and the folder of the new one."""
     parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
     parser.add_argument("--dir", type=Path, metavar="DIR", help="the new run's folder (default in outputs/)")
     text = "a package that _target_ may name besides qframe, torch.nn and torch.optim; may be repeated"
@@ -27,13 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train by the run's own resolved config, on the device it picked, and compare what was logged.
+    """Train with the run's own resolved config, on the device it picked, and compare the logs.
 
     Returns:
-        0, or 1 where the two differ.
+        0; 1 if the two differ.
 
     Raises:
-        UserError: no run, or a config that cannot run here.
+        UserError: there is no run, or its config cannot run here.
     """
     apply_trust(arguments.trust)
     earlier = RunFolder(open_run(arguments.run).path)
@@ -45,29 +45,29 @@ def run(arguments: argparse.Namespace) -> int:
     folder = _folder(config, arguments.dir)
     runner = build.build(assembly, folder, started=arguments.started)
     for key, then, now in differences(_versions(earlier), _versions(RunFolder(folder))):
-        print(f"not as it was: {key} was {then}, is {now}")
+        print(f"changed since: {key} was {then}, is {now}")
     runner.run()
-    difference, told = compared(earlier, RunFolder(folder))
-    print(told)
+    difference, message = compared(earlier, RunFolder(folder))
+    print(message)
     return 1 if difference else 0
 
 
 class Compared(NamedTuple):
-    """Whether two runs differ, and that in words."""
+    """Whether two runs differ, and a message about it."""
 
     is_different: bool
-    told: str
+    message: str
 
 
 def compared(earlier: RunFolder, later: RunFolder) -> Compared:
-    """Whether two runs logged the same, times left out, and where not, the first difference.
+    """Whether two runs logged the same apart from times, and if not, the first difference.
 
-    Training that ended, and went on further later, has a log where it ended, which the other one lacks, and means over
-    a part of what the other one's next log is about: only logs that begin and end at the same frames are compared.
+    A run that ended and was resumed with more frames has an extra log where it ended, and its next log covers a part
+    of the frames that the other run's covers. So only logs that start and end at the same frames are compared.
 
     Args:
-        earlier: a run that may have been stopped, or gone on.
-        later: the same from the start to the end; every log of its is one that the earlier one has, as far as it came.
+        earlier: a run that may have been stopped or resumed.
+        later: the same run without interruption; the earlier one has all of its logs, as far as it came.
     """
     before, after = _logs(earlier), _logs(later)
     for span, then in before.items():
@@ -84,12 +84,12 @@ def compared(earlier: RunFolder, later: RunFolder) -> Compared:
     if before.keys() == after.keys():
         return Compared(False, f"the same in all {len(after)} logs")
     shared = len(before.keys() & after.keys())
-    told = f"the same in the {shared} logs that both have; the earlier run ({earlier.status}) has {len(before)}"
-    return Compared(False, told)
+    text = f"the same in the {shared} logs that both have; the earlier run ({earlier.status}) has {len(before)}"
+    return Compared(False, text)
 
 
 class _Span(NamedTuple):
-    """What a log is about: training or an evaluation, from the log of its kind before it on."""
+    """The frames that a log covers: those since the previous log of its kind, training or evaluation."""
 
     is_evaluation: bool
     start: int
@@ -97,12 +97,12 @@ class _Span(NamedTuple):
 
 
 def _frames(logs: Iterable[_Span], is_evaluation: bool) -> set[int]:
-    """Where logs of one kind end."""
+    """The frames at which the logs of one kind end."""
     return {span.stop for span in logs if span.is_evaluation is is_evaluation}
 
 
 def _logs(run: RunFolder) -> dict[_Span, dict[str, Any]]:
-    """The logs without times, by what they are about."""
+    """The logs without times, by the frames that they cover."""
     found: dict[_Span, dict[str, Any]] = {}
     ends = {False: 0, True: 0}
     for log in run.metrics:
@@ -125,7 +125,7 @@ def _versions(run: RunFolder) -> dict[str, Any]:
 def _folder(config: DictConfig, chosen: Path | None) -> Path:
     if chosen is not None:
         if chosen.is_dir() and any(chosen.iterdir()):
-            raise UserError(f"--dir: expected a new or empty folder, got '{chosen}'; choose another")
+            raise UserError(f"--dir: '{chosen}' exists and is not an empty folder; choose another")
         return new_folder(chosen, is_stamped=False)
     now = datetime.now()
     name = f"{now:%H-%M-%S}-{config.name}-s{config.seed}"

@@ -1,4 +1,4 @@
-"""``qframe runs``: the runs and sweeps there are, with status, frames, score and age."""
+"""``qframe runs``: list runs and sweeps with their status, frames, score and age."""
 
 import argparse
 import json
@@ -25,27 +25,27 @@ STATUSES = ("finished", "running", "stopped", "crashed", "failed", "refused", "p
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where to look, which runs, and in which order."""
-    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="where to look (default outputs/)")
+    """The folders to search, filters and the order."""
+    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="folders to search (default outputs/)")
     parser.add_argument("--status", metavar="S[,S]", help=f"only these: {', '.join(STATUSES)}")
-    text = "only runs whose config says so, as env.id=CartPole-v1; may be repeated"
+    text = "only runs with this value in their config, as env.id=CartPole-v1; may be repeated"
     parser.add_argument("--where", action="append", default=[], metavar="KEY=VALUE", help=text)
     parser.add_argument("--sort", default="age", metavar="BY", help=f"{', '.join(ORDERS)} (default age, newest first)")
-    parser.add_argument("--jobs", action="store_true", help="every job of a sweep in a line of its own")
+    parser.add_argument("--jobs", action="store_true", help="list every job of a sweep on its own line")
     parser.add_argument("--json", action="store_true", help="one JSON object per run, for scripts")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List.
+    """Print the list.
 
     Raises:
-        UserError: no such folder, order or status.
+        UserError: there is no such folder, order or status.
     """
     if arguments.sort not in ORDERS:
         raise UserError(f"--sort: unknown order '{arguments.sort}'; {hint(arguments.sort, ORDERS)}")
     folders = arguments.folders or [OUTPUTS]
     if not arguments.folders and not OUTPUTS.is_dir():
-        raise UserError("there is no folder outputs/ here; train first, or name another: qframe runs FOLDER")
+        raise UserError("there is no folder outputs/ here; train first, or name a folder: qframe runs FOLDER")
     runs = _filtered(named_runs(folders), arguments.status, arguments.where)
     if arguments.json:
         for found in sorted(runs, key=lambda found: ORDERS[arguments.sort]([found])):
@@ -62,9 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
         _run_row(runs[0], common) if runs[0].path == path else _sweep_row(path, runs, is_whole=is_whole)
         for path, runs in ordered
     ]
-    print_table(("status", "frames", "score", "age", "what", "folder"), rows, numbers=("frames", "score", "age"))
+    print_table(("status", "frames", "score", "age", "run", "folder"), rows, numbers=("frames", "score", "age"))
     if not rows:
-        print("no run is like that")
+        print("no run matches")
     return 0
 
 
@@ -78,7 +78,7 @@ def _filtered(runs: list[RunFolder], statuses: str | None, conditions: Sequence[
     for condition in conditions:
         key, separator, text = condition.partition("=")
         if not separator:
-            raise UserError(f"--where: expected KEY=VALUE, as env.id=CartPole-v1, got '{condition}'")
+            raise UserError(f"--where: '{condition}' is not KEY=VALUE, as env.id=CartPole-v1")
         keys = {name for run in runs for name in flat(run.config)}
         if runs and key not in keys:
             raise UserError(f"--where: no run has the key '{key}'; {hint(key, keys)}")
@@ -96,7 +96,7 @@ def _equals(value: Any, text: str) -> bool:
 
 
 def _common_overrides(runs: Sequence[RunFolder]) -> dict[Path, set[str]]:
-    """Of every sweep with several jobs, what all of them have: it tells none of them apart."""
+    """The overrides that all jobs of a sweep share, by the sweep's folder; they distinguish no job."""
     found: dict[Path, list[set[str]]] = {}
     for run in runs:
         found.setdefault(run.path.parent, []).append(set(run.overrides))
@@ -125,7 +125,7 @@ def _sweep_row(path: Path, runs: list[RunFolder], *, is_whole: bool) -> tuple[st
 
 
 def _what(run: RunFolder, common: dict[Path, set[str]]) -> str:
-    """What was trained; of a run that says why it has no result, the reason."""
+    """A run's name and seed, or a job's overrides; if it has no result, the reason."""
     reason = run.summary.get("reason") or run.summary.get("error")
     if reason and run.status != "finished":
         text = " ".join(str(reason).split())

@@ -1,4 +1,4 @@
-"""What the commands that look at runs share: finding the runs they name, and printing a table."""
+"""Finding the runs that a command names, and printing a table of them."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -18,21 +18,21 @@ def named_runs(paths: Iterable[Path]) -> list[RunFolder]:
     """The runs at or under these folders, each once.
 
     Raises:
-        UserError: a folder that is not there, or without a run.
+        UserError: a folder does not exist, or has no run in it.
     """
     found: dict[Path, RunFolder] = {}
     for path in paths:
         if not path.is_dir():
-            raise UserError(f"expected the folder of a run or of several, got '{path}', which is no folder")
+            raise UserError(f"'{path}' is not a folder; name the folder of a run, or one with runs in it")
         runs = find_runs(path)
         if not runs:
-            raise UserError(f"expected a run in '{path}', found none; runs are in {OUTPUTS}/")
+            raise UserError(f"there is no run in '{path}'; runs are in {OUTPUTS}/")
         found |= {run.path.resolve(): run for run in runs}
     return list(found.values())
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[str] = ()) -> None:
-    """A table whose cells are shown as they are; the columns of ``numbers`` are flushed right."""
+    """Print a table without interpreting markup in its cells; the columns in ``numbers`` are aligned right."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for header in headers:
         table.add_column(header, justify="right" if header in set(numbers) else "left", overflow="fold")
@@ -42,12 +42,12 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, number
 
 
 def shown_path(path: Path) -> str:
-    """A path as a user in the current folder would type it."""
+    """The path relative to the current folder, if it is inside."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def span(seconds: float) -> str:
-    """A time span in one unit.
+    """A time span in its best unit.
 
     >>> span(59), span(3600), span(400_000)
     ('59 s', '60 min', '5 d')

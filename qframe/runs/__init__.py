@@ -1,4 +1,4 @@
-"""A run's folder, written and read; and what several runs show together."""
+"""The folder of a run, and comparisons of several runs."""
 
 from qframe.runs.folder import RunFolder
 

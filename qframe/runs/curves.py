@@ -1,4 +1,4 @@
-"""Learning curves of several runs on one grid of frames, and how soon they reach a return."""
+"""Learning curves of several runs on a common grid of frames, and how soon they reach a return."""
 
 from collections.abc import Sequence
 from math import inf
@@ -42,7 +42,7 @@ def curves(runs: Sequence[RunFolder]) -> Curves:
 
 
 class Reached(NamedTuple):
-    """When runs first reached a return in an evaluation; the medians count a run that never did as infinitely late."""
+    """How many runs reached a return, and their median frames and seconds to it; a run that never did counts as ∞."""
 
     runs: int
     frames: float
@@ -64,7 +64,7 @@ def usual_threshold(runs: Sequence[RunFolder]) -> float | None:
 
 
 def _median(values: Sequence[float]) -> float:
-    """The median, infinite where one of the middle two is."""
+    """The median; infinite if one of the middle two is."""
     ordered = sorted(values)
     low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
     return (low + high) / 2

@@ -1,4 +1,4 @@
-"""One process at a time trains in a run's folder."""
+"""The lock of a run's folder: only one process at a time can train in it."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from qframe.runs.process import this_process
 
 try:
     import fcntl
-except ImportError:  # a system without it: nothing is locked
+except ImportError:  # on other systems nothing is locked
     fcntl = None
 
 
@@ -18,7 +18,7 @@ class RunLocked(RunError):
 
 
 class RunLock:
-    """A lock that ends with its process, however that ends; processes that it starts do not hold it.
+    """A lock that the system releases when its process ends; child processes do not hold it.
 
     Args:
         folder: of the run.
@@ -29,7 +29,7 @@ class RunLock:
         self._file: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock, once.
+        """Take the lock, if this process does not hold it yet.
 
         Raises:
             RunLocked: another process has it.
@@ -44,15 +44,14 @@ class RunLock:
             holder = os.pread(file, 1000, 0).decode(errors="replace")
             os.close(file)
             raise RunLocked(
-                f"expected a run that no other process trains, got {self._path.parent}, which {_named(holder)} has; "
-                "wait for it or stop it"
+                f"the run in {self._path.parent} is being trained by {_named(holder)}; wait for it, or stop it"
             ) from taken
         os.truncate(file, 0)
         os.pwrite(file, json.dumps(this_process()).encode(), 0)
         self._file = file
 
     def release(self) -> None:
-        """Give it back."""
+        """Release the lock."""
         if self._file is not None:
             os.close(self._file)
             self._file = None

@@ -1,4 +1,4 @@
-"""A config as it may be shown: what looks like a secret is masked."""
+"""Masking values of a config that look like secrets, before it is logged."""
 
 import re
 from collections.abc import Mapping

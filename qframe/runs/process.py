@@ -1,4 +1,4 @@
-"""Whether the process that wrote a run is still there: a run whose process is gone will never finish."""
+"""Whether the process that writes a run is still alive; if not, the run will never finish."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def this_process() -> dict[str, Any]:
-    """What tells this process from a later one with the same number: host, number, and start time where Linux has it.
+    """The identity of this process: host, number and, on Linux, start time, as numbers are used again.
 
     >>> is_alive(this_process())
     True
@@ -17,7 +17,7 @@ def this_process() -> dict[str, Any]:
 
 
 def is_alive(process: Mapping[str, Any]) -> bool | None:
-    """Whether the process that :func:`this_process` described still runs; None: on another host, or not described.
+    """Whether the process that :func:`this_process` described is alive; None if it is on another host or unknown.
 
     >>> is_alive({"host": "elsewhere", "pid": 1, "started": "7"}) is None
     True
@@ -35,7 +35,7 @@ def is_alive(process: Mapping[str, Any]) -> bool | None:
 
 
 def _started(pid: int) -> str | None:
-    """When a process started, in clock ticks since the machine did; None where there is no /proc."""
+    """When a process started, in clock ticks since the machine started; None without /proc."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return None if state == "Z" else fields[18]

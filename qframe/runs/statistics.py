@@ -1,4 +1,4 @@
-"""Scores of several runs in one number, with how sure it is.
+"""Statistics of the scores of several runs, with confidence intervals.
 
 See "Deep Reinforcement Learning at the Edge of the Statistical Precipice", Agarwal et al., 2021, sections 4.1 and 4.3.
 """
@@ -12,7 +12,7 @@ Scores = NDArray[np.float64]
 
 
 def interquartile_mean(scores: Scores) -> float:
-    """The mean of the middle half: a quarter of all scores, rounded down, is left out at either end.
+    """The mean of the middle half: a quarter of the scores, rounded down, is left out at either end.
 
     Args:
         scores: of any shape, not empty.
@@ -39,7 +39,7 @@ def stratified_bootstrap(
         scores: ``[runs, tasks]``; one column is one environment.
         statistic: of such an array.
         confidence: the interval's mass.
-        resamples: how often the runs are drawn anew.
+        resamples: number of bootstrap samples.
         seed: of the drawing.
 
     >>> stratified_bootstrap(np.array([[1.0], [1.0], [1.0]]))

@@ -85,20 +85,20 @@ def test_only_finished_runs_count_and_the_others_are_told(sweep, capsys):
     assert main(["compare", "sweep"]) == 0
     printed = capsys.readouterr().out
     assert "000,000" not in printed
-    assert "note: 1 crashed left out, such as sweep/20" in printed
-    assert "note: 1 failed left out, such as sweep/21" in printed
+    assert "note: 1 crashed left out, for example sweep/20" in printed
+    assert "note: 1 failed left out, for example sweep/21" in printed
     assert "note: CartPole-v1: 'head=scalar' has seed 0 more than once; each run counts" in printed
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nowhere"], "expected the folder of a run or of several, got 'nowhere'"),
-        (["unfinished"], "expected a finished run, got none; 1 stopped left out, such as unfinished"),
+        (["nowhere"], "'nowhere' is not a folder; name the folder of a run"),
+        (["unfinished"], "none of these runs is finished; 1 stopped left out, for example unfinished"),
         (["sweep", "--score", "eval_return_men"], "--score: sweep/0 has no number 'eval_return_men'; nearest is '"),
-        (["sweep", "--threshold", "many"], "--threshold: expected a number, or ENV=NUMBER, got 'many'"),
+        (["sweep", "--threshold", "many"], "--threshold: 'many' is not a number or ENV=NUMBER"),
         (["sweep", "--threshold", "CartPol-v1=3"], "--threshold: no run of an environment 'CartPol-v1'; nearest"),
-        (["sweep", "--out", "file"], "--out: expected a folder, got the file 'file'"),
+        (["sweep", "--out", "file"], "--out: 'file' is a file; name a folder"),
     ],
 )
 def test_bad_words_are_told(sweep, words, message, capsys):

@@ -48,7 +48,7 @@ def test_bash_completes_with_the_script(tmp_path):
 
 def test_another_shell_is_told(capsys):
     assert main(["completion", "bsh"]) == 2
-    assert "expected a shell, got 'bsh'; nearest is 'bash'" in capsys.readouterr().err
+    assert "unknown shell 'bsh'; nearest is 'bash'" in capsys.readouterr().err
 
 
 def test_check_prints_the_config_with_where_each_value_comes_from(capsys, tmp_path):

@@ -45,7 +45,7 @@ def test_an_exported_policy_is_checked_and_loads_by_the_five_lines_of_the_tutori
     ("words", "message"),
     [
         (["--format", "onx"], "--format: unknown format 'onx'; nearest is 'onnx'"),
-        (["--out", "nowhere/x.onnx"], "--out: expected a file in a folder that is there, got 'nowhere/x.onnx'"),
+        (["--out", "nowhere/x.onnx"], "--out: the folder of 'nowhere/x.onnx' does not exist"),
     ],
 )
 def test_bad_words_are_told(run, words, message, capsys):

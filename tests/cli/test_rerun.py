@@ -23,7 +23,7 @@ def test_a_run_comes_out_the_same_once_more(run, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "the same in all 6 logs"
     assert (run / "config.yaml").read_text() == (run.parent / "again" / "config.yaml").read_text()
     assert main(["rerun", "run", "--dir", "again"]) == 2
-    assert "--dir: expected a new or empty folder, got 'again'" in capsys.readouterr().err
+    assert "--dir: 'again' exists and is not an empty folder" in capsys.readouterr().err
 
 
 def test_what_is_not_as_it_was_is_told(run, capsys):
@@ -31,7 +31,7 @@ def test_what_is_not_as_it_was_is_told(run, capsys):
     manifest["versions"]["torch"] = "1.0"
     (run / "manifest.json").write_text(json.dumps(manifest))
     assert main(["rerun", "run"]) == 0
-    assert "not as it was: torch was 1.0, is " in capsys.readouterr().out
+    assert "changed since: torch was 1.0, is " in capsys.readouterr().out
     assert len(list((run.parent / "outputs").glob("*/*-cartpole_dqn-s1/summary.json"))) == 1
 
 

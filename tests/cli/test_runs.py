@@ -36,7 +36,7 @@ def listed(capsys, *words):
 def test_runs_are_listed_newest_first_and_a_sweep_is_one_line(outputs, capsys):
     assert main(["runs"]) == 0
     head, *rows = capsys.readouterr().out.splitlines()
-    assert head.split() == ["status", "frames", "score", "age", "what", "folder"]
+    assert head.split() == ["status", "frames", "score", "age", "run", "folder"]
     assert [row.split()[-1] for row in rows] == [f"outputs/{name}" for name in NEWEST_FIRST]
     assert rows[0].startswith("running")
     assert rows[1].split()[:4] == ["crashed", "500", "50%", "(3.0)"]
@@ -76,7 +76,7 @@ def test_filters_and_orders(outputs, capsys):
     assert listed(capsys, "--where", "seed=1", "--status", "running") == ["day/c"]
     assert listed(capsys, "--sort", "path", "--where", "total_frames=1e3")[0] == "day/a"
     assert main(["runs", "--status", "pruned"]) == 0
-    assert "no run is like that" in capsys.readouterr().out
+    assert "no run matches" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_filters_and_orders(outputs, capsys):
         (["--sort", "scor"], "--sort: unknown order 'scor'; nearest is 'score'"),
         (["--status", "finishd"], "--status: unknown status 'finishd'; nearest is 'finished'"),
         (["--where", "sed=1"], "--where: no run has the key 'sed'; nearest is 'seed'"),
-        (["--where", "seed"], "--where: expected KEY=VALUE"),
-        (["nowhere"], "expected the folder of a run or of several, got 'nowhere', which is no folder"),
+        (["--where", "seed"], "--where: 'seed' is not KEY=VALUE"),
+        (["nowhere"], "'nowhere' is not a folder; name the folder of a run"),
     ],
 )
 def test_bad_words_are_told(outputs, words, message, capsys):
@@ -113,7 +113,7 @@ def test_diff_shows_the_keys_that_differ(outputs, capsys):
     assert main(["diff", "outputs/day/a", "outputs/day/a"]) == 0
     assert capsys.readouterr().out == "the configs are equal\n"
     assert main(["diff", "outputs/day/a", "outputs/sweeps"]) == 2
-    assert "expected one run, got 'outputs/sweeps' with 3" in capsys.readouterr().err
+    assert "'outputs/sweeps' holds 3 runs; name one of them" in capsys.readouterr().err
 
 
 def test_diff_shows_markup_as_it_is(outputs, capsys):

@@ -196,4 +196,4 @@ def test_an_error_of_a_vector_environments_own_is_not_called_a_fault_of_ours(tmp
     assert main(["train", "env.vectorization=native", "hydra.run.dir=run"]) == 1
     said = capfd.readouterr().err
     assert "Traceback" in said
-    assert said.endswith("qframe: the environment raised this: mend it where the lines above say\n")
+    assert said.endswith("qframe: the environment raised this error; the lines above show where\n")

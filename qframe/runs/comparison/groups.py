@@ -1,4 +1,4 @@
-"""Which runs belong together: those that differ in nothing but their seed, within one environment."""
+"""Grouping runs: those of one environment that differ only in their seed belong together."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,10 +8,10 @@ from typing import Any
 from qframe.runs.folder import RunFolder, environment_name, flat
 
 UNLIKE_NOTHING = ("seed", "name", "device", "logger", "checkpoint", "evaluation", "hydra")
-"""What may differ between the runs of a group: nothing that is learnt depends on it, or only by chance."""
+"""Keys that may differ within a group: training does not depend on them, except for the seed."""
 HOW_IT_RUNS = ("num_envs", "vectorization", "backend", "num_threads", "timeout", "max_restarts")
-"""What of ``env`` says how environments run, and not which."""
-LONG = 60  # characters of a label, after which the runs' names say it better
+"""Keys of ``env`` that set how environments run, not which task it is."""
+LONG = 60  # characters of a label, above which the runs' names are used instead
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Group:
     """Runs that differ in their seed alone.
 
     Args:
-        label: in what they differ from the other groups of their environment.
+        label: how they differ from the other groups of their environment.
         runs: at least one.
     """
 
@@ -28,7 +28,7 @@ class Group:
 
 
 def by_environment(runs: Iterable[RunFolder]) -> dict[str, list[RunFolder]]:
-    """The runs of each environment, by its name; where two of a name differ, their names say in what."""
+    """The runs of each environment, by name; if two environments share a name, their differences are added to it."""
     found: dict[str, list[RunFolder]] = {}
     for run in runs:
         found.setdefault(_key(_environment(run)), []).append(run)
@@ -48,7 +48,7 @@ def groups(runs: Sequence[RunFolder], names: Mapping[str, str]) -> list[Group]:
 
     Args:
         runs: all of one environment.
-        names: what to call a ``_target_``, by ``group=target``; others go by their class.
+        names: short names of classes, by ``group=target``; other classes go by their own name.
     """
     found: dict[str, list[RunFolder]] = {}
     for run in runs:
@@ -62,7 +62,7 @@ def groups(runs: Sequence[RunFolder], names: Mapping[str, str]) -> list[Group]:
 
 
 def repeated_seeds(group: Group) -> list[int]:
-    """Seeds that occur more than once: such runs are one result, counted several times."""
+    """Seeds that occur more than once, whose runs count as separate results."""
     seeds = [run.config.get("seed") for run in group.runs]
     return sorted({seed for seed in seeds if isinstance(seed, int) and seeds.count(seed) > 1})
 
@@ -70,7 +70,7 @@ def repeated_seeds(group: Group) -> list[int]:
 def _environment(run: RunFolder) -> dict[str, Any]:
     node = run.config.get("env")
     kept = {key: v for key, v in node.items() if key not in HOW_IT_RUNS} if isinstance(node, Mapping) else {}
-    return _told(kept)
+    return _set_values(kept)
 
 
 def _name(run: RunFolder) -> str:
@@ -78,21 +78,21 @@ def _name(run: RunFolder) -> str:
 
 
 def _choices(run: RunFolder) -> dict[str, Any]:
-    """All of the config but the environment and what makes no difference."""
+    """The config without the environment and without keys that may differ."""
     kept = {key: value for key, value in run.config.items() if key not in (*UNLIKE_NOTHING, "env")}
     node = run.config.get("env")
     if isinstance(node, Mapping):
         kept["env"] = {key: node[key] for key in HOW_IT_RUNS if key in node}
-    return _told(kept)
+    return _set_values(kept)
 
 
-def _told(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config, flat, without what is null or empty: a key that another version does not have is no difference."""
+def _set_values(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The flat config without null and empty values, so that keys that other versions lack make no difference."""
     return {key: value for key, value in flat(config).items() if value not in (None, [], {})}
 
 
 def _labels(choices: Sequence[dict[str, Any]], names: Mapping[str, str]) -> list[str]:
-    """In what each differs from the others, as the command line would say it."""
+    """How each differs from the others, as overrides."""
     keys = dict.fromkeys(key for chosen in choices for key in chosen)
     varying = [key for key in keys if _varies(key, choices)]
     return [", ".join(_parts(chosen, choices, varying, names)) for chosen in choices]
@@ -116,7 +116,7 @@ def _same_class(node: str, first: dict[str, Any], second: dict[str, Any]) -> boo
 
 
 def _replaced_node(key: str, varying: Sequence[str]) -> str | None:
-    """The outermost node around a key that is another class elsewhere: its other keys then differ by themselves."""
+    """The outermost node around a key whose class varies; the other keys of such a node are not compared."""
     steps = key.split(".")[:-1]
     nodes = [".".join(steps[: end + 1]) for end in range(len(steps))]
     return next((node for node in nodes if f"{node}._target_" in varying), None)

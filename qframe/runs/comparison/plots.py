@@ -1,4 +1,4 @@
-"""The pictures of ``qframe compare``: learning curves with their quartiles, scores with intervals, and profiles."""
+"""The plots of ``qframe compare``: learning curves with quartiles, scores with intervals, performance profiles."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True
 
 
 def write_plots(folder: Path, results: Sequence[EnvironmentResult], score: str) -> list[tuple[str, Path]]:
-    """A PNG per environment and kind.
+    """Write a PNG per environment and kind of plot.
 
     Returns:
-        What each shows, and its file.
+        The caption of each plot, and its file.
     """
     matplotlib: Any = importlib.import_module("matplotlib")
     figure_class: Any = importlib.import_module("matplotlib.figure").Figure
@@ -41,7 +41,7 @@ def write_plots(folder: Path, results: Sequence[EnvironmentResult], score: str) 
 
 
 def plain(text: str) -> str:
-    """A name as matplotlib shows it unchanged: no mathematics, and no underscore in front, which hides it."""
+    """A name that matplotlib shows unchanged: without mathematics, and without a leading underscore, which hides it."""
     text = text if len(text) <= 90 else f"{text[:89]}…"
     return text.replace("$", r"\$") if not text.startswith("_") else f" {text}".replace("$", r"\$")
 

@@ -1,4 +1,4 @@
-"""The numbers of ``qframe compare``: scores of each environment's groups, how sure they are, how soon they came."""
+"""The numbers of ``qframe compare``: scores of groups with intervals, and how soon each reached a return."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from qframe.runs.statistics import (
 
 @dataclass(frozen=True)
 class GroupResult:
-    """One group: scores ``[N, 1]``, their IQM with its interval, the learning curves, and when they reached it."""
+    """One group: scores ``[N, 1]``, their IQM with its interval, learning curves, and when the threshold was reached."""
 
     group: Group
     scores: NDArray[np.float64]
@@ -52,7 +52,7 @@ class EnvironmentResult:
     improvements: list[Improvement]
 
     def profile(self) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
-        """Returns ``[K]``, and of each group the fraction of runs above each of them."""
+        """The performance profile: returns ``[K]``, and for each group the fraction of runs above each return."""
         scores = np.concatenate([result.scores for result in self.groups])
         low, high = scores.min(), scores.max()
         margin = 0.02 * max(high - low, 1.0)
@@ -67,12 +67,12 @@ def compare(
 
     Args:
         runs: finished ones.
-        score: the name in their summaries.
-        thresholds: a return to reach, by environment; ``""`` for all others.
-        names: what to call a ``_target_``, by ``group=target``.
+        score: its key in their summaries.
+        thresholds: returns to reach, by environment; ``""`` is for all others.
+        names: short names of classes, by ``group=target``.
 
     Raises:
-        UserError: a score that they do not all have, or the threshold of an environment that is not there.
+        UserError: a run has no such score, or a threshold is for an environment without runs.
     """
     for run in runs:
         if not _is_number(run.summary.get(score)):

@@ -1,4 +1,4 @@
-"""The page of ``qframe compare``: one HTML file with tables and pictures inside, readable without a network."""
+"""The HTML page of ``qframe compare``: one file with tables and embedded pictures, readable offline."""
 
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from qframe.runs.comparison.results import EnvironmentResult, Improvement
-from qframe.runs.comparison.text import group_row, headers, interval
+from qframe.runs.comparison.table_cells import group_row, headers, interval
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1c1c1c; }
@@ -27,7 +27,7 @@ def write_page(
     pictures: Sequence[tuple[str, Path]],
     notes: Iterable[str],
 ) -> Path:
-    """``index.html`` in the folder; names of runs and environments are shown as they are, never as HTML."""
+    """Write ``index.html`` to the folder; names of runs and environments are escaped."""
     environments = [result.environment for result in results]
     title = environments[0] if len(environments) == 1 else f"{len(environments)} environments"
     title = f"Comparison: {title}"
@@ -62,8 +62,8 @@ def _runs(result: EnvironmentResult, score: str) -> Iterable[tuple[str, ...]]:
     for found in result.groups:
         for run in found.group.runs:
             seconds = run.summary.get("wall_seconds")
-            told = f"{seconds:,.0f}" if isinstance(seconds, int | float) else ""
-            yield found.group.label, str(run.config.get("seed")), f"{run.summary[score]:.1f}", told, str(run.path)
+            shown = f"{seconds:,.0f}" if isinstance(seconds, int | float) else ""
+            yield found.group.label, str(run.config.get("seed")), f"{run.summary[score]:.1f}", shown, str(run.path)
 
 
 def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

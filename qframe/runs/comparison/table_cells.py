@@ -1,4 +1,4 @@
-"""The numbers of a comparison as its table and its page show them."""
+"""The cells of a comparison's table, on the screen and on the page."""
 
 from math import isfinite
 
@@ -6,7 +6,7 @@ from qframe.runs.comparison.results import EnvironmentResult, GroupResult
 
 
 def group_row(result: GroupResult) -> tuple[str, ...]:
-    """A group's line in the table, without its label."""
+    """A group's row in the table, without its label."""
     low, high = result.scores.min(), result.scores.max()
     reached, count = result.reached, len(result.scores)
     when = ("", "", "")
@@ -22,10 +22,10 @@ def headers(result: EnvironmentResult, score: str) -> tuple[str, ...]:
 
 
 def interval(bounds: tuple[float, float] | None, digits: int = 1) -> str:
-    """An interval; a dash where one run gives none."""
+    """An interval; a dash for a single run, which has none."""
     return "–" if bounds is None else f"[{bounds[0]:.{digits}f}, {bounds[1]:.{digits}f}]"
 
 
 def number(value: float) -> str:
-    """Frames or seconds; a dash where most runs never got there."""
+    """Frames or seconds; a dash if they are infinite."""
     return f"{value:,.0f}" if isfinite(value) else "–"

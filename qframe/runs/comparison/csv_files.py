@@ -1,4 +1,4 @@
-"""The CSV files of ``qframe compare``: every number that the table and the pictures show, and those behind them."""
+"""The CSV files of ``qframe compare``: all numbers of the table and the plots, and the data behind them."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from qframe.runs.comparison.results import EnvironmentResult
 
 
 def write_csv(folder: Path, results: Sequence[EnvironmentResult], score: str) -> None:
-    """``groups.csv``, ``runs.csv``, ``curves.csv`` and ``improvements.csv``."""
+    """Write ``groups.csv``, ``runs.csv``, ``curves.csv`` and ``improvements.csv``."""
     every = [(result, found) for result in results for found in result.groups]
     _write(
         folder / "groups.csv",
@@ -60,7 +60,7 @@ def _write(path: Path, headers: Sequence[str], rows: Iterable[Sequence[Any]]) ->
 
 
 def _cell(value: Any) -> Any:
-    """Never reached is an empty cell; a text that a spreadsheet would take for a formula is made one of text."""
+    """A cell: empty for a return never reached; a text that a spreadsheet would read as a formula gets a quote."""
     if isinstance(value, float):
         return repr(float(value)) if isfinite(value) else ""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
