@@ -41,7 +41,7 @@ def test_the_first_difference_is_named(tmp_path):
     text = "differs from 1,000 frames on: eval/episode_return was 4.0, is 5.0"
     assert compared(first, second) == (True, text)
     shorter = RunFolder(write_run(tmp_path / "c", status="stopped", curve=[(500, 3.0)]))
-    assert "the same in the 1 logs that both have; the earlier run (stopped) has 1" in compared(shorter, first).told
+    assert "the same in the 1 logs that both have; the earlier run (stopped) has 1" in compared(shorter, first).message
     stopped = RunFolder(write_run(tmp_path / "d", score=1.0, curve=[(500, 3.0), (700, 8.0), (1000, 9.0), (1500, 6.0)]))
     whole = RunFolder(write_run(tmp_path / "e", score=1.0, curve=[(500, 3.0), (1000, 4.0), (1500, 6.0)]))
     assert compared(stopped, whole) == (

@@ -22,7 +22,7 @@ from qframe.runs.statistics import (
 
 @dataclass(frozen=True)
 class GroupResult:
-    """One group: scores ``[N, 1]``, their IQM with its interval, learning curves, and when the threshold was reached."""
+    """One group: scores ``[N, 1]``, their IQM and its interval, learning curves, and when the threshold was reached."""
 
     group: Group
     scores: NDArray[np.float64]
