@@ -65,4 +65,4 @@ def test_a_policy_that_is_not_the_networks_is_not_passed_over(run, monkeypatch, 
     wrong = form._replace(load=lambda path: lambda observation, mask: (np.zeros(1000), np.ones((1000, 2))))
     monkeypatch.setitem(export.FORMATS, "torch", wrong)
     assert main(["export", str(run), "--format", "torch", "--out", str(tmp_path / "policy.pt2")]) == 1
-    assert "the exported policy is not the network's" in capsys.readouterr().err
+    assert "the exported policy differs from the network" in capsys.readouterr().err
