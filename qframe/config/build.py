@@ -28,6 +28,7 @@ from qframe.machine.allocator import share_heap
 from qframe.machine.determinism import only_deterministic
 from qframe.networks import EncodedTrunk, Trunk, make_encoder
 from qframe.networks.encoders import check_box
+from qframe.networks.observation_scaling import byte_divisor, scaled_entries
 from qframe.objectives import DQNLoss
 from qframe.optimizer.pure_steps import pure_step
 from qframe.runs.folder import RunFolder
@@ -40,7 +41,7 @@ from qframe.training.timing import Profile
 PROVIDED: dict[str, frozenset[str]] = {
     "action_space": frozenset({"space"}),
     "network": frozenset({"trunk", "make_head", "action_space"}),
-    "trunk": frozenset({"observation_shape", "observation_dtype"}),
+    "trunk": frozenset({"observation_shape", "byte_divisor"}),
     "head": frozenset({"features", "num_actions"}),
     "loss": frozenset({"value_network", "action_space", "joint", "gamma", "seed"}),
     "target": frozenset({"loss"}),
@@ -256,12 +257,13 @@ class Assembly:
         try:
             if isinstance(space, spaces.Box):
                 check_box(space)
-                return self.part("trunk", space.shape, observation_dtype=_dtype(space))
+                is_float = np.issubdtype(space.dtype, np.floating)
+                return self.part("trunk", space.shape, **{} if is_float else {"byte_divisor": byte_divisor(space)})
             encoder = make_encoder(space)
         except ValueError as error:
             self.faults.append(Fault("env", str(error)))
             return None
-        trunk = self.part("trunk", (encoder.num_features,), observation_dtype=torch.float32)
+        trunk = self.part("trunk", (encoder.num_features,))
         return None if trunk is None else EncodedTrunk(encoder, trunk)
 
 
@@ -305,7 +307,7 @@ def describe(assembly: Assembly) -> dict[str, str]:
     update = f"{'double, ' if loss.double_dqn else ''}{type(built.target_update).__name__}"
     return {
         "environment": f"{built.envs.id} × {built.envs.num_envs} ({built.envs.vectorization})",
-        "observation": " ".join(str(built.envs.observation_space).split()),
+        "observation": _observation(built.envs),
         "action": f"{built.envs.action_space} as {built.action_space}",
         "network": f"{type(loss.value_network).__name__}, {parameters:,} parameters",
         "head": f"{type(loss.head).__name__}, {loss.head.num_outputs} per action",
@@ -430,15 +432,15 @@ def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
     return dict(config)
 
 
+def _observation(envs: Envs) -> str:
+    """The observation space, and which of its bytes a network divides by 255."""
+    scaled = scaled_entries(envs.observation_space)
+    note = f"; bytes scaled to [0, 1]: {', '.join(scaled)}" if scaled else ""
+    return f"{' '.join(str(envs.observation_space).split())}{note}"
+
+
 def _spaces(envs: Envs) -> str:
     return f"{envs.observation_space} and {envs.action_space}"
-
-
-def _dtype(space: spaces.Box) -> torch.dtype:
-    """The type of the observations for a trunk: floats, bytes up to 255, or other integers."""
-    if np.issubdtype(space.dtype, np.floating):
-        return torch.float32
-    return torch.uint8 if space.dtype == np.uint8 and (space.high == 255).all() else torch.int64
 
 
 def _some_envs() -> GymnasiumEnvs:

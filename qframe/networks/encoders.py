@@ -14,6 +14,7 @@ from gymnasium import Space, spaces
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
+from qframe.networks.observation_scaling import BYTE, as_floats, byte_divisor
 from qframe.networks.trunks import Shapes, Trunk
 
 REFUSED_OBSERVATIONS: dict[str, str] = {
@@ -34,19 +35,20 @@ class FlatEncoder(Encoder):
 
     Args:
         shape: of one entry.
+        divisor: the number by which bytes are divided; 1 leaves them.
 
     >>> FlatEncoder((2, 3))(torch.ones(5, 2, 3, dtype=torch.int8)).shape
     torch.Size([5, 6])
     """
 
-    def __init__(self, shape: Sequence[int]) -> None:
+    def __init__(self, shape: Sequence[int], *, divisor: float = 1.0) -> None:
         super().__init__()
         self.shapes: Shapes = {(): tuple(shape)}
-        self._rank, self.num_features = len(shape), torch.Size(shape).numel()
+        self._rank, self.num_features, self._divisor = len(shape), torch.Size(shape).numel(), divisor
 
     def forward(self, observation: Tensor) -> Tensor:
         flat = observation.flatten(-self._rank) if self._rank else observation.unsqueeze(-1)
-        return flat if flat.is_floating_point() else flat.to(torch.get_default_dtype())
+        return flat if flat.is_floating_point() else as_floats(flat, self._divisor)
 
 
 class OneHotEncoder(Encoder):
@@ -75,18 +77,19 @@ class OneHotEncoder(Encoder):
 
 
 class ImageEncoder(Encoder):
-    """Encodes images of bytes, scaled to [0, 1], by 3 × 3 convolutions of stride 2 until no side exceeds 8 pixels.
+    """Encodes images of bytes by 3 × 3 convolutions of stride 2 until no side exceeds 8 pixels.
 
     Args:
         shape: ``(C, H, W)`` or ``(H, W, C)``: the channels are the shorter of the outer two.
+        divisor: the number by which bytes are divided; 1 leaves them.
 
     >>> ImageEncoder((7, 7, 3))(torch.zeros(2, 7, 7, 3, dtype=torch.uint8)).shape
     torch.Size([2, 256])
     """
 
-    def __init__(self, shape: Sequence[int]) -> None:
+    def __init__(self, shape: Sequence[int], *, divisor: float = BYTE) -> None:
         super().__init__()
-        self._is_channels_last = shape[2] <= shape[0]
+        self._is_channels_last, self._divisor = shape[2] <= shape[0], divisor
         channels, *size = (shape[2], *shape[:2]) if self._is_channels_last else shape
         layers: list[nn.Module] = []
         while not layers or max(size) > 8:
@@ -99,8 +102,8 @@ class ImageEncoder(Encoder):
     def forward(self, observation: Tensor) -> Tensor:
         images = observation.movedim(-1, -3) if self._is_channels_last else observation
         batch = images.shape[:-3]
-        scaled = images.reshape(-1, *images.shape[-3:]).to(next(self.parameters()).dtype) / 255
-        return self.convolutions(scaled).reshape(*batch, self.num_features)  # [*B, F]
+        floats = as_floats(images.reshape(-1, *images.shape[-3:]), self._divisor, next(self.parameters()).dtype)
+        return self.convolutions(floats).reshape(*batch, self.num_features)  # [*B, F]
 
 
 class FusedEncoder(Encoder):
@@ -181,7 +184,7 @@ def check_box(space: spaces.Box) -> None:
 def _(space: spaces.Box) -> Encoder:
     check_box(space)
     is_image = space.dtype == np.uint8 and len(space.shape) == 3
-    return ImageEncoder(space.shape) if is_image else FlatEncoder(space.shape)
+    return (ImageEncoder if is_image else FlatEncoder)(space.shape, divisor=byte_divisor(space))
 
 
 @make_encoder.register

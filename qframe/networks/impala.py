@@ -6,11 +6,12 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from qframe.networks.trunks import Trunk, check_image, scaled
+from qframe.networks.observation_scaling import BYTE, as_floats
+from qframe.networks.trunks import Trunk, check_image
 
 
 class ImpalaTrunk(Trunk):
-    """IMPALA's residual network over ``[C, H, W]`` images of bytes, scaled to [0, 1], then one linear layer.
+    """IMPALA's residual network over ``[C, H, W]`` images, then one linear layer.
 
     Each stage is a convolution, a pooling that halves the image, and two residual blocks. Spectral normalisation of the
     blocks' convolutions and the pooling to a fixed size are those of BTR. See "IMPALA: Scalable Distributed Deep-RL
@@ -24,6 +25,7 @@ class ImpalaTrunk(Trunk):
         spectral: whether the convolutions of residual blocks are divided by their largest singular value.
         pooled_size: height and width, in pixels, to which the last stage is pooled; None leaves it as it is.
         num_features: size of the last linear layer.
+        byte_divisor: the number by which bytes are divided; 1 leaves them.
 
     Raises:
         ValueError: the shape is not an image's, or a size is below 1.
@@ -42,6 +44,7 @@ class ImpalaTrunk(Trunk):
         spectral: bool = False,
         pooled_size: int | None = None,
         num_features: int = 512,
+        byte_divisor: float = BYTE,
     ) -> None:
         super().__init__()
         check_image(observation_shape)
@@ -58,7 +61,7 @@ class ImpalaTrunk(Trunk):
         height, width = pixels if pooled_size is None else (pooled_size, pooled_size)
         self.convolutions = nn.Sequential(*stages, nn.ReLU(), pool)
         self.linear = nn.Sequential(nn.Linear(in_channels * height * width, num_features), nn.ReLU())
-        self.num_features = num_features
+        self.num_features, self._divisor = num_features, byte_divisor
 
     @classmethod
     def is_costly(cls, settings: Mapping[str, Any]) -> bool:
@@ -67,7 +70,8 @@ class ImpalaTrunk(Trunk):
 
     def forward(self, observation: Tensor) -> Tensor:
         images = observation.reshape(-1, *observation.shape[-3:])
-        features = self.linear(self.convolutions(scaled(images, next(self.linear.parameters()).dtype)).flatten(1))
+        images = as_floats(images, self._divisor, next(self.linear.parameters()).dtype)
+        features = self.linear(self.convolutions(images).flatten(1))
         return features.reshape(*observation.shape[:-3], self.num_features)  # [*B, H]
 
 

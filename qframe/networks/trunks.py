@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from qframe.networks.observation_scaling import BYTE, as_floats
+
 Shapes = dict[tuple[str, ...], tuple[int, ...]]
 """The shapes of an observation's entries by path; the path of an observation that is a single tensor is empty."""
 
@@ -37,7 +39,7 @@ class MLPTrunk(nn.Sequential, Trunk):  # pyright: ignore
         num_cells: sizes of the layers.
         activation: builds an activation, such as a class of ``torch.nn``.
         layer_norm: whether each layer is normalised before its activation.
-        observation_dtype: of the observations; integers are converted, and bytes (``torch.uint8``) scaled to [0, 1].
+        byte_divisor: the number by which bytes are divided, 1 leaves them; None: all observations are floats.
 
     Raises:
         ValueError: no layer, or a size below 1.
@@ -53,11 +55,11 @@ class MLPTrunk(nn.Sequential, Trunk):  # pyright: ignore
         num_cells: Sequence[int],
         activation: Callable[[], nn.Module] = nn.ReLU,
         layer_norm: bool = False,
-        observation_dtype: torch.dtype = torch.float32,
+        byte_divisor: float | None = None,
     ) -> None:
         if not num_cells or min(num_cells) < 1:
             raise ValueError(f"expected num_cells to list at least one positive size, got {list(num_cells)}")
-        layers: list[nn.Module] = [] if observation_dtype.is_floating_point else [_AsFloats(observation_dtype)]
+        layers: list[nn.Module] = [] if byte_divisor is None else [_AsFloats(byte_divisor)]
         if not observation_shape:
             layers.append(nn.Unflatten(-1, (-1, 1)))
         elif len(observation_shape) > 1:
@@ -71,21 +73,16 @@ class MLPTrunk(nn.Sequential, Trunk):  # pyright: ignore
 
 
 class _AsFloats(nn.Module):
-    """Integers as floats, bytes as ``[0, 1]``; floats are passed through: they were normalised before."""
-
-    def __init__(self, dtype: torch.dtype) -> None:
+    def __init__(self, divisor: float) -> None:
         super().__init__()
-        self._are_bytes = dtype is torch.uint8
+        self._divisor = divisor
 
     def forward(self, observation: Tensor) -> Tensor:
-        floats = observation.to(torch.get_default_dtype())
-        return floats / 255 if self._are_bytes and not observation.is_floating_point() else floats
+        return as_floats(observation, self._divisor)
 
 
 class ConvTrunk(Trunk):
     """The convolutions of the Nature DQN over ``[C, H, W]`` images, then one linear layer.
-
-    Bytes are scaled to [0, 1]; booleans become 0 and 1.
 
     See "Human-level control through deep reinforcement learning", Mnih et al., 2015, Methods.
 
@@ -97,6 +94,7 @@ class ConvTrunk(Trunk):
         num_features: size of the last linear layer.
         layer_norm: whether each layer is normalised before its activation, a convolution's over channels and pixels;
             see "Simplifying Deep Temporal Difference Learning", Gallici et al., 2025.
+        byte_divisor: the number by which bytes are divided; 1 leaves them.
 
     Raises:
         ValueError: the shape is not an image's, the lists differ in length, or the image is too small for them.
@@ -114,6 +112,7 @@ class ConvTrunk(Trunk):
         strides: Sequence[int] = (4, 2, 1),
         num_features: int = 512,
         layer_norm: bool = False,
+        byte_divisor: float = BYTE,
     ) -> None:
         super().__init__()
         check_image(observation_shape)
@@ -135,7 +134,7 @@ class ConvTrunk(Trunk):
         self.convolutions = nn.Sequential(*layers)
         norm = [nn.LayerNorm(num_features)] if layer_norm else []
         self.linear = nn.Sequential(nn.Linear(in_channels * size[0] * size[1], num_features), *norm, nn.ReLU())
-        self.num_features = num_features
+        self.num_features, self._divisor = num_features, byte_divisor
 
     @classmethod
     def is_costly(cls, settings: Mapping[str, Any]) -> bool:
@@ -144,7 +143,8 @@ class ConvTrunk(Trunk):
 
     def forward(self, observation: Tensor) -> Tensor:
         images = observation.reshape(-1, *observation.shape[-3:])
-        features = self.linear(self.convolutions(scaled(images, next(self.linear.parameters()).dtype)).flatten(1))
+        images = as_floats(images, self._divisor, next(self.linear.parameters()).dtype)
+        features = self.linear(self.convolutions(images).flatten(1))
         return features.reshape(*observation.shape[:-3], self.num_features)  # [*B, H]
 
 
@@ -160,13 +160,3 @@ def check_image(shape: Sequence[int]) -> None:
     if (height == width > channels) or channels <= 4 < min(height, width):
         remedy = "add qframe.envs.ChannelsFirst to the end of env.wrappers"
         raise ValueError(f"expected images of shape (C, H, W), got {tuple(shape)}, the channels last; {remedy}")
-
-
-def scaled(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """Images of bytes in [0, 1]; other numbers and booleans keep their values.
-
-    >>> scaled(torch.tensor([255, 51], dtype=torch.uint8), torch.float32), scaled(torch.tensor([True]), torch.float32)
-    (tensor([1.0000, 0.2000]), tensor([1.]))
-    """
-    numbers = images.to(dtype)
-    return numbers / 255 if images.dtype is torch.uint8 else numbers

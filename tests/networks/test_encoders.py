@@ -165,7 +165,7 @@ def test_bytes_are_scaled_and_booleans_are_not():
     torch.testing.assert_close(trunk(images), trunk(images / 255))
     bits = images > 128
     torch.testing.assert_close(trunk(bits), trunk(bits.float()))
-    mlp = MLPTrunk((2, 8, 8), num_cells=[6], observation_dtype=torch.uint8)
+    mlp = MLPTrunk((2, 8, 8), num_cells=[6], byte_divisor=255.0)
     torch.testing.assert_close(mlp(images), mlp(images / 255))
 
 
