@@ -91,7 +91,7 @@ def outcome(words: list[str]) -> tuple[str, str]:
 
 
 def run(count: int, seed: int) -> int:
-    """Try so many, the first one as it is; prints what went wrong and a summary."""
+    """Try this many configs, the first one unmutated; prints failures and a summary."""
 
     def late(*_: object) -> None:
         raise TookTooLong

@@ -1,7 +1,7 @@
 """Kill runs at random moments, resume them, and compare with the run that was never killed: ``--help`` tells more.
 
 kills     SIGKILL at moments drawn over a run's whole wall time, saves included, for every head, replay, n-step and
-          collector in turn; the same command with ``resume=auto`` goes on to the end. Fingerprints must be equal.
+          collector in turn; the same command with ``resume=auto`` resumes to the end. Fingerprints must be equal.
 compiled  the same with ``compile=true``, longer, at moments after the first checkpoint that a process writes.
 saves     SIGKILL in a loop of saves; afterwards there must be a whole checkpoint.
 damage    one byte flipped, or a file cut, at random places of the newest checkpoint; the older one must be used.
@@ -65,7 +65,7 @@ def forked(work: Callable[[], object]) -> int:
 
 
 def train(folder: Path, words: tuple[str, ...]) -> int:
-    """Begin a run or go on with it, in a process of its own; its number."""
+    """Start or resume a run in a process of its own; returns its process number."""
     return forked(lambda: qframe(["train", *SMALL, *words, "resume=auto", f"hydra.run.dir={folder}"]))
 
 
@@ -175,11 +175,11 @@ def damage(base: Path, count: int, rng: random.Random) -> Iterator[bool]:
         content, place = file.read_bytes(), rng.randrange(file.stat().st_size)
         flipped = content[:place] + bytes([content[place] ^ 1 << rng.randrange(8)]) + content[place + 1 :]
         file.write_bytes(content[:place] if number % 2 else flipped)
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             used = load_checkpoint(folder / "checkpoints")["name"]
         file.write_bytes(content)
-        yield used == older.name and "skipped damaged checkpoints" in str(told[0].message)
+        yield used == older.name and "skipped damaged checkpoints" in str(caught[0].message)
 
 
 CALLS = [

@@ -106,7 +106,7 @@ def main() -> int:
     print(f"{len(looks)} looks over {minutes:.1f} minutes: {memory[0]:.1f} to {memory[-1]:.1f} MB, {slope:+.3f} MB/min")
     counts = {name: {getattr(found, name) for found in looks} for name in ("descriptors", "threads")}
     print(", ".join(f"{name} {min(found)} to {max(found)}" for name, found in counts.items()))
-    half = len(looks) // 2  # what a moment holds besides, such as a file that is being written, is no leak
+    half = len(looks) // 2  # files that are open for a moment, such as one being written, are no leak
     least = [[min(getattr(found, name) for found in part) for name in counts] for part in (looks[:half], looks[half:])]
     return int(slope >= 1 or least[0] != least[1])
 

@@ -26,7 +26,7 @@ class Contestant:
         script: a file of ``contestants``.
         arguments: its arguments; "{seed}" in them becomes a seed of the repeat's own: 1, 2 and so on.
         threads: of its numerical libraries.
-        every: it runs in one of so many repeats: the slowest peers would take hours otherwise.
+        every: it runs in one repeat of this many; the slowest peers would take hours otherwise.
     """
 
     name: str
@@ -102,7 +102,7 @@ def interleaved(workload: Workload, repeats: int, *, only: Sequence[str] = ()) -
                 continue
             try:
                 measured = run(contestant, 1 + repeat)
-            except RuntimeError as failure:  # the others go on
+            except RuntimeError as failure:  # the others continue
                 print(f"  {repeat + 1}/{repeats}  {failure}", flush=True)
                 continue
             results.setdefault(contestant.name, []).append(measured)
@@ -132,12 +132,12 @@ def ratio(bar: Bar, results: dict[str, list[dict[str, Any]]]) -> dict[str, Any] 
 
 def differing(workload: Workload, results: dict[str, list[dict[str, Any]]]) -> list[str]:
     """What was to be the same for all contestants, and is not within 0.1 %, in words."""
-    told = []
+    differences = []
     for name in workload.same:
         values = {who: statistics.median(row[name] for row in rows) for who, rows in results.items()}
         if values and max(values.values()) > 1.001 * min(values.values()):
-            told.append(f"{name} differ: " + ", ".join(f"{who} {value:,.0f}" for who, value in values.items()))
-    return told
+            differences.append(f"{name} differ: " + ", ".join(f"{who} {value:,.0f}" for who, value in values.items()))
+    return differences
 
 
 def medians(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def test_a_second_process_is_refused_while_the_first_trains(tmp_path):
     code = f"{imports}; RunLock(Path({str(tmp_path)!r})).acquire()"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "RunLocked: the run in " in other.stderr
-    assert "which process" in other.stderr
+    assert "is being trained by process" in other.stderr
     runner.folder.lock.release()
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert issubclass(RunLocked, RunError)
