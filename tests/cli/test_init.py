@@ -25,7 +25,7 @@ def python(*words, folder):
 
 def test_the_project_trains_at_once(project):
     words = ["train", "--config-dir", "conf", "--trust", "deep_lab", "experiment=corridor", "hydra.run.dir=run"]
-    done = python("-m", "qframe.cli.main", *words, folder=project)
+    done = python("-m", "qframe", *words, folder=project)
     assert done.returncode == 0, done.stderr
     summary = json.loads((project / "run" / "summary.json").read_text())
     assert summary["eval_return_mean"] > 0.9  # at most nine steps of -0.01, then 1
