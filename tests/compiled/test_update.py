@@ -258,7 +258,7 @@ def test_what_cannot_be_compiled_is_told(monkeypatch):
     assert issubclass(NotCompiled, RunError)
     with pytest.raises(ValueError, match="support Adam, AdamW, RMSprop, SGD in plain form, not NAdam; set"):
         learner(compiled=True, algorithm=optim.NAdam)
-    with pytest.raises(ValueError, match="got Adam with amsgrad; set compile=false"):
+    with pytest.raises(ValueError, match="not Adam with amsgrad; set compile=false"):
         learner(compiled=True, algorithm=partial(optim.Adam, amsgrad=True))
 
 
