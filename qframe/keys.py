@@ -34,5 +34,5 @@ def required(tensordict: TensorDictBase, key: NestedKey, what: str) -> Tensor:
     """
     entry = tensordict.get(key, None)
     if entry is None:
-        raise KeyError(f"expected {what} under {key!r}, got the keys {list(tensordict.keys(True, True))}")
+        raise KeyError(f"cannot find {what} under {key!r}; the keys are {list(tensordict.keys(True, True))}")
     return entry

@@ -81,9 +81,7 @@ class ActionSpace:
         encoding, sizes = canonical_name(self.encoding), self.sizes
         if encoding in JOINT_ENCODINGS:
             if sizes is None:
-                raise ValueError(
-                    f"expected var_nums, the sizes of the components of {encoding}, got None; give it or a spec"
-                )
+                raise ValueError(f"{encoding} needs var_nums, the sizes of its components; give them or a spec")
             sizes = positive_size(sizes, "var_nums") if isinstance(sizes, int) else branch_sizes(sizes, "var_nums")
         elif isinstance(sizes, int):
             size = positive_size(sizes, "the number of actions")
@@ -139,8 +137,8 @@ class ActionSpace:
         sizes = (self.sizes,) * (width // self.sizes) if isinstance(self.sizes, int) else self.sizes
         if sum(sizes) != width:
             raise ValueError(
-                f"expected var_nums = {self.sizes} to add up to the last dimension of the values, got {width}; "
-                "every component needs all of its values"
+                f"var_nums = {self.sizes} must add up to {width}, the last dimension of the values; "
+                "give one value per action of every component"
             )
         return sizes
 
@@ -287,8 +285,8 @@ class ActionSpace:
             index = (~legal.all(0)).nonzero()[0].tolist()
             where = index[0] if len(index) == 1 else tuple(index)
             raise RuntimeError(
-                f"expected a legal action in every environment, got none in environment {where}; "
-                "an environment that cannot continue ends its episode"
+                f"environment {where} has no legal action; end the episode in such a state, or allow an action "
+                "without effect"
             )
 
     # ── Branches in front, in networks and losses ─────────────────────────────────────────────────────────────────

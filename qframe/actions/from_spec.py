@@ -70,7 +70,7 @@ def find_action_space(
         return action_space
     specs = [leaf_spec(given, action_key) for given in (action_space, spec) if isinstance(given, TensorSpec)]
     if len(specs) == 2 and specs[0] != specs[1]:
-        raise ValueError(f"expected action_space and spec to agree, got {specs[0]} and {specs[1]}; give one of them")
+        raise ValueError(f"action_space and spec disagree: {specs[0]} and {specs[1]}; give only one of them")
     name = canonical_name(action_space) if isinstance(action_space, str) else None
     if not specs and name is None:
         raise ValueError(f"expected action_space (one of {', '.join(ENCODINGS)}) or a spec, got {action_space!r}")
@@ -79,7 +79,7 @@ def find_action_space(
     encoding = name if space is None else space.encoding
     if sizes is not None and encoding not in JOINT_ENCODINGS:
         names = " and ".join(JOINT_ENCODINGS)
-        raise ValueError(f"var_nums is for {names}, got {sizes} with {encoding}; leave it out")
+        raise ValueError(f"var_nums is only for {names}, got {sizes} with {encoding}; leave it out")
     return ActionSpace(str(name), sizes) if space is None else space
 
 
@@ -88,10 +88,9 @@ def _of_spec(spec: TensorSpec, name: str | None, sizes: int | tuple[int, ...] | 
         raise ValueError(f"expected the spec of a discrete action, got {spec}; valid are {', '.join(ENCODINGS)}")
     if name is not None and name != spec.encoding:
         raise ValueError(
-            f"expected action_space and spec to agree, got {name!r} and {spec}, which is {spec.encoding!r}; "
-            "give one of them"
+            f"action_space and spec disagree: {name!r} and {spec}, which is {spec.encoding!r}; give only one of them"
         )
     given = (sizes,) * len(spec.var_nums or ()) if isinstance(sizes, int) else sizes
     if given is not None and spec.var_nums is not None and given != spec.var_nums:
-        raise ValueError(f"expected var_nums and spec to agree, got {sizes} and {spec}; leave var_nums out")
+        raise ValueError(f"var_nums and spec disagree: {sizes} and {spec}; leave var_nums out")
     return spec.action_space

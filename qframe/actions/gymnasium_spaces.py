@@ -49,7 +49,7 @@ def make_action_space(
         raise ValueError(_refusal(space, name))
     if isinstance(space, spaces.Discrete):
         if joint != "branching":
-            raise ValueError(f"expected joint=branching for {space}, got {joint}: a single choice has nothing to join")
+            raise ValueError(f"joint={joint} does not apply to {space}, a single choice; use joint=branching")
         fitting = _fitting(FITTING[kind], name, space, ("auto", *FITTING[kind]))
         return ActionSpace(fitting, int(space.n), starts=(int(space.start),))
     sizes, starts = _choices(space)
@@ -84,7 +84,7 @@ def _word(name: str) -> str:
 def _counted(sizes: tuple[int, ...], most: int) -> int:
     if (count := math.prod(sizes)) > most:
         raise ValueError(
-            f"expected at most {most:,} joint actions to enumerate, got {count:,} ({' · '.join(map(str, sizes))}); "
+            f"cannot enumerate {count:,} joint actions ({' · '.join(map(str, sizes))}), more than {most:,}; "
             "use action_space=auto, which has branches, or raise action_space.max_enumerated"
         )
     return count

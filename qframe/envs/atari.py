@@ -229,7 +229,7 @@ def known_game(game: str) -> str:
     if name in games:
         return name
     if name in FOR_TWO:
-        raise ValueError(f"{game!r} needs two players in the emulator; choose a game for one")
+        raise ValueError(f"{game!r} needs two players in the emulator; choose a single-player game")
     raise ValueError(f"there is no Atari game {game!r}{nearest(name, games, listed=True)}")
 
 

@@ -361,7 +361,7 @@ class SelfResettingEpisodes:
         Raises:
             ValueError: always.
         """
-        raise ValueError("self-resetting environments give no pictures; use environments made by make_seeded")
+        raise ValueError("self-resetting environments cannot render; use environments made by make_seeded")
 
     def close(self) -> None:
         """Close the environments."""

@@ -73,7 +73,7 @@ class GymnasiumEnvs:
         if max_restarts < 0:
             raise ValueError(f"expected max_restarts of at least 0, got {max_restarts}")
         if nonfinite not in ("stop", "skip") or (nonfinite == "skip" and vectorization == "native"):
-            raise ValueError(f"expected nonfinite=stop, or skip without native vectorization, got {nonfinite!r}")
+            raise ValueError(f"expected nonfinite=stop, or skip unless vectorization=native, got {nonfinite!r}")
         self._timeout, self._max_restarts, self._skips = timeout, max_restarts, nonfinite == "skip"
         self.id, self.num_envs, self.vectorization = id, num_envs, vectorization
         self._spec, self._kwargs, self._wrappers = find(id), dict(kwargs or {}), tuple(wrappers)
@@ -160,7 +160,7 @@ class GymnasiumEnvs:
         }  # fmt: skip
         for name, given in unlike.items():
             if given:
-                raise ValueError(f"expected no {name} for native vectorization, got {given!r}; use vectorization=sync")
+                raise ValueError(f"vectorization=native does not support {name}={given!r}; use vectorization=sync")
 
     def _make_one(self, max_episode_steps: int | None = None, *, renders: bool = False) -> gym.Env[Any, Any]:
         env = self._prepared(wrapped(self._without_mask(self._made(renders=renders)), self._wrappers))

@@ -62,7 +62,7 @@ def find(id: str) -> EnvSpec:
     except gym.error.Error as unknown:
         if written is not None:
             package = str(module_name).partition(".")[0]
-            message = f"{id!r} is no subclass of gymnasium.Env defined in {package}, but {written!r}"
+            message = f"{id!r} is not a subclass of gymnasium.Env defined in {package}, but {written!r}"
             raise ValueError(message) from unknown
         ours = [key for key, value in vars(module).items() if _is_env(value, module_name)] if module else []
         near = nearest(name, [*gym.registry, *ours]) or f": {next(iter(str(unknown).splitlines()))}"

@@ -107,7 +107,7 @@ def wrapped(env: gym.Env[Any, Any], wrappers: Sequence[Wrapper]) -> gym.Env[Any,
         except (Exception, SystemExit) as refused:
             raise ValueError(f"wrapper {name} cannot be applied to {env}: {raised(refused)}") from refused
         if not isinstance(env, gym.Env):
-            raise ValueError(f"expected wrapper {name} to return an environment, got {type(env).__name__}")
+            raise ValueError(f"wrapper {name} must return an environment, but returned {type(env).__name__}")
     return env
 
 

@@ -91,7 +91,7 @@ class Boltzmann:
         if mask is not None:
             self._action_space.check_mask(mask)
         if value is None:
-            raise ValueError("expected action values, got none: call explore(action, mask, value)")
+            raise ValueError("Boltzmann exploration needs action values; call explore(action, mask, value)")
         if not exploring():
             return action
         gumbel = -torch.empty(value.shape).exponential_(generator=self._generator).log()

@@ -48,7 +48,7 @@ class Bootstrapped:
         if not 0 < bootstrap_probability <= 1:
             raise ValueError(f"expected bootstrap_probability in (0, 1], got {bootstrap_probability}")
         if num_members < 1 or num_envs < 1:
-            raise ValueError(f"expected a member and an environment, got {num_members} and {num_envs}")
+            raise ValueError(f"expected num_members and num_envs of at least 1, got {num_members} and {num_envs}")
         self.num_members, self.bootstrap_probability = num_members, bootstrap_probability
         self._action_space, self._envs = as_action_space(action_space), torch.arange(num_envs)
         self._generator = torch.Generator().manual_seed(seed)
@@ -101,7 +101,7 @@ class Bootstrapped:
             RuntimeError: always.
         """
         raise RuntimeError(
-            "expected exploration that knows the probability of each step, got one member for a whole episode; "
+            "bootstrapped exploration defines no probability of a single step, as one member acts for a whole episode; "
             "use exploration=epsilon_greedy or exploration=boltzmann"
         )
 

@@ -114,8 +114,8 @@ class EZGreedy:
             RuntimeError: always.
         """
         raise RuntimeError(
-            "expected exploration that knows the probability of each step, got εz-greedy, whose steps depend on those "
-            "before; use exploration=epsilon_greedy or exploration=boltzmann"
+            "εz-greedy exploration defines no probability of a single step, as it depends on the steps before; "
+            "use exploration=epsilon_greedy or exploration=boltzmann"
         )
 
     def stored(self) -> dict[str, Tensor]:

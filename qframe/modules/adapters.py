@@ -51,14 +51,13 @@ def agreed_action_space(given: str | TensorSpec | ActionSpace | None, network: n
     """
     found = getattr(_q_value(network), "space", None) or getattr(network, "action_space", None)
     if found is None and given is None:
-        raise ValueError("expected an action_space (a name or a spec), got none and the network has none either")
+        raise ValueError("neither the loss nor its network has an action space; give action_space, a name or a spec")
     own = ActionSpace(found) if isinstance(found, str) else found
     space = find_action_space(given) if own is None else _agreeing(given, own)
     if space.encoding == "binary":
-        names = ", ".join(name for name in ("categorical", "one-hot", "multi-categorical", "mult-one-hot"))
         raise ValueError(
-            f"expected an action space with an index per choice ({names}), got 'binary'; for bits take "
-            "branches of two values"
+            "a 'binary' action space cannot be trained on, as its bits have no value per choice; use "
+            "'multi-categorical' or 'mult-one-hot' with branches of two values"
         )
     return space
 
@@ -159,4 +158,4 @@ def _categorical_head(support: Tensor) -> CategoricalHead:
 
 def _refuse_loss_function(loss_function: str | None, network: str) -> None:
     if loss_function is not None:
-        raise ValueError(f"expected no loss_function for {network}, got {loss_function!r}")
+        raise ValueError(f"loss_function={loss_function!r} does not apply to {network}")

@@ -112,7 +112,7 @@ class DistributionalQValueModule(QValueModule):
             return self.support.unsqueeze(-1)
         sizes = (1,) * num_actions if self.action_space == "binary" else self.space.sizes_of(num_actions)
         if len(sizes) != len(self.support):
-            raise ValueError(f"expected one support for each of {len(sizes)} components, got {len(self.support)}")
+            raise ValueError(f"expected a support for each of {len(sizes)} components, got {len(self.support)}")
         rows = [row.expand(size, -1) for row, size in zip(self.support, sizes, strict=True)]
         return torch.cat(rows).transpose(0, 1)
 

@@ -91,8 +91,8 @@ class QValueHook:
         if len(inputs) > 1:
             return inputs[-1]
         raise KeyError(
-            f"expected the action mask {key!r} among the inputs of {type(network).__name__}, got {len(inputs)} "
-            f"positional and the keywords {list(keywords)}; pass it, or register the hook with with_kwargs=True"
+            f"no action mask {key!r} among the inputs of {type(network).__name__}: {len(inputs)} positional, and the "
+            f"keywords {list(keywords)}; pass it, or register the hook with with_kwargs=True"
         )
 
 

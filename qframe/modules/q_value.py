@@ -67,7 +67,7 @@ class QValueModule(TensorDictModuleBase):
         given = action_space if spec is None and isinstance(action_space, TensorSpec) else spec
         self.spec = None if given is None else leaf_spec(given, self.action_key)
         if safe and self.spec is None:
-            raise ValueError("expected a spec with safe=True, got None: only a spec defines the domain to project into")
+            raise ValueError("safe=True needs a spec, which defines the domain to project into")
         self.safe = safe
 
     @property
@@ -105,7 +105,7 @@ class QValueModule(TensorDictModuleBase):
         if not 1 <= len(out_keys) <= 3:
             raise ValueError(f"expected 1 to 3 out_keys (action, action value, chosen value), got {list(out_keys)}")
         if action_key is not None and out_keys[0] != action_key:
-            raise ValueError(f"expected action_key and out_keys[0] to agree, got {action_key!r} and {out_keys[0]!r}")
+            raise ValueError(f"action_key and out_keys[0] disagree: {action_key!r} and {out_keys[0]!r}; give only one")
         return list(out_keys)
 
 
@@ -180,7 +180,7 @@ def value_network(
         return SafeModule(module, in_keys=[OBSERVATION] if in_keys is None else in_keys, out_keys=[action_value_key])
     if action_value_key not in module.out_keys:
         raise ValueError(
-            f"expected the network to write the action values under {action_value_key!r}, got out_keys "
+            f"the network does not write action values under {action_value_key!r}, only under "
             f"{list(module.out_keys)}; set action_value_key or its out_keys"
         )
     return module

@@ -92,7 +92,7 @@ def safe_specs(spec: TensorSpec | None, out_keys: Sequence[NestedKey]) -> dict[N
     else:
         found = {} if spec is None else {out_keys[0]: spec}
     if not found:
-        raise ValueError(f"expected a spec of one of the outputs {list(out_keys)} with safe=True, got {spec}")
+        raise ValueError(f"safe=True needs a spec of at least one of the outputs {list(out_keys)}, got {spec}")
     return found
 
 

@@ -88,7 +88,7 @@ class ConvNet(nn.Module):
 
 def _of_any_depth(layer_class: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
     if layer_class is not nn.Conv2d:
-        raise ValueError(f"expected in_channels for layers of {layer_class}, got None: only nn.Conv2d can wait for it")
+        raise ValueError(f"layers of {layer_class} need in_channels; only nn.Conv2d can infer it")
     return nn.LazyConv2d
 
 

@@ -58,7 +58,7 @@ class DuelingMlpDQNet(_Dueling):
         dtype: torch.dtype | None = None,
     ) -> None:
         if not num_cells:
-            raise ValueError("expected num_cells to list at least one hidden layer of the common part, got none")
+            raise ValueError("num_cells must list at least one hidden layer of the common part")
 
         def mlp(size_in: int, size_out: int, cells: Sequence[int], activate_last_layer: bool = False) -> MLP:
             return MLP(

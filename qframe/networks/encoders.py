@@ -119,7 +119,7 @@ class FusedEncoder(Encoder):
     def __init__(self, encoders: Mapping[str, Encoder]) -> None:
         super().__init__()
         if not encoders:
-            raise ValueError("expected observations of at least one entry, got an empty Dict or Tuple")
+            raise ValueError("the observation space is an empty Dict or Tuple; give it at least one entry")
         self._keys = list(encoders)
         self.encoders = nn.ModuleList(encoders.values())  # a key need not be a valid attribute name
         self.shapes: Shapes = {

@@ -69,7 +69,7 @@ class EnsembleQNet(GreedyNetwork):
         super().__init__(action_space)
         num_actions = self.action_space.num_actions
         if self.action_space.is_joint:
-            raise ValueError(f"expected one choice for an ensemble, got {action_space}; use action_space=enumerated")
+            raise ValueError(f"an ensemble takes no joint actions, got {action_space}; use action_space=enumerated")
         if not prior_scale >= 0:
             raise ValueError(f"expected prior_scale of at least 0, got {prior_scale}")
         self.members = self.branches = Members(num_members)

@@ -30,7 +30,7 @@ class Members:
 
     def __init__(self, num_members: int) -> None:
         if num_members < 2:
-            raise ValueError(f"expected num_members of at least 2, got {num_members}; one network is network=q_net")
+            raise ValueError(f"expected num_members of at least 2, got {num_members}; for one, use network=q_net")
         self.num_members = num_members
 
     def split(self, out: Tensor) -> Tensor:

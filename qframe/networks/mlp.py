@@ -128,5 +128,5 @@ def _sized(linear: "partial[nn.Module]", size_in: int | None) -> Callable[..., n
     if size_in is not None:
         return partial(linear, size_in)
     if linear.func is not nn.Linear:
-        raise ValueError(f"expected in_features for layers of {linear.func}, got None: only nn.Linear can wait for it")
+        raise ValueError(f"layers of {linear.func} need in_features; only nn.Linear can infer it")
     return partial(nn.LazyLinear, **linear.keywords)

@@ -73,8 +73,8 @@ class NormalizedTrunk(Trunk):
         super().__init__()
         if not trunk.shapes:
             raise ValueError(
-                f"expected normalize_observation=false for {type(trunk).__name__}, got true: none of its observations' "
-                "entries are numbers to normalise (images are scaled to [0, 1] as it is)"
+                f"normalize_observation=true does not apply to {type(trunk).__name__}: its observations have no "
+                "numbers to normalise (images are always scaled to [0, 1]); set it to false"
             )
         self.trunk, self.shapes, self.num_features = trunk, trunk.shapes, trunk.num_features
         self.norms = nn.ModuleList(RunningNorm(shape) for shape in trunk.shapes.values())

@@ -195,5 +195,5 @@ def usable_device(device: torch.device | str) -> torch.device:
     except RuntimeError as error:
         raise ValueError(f"expected a device such as cpu or cuda, got '{device}'") from error
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"expected a device that this machine has, got '{device}'; use cpu")
+        raise ValueError(f"this machine has no device '{device}'; use cpu")
     return found

@@ -276,8 +276,8 @@ class FrameStreams:
         is_cut = stays & is_other & (rows[TRUNCATED] & ~rows[TERMINATED])[:, 0]
         if not is_cut.any():
             raise NotStacked(
-                f"expected every observation to be the one before it and a new frame (stack = {self.stack}), got "
-                "another; use replay=transitions, which keeps observations whole"
+                f"an observation is not the one before it shifted by a new frame (stack = {self.stack}); use "
+                "replay=transitions, which stores whole observations"
             )
         changed = self.flush(rows[ENV][is_cut].numpy(force=True))
         if is_cut.all():

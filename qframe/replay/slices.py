@@ -240,8 +240,8 @@ class SliceReplayBuffer(ReplayBase):
         fitting = int(self._num_starts().sum())
         if not fitting:
             raise RuntimeError(
-                f"no environment has {self.slice_length} steps to draw a slice from yet, at most {self._size.max()}; "
-                "extend first, or use a smaller slice_length"
+                f"no environment has the {self.slice_length} steps of a slice yet, at most {self._size.max()}; "
+                "call extend first, or use a smaller slice_length"
             )
         return fitting
 
@@ -291,5 +291,5 @@ class SliceReplayBuffer(ReplayBase):
         if batch_size < 1 or batch_size % length:
             raise ValueError(
                 f"expected a batch_size in steps, a multiple of slice_length = {length}, got {batch_size}; "
-                f"take {max(round(batch_size / length), 1) * length}"
+                f"use {max(round(batch_size / length), 1) * length}"
             )

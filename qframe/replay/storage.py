@@ -194,7 +194,7 @@ class FrameStorage:
         if place not in ("memory", "disk"):
             raise ValueError(f"expected storage to be memory or disk, got {place!r}")
         if place == "disk" and self.device.type != "cpu":
-            raise ValueError(f"expected storage=memory for a replay on {device}, got disk; a file is read on the CPU")
+            raise ValueError(f"storage=disk is read on the CPU, not on {device}; set storage=memory or device=cpu")
         self._folder = folder
         self._frames: Tensor | None = None
         self._marks = PageMarks(0, 1)

@@ -109,9 +109,9 @@ def test_random_indices_are_legal_and_uniform_over_the_legal_ones(space):
 
 def test_a_mask_is_checked_for_a_legal_action_in_every_branch():
     INDICES.check_mask(torch.tensor([[True, False, False, True, False]]))
-    with pytest.raises(RuntimeError, match="got none in environment 1"):
+    with pytest.raises(RuntimeError, match="environment 1 has no legal action"):
         INDICES.check_mask(torch.tensor([[True, False, False, True, False], [True, True, False, False, False]]))
-    with pytest.raises(RuntimeError, match=r"environment \(0, 1\)"):
+    with pytest.raises(RuntimeError, match=r"environment \(0, 1\) has no legal action"):
         INDEX.check_mask(torch.tensor([[[True] * 3, [False] * 3]]))
     with pytest.raises(ValueError, match=r"mask with 5 entries per environment, got \[3\]"):
         INDICES.check_mask(torch.ones(3, dtype=torch.bool))
@@ -294,7 +294,7 @@ def test_an_enumerated_action_is_legal_where_all_its_choices_are():
 
 def test_too_many_joint_actions_are_not_enumerated():
     space = spaces.MultiBinary(12)
-    with pytest.raises(ValueError, match=r"at most 1,024 joint actions to enumerate, got 4,096 \(2 · 2"):
+    with pytest.raises(ValueError, match=r"cannot enumerate 4,096 joint actions \(2 · 2 .*\), more than 1,024"):
         make_action_space(space, encoding="enumerated")
     assert make_action_space(space, encoding="enumerated", max_enumerated=4096).num_actions == 4096
 

@@ -130,13 +130,13 @@ def test_a_tuple_key_of_a_composite_is_an_entry_of_a_group():
     assert spec == Composite(agent={"action": Categorical(2), "reward": None, "x": {"y": OneHot(3)}})
     assert spec["agent", "x", "y"] == OneHot(3)
     assert Composite({("a", "b"): Categorical(2), "a": Composite(c=OneHot(3))})["a", "c"] == OneHot(3)
-    with pytest.raises(ValueError, match="one entry under 'a', got a spec and a group of specs"):
+    with pytest.raises(ValueError, match="'a' is given both a spec and a group of specs"):
         Composite({"a": Categorical(2), ("a", "b"): OneHot(3)})
 
 
 def test_a_composite_has_no_batch_dimensions():
     assert Composite({"action": Categorical(2)}, shape=[]) == Composite(action=Categorical(2))
-    with pytest.raises(ValueError, match=r"expected an empty shape, got \[4\]: batch dimensions are no part of a spec"):
+    with pytest.raises(ValueError, match=r"an empty shape, got \[4\]: batch dimensions are not part of a spec"):
         Composite(shape=(4,))
 
 
@@ -193,7 +193,7 @@ def test_a_spec_stands_wherever_a_name_does_and_fixes_the_sizes():
         (("categorical", OneHot(4)), r"'categorical' and OneHot\(4\), which is 'one-hot'"),
         ((OneHot(3), OneHot(4)), r"OneHot\(3\) and OneHot\(4\)"),
         (("mult-one-hot", MultiOneHot([2, 3]), [3, 2]), r"\(3, 2\) and MultiOneHot\(\[2, 3\]\)"),
-        (("mult-one-hot",), "expected var_nums"),
+        (("mult-one-hot",), "mult-one-hot needs var_nums"),
         (("mult-one-hot", None, []), "at least one component"),
         (("mult-one-hot", None, [2, 0]), "integer of at least 1"),
         (("categorical", None, 3), "got 3 with categorical"),

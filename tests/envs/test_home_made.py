@@ -240,5 +240,5 @@ def test_a_reset_has_no_options():
 
 
 def test_native_vectorization_refuses_to_rescale():
-    with pytest.raises(ValueError, match="expected no rescale_observation for native vectorization, got True"):
+    with pytest.raises(ValueError, match="vectorization=native does not support rescale_observation=True"):
         GymnasiumEnvs("HomeMadeGrid-v0", num_envs=1, vectorization="native", rescale_observation=True)

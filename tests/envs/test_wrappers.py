@@ -61,7 +61,7 @@ def cartpole(*wrappers, **options):
         (Bare, r"wrapper Bare: reset must return \(observation, info\), but returned ndarray"),
         (Smaller, r"wrapper Smaller: reset must return an observation in Box.*, but returned one of shape \(1,\)"),
         (Raises, r"wrapper Raises: .* failed: KeyError: 'velocity', at .*test_wrappers.py:\d+; fix the env"),
-        (no_env, "expected wrapper no_env to return an environment, got str"),
+        (no_env, "wrapper no_env must return an environment, but returned str"),
         (FrameStackObservation, "wrapper FrameStackObservation needs values for stack_size; write"),
         (gym.wrappers.TransformObservation, r"for func, .*write \{_target_: TransformObservation, func: …, obs.*: …\}"),
         (partial(FrameStackObservation, stack_size=0), "FrameStackObservation cannot be applied to .*than zero"),
@@ -112,7 +112,7 @@ def test_wrappers_do_not_see_the_mask_that_an_observation_holds():
 
 
 def test_native_vectorization_refuses_wrappers():
-    with pytest.raises(ValueError, match="no wrappers for native vectorization, got .'FlattenObservation'."):
+    with pytest.raises(ValueError, match="native does not support wrappers=.'FlattenObservation'."):
         GymnasiumEnvs("CartPole-v1", num_envs=2, vectorization="native", wrappers=[FlattenObservation])
 
 

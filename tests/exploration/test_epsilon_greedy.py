@@ -132,7 +132,7 @@ def test_an_environment_without_a_legal_action_is_named(epsilon):
     action = torch.zeros(3, dtype=torch.int64)
     td = TensorDict({"action": action, "mask": mask}, [3])
     for run in (lambda: module.explore(action, mask), lambda: module(td)):
-        with pytest.raises(RuntimeError, match="got none in environment 2"):
+        with pytest.raises(RuntimeError, match="environment 2 has no legal action"):
             run()
     joint = EGreedyModule(MultiCategorical([1, 2]), action_mask_key="mask")
     with pytest.raises(RuntimeError, match="environment 0"):

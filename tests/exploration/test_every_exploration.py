@@ -87,11 +87,11 @@ def test_an_environment_without_a_legal_action_is_named(part):
     module = PARTS[part](Categorical(2), 3)
     mask = torch.tensor([[True, True], [True, False], [False, False]])
     action, value = torch.zeros(3, dtype=torch.int64), torch.zeros(3, 2)
-    with pytest.raises(RuntimeError, match="got none in environment 2"):
+    with pytest.raises(RuntimeError, match="environment 2 has no legal action"):
         module.explore(action, mask, value)
     joint = PARTS[part](MultiCategorical([1, 2]), 2)
     mask = torch.tensor([[True, False, True], [True, False, False]])
-    with pytest.raises(RuntimeError, match="got none in environment 1"):
+    with pytest.raises(RuntimeError, match="environment 1 has no legal action"):
         joint.explore(torch.zeros(2, 2, dtype=torch.int64), mask, torch.zeros(2, 3))
 
 
@@ -148,7 +148,7 @@ def test_actions_are_as_frequent_as_their_probabilities_say(part, space, generat
     value = torch.rand(1, sum(sizes), generator=generator).expand(envs, -1)
     mask = random_mask(sizes, 1, generator).expand(envs, -1)
     if not module.has_probability:
-        with pytest.raises(RuntimeError, match="expected exploration that knows the probability of each step"):
+        with pytest.raises(RuntimeError, match="exploration defines no probability of a single step"):
             module.probability(indices.greedy_index(value, mask), value, mask)
         return
     action = module.explore(indices.greedy_index(value, mask), mask, value)
@@ -219,7 +219,7 @@ def test_boltzmann_takes_a_legal_action_where_a_value_is_no_number():
         (lambda: Boltzmann(Categorical(2), 0.0), "temperature_init above 0, got 0.0"),
         (lambda: Boltzmann(Categorical(2), 1.0, float("nan")), "temperature_end above 0, got nan"),
         (lambda: Boltzmann(Categorical(2), schedule="cosine"), "one of linear, exponential"),  # pyright: ignore
-        (lambda: Boltzmann(Categorical(2)).explore(torch.zeros(1)), "expected action values, got none"),
+        (lambda: Boltzmann(Categorical(2)).explore(torch.zeros(1)), "needs action values"),
         (lambda: EGreedyLadder(Categorical(2), epsilon=0.0, num_envs=2), r"epsilon in \(0, 1\], got 0.0"),
         (lambda: EGreedyLadder(Categorical(2), alpha=-1.0, num_envs=2), "alpha of at least 0"),
     ],

@@ -147,7 +147,7 @@ def test_safe_modules_project_one_of_several_outputs_and_nested_keys():
 
 def test_safe_without_a_spec_is_refused():
     for spec in (None, Composite(other=OneHot(2))):
-        with pytest.raises(ValueError, match=r"expected a spec of one of the outputs \['action'\] with safe=True"):
+        with pytest.raises(ValueError, match=r"safe=True needs a spec of at least one of the outputs \['action'\]"):
             Actor(nn.Identity(), spec=spec, safe=True)
 
 

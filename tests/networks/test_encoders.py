@@ -151,7 +151,7 @@ def test_only_numbers_are_normalised():
 
 def test_an_observation_with_no_numbers_cannot_be_normalised():
     for trunk in (ConvTrunk((1, 36, 36)), make_encoder(spaces.Discrete(3))):
-        with pytest.raises(ValueError, match="expected normalize_observation=false for .* got true"):
+        with pytest.raises(ValueError, match="normalize_observation=true does not apply to .*; set it to false"):
             QNet(trunk, ScalarHead, action_space=Categorical(2), normalize_observation=True)
 
 

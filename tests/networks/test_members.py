@@ -157,11 +157,11 @@ def test_a_bootstrap_mask_holds_each_member_with_its_probability():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ensemble(num_members=1), "num_members of at least 2, got 1; one network is network=q_net"),
+        (lambda: ensemble(num_members=1), "num_members of at least 2, got 1; for one, use network=q_net"),
         (lambda: ensemble(prior_scale=-1.0), "prior_scale of at least 0"),
         (
             lambda: EnsembleQNet(MLPTrunk((4,), num_cells=[8]), ScalarHead, action_space=MultiCategorical([2, 2])),
-            "expected one choice for an ensemble, got MultiCategorical.*enumerated",
+            "an ensemble takes no joint actions, got MultiCategorical.*enumerated",
         ),
         (lambda: Bootstrapped(Categorical(2), num_members=2, num_envs=1, bootstrap_probability=0.0), r"in \(0, 1\]"),
         (

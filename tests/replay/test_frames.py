@@ -232,7 +232,7 @@ def test_a_step_that_stays_and_is_no_cut_is_refused():
         buffer.extend(streams.step([0], end=0.0))
     rows = streams.step([0], end=0.0)
     rows["next", "observation"] = rows["observation"].clone()
-    with pytest.raises(ValueError, match="the one before it and a new frame"):
+    with pytest.raises(ValueError, match="not the one before it shifted by a new frame"):
         buffer.extend(rows)
 
 

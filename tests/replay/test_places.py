@@ -32,7 +32,7 @@ MAKERS = [
 @pytest.mark.parametrize("make", MAKERS, ids=["transitions", "frames", "slices"])
 def test_a_device_that_is_not_there_is_refused(make, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(ValueError, match="expected a device that this machine has, got 'cuda:1'; use cpu"):
+    with pytest.raises(ValueError, match="this machine has no device 'cuda:1'; use cpu"):
         make("cuda:1")
     with pytest.raises(ValueError, match="expected a device such as cpu or cuda, got 'gpu'"):
         make("gpu")
@@ -42,7 +42,7 @@ def test_a_device_that_is_not_there_is_refused(make, monkeypatch):
 def test_the_device_is_a_key(capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert main(["check", "replay.device=cuda"]) == 2
-    assert "replay: expected a device that this machine has, got 'cuda'; use cpu" in capsys.readouterr().err
+    assert "replay: this machine has no device 'cuda'; use cpu" in capsys.readouterr().err
 
 
 def test_a_replay_larger_than_the_devices_memory_is_refused(monkeypatch):

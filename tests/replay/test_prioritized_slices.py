@@ -121,7 +121,7 @@ def test_errors_of_other_rows_raise(episode):
 
 def test_too_few_steps_and_too_short_episodes_raise(episode):
     buffer = prioritized(across_episodes=False)
-    with pytest.raises(RuntimeError, match="no environment has 4 steps to draw a slice from yet, at most 0; extend"):
+    with pytest.raises(RuntimeError, match="no environment has the 4 steps of a slice yet, at most 0; call extend"):
         buffer.sample()
     buffer.extend(TensorDict.cat([episode([0.0] * 3)] * 3))
     with pytest.raises(RuntimeError, match="no episode has the 4 steps of a slice; use a smaller") as told:

@@ -123,10 +123,10 @@ def test_flush_after_an_end_or_on_an_empty_buffer_does_nothing(episode):
 
 def test_too_few_steps_raise(episode):
     buffer = sliced(num_envs=2)
-    with pytest.raises(RuntimeError, match="no environment has 4 steps to draw a slice from yet, at most 0; extend"):
+    with pytest.raises(RuntimeError, match="no environment has the 4 steps of a slice yet, at most 0; call extend"):
         buffer.sample()
     buffer.extend(TensorDict.cat([episode([0.0] * 3), episode([0.0] * 3, env=1)]))
-    with pytest.raises(RuntimeError, match="to draw a slice from yet, at most 3; extend"):
+    with pytest.raises(RuntimeError, match="the 4 steps of a slice yet, at most 3; call extend"):
         buffer.sample()
 
 

@@ -187,7 +187,7 @@ def test_skipped_steps_are_in_the_metrics_and_stopping_names_the_frame(odd, tmp_
 
 def test_skipping_is_not_for_native_environments():
     faults = build.check(compose(["env.nonfinite=skip", "env.vectorization=native"], provided=build.PROVIDED))
-    assert "expected nonfinite=stop, or skip without native vectorization" in str(faults[0])
+    assert "expected nonfinite=stop, or skip unless vectorization=native" in str(faults[0])
 
 
 def test_fixed_states_that_an_environment_cannot_give_do_not_stop_a_run(tmp_path, monkeypatch, capsys):

@@ -40,7 +40,7 @@ class Composite(TensorSpec):
         **more: Any,
     ) -> None:
         if len(shape):
-            raise ValueError(f"expected an empty shape, got {[*shape]}: batch dimensions are no part of a spec")
+            raise ValueError(f"expected an empty shape, got {[*shape]}: batch dimensions are not part of a spec")
         super().__init__((), None, device)
         self._specs: dict[str, TensorSpec | None] = {
             key: Composite(spec, device=device) if isinstance(spec, Mapping) else spec
@@ -133,5 +133,5 @@ def _entries(group: Any, name: str) -> dict[Any, Any]:
     if isinstance(group, Composite):
         return dict(group.items())
     if not isinstance(group, Mapping):
-        raise ValueError(f"expected one entry under {name!r}, got a spec and a group of specs")
+        raise ValueError(f"{name!r} is given both a spec and a group of specs; give one of them")
     return dict(group)
