@@ -150,7 +150,7 @@ def test_branches_must_add_up_to_the_values_with_no_ragged_last_part():
     assert ActionSpace("mult-one-hot", (1, 2)).sizes_of(3) == (1, 2)
     assert ActionSpace("categorical").sizes_of(3) == (3,)
     for space in (ActionSpace("mult-one-hot", 4), ActionSpace("mult-one-hot", (2, 3))):
-        with pytest.raises(ValueError, match="add up to the last dimension of the values, got 6"):
+        with pytest.raises(ValueError, match="must add up to 6, the last dimension of the values"):
             space.sizes_of(6)
 
 

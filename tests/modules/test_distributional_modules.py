@@ -69,7 +69,7 @@ def test_every_component_may_have_its_own_support():
     bits = DistributionalQValueModule("binary", torch.tensor([[1.0, 5], [-1, 5], [2, 5], [5, -1]]), out_keys=keys)
     action, _, chosen = bits(certain)
     assert (action.tolist(), chosen.tolist()) == ([1, 0, 1, 0], [3.0])
-    with pytest.raises(ValueError, match="one support for each of 4 components, got 2"):
+    with pytest.raises(ValueError, match="a support for each of 4 components, got 2"):
         DistributionalQValueModule("binary", support)(certain)
 
 

@@ -92,7 +92,7 @@ def test_images_of_any_size_and_layout_are_encoded_from_bytes_to_one_scale(size)
         (spaces.Graph(spaces.Box(0, 1), None), "arrays of a fixed shape"),
         (spaces.OneOf([spaces.Discrete(2)]), "entries of a Dict"),
         (spaces.Dict({"a": spaces.Tuple([spaces.Text(5)])}), "encode it as numbers"),
-        (spaces.Tuple([]), "expected observations of at least one entry"),
+        (spaces.Tuple([]), "the observation space is an empty Dict or Tuple"),
     ],
 )
 def test_other_spaces_are_refused_with_what_to_do(space, message):

@@ -36,9 +36,9 @@ def test_sizes_of_inputs_may_come_with_the_first_call():
     assert MLP(None, 2)(torch.zeros(3, 5)).shape == (3, 2)
     assert MLP(None, 2, num_cells=[])(torch.zeros(3, 5)).shape == (3, 2)
     assert ConvNet(None, [4], 3, 1)(torch.zeros(2, 6, 5, 5)).shape == (2, 36)
-    with pytest.raises(ValueError, match=r"only nn.Linear can wait"):
+    with pytest.raises(ValueError, match=r"only nn.Linear can infer"):
         MLP(None, 2, layer_class=NoisyLinear)
-    with pytest.raises(ValueError, match=r"only nn.Conv2d can wait"):
+    with pytest.raises(ValueError, match=r"only nn.Conv2d can infer"):
         ConvNet(None, layer_class=nn.LazyConv2d)
 
 

@@ -169,7 +169,7 @@ def test_a_state_of_other_settings_is_refused(name, here, saved):
     [
         ("alpha", -0.1, "expected alpha of at least 0, got -0.1"),
         ("beta", 1.5, r"expected beta in \[0, 1\], got 1.5"),
-        ("batch_size", 6, "a multiple of slice_length = 4, got 6; take 8"),
+        ("batch_size", 6, "a multiple of slice_length = 4, got 6; use 8"),
     ],
 )
 def test_arguments_out_of_range_raise(name, value, message):

@@ -154,8 +154,8 @@ def test_a_state_of_other_settings_is_refused():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 6}, "a multiple of slice_length = 4, got 6; take 8"),
-        ({"batch_size": 2}, "a multiple of slice_length = 4, got 2; take 4"),
+        ({"batch_size": 6}, "a multiple of slice_length = 4, got 6; use 8"),
+        ({"batch_size": 2}, "a multiple of slice_length = 4, got 2; use 4"),
         ({"slice_length": 0}, "expected slice_length of at least 1, got 0"),
         ({"num_envs": 0}, "expected num_envs of at least 1, got 0"),
         ({"num_envs": 11}, "expected a capacity of at least num_envs · slice_length = 44, got 40"),
