@@ -91,7 +91,7 @@ class OptunaSweeper(JobSweeper):
         self.params, self.mean_over, self.options = params, mean_over, options
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run trials until there are as many as asked for."""
+        """Run trials up to the number requested."""
         from qframe.sweeps.folder import SweepFolder
         from qframe.sweeps.grid import parameters
         from qframe.sweeps.job_spec import SpecMaker
@@ -111,7 +111,7 @@ class JobLauncher(Launcher):
     """A launcher that runs jobs on one of qframe's engines."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep Hydra's context, configuration and launcher."""
+        """Keep Hydra's context, configuration and task function."""
         self.hydra_context, self.config, self.task_function = hydra_context, config, task_function
 
     def engine(self, *, needs: Any, say: Callable[[str], None]) -> Any:
@@ -169,7 +169,7 @@ class RayLauncher(JobLauncher):
 
 
 class SubmititLauncher(JobLauncher):
-    """Runs jobs in a queue, by submitit.
+    """Runs jobs in a queue, through submitit.
 
     Args:
         cluster: ``slurm`` or ``local``.

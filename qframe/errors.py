@@ -1,7 +1,7 @@
-"""What the command line turns into exit codes, and how the faults of a config are reported: all at once.
+"""The exceptions that ``qframe.cli.main`` maps to exit statuses, and the faults of a config, reported all at once.
 
-``UserError`` and ``RunError`` are printed without a traceback (2), ``Stopped`` is a signal (130 or 143), and any other
-exception is a fault of qframe's own (1). ``qframe.cli.main`` maps them.
+``UserError`` and ``RunError`` are printed without a traceback (2), ``Stopped`` reports a signal (130 or 143), and any
+other exception is a bug of qframe or of the environment (1).
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """A mistake of the user, found before anything runs."""
+    """A user's mistake, found before anything runs."""
 
 
 class RunError(ValueError):
@@ -18,10 +18,10 @@ class RunError(ValueError):
 
 
 class Stopped(BaseException):
-    """A signal stopped a run or a sweep. No ``Exception``: nothing has failed, and no handler should take it for that.
+    """A signal stopped a run or a sweep. Not an ``Exception``: nothing failed, so no handler of failures may catch it.
 
     Args:
-        number: the signal.
+        number: the signal's number.
         message: what was saved, and how to resume.
     """
 
@@ -38,9 +38,9 @@ class Fault:
     """One mistake in a configuration.
 
     Args:
-        where: the place in the config, as ``env.num_envs``.
+        where: the place in the config, such as ``env.num_envs``.
         message: what is wrong, and the remedy or the nearest valid name.
-        source: the file the value stands in, or "command line"; empty where it is not known.
+        source: the file that sets the value, or "command line"; empty if unknown.
         unknown: a name that does not exist (key, option, target): wrong in any combination, so it stops a whole sweep.
     """
 
@@ -72,7 +72,7 @@ class ConfigError(UserError):
 
 
 def nearest(name: str, options: Iterable[str]) -> str | None:
-    """The option most like ``name``, or None when nothing is like it.
+    """The option most similar to ``name``, or None if none is similar.
 
     >>> nearest("num_env", ["num_envs", "id", "seed"])
     'num_envs'
@@ -83,14 +83,14 @@ def nearest(name: str, options: Iterable[str]) -> str | None:
 
 
 def hint(name: str, options: Iterable[str], prefix: str = "") -> str:
-    """The remedy for a wrong name: the nearest valid one, and all of them where that is a short list.
+    """The remedy for a wrong name: the nearest valid one, and all of them if the list is short.
 
     >>> hint("quantil", ["scalar", "quantile"])
-    "nearest is 'quantile' (there are: quantile, scalar)"
+    "nearest is 'quantile' (valid: quantile, scalar)"
     """
     options = sorted(set(options))
     listed = ", ".join(options) or "none"
     close = nearest(name, options)
     if close is None:
-        return f"there are: {listed}"
-    return f"nearest is '{prefix}{close}'" + (f" (there are: {listed})" if len(options) <= 8 else "")
+        return f"valid: {listed}"
+    return f"nearest is '{prefix}{close}'" + (f" (valid: {listed})" if len(options) <= 8 else "")

@@ -119,7 +119,7 @@ def answer(words: str) -> str:
     if len(faults) != 1:
         raise ValueError(f"expected one fault in {words!r}, got {len(faults)}: {'; '.join(map(str, faults))}")
     (fault,) = faults
-    return re.sub(r"there are [\d.,]+ GB of .*", "more than there is", f"{fault.where}: {fault.message}")
+    return re.sub(r"and there are [\d.,]+ GB .*", "more than there is", f"{fault.where}: {fault.message}")
 
 
 def _error(call: Callable[[], object]) -> str:

@@ -1,4 +1,4 @@
-"""The values that ``auto`` picks, by a fixed rule of sizes and cores: never by how busy the machine is."""
+"""The values that ``auto`` picks: by fixed rules from sizes and the number of cores, never from the machine's load."""
 
 import os
 from collections.abc import Mapping
@@ -12,29 +12,29 @@ from qframe.errors import ConfigError
 from qframe.optimizer.pure_steps import STEPS
 
 Picked = dict[str, tuple[Any, str]]
-"""By key: the value, and why."""
+"""The value and the reason, by key."""
 
 AUTO_NUMBERS = ("runner.threads", "env.num_envs")
 """Numbers that may be ``auto``."""
 AUTO_COLLECTOR = {"_target_": "auto"}
-"""The node of a collector that is to be picked."""
+"""The node of ``collector=auto``."""
 
 FAULTY = (ConfigError, KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError)
-"""Raised by a config with a fault in it, which is reported elsewhere."""
+"""Raised while a faulty config is read; the fault is reported elsewhere."""
 UPDATES_WORTH_COMPILING = 20_000
-"""From how many updates on compiling, some ten seconds, costs less than it saves."""
+"""Compiling takes about ten seconds; from this many updates on it saves more."""
 
 
 COLLECTORS = {False: "qframe.training.Collector", True: "qframe.training.PipelinedCollector"}
 """By whether environments step while the learner updates."""
 FRAMES_WORTH_A_WORKER = 100_000
-"""From how many frames on a process for the environments, some seconds to start, saves more than it costs."""
+"""A process for the environments takes seconds to start; from this many frames on it saves more."""
 MOST_ENVS, MOST_IMAGE_ENVS = 128, 16
-"""Beyond them an environment more makes a frame hardly cheaper."""
+"""Beyond these, more environments hardly make a frame cheaper."""
 
 
 def resolved(config: Mapping[str, Any]) -> tuple[dict[str, Any], Picked]:
-    """The config with a value in place of every ``auto``, and the values picked; ``device`` has :func:`pick_device`."""
+    """The config with a value for every ``auto``, and the values picked; :func:`pick_device` picks ``device``."""
     config, picked = dict(config), Picked()
     if config.get("compile") == "auto":
         config["compile"], reason = _compile(config)
@@ -52,7 +52,7 @@ def resolved(config: Mapping[str, Any]) -> tuple[dict[str, Any], Picked]:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of a name; ``auto`` is CUDA if it is available."""
+    """The device of this name; ``auto`` is CUDA if available, else the CPU."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)
@@ -68,11 +68,11 @@ def _compile(config: Mapping[str, Any]) -> tuple[bool, str]:
         return False, "faulty"
     needed = UPDATES_WORTH_COMPILING // getattr(head, "update_cost", 1)
     if updates < needed:
-        return False, f"{updates:,} updates, of {needed:,} that pay for compiling"
+        return False, f"{updates:,} updates; compiling pays from {needed:,} on"
     if algorithm not in STEPS:
-        return False, f"{algorithm.__name__} is not compiled"
+        return False, f"{algorithm.__name__} cannot be compiled"
     if pick_device(config.get("device", "cpu")).type == "cuda":
-        return False, f"{updates:,} updates would pay for compile=cuda_graph or true: on a GPU choose one by yourself"
+        return False, f"{updates:,} updates would pay for compiling; on a GPU, set compile=cuda_graph or true yourself"
     if missing_compiler() is not None:
         return False, f"{updates:,} updates would pay for compiling, but there is no C++ compiler: install g++"
     return True, f"{updates:,} updates"
@@ -86,7 +86,7 @@ def _threads(config: Mapping[str, Any]) -> tuple[int, str]:
 
 
 def _num_envs(config: Mapping[str, Any]) -> tuple[int, str]:
-    """As many as there are frames between two rounds of updates: then a step of all of them is a round."""
+    """One environment per frame between two rounds of updates, so that one step of all of them makes a round."""
     try:
         every, most = int(config["runner"]["every"]), MOST_IMAGE_ENVS if _sees_images(config) else MOST_ENVS
     except FAULTY:
@@ -101,12 +101,12 @@ def _is_pipelined(config: Mapping[str, Any]) -> tuple[bool, str]:
     if cores == 1:
         return False, "one core"
     if frames < FRAMES_WORTH_A_WORKER:
-        return False, f"{frames:,} frames, of {FRAMES_WORTH_A_WORKER:,} that pay for a process of their own"
+        return False, f"{frames:,} frames; a separate process pays from {FRAMES_WORTH_A_WORKER:,} on"
     return True, f"{frames:,} frames on {cores} cores"
 
 
 def _sees_images(config: Mapping[str, Any]) -> bool | None:
-    """Whether the network goes over images; None if its trunk has a fault."""
+    """Whether the network processes images; None if its trunk has a fault."""
     try:
         node = config["trunk"]
         trunk: Any = resolve(node["_target_"])

@@ -1,4 +1,4 @@
-"""The builder: from a composed config to its parts, each built once, and from these to a runner."""
+"""The builder: turns a composed config into its parts, each built once, and the parts into a runner."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -61,11 +61,11 @@ PROVIDED: dict[str, frozenset[str]] = {
     ),
     "evaluation": frozenset({"envs", "action_space", "seed"}),
 }
-"""Constructor parameters that the builder fills in, by place: they do not stand in a config."""
+"""Constructor parameters that the builder fills in, by place; a config must not set them."""
 
 
 STAND_INS = {"seed": 0, "device": "cpu", "gamma": 0.5, "total_frames": 1_000_000_000}
-"""Sound settings in place of faulty ones, so that the faults of the parts can be found as well."""
+"""Valid settings in place of faulty ones, so that faults of the parts are found as well."""
 
 
 class Assembly:
@@ -73,15 +73,15 @@ class Assembly:
 
     Args:
         config: composed.
-        found: its faults so far. The parts that these are about, and the parts that need them, are not built; after an
-            unknown preset or key, which may have meant anything, none is.
+        found: the faults found so far. The parts with faults, and those that need them, are not built; with an unknown
+            preset or key, which could have meant any part, none is.
 
     Attributes:
         config: plain values, with a value in place of every ``auto``.
         picked: the values that ``auto`` has picked, and why.
-        device: where the network is.
+        device: the network's.
         parts: complete if there are no faults.
-        faults: ``found``, and those that building has shown.
+        faults: ``found``, and those found while building.
     """
 
     parts: Parts
@@ -96,7 +96,7 @@ class Assembly:
             self.parts = self._parts()
 
     def check_films(self) -> None:
-        """Add a fault if films are to be made and the environments draw no pictures."""
+        """Add a fault if videos are to be recorded and the environments cannot be rendered."""
         if self.faults or not self.parts.evaluation.video:
             return
         try:
@@ -105,7 +105,7 @@ class Assembly:
             self.faults.append(Fault("evaluation.video", str(error)))
 
     def part(self, group: str, *ingredients: Any, node: Mapping[str, Any] | None = None, **provided: Any) -> Any:
-        """The part that a group describes; None where it is refused or an ingredient was."""
+        """The part that a group describes; None if it or one of its ingredients is refused."""
         is_broken = group.split(".")[0] in self._broken
         if is_broken or any(ingredient is None for ingredient in (*ingredients, *provided.values())):
             return None
@@ -127,7 +127,7 @@ class Assembly:
         parts = Parts(
             envs=envs,
             action_space=action_space,
-            loss=loss,  # pyright: ignore[reportArgumentType]  # None comes with a fault, and is not given out
+            loss=loss,  # pyright: ignore[reportArgumentType]  # None implies a fault: it is not handed out
             target_update=self.part("target", any_loss),
             replay=replay,
             exploration=self.part(
@@ -152,7 +152,7 @@ class Assembly:
         return parts
 
     def _replay(self, num_envs: int) -> Any:
-        """The replay, and in it the priorities if there are any."""
+        """The replay, with its priorities if any."""
         config, priorities = self.config, self.part("priorities")
         given = {} if priorities is None else {"priorities": priorities}
         seed = derive_seed(config["seed"], "replay")
@@ -163,7 +163,7 @@ class Assembly:
         return replay
 
     def _check_runner(self) -> None:
-        """The runner is built last, with a run's folder: its numbers are checked with the other parts."""
+        """Check the runner's numbers with the other parts; the runner itself is built last, with a run folder."""
         if "runner" in self._broken:
             return
         if self.config["runner"].get("stop"):
@@ -176,7 +176,7 @@ class Assembly:
             self.faults.append(Fault("runner", str(error)))
 
     def _check_update(self, optimizer: Any) -> None:
-        """The learner is built last as well: whether it can compile, and compute in bfloat16."""
+        """Check that the learner, which is built last as well, can compile and compute in bfloat16."""
         if self.config.get("compile") and optimizer is not None:
             self._try("compile", lambda: pure_step(optimizer.wrapped))
         if self.config.get("compile") == "cuda_graph":
@@ -191,7 +191,7 @@ class Assembly:
             self.faults.append(Fault(where, str(error)))
 
     def _loss(self, envs: Envs | None, action_space: ActionSpace | None) -> DQNLoss | None:
-        """The network, seeded on its own, inside its loss."""
+        """The loss, around a network whose weights have a seed of their own."""
         if envs is None or action_space is None or {"network", "trunk", "head"} & self._broken:
             if "head" not in self._broken:
                 self.part("head", 1, 2)
@@ -227,7 +227,7 @@ class Assembly:
         return DQNLoss(nn.Linear(1, 2), action_space="categorical", delay_value=delay_value, gamma=0.5)
 
     def _evaluated(self, envs: Envs | None) -> Envs | None:
-        """The environments as evaluation changes them."""
+        """The environments with evaluation's changes."""
         changes = {} if "evaluation" in self._broken else self.config["evaluation"].get("env") or {}
         if not changes or envs is None:
             return envs
@@ -239,12 +239,12 @@ class Assembly:
         changed = self.part("evaluation.env", node=node)
         if changed is None or _spaces(changed) == _spaces(envs):
             return changed
-        message = f"expected environments of the same spaces as in training, got {_spaces(changed)}"
+        message = f"its spaces must be those of training, {_spaces(envs)}, but are {_spaces(changed)}"
         self.faults.append(Fault("evaluation.env", message))
         return None
 
     def _evaluation(self) -> dict[str, Any]:
-        """Evaluation's config, in which changes of the environments are for the record."""
+        """Evaluation's config, with its changes of the environments as text for the record."""
         node = self.config["evaluation"]
         return {**node, "env": _as_words(node.get("env"))} if isinstance(node, Mapping) else node
 
@@ -252,7 +252,7 @@ class Assembly:
         return instantiate(self.config["head"], features, num_actions, where="head")
 
     def _trunk(self, envs: Envs) -> Trunk | None:
-        """The configured trunk over Box observations; over their encodings where they are something else."""
+        """The configured trunk: over Box observations, or over the encodings of other observations."""
         space = envs.observation_space
         try:
             if isinstance(space, spaces.Box):
@@ -272,7 +272,7 @@ def check(config: Mapping[str, Any], found: Sequence[Fault] = ()) -> list[Fault]
 
     Args:
         config: composed.
-        found: its faults so far; the parts that these are about are not built.
+        found: the faults found so far; the parts with faults are not built.
     """
     assembly = Assembly(config, found)
     assembly.check_films()
@@ -300,7 +300,7 @@ def parts(config: Mapping[str, Any]) -> Parts:
 
 
 def describe(assembly: Assembly) -> dict[str, str]:
-    """A summary of the run that these parts make, by the part."""
+    """A summary of the run, by part."""
     built, config = assembly.parts, assembly.config
     loss, replay = built.loss, built.replay
     parameters = sum(parameter.numel() for parameter in loss.value_network.parameters())
@@ -329,17 +329,17 @@ def build(
     report: Report | None = None,
     started: float | None = None,
 ) -> Runner:
-    """The runner of a config, its environments started and its folder described.
+    """The runner of a config, with its environments started and its config and manifest written.
 
     Args:
-        config: checked and resolved; or its parts, which are then used.
-        run_dir: the run's folder; made now.
-        state: the checkpoint's content of a run that is resumed; loaded before anything is written.
+        config: checked and resolved; or the parts already built from it.
+        run_dir: the run's folder; created now.
+        state: the content of the checkpoint to resume from; loaded before anything is written.
         report: where lines are printed; None is standard output.
         started: when the process or job started, on ``time.monotonic``'s clock.
 
     Raises:
-        ConfigError: every reason why this config cannot run; then there is no folder.
+        ConfigError: every reason why this config cannot run; no folder is created then.
     """
     share_heap()
     assembly = _faultless(config if isinstance(config, Assembly) else Assembly(config))
@@ -388,12 +388,16 @@ def build(
         report=report,
         started=started,
     )
-    if state is not None:
-        _take_over(runner, state)
-    report.say(f"the replay takes {memory_line(built)}")
-    for key, (value, reason) in assembly.picked.items():
-        report.say(f"auto: {key}={str(value).lower()} ({reason})")
-    _lock(runner)
+    try:
+        if state is not None:
+            runner.load_state_dict(state)
+        report.say(f"the replay takes {memory_line(built)}")
+        for key, (value, reason) in assembly.picked.items():
+            report.say(f"auto: {key}={str(value).lower()} ({reason})")
+        folder.lock.acquire()  # creates the folder
+    except Exception:
+        runner.collector.close()
+        raise
     OmegaConf.save(OmegaConf.create(plain), folder.config_file)
     picks = {key: value for key, (value, _) in assembly.picked.items()}
     about = {"device": str(device), "action_space": built.action_space.encoding} | picks
@@ -407,23 +411,6 @@ def _faultless(assembly: Assembly) -> Assembly:
     if assembly.faults:
         raise ConfigError(assembly.faults)
     return assembly
-
-
-def _lock(runner: Runner) -> None:
-    """Keep other processes out of the run's folder, which is made now."""
-    try:
-        runner.folder.lock.acquire()
-    except Exception:
-        runner.collector.close()
-        raise
-
-
-def _take_over(runner: Runner, state: dict[str, Any]) -> None:
-    try:
-        runner.load_state_dict(state)
-    except Exception:
-        runner.collector.close()
-        raise
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

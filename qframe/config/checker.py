@@ -1,4 +1,4 @@
-"""Checking a config against the constructors that it names: every key, every type, all faults at once."""
+"""Checks a config against the constructors that it names: every key, every type, all faults at once."""
 
 import enum
 import inspect
@@ -18,7 +18,7 @@ from qframe.errors import ConfigError, Fault, hint, nearest
 
 SCALARS: dict[Any, str] = {
     bool: "true or false",
-    int: "an integer (as 1000, 1e6, 50k or 1M)",
+    int: "an integer (e.g. 1000, 1e6, 50k or 1M)",
     float: "a number",
     str: "text",
     Path: "a path",
@@ -43,10 +43,10 @@ class Checker:
         Args:
             node: a mapping with ``_target_``.
             where: its place in the config.
-            waits: whoever takes the node calls it later with more arguments, so none is missing.
+            waits: the node is called later with more arguments, so none counts as missing.
         """
         if not isinstance(node.get("_target_"), str):
-            self._fault(f"{where}._target_", "expected the dotted name of a class, as qframe.networks.MLP; got none")
+            self._fault(f"{where}._target_", "missing: name a class, such as qframe.networks.MLP")
             return dict(node)
         try:
             known = parameters(resolve(node["_target_"], f"{where}._target_"))
@@ -72,7 +72,7 @@ class Checker:
         return checked
 
     def value(self, annotation: Any, value: Any, where: str) -> Any:
-        """The value as its type wants it: 1M as 1000000 for an integer, 1 as 1.0 for a number."""
+        """The value converted to its type: 1M to 1000000 for an integer, 1 to 1.0 for a number."""
         if value == "auto" and where in AUTO_NUMBERS:
             return value
         options = alternatives(annotation)
@@ -186,7 +186,7 @@ def described(annotation: Any) -> str:
     """A type in words.
 
     >>> described(int | None), described(tuple[float, float])
-    ('an integer (as 1000, 1e6, 50k or 1M) or null', 'a list of 2: a number, a number')
+    ('an integer (e.g. 1000, 1e6, 50k or 1M) or null', 'a list of 2: a number, a number')
     """
     return " or ".join(dict.fromkeys(_in_words(option) for option in alternatives(annotation)))
 
@@ -253,38 +253,38 @@ Provided = Mapping[str, AbstractSet[str]]
 def validate(
     config: Mapping[str, Any], provided: Provided, also: Iterable[str] = ()
 ) -> tuple[dict[str, Any], list[Fault]]:
-    """All that is wrong with a config, and the config with its numbers normalised (``1M`` is 1000000).
+    """The config with its numbers normalised (``1M`` is 1000000), and all of its faults.
 
     Args:
         config: the composed config as plain values, interpolations resolved.
-        provided: constructor parameters given at run time, by place (``{"head": {"num_actions"}}``): they are not
-            missing, and they may not stand in the config.
-        also: further names that may have been meant where a top-level key is unknown (``experiment``).
+        provided: constructor parameters given at run time, by place (``{"head": {"num_actions"}}``): they are never
+            missing, and the config must not set them.
+        also: further names to suggest for an unknown top-level key (``experiment``).
     """
     checker = Checker(provided)
     checked: dict[str, Any] = {}
     known = (*SETTINGS, *GROUPS)
     for key in known:
         if key not in config:
-            remedy = f"choose one by {key}=OPTION" if key in GROUPS else f"set it by {key}=…"
+            remedy = f"choose one with {key}=OPTION" if key in GROUPS else f"set it with {key}=…"
             checker.faults.append(Fault(key, f"missing; {remedy}"))
         elif key in SETTINGS:
             checked[key] = _setting(checker, key, config[key])
         elif key == "collector" and isinstance(config[key], Mapping) and config[key].items() >= AUTO_COLLECTOR.items():
             checked[key] = AUTO_COLLECTOR
             for unknown in config[key].keys() - AUTO_COLLECTOR.keys():
-                message = "unknown key of collector=auto, which has none; choose a collector by its name"
+                message = "unknown key: collector=auto takes none; choose a collector by its name"
                 checker.faults.append(Fault(f"{key}.{unknown}", message, unknown=True))
         elif isinstance(config[key], Mapping):
             node = dict(config[key])
-            # Evaluation's changes of the environments are checked with the environments, where they are built.
+            # Evaluation's changes of the environments are checked where these environments are built.
             held = {"env": node.pop("env")} if key == "evaluation" and isinstance(node.get("env"), Mapping) else {}
             checked[key] = checker.node(node, key) | held
             foreign = refused_import(config[key].get("id")) if key == "env" else None
             if foreign:
                 checker.faults.append(Fault("env.id", foreign, unknown=True))
         else:
-            message = f"expected a mapping with _target_, got {shown(config[key])}; choose one by {key}=OPTION"
+            message = f"expected a mapping with _target_, got {shown(config[key])}; choose one with {key}=OPTION"
             checker.faults.append(Fault(key, message))
     for key in config.keys() - set(known):
         names = (*known, *also)

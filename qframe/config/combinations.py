@@ -1,4 +1,4 @@
-"""Combinations of sound parts that do not go together, and why. The README shows an example of each."""
+"""Combinations of valid parts that cannot work together, and why. ``docs/refusals.md`` shows an example of each."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ class Refusal:
     """One combination that is refused.
 
     Args:
-        example: words for ``qframe check`` that show it, for the README's table.
+        example: overrides that are refused for this reason alone, for the table in ``docs/refusals.md``.
         where: the key that the message is about.
-        message: expected, got, remedy; None where the parts go together.
+        message: the fault and the remedy; None if the parts work together.
     """
 
     example: str
@@ -46,14 +46,14 @@ def _lambda_with_n_step(parts: Parts, config: Mapping[str, Any]) -> str | None:
     if not _over_time(parts) or n_step == 1:
         return None
     name = type(parts.loss.estimator).__name__
-    return f"expected 1 with {name}, which weighs all horizons itself, got {n_step}; use replay=slices"
+    return f"{name} weighs all horizons itself, which n_step={n_step} would do twice; use replay=slices"
 
 
 def _time_without_slices(parts: Parts, config: Mapping[str, Any]) -> str | None:
     if not _over_time(parts) or _slice_length(parts) is not None or getattr(parts.replay, "n_step", 1) > 1:
         return None
     name = type(parts.loss.estimator).__name__
-    return f"expected slices for {name}, which runs along time, got {type(parts.replay).__name__}; use replay=slices"
+    return f"{name} needs slices of time, which {type(parts.replay).__name__} does not return; use replay=slices"
 
 
 def _no_behaviour_probability(parts: Parts, config: Mapping[str, Any]) -> str | None:
@@ -62,8 +62,8 @@ def _no_behaviour_probability(parts: Parts, config: Mapping[str, Any]) -> str | 
     if "behaviour_probability" not in estimator.requires or knows:
         return None
     return (
-        f"expected exploration that knows the probability of its actions for {type(estimator).__name__}, got "
-        f"{type(parts.exploration).__name__}; use exploration=epsilon_greedy, or estimator=watkins, which needs none"
+        f"{type(estimator).__name__} needs the probability of each action, which {type(parts.exploration).__name__} "
+        "does not know; use exploration=epsilon_greedy, or estimator=watkins, which needs none"
     )
 
 
@@ -71,7 +71,8 @@ def _members_of_no_ensemble(parts: Parts, config: Mapping[str, Any]) -> str | No
     network = parts.loss.value_network
     if not getattr(parts.exploration, "reads_members", False) or hasattr(network, "num_members"):
         return None
-    return f"expected an ensemble to act by its members, got {type(network).__name__}; use network=ensemble"
+    name = type(parts.exploration).__name__
+    return f"{name} acts by the members of an ensemble, and {type(network).__name__} is none; use network=ensemble"
 
 
 def _nothing_explores(parts: Parts, config: Mapping[str, Any]) -> str | None:
@@ -79,8 +80,8 @@ def _nothing_explores(parts: Parts, config: Mapping[str, Any]) -> str | None:
     if not getattr(parts.exploration, "needs_noisy_network", False) or any(layer.std_init > 0 for layer in layers):
         return None
     if layers:
-        return "expected noisy_std above 0, got 0: nothing would explore; set network.noisy_std=0.5"
-    return "expected a network with noisy layers, got none: nothing would explore; set network.noisy=true"
+        return "nothing would explore, because noisy_std is 0; set network.noisy_std=0.5"
+    return "nothing would explore, because the network has no noisy layers; set network.noisy=true"
 
 
 def _noise_of_no_layers(parts: Parts, config: Mapping[str, Any]) -> str | None:
@@ -88,14 +89,14 @@ def _noise_of_no_layers(parts: Parts, config: Mapping[str, Any]) -> str | None:
     usual = signature(type(parts.loss.value_network)).parameters.get("noisy_std")
     if usual is None or network.get("noisy") or network.get("noisy_std", usual.default) == usual.default:
         return None
-    return f"expected noisy layers to take it, got none and {network['noisy_std']}; set network.noisy=true"
+    return f"{network['noisy_std']} has no effect, because the network has no noisy layers; set network.noisy=true"
 
 
 def _never_learns(parts: Parts, config: Mapping[str, Any]) -> str | None:
     starts, total = config["runner"].get("learning_starts", 0), config["total_frames"]
     if starts < total:
         return None
-    return f"expected fewer than total_frames={total}, got {starts}: nothing would be learnt"
+    return f"nothing would be learnt: must be below total_frames={total}, got {starts}"
 
 
 def _starts_before_a_slice(parts: Parts, config: Mapping[str, Any]) -> str | None:
@@ -103,7 +104,7 @@ def _starts_before_a_slice(parts: Parts, config: Mapping[str, Any]) -> str | Non
     needed = (length or 0) * parts.envs.num_envs
     if length is None or starts >= needed:
         return None
-    return f"expected at least {needed} frames, so that every environment holds a slice of {length}, got {starts}"
+    return f"must be at least {needed}, so that every environment holds a slice of {length} frames, got {starts}"
 
 
 def _starts_before_n_steps(parts: Parts, config: Mapping[str, Any]) -> str | None:
@@ -111,7 +112,7 @@ def _starts_before_n_steps(parts: Parts, config: Mapping[str, Any]) -> str | Non
     needed = getattr(parts.replay, "n_step", 1) * parts.envs.num_envs
     if starts + every >= needed:
         return None
-    return f"expected at least {needed - every} frames, so that the replay holds a transition of n steps, got {starts}"
+    return f"must be at least {needed - every}, so that the replay holds a transition of n steps, got {starts}"
 
 
 def _stacked_otherwise(parts: Parts, config: Mapping[str, Any]) -> str | None:
@@ -120,8 +121,8 @@ def _stacked_otherwise(parts: Parts, config: Mapping[str, Any]) -> str | None:
     if stack == 1 or (shape is not None and shape[:1] == (stack,)):
         return None
     return (
-        f"expected observations of {stack} frames along their first dimension, got {parts.envs.observation_space}; set "
-        "replay.stack (1: an observation is one frame), or use replay=transitions"
+        f"an observation must be {stack} frames along its first dimension, but is {parts.envs.observation_space}; set "
+        "replay.stack (1 if an observation is one frame), or use replay=transitions"
     )
 
 
@@ -129,7 +130,7 @@ def _not_one_tensor(parts: Parts, config: Mapping[str, Any]) -> str | None:
     if not hasattr(parts.replay, "stack") or getattr(parts.envs.observation_space, "spaces", None) is None:
         return None
     name = type(parts.replay).__name__
-    return f"expected a replay that keeps grouped observations whole, got {name}; use replay=transitions"
+    return f"{name} cannot store Dict or Tuple observations; use replay=transitions"
 
 
 def _eta_without_slices(parts: Parts, config: Mapping[str, Any]) -> str | None:
@@ -140,7 +141,7 @@ def _eta_without_slices(parts: Parts, config: Mapping[str, Any]) -> str | None:
     if priorities.eta == usual:
         return None
     name = type(parts.replay).__name__
-    return f"expected {usual} with {name}, got {priorities.eta}: it weighs the steps of a slice; use replay=slices"
+    return f"{name} has no slices, whose steps eta={priorities.eta} would weigh; use replay=slices"
 
 
 REFUSALS: tuple[Refusal, ...] = (

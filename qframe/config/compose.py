@@ -1,7 +1,7 @@
 """Composing a config: the defaults in ``conf/`` and the command line over them, checked as a whole.
 
 Hydra stops at the first unknown key and proposes a ``+`` to force it in. Here every value is forced in, and the check
-against the constructors' signatures, which knows the valid keys, then names all that are unknown.
+against the constructors' signatures, which knows the valid keys, then names every unknown one.
 """
 
 import re
@@ -44,9 +44,9 @@ class Overrides:
 
     Args:
         hydra: overrides in Hydra's grammar, values forced in.
-        deleted: keys of values that ``~key`` takes out.
+        deleted: keys that ``~key`` removes.
         keys: the places that the command line sets.
-        broken: groups whose choice is not an option; further faults of theirs would be beside the point.
+        broken: groups whose choice is not an option; their other faults would be beside the point.
         faults: found so far.
     """
 
@@ -100,7 +100,7 @@ def read(texts: Iterable[str], loader: ConfigLoader, *, sweep: bool = False) -> 
 
 
 def own_name(chosen: Mapping[str, Any]) -> str | None:
-    """The name of a run on another environment than the usual preset's, where nobody has given it one.
+    """The name of a run whose environment is not the usual preset's; None if it is, or if the run is given a name.
 
     Args:
         chosen: values on the command line, by key or group; None for a key with several.
@@ -120,18 +120,18 @@ def own_name(chosen: Mapping[str, Any]) -> str | None:
 
 
 def pinned_folder(kind: str, folder: Path) -> str:
-    """The override that fixes the folder of a ``run`` or ``sweep``: the one that was checked."""
+    """The override that fixes the folder of a ``run`` or ``sweep`` to the one that was checked."""
     return f"hydra.{kind}.dir={QuotedString(str(folder), Quote.single).with_quotes()}"
 
 
 def parsed(text: str, loader: ConfigLoader, faults: list[Fault]) -> Override | None:
-    """One override read by Hydra's grammar; None, and a fault, where it is none."""
+    """One override, parsed by Hydra's grammar; None, with a fault added, if that fails."""
     try:
         return OverridesParser.create(config_loader=loader).parse_overrides([text])[0]
     except HydraException as error:
         text_of_error = str(error).removeprefix(f"Error parsing override '{text}'").split("\nSee http")[0]
         reason = re.sub(r"\s+", " ", text_of_error).strip()
-        if "NoViableAlt" in reason:  # the parser's own words, and no reader's
+        if "NoViableAlt" in reason:  # jargon of the parser
             reason = "a character that needs quotes"
         remedy = "quote values with special characters, as \"name='…'\""
         message = f"expected key=value or group=option, got '{text}' ({reason}); {remedy}"
@@ -170,11 +170,11 @@ class Composition:
 
     Args:
         config: the checked config as plain values.
-        score: the preset's, as plain values. It is no part of the config: runs do not differ by it.
+        score: the preset's, as plain values; not part of the config, because no run depends on it.
         hydra: Hydra's own part: run folder, sweeper, launcher.
-        overrides: the command line in the form that composes without a ``+``.
-        faults: all that is wrong.
-        files: that it is composed of, as (``group/option``, package), first to last.
+        overrides: the command line, rewritten so that it needs no ``+``.
+        faults: all of them.
+        files: the composed files as (``group/option``, package), first to last.
         keys: the places that the command line sets.
     """
 
@@ -193,7 +193,7 @@ def compose(
     """The config that the command line describes, resolved, with its numbers normalised.
 
     Args:
-        overrides: in Hydra's grammar, as ``network=conv`` or ``optimizer.lr=1e-3``; no ``+`` is needed.
+        overrides: in Hydra's grammar, such as ``trunk=nature`` or ``optimizer.lr=1e-3``; no ``+`` is needed.
         config_dir: the user's own folder of YAML.
         provided: constructor parameters given at run time, by place: ``build.PROVIDED``.
 
@@ -214,7 +214,7 @@ def recheck(config: DictConfig, provided: Provided) -> DictConfig:
         ConfigError: with all faults at once.
     """
     values, faults = plain(config)
-    values.pop("score", None)  # as Hydra hands a preset's to a job
+    values.pop("score", None)  # a preset's, which Hydra passes to a job
     checked, more = validate(values, provided)
     if faults or more:
         raise ConfigError(_merged(faults, more))
@@ -254,7 +254,7 @@ def composed(
 
 
 def plain(config: DictConfig) -> tuple[dict[str, Any], list[Fault]]:
-    """The config as plain values, and a fault for every value that is missing or leads nowhere."""
+    """The config as plain values, and a fault for every value that is missing or cannot be interpolated."""
     faults: list[Fault] = []
     return _plain(config, "", faults), faults
 
@@ -272,9 +272,9 @@ def _plain(node: Any, where: str, faults: list[Fault]) -> Any:
         try:
             result[key] = _plain(node[key], place, faults)
         except MissingMandatoryValue:
-            faults.append(Fault(place, f"missing; set it by {place}=…"))
+            faults.append(Fault(place, f"missing; set it with {place}=…"))
         except OmegaConfBaseException as error:
-            faults.append(Fault(place, f"its interpolation leads nowhere: {first_line(error)}"))
+            faults.append(Fault(place, f"cannot be interpolated: {first_line(error)}"))
     return result if isinstance(node, DictConfig) else list(result.values())
 
 
@@ -285,7 +285,7 @@ def _merged(first: list[Fault], second: list[Fault]) -> list[Fault]:
 
 
 def _to_the_point(faults: list[Fault], overrides: Overrides) -> list[Fault]:
-    """The faults that still stand once the choices that are no options are corrected."""
+    """The faults that remain once the unknown options are corrected."""
     choices = {group.split("/")[0] for group in overrides.broken}
     if choices - set(GROUPS):  # a preset: it may choose any group
         choices |= set(GROUPS)
@@ -299,7 +299,7 @@ def _delete(config: DictConfig, keys: Iterable[str]) -> list[Fault]:
         node = OmegaConf.select(config, parent) if parent else config
         if isinstance(node, DictConfig) and name in node:
             if node._get_node(name)._is_none():  # pyright: ignore
-                faults.append(Fault(f"~{key}", "its value is null: there is nothing to take out", SOURCE))
+                faults.append(Fault(f"~{key}", "nothing to remove: its value is null", SOURCE))
             del node[name]
         else:
             names = [str(other) for other in node] if isinstance(node, DictConfig) else []

@@ -1,4 +1,4 @@
-"""The Hydra adapter: starting Hydra on ``conf/``, its groups and files, where values stand, its errors as faults."""
+"""The Hydra adapter: starts Hydra on ``conf/``, lists groups and files, locates values, turns errors into faults."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -30,7 +30,7 @@ CONFIG_NAME = "train"
 
 
 def conf_dir() -> Path:
-    """The folder of qframe's YAML: the checkout's ``conf/`` when there is one, else the copy inside the package."""
+    """The folder of qframe's YAML: the checkout's ``conf/`` if there is one, else the copy inside the package."""
     package = Path(qframe.__file__).resolve().parent
     checkout = package.parent / "conf"
     is_checkout = (checkout / f"{CONFIG_NAME}.yaml").is_file() and (package.parent / "pyproject.toml").is_file()
@@ -41,13 +41,13 @@ def conf_dir() -> Path:
 def hydra_app(config_dir: str | Path | None = None) -> Iterator[Hydra]:
     """Hydra on qframe's ``conf/`` and, after it, the user's own folder.
 
-    Whatever Hydra application the process already runs is set aside and given back.
+    A Hydra application that the process already runs is set aside and restored at the end.
 
     Args:
-        config_dir: a folder with groups of its own, as ``network/my_net.yaml``; None for none.
+        config_dir: a folder with further options, such as ``network/my_net.yaml``; None for none.
 
     Raises:
-        ConfigError: the folder is not there, or one of its files has the name of one of qframe's.
+        ConfigError: the folder does not exist, or one of its files has the name of one of qframe's.
     """
     version.setbase("1.3")
     search_path = create_config_search_path(f"file://{conf_dir()}")
@@ -64,7 +64,7 @@ def hydra_app(config_dir: str | Path | None = None) -> Iterator[Hydra]:
 
 
 def groups(loader: ConfigLoader, parent: str = "") -> tuple[str, ...]:
-    """All groups, nested ones as ``network/trunk``; Hydra's own left out."""
+    """All groups but Hydra's own, nested ones as ``network/trunk``."""
     found = [f"{parent}/{name}" if parent else name for name in _entries(loader, parent, ObjectType.GROUP)]
     found = [group for group in found if group != "hydra"]
     return tuple(name for group in found for name in (group, *groups(loader, group)))
@@ -76,13 +76,13 @@ def options(loader: ConfigLoader, group: str) -> list[str]:
 
 
 def _entries(loader: ConfigLoader, group: str, kind: ObjectType) -> list[str]:
-    # The loader's own get_group_options copies everything it holds at each question, a hundredth of a second.
+    # The loader's own get_group_options copies everything it holds at each call, which takes 10 ms.
     sources = [source for source in loader.get_sources() if source.is_group(group)]
     return sorted({name for source in sources for name in source.list(group, results_filter=kind)})
 
 
 def config_file(loader: ConfigLoader, config_path: str) -> Path | None:
-    """The YAML file of ``group/option``, or None when it is in no folder."""
+    """The YAML file of ``group/option``, or None if no folder has it."""
     for source in loader.get_sources():
         if source.scheme() == "file" and source.is_config(config_path):
             return Path(source.path) / f"{config_path}.yaml"
@@ -101,17 +101,17 @@ def yaml_files(loader: ConfigLoader) -> list[Path]:
 
 
 def short(path: Path) -> str:
-    """The path as a reader at the prompt would write it."""
+    """The path as a user in the current folder would type it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _check_own_folder(own: Path) -> None:
     if not own.is_dir():
-        raise ConfigError([Fault("--config-dir", f"expected a folder of YAML files, got '{own}'")])
+        raise ConfigError([Fault("--config-dir", f"'{own}' is not a folder; name one with YAML files")])
     names = sorted(path.relative_to(own) for path in own.rglob("*.yaml"))
     twins = [name for name in names if (conf_dir() / name).is_file()]
     different = [name for name in twins if (conf_dir() / name).read_bytes() != (own / name).read_bytes()]
-    message = "qframe has an option of this name, which would win; rename the file"
+    message = "qframe has an option of this name, which would take precedence; rename the file"
     if different:
         raise ConfigError([Fault("--config-dir", message, source=short(own / name)) for name in different])
 
@@ -134,7 +134,7 @@ def located(
 
 
 def _located(fault: Fault, source: str) -> Fault:
-    """The fault with its source; a key of an experiment for another option than the one chosen can be left out."""
+    """The fault with its source; a preset's key that the option chosen does not have can be left out."""
     is_left_over = fault.message.startswith("unknown key") and "/experiment/" in source
     remedy = f"; leave it out with '~{fault.where}'" if is_left_over else ""
     return replace(fault, message=fault.message + remedy, source=source)
@@ -146,7 +146,7 @@ def sources(
     """Where the value at each place of the config was set: the command line, or a file.
 
     Args:
-        places: as ``env.num_envs``.
+        places: such as ``env.num_envs``.
         loader: finds the files.
         files: composed files as (``group/option``, package), first to last.
         keys: the places that the command line sets.
@@ -156,7 +156,7 @@ def sources(
 
 
 def comments(loader: ConfigLoader, files: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The comment behind each key in the YAML files, by place; that of a later file wins.
+    """The comment after each key in the YAML files, by place; that of a later file wins.
 
     Args:
         loader: finds the files.
@@ -223,13 +223,13 @@ def _has(content: Any, steps: list[str]) -> bool:
 
 
 def file_name(loader: ConfigLoader, config_path: str) -> str:
-    """The YAML file of ``group/option``, as a reader would write it."""
+    """The YAML file of ``group/option``, as a user in the current folder would type it."""
     file = config_file(loader, config_path)
     return short(file) if file else f"{config_path}.yaml"
 
 
 def ignored_options(tree: DefaultsTreeNode | InputDefault, loader: ConfigLoader) -> list[Fault]:
-    """Options that a defaults list marks ``optional`` and that do not exist: Hydra drops them without a word."""
+    """A fault for every option that a defaults list marks ``optional`` and that does not exist: Hydra only drops it."""
     if not isinstance(tree, DefaultsTreeNode):
         return []
     faults = []
@@ -249,7 +249,7 @@ def _no_option(config_path: str, parent: str, loader: ConfigLoader) -> Fault:
 
 
 def _chooses(file: Path, group: str, name: str) -> bool:
-    """Whether the file's defaults list names this option; Hydra tells only which list the group is first named in."""
+    """Whether the file's defaults list names this option; Hydra reports only the first list that names the group."""
     try:
         content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
     except (MarkedYAMLError, OSError):
@@ -264,13 +264,13 @@ def _chooses(file: Path, group: str, name: str) -> bool:
 
 
 def traversals(paths: Iterable[str | None], loader: ConfigLoader) -> list[Fault]:
-    """Options whose name leads out of the folders of configuration."""
+    """A fault for every option whose name leads out of the folders of configuration."""
     led_out = [path for path in paths if path and (".." in path.split("/") or path.startswith(("/", "~")))]
     faults = []
     for path in led_out:
         group = path.split("/")[0]
         known = options(loader, group) if group in groups(loader) else ()
-        message = f"expected an option of the group, got a path '{path}'; {hint(path.rpartition('/')[2], known)}"
+        message = f"'{path}' is a path, not an option; {hint(path.rpartition('/')[2], known)}"
         faults.append(Fault(group, message, unknown=True))
     return faults
 

@@ -1,6 +1,6 @@
 """The few keys under ``hydra:`` that qframe reads; all others are refused.
 
-A config may come from somebody else, and Hydra's part of one could name code to run and files to write. So it is an
+A config may come from somebody else, and its ``hydra:`` part could name code to run and files to write. So there is an
 allow-list, and a file may set less than the command line.
 """
 
@@ -63,7 +63,7 @@ def unread(
     for kind in ("sweeper", "launcher"):
         for where, value in _leaves(OmegaConf.to_container(hydra[kind], resolve=False), f"hydra.{kind}"):
             if where.endswith("._target_") and not _may_build(str(value)):
-                message = f"expected a plugin of Hydra, got '{value}'; trust your own by --trust PREFIX"
+                message = f"'{value}' is not a plugin of Hydra; trust your own with --trust PREFIX"
                 faults.append(Fault(where, message, unknown=True))
     for name, content in contents:
         leaves = _leaves(content["hydra"], "hydra") if "hydra" in content else ()
@@ -73,7 +73,7 @@ def unread(
 
 
 def inside(folder: Path, where: str, typed: Collection[str]) -> None:
-    """A run's or a sweep's folder that a file names is under the current one.
+    """Check that a run's or a sweep's folder is under the current one if a file names it.
 
     Raises:
         ConfigError: it is not.
@@ -92,7 +92,7 @@ def checked_record(overrides: Collection[str], trust: Collection[str], given: Co
         given: packages that are trusted now.
 
     Raises:
-        UserError: something that only the user may say.
+        UserError: the record has something that only the user may type.
     """
     if missing := [prefix for prefix in trust if prefix not in given]:
         raise UserError(f"this sweep was launched with --trust {missing[0]}; give it again, if you trust its folder")
@@ -115,7 +115,7 @@ def _refusal(where: str, value: Any) -> str | None:
     if where == "hydra.sweep.subdir" and LEADS_OUT.search(str(value)):
         return f"a file may only name a folder inside the sweep's, not {value!r}; type it on the command line"
     if ".parameters." in where and re.search(r"[\n\r$]", str(value)):
-        return f"expected plain text of one line, got {value!r}"
+        return f"must be plain text on one line, got {value!r}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Predicts the replay's memory before the first step, and refuses a replay that the machine has no room for."""
+"""Predicts the replay's memory before the first step, and refuses a replay that does not fit the machine."""
 
 import math
 import os
@@ -29,14 +29,14 @@ class _Row(NamedTuple):
 
 
 def larger_than_machine(parts: Parts, config: Mapping[str, Any]) -> str | None:
-    """Why the replay does not fit; None if it does, or if the system does not say."""
+    """Why the replay does not fit; None if it does, or if the available memory is unknown."""
     place, capacity, row = _place(parts), parts.replay.capacity, _row(parts)
     if place != "disk":
-        return _too_large(place, capacity, sum(row), "", place)
-    folder = f"'{tempfile.gettempdir()}', the folder that TMPDIR names"
+        return _too_large(place, capacity, sum(row), "", f"of {place}")
+    folder = f"free in '{tempfile.gettempdir()}', the folder that TMPDIR names"
     others = " of all but the observations, which stay in memory"
     on_disk = _too_large("disk", capacity, row.observations, " of observations", folder)
-    return on_disk or _too_large("memory", capacity, row.others, others, "memory")
+    return on_disk or _too_large("memory", capacity, row.others, others, "of memory")
 
 
 def _too_large(place: str, capacity: int, each: int, what: str, where: str) -> str | None:
@@ -44,13 +44,13 @@ def _too_large(place: str, capacity: int, each: int, what: str, where: str) -> s
     if room is None or each * capacity <= room:
         return None
     return (
-        f"expected a capacity that fits the {place}, got {capacity:,}: {_gigabytes(each * capacity)}{what} "
-        f"({capacity:,} × {each:,} bytes), there are {room / 1e9:,.1f} GB of {where}"
+        f"too large for the {place}: {_gigabytes(each * capacity)}{what} ({capacity:,} × {each:,} bytes), and there "
+        f"are {room / 1e9:,.1f} GB {where}"
     )
 
 
 def memory_line(parts: Parts) -> str:
-    """The prediction in words, such as ``7.06 GB (1,000,000 × 7,080 bytes, 7,056 of observations) in memory``."""
+    """The prediction as text, such as ``7.06 GB (1,000,000 × 7,080 bytes, 7,056 of observations) in memory``."""
     place, capacity, row = _place(parts), parts.replay.capacity, _row(parts)
     if place != "disk":
         return f"{_size(capacity, sum(row))}, {row.observations:,} of observations) in {place}"
@@ -87,7 +87,7 @@ def _place(parts: Parts) -> str:
 
 
 def _room(place: str) -> int | None:
-    """Bytes of memory, or free ones on the disk for temporary files."""
+    """Bytes of memory, or free bytes on the disk of temporary files; None if unknown."""
     try:
         if " of " in place:
             return torch.cuda.mem_get_info(place.rpartition(" ")[2])[1]
@@ -99,11 +99,11 @@ def _room(place: str) -> int | None:
 
 
 def _limits(of: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> list[int]:
-    """Bytes that a container, or a queue's job, may take: limits of the process's control groups, and those above.
+    """The memory limits of a container or a queue's job, in bytes: of the process's control groups and their parents.
 
     Args:
-        of: says which they are, such as ``0::/system.slice/job_7``.
-        root: where their files are, of the kernel's second version or its first one.
+        of: the file that lists the groups, in lines such as ``0::/system.slice/job_7``.
+        root: the folder of control groups, of version 2 or 1.
     """
     groups = [line.rpartition(":")[2].strip("/") for line in of.read_text().splitlines()] if of.is_file() else []
     inside = {root / place for group in groups for place in (Path(group), *Path(group).parents)}

@@ -8,7 +8,7 @@ SUFFIX = {"": 1, "k": 1_000, "K": 1_000, "M": 1_000_000}
 
 
 def integer(value: object) -> int | None:
-    """The integer that ``value`` stands for, or None when it is not one. True and False are not numbers.
+    """The integer that ``value`` stands for, or None if it is not one. True and False are not numbers.
 
     >>> [integer(x) for x in (3, 1e6, "1M", "50k", "1.5M", "1_000_000", "1e6")]
     [3, 1000000, 1000000, 50000, 1500000, 1000000, 1000000]

@@ -18,7 +18,7 @@ class Parameters:
     Args:
         annotation: the type of each, by name; ``Any`` where there is none.
         required: the names without a default.
-        is_open: any further name is taken (``**kwargs``).
+        is_open: any further name is accepted (``**kwargs``).
     """
 
     annotation: dict[str, Any]
@@ -39,14 +39,14 @@ def parameters(target: Callable[..., Any]) -> Parameters:
     for function in _constructors(target):
         found, needed, is_open = _read(function, skip_first=inspect.isclass(target))
         annotation = found | annotation
-        required = needed if required is None else required  # the class may give its base what that needs
+        required = needed if required is None else required  # the class may supply what its base needs
         if not is_open:
             break
     return Parameters(annotation, required or frozenset(), is_open)
 
 
 def alternatives(annotation: Any) -> list[Any]:
-    """The members of a union, without ``Annotated`` and ``NewType`` around them; a plain type is its own only one.
+    """The members of a union, without ``Annotated`` and ``NewType`` around them; a plain type is its only member.
 
     >>> alternatives(Annotated[int | None, "frames"])
     [<class 'int'>, <class 'NoneType'>]

@@ -1,4 +1,4 @@
-"""The parts of a run, as far as they are built before it exists."""
+"""The parts of a run."""
 
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ from qframe.objectives import DQNLoss
 
 
 class Parts(NamedTuple):
-    """The parts that are built before a run exists."""
+    """The parts of a config that are built before a run has a folder."""
 
     envs: Envs
     action_space: ActionSpace

@@ -26,20 +26,20 @@ def open_run(path: Path) -> RunFolder:
     """The run folder at ``path``.
 
     Raises:
-        UserError: there is no run there, or one with links that lead elsewhere, where going on would write.
+        UserError: there is no run, or its folder has links that lead out of it, where resuming would write.
     """
     folder = RunFolder(path)
     if folder.config_file.is_file():
         here = path.resolve()
         for link in (found for found in path.rglob("*") if found.is_symlink()):
             if not link.resolve().is_relative_to(here):
-                raise UserError(f"expected a run's folder without links that lead out of it, got '{link}'; remove it")
+                raise UserError(f"the link '{link}' leads out of the run's folder; remove it")
         return folder
     if not path.exists():
-        raise UserError(f"expected the folder of a run, got '{path}', which does not exist")
+        raise UserError(f"'{path}' does not exist; name the folder of a run")
     inside = sorted(Path(folder) for folder, _, files in os.walk(path) if "config.yaml" in files)
     remedy = f"did you mean {inside[-1]}?" if inside else "runs are in outputs/"
-    raise UserError(f"expected the folder of a run, with a config.yaml, got '{path}'; {remedy}")
+    raise UserError(f"'{path}' is not the folder of a run: it has no config.yaml; {remedy}")
 
 
 def saved_config(folder: RunFolder, overrides: Sequence[str] = ()) -> DictConfig:
@@ -47,20 +47,20 @@ def saved_config(folder: RunFolder, overrides: Sequence[str] = ()) -> DictConfig
 
     Raises:
         ConfigError: a fault in it.
-        UserError: something that is no override, a broken file, or a run of another format.
+        UserError: an invalid override, an unreadable file, or a run of another format.
     """
     try:
         saved = OmegaConf.load(folder.config_file)
     except (OmegaConfBaseException, YAMLError, ValueError) as error:
-        raise UserError(f"expected a readable config in {folder.config_file}, got: {_reason(error)}") from error
+        raise UserError(f"cannot read {folder.config_file}: {_reason(error)}; restore it from a copy") from error
     if not isinstance(saved, DictConfig) or not saved:
-        raise UserError(f"expected a config in {folder.config_file}, got no keys; was the run's folder damaged?")
+        raise UserError(f"{folder.config_file} has no keys; restore it from a copy")
     if (number := config_format(OmegaConf.to_container(saved))) != FORMAT:
         raise UserError(other_format(folder.path, number))
     try:
         changed = OmegaConf.merge(saved, OmegaConf.from_dotlist(list(_checked(overrides))))
     except (OmegaConfBaseException, YAMLError, ValueError) as error:
-        raise UserError(f"expected key=value, as total_frames=100k, got: {_reason(error)}") from error
+        raise UserError(f"expected key=value, such as total_frames=100k: {_reason(error)}") from error
     assert isinstance(changed, DictConfig)
     return recheck(changed, build.PROVIDED)
 
@@ -85,23 +85,23 @@ def checkpoint(folder: RunFolder, parts: Collection[str] | None = None) -> dict[
         found = state.get(part, {"frames": 0})
         frames = found.get("frames") if isinstance(found, dict) else None
         if not isinstance(frames, int) or not 0 <= frames < 2**63:
-            raise UserError(f"expected a checkpoint of a run in {folder.checkpoints}, got one whose {part}.pt is not")
+            raise UserError(f"the newest checkpoint in {folder.checkpoints} has no frames in {part}.pt; remove it")
     return state
 
 
 @contextmanager
 def fitting() -> Iterator[None]:
-    """Loading a checkpoint's content into the parts of a config.
+    """While active, an error that loading a checkpoint raises means that it does not fit the config.
 
     Raises:
-        UserError: it does not fit them.
+        UserError: in place of that error.
     """
     try:
         yield
     except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         lines = [line.strip() for line in str(error).splitlines()[:2]]
-        message = f"expected a checkpoint that fits the config, got: {type(error).__name__}: {' '.join(lines)}"
-        raise UserError(f"{message}; undo what was changed") from error
+        message = f"the checkpoint does not fit the config: {type(error).__name__}: {' '.join(lines)}"
+        raise UserError(f"{message}; undo the changes") from error
 
 
 class TrainedRun(NamedTuple):
@@ -114,12 +114,12 @@ class TrainedRun(NamedTuple):
 
     @property
     def network(self) -> Any:
-        """The network."""
+        """The trained network."""
         return self.parts.loss.value_network
 
 
 def trained_run(folder: RunFolder, *, last: bool = False) -> TrainedRun:
-    """The best network of a run by its evaluations; the last one if that is asked for or no evaluation was better.
+    """The network of a run's best evaluation; its last network on request, or if the checkpoint has no best one.
 
     Raises:
         UserError: there is no checkpoint, or it does not fit the config.
@@ -139,14 +139,14 @@ def trained_run(folder: RunFolder, *, last: bool = False) -> TrainedRun:
 
 
 def new_folder(path: Path, *, is_stamped: bool) -> Path:
-    """The folder of a new run, made now.
+    """Create the folder of a new run.
 
     Args:
-        path: where it is to be.
-        is_stamped: its name is the time: where another run has it, a number is added.
+        path: of the folder.
+        is_stamped: its name is the time; if another run has it, a number is added.
 
     Raises:
-        UserError: it cannot be made.
+        UserError: it cannot be created.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,7 +160,7 @@ def new_folder(path: Path, *, is_stamped: bool) -> Path:
                     raise
     except OSError as error:
         reason = error.strerror or str(error)
-        raise UserError(f"expected a folder that can be written to, got '{path}': {reason}; choose another") from error
+        raise UserError(f"cannot create the folder '{path}': {reason}; choose another") from error
     raise AssertionError("unreachable")
 
 
@@ -168,5 +168,5 @@ def _checked(overrides: Sequence[str]) -> Sequence[str]:
     for override in overrides:
         key, separator, _ = override.lstrip("+").partition("=")
         if not separator or not key:
-            raise UserError(f"expected key=value, as total_frames=100k, got '{override}'")
+            raise UserError(f"expected key=value, such as total_frames=100k, got '{override}'")
     return [override.lstrip("+") for override in overrides]

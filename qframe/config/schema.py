@@ -40,8 +40,8 @@ def available_device(value: str) -> str | None:
     if value in there or (value == "cuda" and len(there) > 1):
         return None
     known = re.fullmatch(r"cuda(:\d+)?", value)
-    expected = "that device is not there" if known else "expected auto, cpu, cuda or cuda:N"
-    return f"{expected}, got '{value}'; this machine has: {', '.join(there)}"
+    fault = f"there is no device '{value}'" if known else f"expected auto, cpu, cuda or cuda:N, got '{value}'"
+    return f"{fault}; this machine has: {', '.join(there)}"
 
 
 def compilable(value: bool | str) -> str | None:

@@ -12,10 +12,10 @@ from qframe.errors import ConfigError, Fault, hint
 
 METRICS = ("eval_return_mean", "eval_return_last", "train_return_mean")
 KINDS: dict[str, tuple[Any, str]] = {
-    "algorithm": (str, "a text"),
+    "algorithm": (str, "text"),
     "expected": (int | float, "a number"),
-    "metric": (str, "a text"),
-    "protocol": (str, "a text"),
+    "metric": (str, "text"),
+    "protocol": (str, "text"),
     "seeds": (int, "an integer"),
     "source": (Mapping, "a mapping"),
 }

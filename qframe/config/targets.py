@@ -1,4 +1,4 @@
-"""From a ``_target_`` to the object it names: which names a config may use, and building the object.
+"""Builds the object that a ``_target_`` names, and decides which names a config may use.
 
 A config is data. A name is imported only when it lies under an allowed package, and must resolve to a
 class or function that was itself written there: ``qframe.actions.specs.torch`` leads out of the package and is refused.
@@ -27,7 +27,7 @@ BORDER = tuple(f"qframe.{package}" for package in ("cli", "config", "errors", "m
 ONLY_CLASSES = tuple(
     f"qframe.{package}" for package in ("checkpoints", "compiled", "envs", "export", "loggers", "optimizer", "training")
 )
-"""Of these a config may name classes: their functions write files, or import what an id names."""
+"""Of these a config may name only classes: their functions write files, or import the module that an id names."""
 WRITES_FILES = ("RecordVideo",)  # wrappers; a config may come from somebody else
 TORCH = ("torch.nn", "torch.optim")  # may be imported
 WRAPPERS = ("gymnasium.wrappers", "minigrid.wrappers")  # of environments
@@ -56,17 +56,17 @@ def trusted() -> tuple[str, ...]:
 
 
 def refused_import(env_id: Any) -> str | None:
-    """Why Gymnasium may not import the module that an id names as ``module:Name-v0``; None where it may.
+    """Why Gymnasium may not import the module that an id names as ``module:Name-v0``; None if it may.
 
     >>> refused_import("CartPole-v1"), refused_import("os.path:CartPole-v1")
-    (None, "expected an id without a module, or of a trusted one, got 'os.path:CartPole-v1'; add --trust os.path")
+    (None, "the id 'os.path:CartPole-v1' imports a module that is not trusted; add --trust os.path")
     """
-    from qframe.envs.registry import split_id  # here and not above: Gymnasium takes longer than all of `qframe list`
+    from qframe.envs.registry import split_id  # not at the top: importing Gymnasium would slow `qframe list` down
 
     module, _ = split_id(str(env_id))
     if module is None or any(_under(module, prefix) for prefix in _trusted):
         return None
-    return f"expected an id without a module, or of a trusted one, got '{env_id}'; add --trust {module}"
+    return f"the id '{env_id}' imports a module that is not trusted; add --trust {module}"
 
 
 def resolve(target: str, where: str = "") -> Callable[..., Any]:
@@ -74,7 +74,7 @@ def resolve(target: str, where: str = "") -> Callable[..., Any]:
 
     Args:
         target: a module and a class or function in it, as ``qframe.networks.MLP``, or a classmethod of such a class; a
-            wrapper of Gymnasium's by its name alone.
+            wrapper of Gymnasium by its name alone.
         where: the place in the config, for the message.
 
     Raises:
@@ -97,7 +97,7 @@ def resolve(target: str, where: str = "") -> Callable[..., Any]:
     holder = _holder(path, where, target)
     try:
         found = getattr(holder, name, None)
-    except Exception as error:  # Gymnasium imports some of its wrappers when they are asked for
+    except Exception as error:  # Gymnasium imports some of its wrappers on access
         if isinstance(error, ModuleNotFoundError) and error.name:
             package = error.name.partition(".")[0]
             raise _fault(where, f"'{target}' needs the package {package}; pip install {package}") from error
@@ -145,7 +145,7 @@ def _described(node: Mapping[str, Any], where: str) -> tuple[Callable[..., Any],
 
 
 def _value(value: Any, annotation: Any, where: str) -> Any:
-    """A config value as the parameter wants it: a built node, a class, a tuple, or the value itself."""
+    """A config value as the parameter takes it: a built node, a class, a tuple, or the value itself."""
     options = alternatives(annotation)
     if isinstance(value, Mapping) and "_target_" in value:
         target, given = _described(value, where)
@@ -175,7 +175,7 @@ def _call(target: Callable[..., Any], args: tuple[Any, ...], given: Mapping[str,
         message = next(iter(str(error).splitlines()), type(error).__name__)
         if isinstance(error, MemoryError) or TOO_LARGE.search(message):
             message = message.rpartition("allocate memory: ")[2]
-            message = f"expected sizes that fit this machine's memory, got: {message}; choose smaller ones"
+            message = f"does not fit this machine's memory: {message}; choose smaller sizes"
         raise ConfigError([Fault(where or target.__qualname__, message)]) from error
 
 
@@ -237,8 +237,8 @@ def _neighbours(parent: str, target: str) -> str:
 
 def _refusal(where: str, target: str) -> ConfigError:
     allowed = ", ".join((PARTS, *TORCH, *_trusted))
-    expected = f"expected a class or function written in {allowed}, got '{target}'"
-    return _fault(where, f"{expected}; trust a package of your own by --trust PREFIX")
+    fault = f"'{target}' is not a class or function written in {allowed}"
+    return _fault(where, f"{fault}; trust a package of your own with --trust PREFIX")
 
 
 def _fault(where: str, message: str) -> ConfigError:

@@ -22,7 +22,7 @@ DONE = ("finished", "pruned")
 
 
 class SweepFolder:
-    """Names and files of one sweep; a job's folder is its number.
+    """Names and files of one sweep; a job's folder is named by its number.
 
     Args:
         path: the folder; created when something is written.
@@ -105,7 +105,7 @@ class SweepFolder:
 
 
 def output_folder(composition: Composition, kind: str) -> tuple[Path, bool]:
-    """Where a ``run`` or ``sweep`` will be written, and whether its name is the time; the folder is not created.
+    """The folder of a ``run`` or ``sweep``, which is not created here, and whether its name is the time.
 
     Raises:
         UserError: the folder has something else in it, or its name cannot be resolved.
@@ -124,11 +124,11 @@ def output_folder(composition: Composition, kind: str) -> tuple[Path, bool]:
     if kind == "sweep" and SweepFolder(folder).record.is_file():
         return folder, False
     if (folder.exists() and not folder.is_dir()) or (folder.is_dir() and any(folder.iterdir())):
-        remedy = "resume the run in it by qframe resume" if (folder / "config.yaml").is_file() else "choose another"
+        remedy = "resume the run in it with qframe resume" if (folder / "config.yaml").is_file() else "choose another"
         raise UserError(f"hydra.{kind}.dir: '{folder}' exists and is not an empty folder; {remedy}")
     return folder, False
 
 
 def _identity(overrides: Overrides) -> str:
-    """Equal for jobs with the same overrides in any order."""
+    """A key that is equal for jobs with the same overrides in any order."""
     return json.dumps(sorted(overrides))

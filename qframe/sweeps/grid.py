@@ -29,7 +29,7 @@ class Queue:
 
     Args:
         waiting: their numbers.
-        spec: makes a job of its number, or None if the job cannot run.
+        spec: makes the job of a number, or None if it cannot run.
         retries: how often a failed job is tried again in this launch.
     """
 
@@ -60,7 +60,7 @@ class Queue:
 def launch(
     numbered: dict[int, Overrides], folder: SweepFolder, *, launcher: Launcher, spec: SpecMaker, retries: int
 ) -> None:
-    """Run the jobs of a grid that are left, by qframe's own loop or by another launcher of Hydra's.
+    """Run the jobs of a grid that are left, in qframe's own loop or with another launcher of Hydra.
 
     Args:
         numbered: all jobs of the grid.
@@ -106,7 +106,7 @@ def _launch_batches(jobs: Queue, folder: SweepFolder, launcher: Launcher, loader
 
 
 def launch_batch(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
-    """Run jobs of a sweeper that is not qframe's on the launcher's engine; their objectives, NaN if there is none.
+    """Run another sweeper's jobs on the launcher's engine, and return their objectives; NaN if there is none.
 
     Args:
         launcher: one of qframe's, set up by Hydra.

@@ -26,7 +26,7 @@ class Jobs(Protocol):
     """The jobs that a sweeper wants to run."""
 
     def next(self) -> JobSpec | None:
-        """The next job; None if there is none at present, or any more."""
+        """The next job; None if none can start now, or none is left."""
         ...
 
     def ended(self, job: JobSpec, summary: dict[str, Any]) -> None:

@@ -1,8 +1,8 @@
-"""A search by Optuna as a sweep: trials are asked for one by one, pruned on evaluations, and kept in a database.
+"""An Optuna search as a sweep: trials are requested one by one, pruned by evaluations, and kept in a database.
 
 A trial whose process was killed stays ``RUNNING`` in the database. A sweep that is launched again continues its own
 open trials, whose jobs resume from their checkpoints; trials of other machines on the same database whose heartbeat
-has stopped are failed and asked for once more.
+has stopped are failed and requested again.
 """
 
 import time
@@ -28,14 +28,14 @@ from qframe.sweeps.progress_board import ProgressBoard
 from qframe.sweeps.results_table import varied_among
 from qframe.sweeps.search_space import Space, format_parameters, pruner, sampler
 
-LOOK = 1.0  # seconds between looks at the evaluations
+LOOK = 1.0  # seconds between two reads of the evaluations
 OWNER, RETRY_OF = "sweep_folder", "retry_of"
 
 
 def search(
     space: Space, folder: SweepFolder, *, launcher: Launcher, spec: SpecMaker, options: dict[str, Any]
 ) -> optuna.Study:
-    """Run trials until there are as many as asked for, and print the best.
+    """Run trials up to the number requested, and print the best.
 
     Args:
         space: of the search.
@@ -52,7 +52,7 @@ def search(
         raise UserError("hydra/launcher: only qframe's launchers can prune trials; use local, ray or submitit")
     if options["trials"] < 1:
         raise ConfigError([Fault("hydra.sweeper.trials", f"must be at least 1, got {options['trials']}")])
-    warnings.filterwarnings("ignore", category=ExperimentalWarning)  # heartbeats are experimental, since 2021
+    warnings.filterwarnings("ignore", category=ExperimentalWarning)  # heartbeats have been experimental since 2021
     warnings.filterwarnings("ignore", message="Heartbeat of storage")  # TrialJobs sends heartbeats itself
     url = options["storage"] or f"sqlite:///{folder.path / 'optuna.db'}"
     storage = open_storage(url, heartbeat=options["heartbeat"], retries=options["retries"])
@@ -85,7 +85,7 @@ def search(
 
 
 def open_storage(url: str, *, heartbeat: int, retries: int) -> optuna.storages.RDBStorage:
-    """The database of trials; a trial whose heartbeat has stopped is failed and asked for again.
+    """The database of trials; a trial whose heartbeat has stopped is failed and requested again.
 
     Raises:
         ConfigError: it cannot be opened.
@@ -156,7 +156,7 @@ class TrialJobs:
         storage: of the study, for heartbeats.
         space: of the search.
         folder: the sweep's folder.
-        spec: makes a job of its number and overrides, or None if the job cannot run.
+        spec: makes the job of a number and overrides, or None if it cannot run.
         total: number of trials.
         objective: ``best``, ``final`` or ``area``.
         retries: how often a failed job is tried again in one launch.
@@ -193,7 +193,7 @@ class TrialJobs:
 
     @property
     def counted(self) -> int:
-        """The number of trials so far; one that was asked for again counts once."""
+        """The number of trials so far; one that was requested again counts once."""
         trials = self._study.get_trials(deepcopy=False)
         again = sum(RETRY_OF in trial.user_attrs for trial in trials if trial.state != TrialState.WAITING)
         return sum(trial.state != TrialState.WAITING for trial in trials) - again

@@ -12,22 +12,22 @@ from qframe.errors import ConfigError, Fault, hint
 
 ZIP = "hydra.sweeper.zip"
 Axis = list[tuple[str, ...]]
-"""Keys that vary together: one tuple of overrides a step."""
+"""Keys that vary together: one tuple of overrides per step."""
 
 
 def grid(
     texts: Sequence[str], params: Sequence[str], zipped: Sequence[Sequence[str]], loader: ConfigLoader
 ) -> list[tuple[str, ...]]:
-    """The overrides of every job, the first axis varying slowest; equal jobs are one.
+    """The overrides of every job, without duplicates, the first axis varying slowest.
 
     Args:
         texts: the command line, without Hydra's own keys.
         params: ``hydra.sweeper.params`` as ``key=values``; the command line wins.
-        zipped: groups of keys that vary together, as ``[["env", "total_frames"]]``.
+        zipped: groups of keys that vary together, such as ``[["env", "total_frames"]]``.
         loader: expands ``glob(*)``.
 
     Raises:
-        ConfigError: a zipped key is not swept over, zipped keys have unequal numbers of values, or an interval.
+        ConfigError: a zipped key is not swept over, zipped keys have unequal numbers of values, or one has an interval.
     """
     found = axes(texts, params, zipped, loader)
     return list(dict.fromkeys(_job(steps) for steps in product(*found)))
@@ -42,7 +42,7 @@ def samples(
     most: int,
     with_intervals: bool = False,
 ) -> Iterator[tuple[str, ...]]:
-    """All jobs if at most ``most``, else enough for each value to occur; an interval gives its lower end."""
+    """All jobs if they are at most ``most``, else enough for each value to occur; an interval gives its lower end."""
     found = axes(texts, params, zipped, loader, with_intervals=with_intervals)
     if prod(map(len, found)) <= most:
         yield from (_job(steps) for steps in product(*found))
@@ -66,7 +66,7 @@ def axes(
         if override is None:
             values[text] = [text]
         elif isinstance(override.value(), IntervalSweep) and not with_intervals:
-            message = f"expected values, as 1e-4,1e-3, got '{text}'; intervals are for hydra/sweeper=optuna"
+            message = f"'{text}' is an interval; list values, such as 1e-4,1e-3, or use hydra/sweeper=optuna"
             raise ConfigError([Fault(override.key_or_group, message, "command line")])
         else:
             key = override.get_key_element().lstrip("+")
@@ -83,15 +83,15 @@ def _check_zipped(values: dict[str, list[str]], zipped: Sequence[Sequence[str]])
     listed = [key for group in zipped for key in group]
     for key in listed:
         if key not in swept:
-            message = f"expected keys with several values, got '{key}'; {hint(key, swept)}"
+            message = f"the key '{key}' does not have several values; {hint(key, swept)}"
             faults.append(Fault(ZIP, message, unknown=True))
         if listed.count(key) > 1:
-            faults.append(Fault(ZIP, f"expected every key in one group, got '{key}' in several", unknown=True))
+            faults.append(Fault(ZIP, f"the key '{key}' is in several groups; keep it in one", unknown=True))
     for group in zipped:
         lengths = {key: len(values[key]) for key in group if key in swept}
         if len(set(lengths.values())) > 1:
             numbers = ", ".join(f"{key} has {length}" for key, length in lengths.items())
-            message = f"expected equally many values of keys that vary together: {numbers}"
+            message = f"keys that vary together need equally many values: {numbers}"
             faults.append(Fault(ZIP, message, unknown=True))
     if faults:
         raise ConfigError(faults)

@@ -18,7 +18,7 @@ from qframe.runs.folder import RunFolder
 from qframe.sweeps.job_spec import JobSpec
 from qframe.sweeps.results_table import Varied, decimal, job_table, screen
 
-EVERY = 1.0  # seconds between looks at the jobs' files
+EVERY = 1.0  # seconds between two reads of the jobs' files
 NARROW = 80  # columns: a narrower terminal has no room for the speed
 TAIL = 16_384  # bytes of metrics.jsonl that hold its last lines
 
@@ -61,7 +61,7 @@ class ProgressBoard:
         seconds = time.monotonic() - self._since.pop(job.number, time.monotonic())
         overrides = " ".join(self._varied(job.overrides))
         score, reason = summary.get("eval_return_mean"), summary.get("reason")
-        is_stopped = summary.get("status") == "stopped"  # the reason is known, and the last line tells how to resume
+        is_stopped = summary.get("status") == "stopped"  # the reason is known, and the last line shows how to resume
         result = f"eval_return_mean {score:.2f}" if score is not None else "" if is_stopped else str(reason or "")
         ended = sum(self._statuses.values())
         done = f"{ended}/{self._total}" if self._total else str(ended)

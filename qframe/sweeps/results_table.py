@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from qframe.config.hydra_app import short
 from qframe.sweeps.folder import DONE, SweepFolder
 from qframe.sweeps.objective import TITLES, objective
 
@@ -34,9 +35,8 @@ def print_results(folder: SweepFolder, name: str) -> list[str]:
         objectives = {path: objective(path, name) for path in summaries}
         screen().print(results_table(summaries, varied, objectives, TITLES[name]))
     left = [number for number in every if folder.summary(number).get("status") not in (*DONE, "refused")]
-    path = folder.path.relative_to(Path.cwd()) if folder.path.is_relative_to(Path.cwd()) else folder.path
-    note = f"; {len(left)} of {len(every)} jobs are left: qframe resume {path}" if left else ""
-    print(f"sweep folder  {path}{note}")
+    note = f"; {len(left)} of {len(every)} jobs are left: qframe resume {short(folder.path)}" if left else ""
+    print(f"sweep folder  {short(folder.path)}{note}")
     return [str(summary.get("status", "unknown")) for summary in summaries.values()]
 
 

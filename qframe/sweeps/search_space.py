@@ -19,7 +19,7 @@ class Space(NamedTuple):
     Args:
         distributions: of the parameters that each trial samples.
         fixed: overrides that all trials share.
-        repeats: overrides of which every trial runs each once, such as seeds.
+        repeats: overrides that every trial runs once each, such as seeds.
     """
 
     distributions: dict[str, BaseDistribution]
@@ -64,7 +64,7 @@ def space(texts: Sequence[str], params: Sequence[str], mean_over: Sequence[str],
         else:
             distributions[key] = distribution(key, override)
     if not distributions:
-        remedy = "add values, as optimizer.lr='tag(log,interval(1e-4,1e-2))', head=scalar,categorical, or sweep=dqn"
+        remedy = "add values, e.g. optimizer.lr='tag(log,interval(1e-4,1e-2))', head=scalar,categorical, or sweep=dqn"
         raise ConfigError([Fault("", f"there is nothing to search; {remedy}", "command line")])
     return Space(distributions, tuple(fixed), grid(repeated, [], [], loader))
 

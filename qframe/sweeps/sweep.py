@@ -27,12 +27,12 @@ from qframe.sweeps.results_table import print_results, varied_among
 
 
 def launch(app: Hydra, composed: Composition, record: dict[str, Any]) -> int:
-    """Run all jobs by Hydra's sweeper and launcher, then print the table of results.
+    """Run all jobs with Hydra's sweeper and launcher, then print the table of results.
 
     Args:
         app: Hydra on qframe's configuration.
         composed: the config without the values that are swept over.
-        record: what launches this sweep again: ``overrides`` as typed, ``config_dir`` and ``trust``.
+        record: the arguments that launch this sweep again: ``overrides`` as typed, ``config_dir`` and ``trust``.
 
     Returns:
         0; 1 if a job failed; 2 if every job was refused.
@@ -75,7 +75,7 @@ def relaunch(path: Path, overrides: Sequence[str], trust: Sequence[str]) -> int:
 
 
 def record_of(overrides: Sequence[str], config_dir: Path | None, trust: Sequence[str]) -> dict[str, Any]:
-    """What launches a sweep again, as it is written to ``sweep.json``."""
+    """The arguments that launch a sweep again, as written to ``sweep.json``."""
     own = config_dir and str(config_dir.expanduser().resolve())
     return {"overrides": list(overrides), "config_dir": own, "trust": list(trust)}
 
@@ -84,7 +84,7 @@ def print_plan(app: Hydra, composed: Composition, texts: Sequence[str]) -> int:
     """Print what launching the sweep would do, job by job; nothing is written.
 
     Raises:
-        ConfigError: as when it is launched.
+        ConfigError: as :func:`launch` does.
         UserError: the sweeper does not know its jobs in advance.
     """
     path, _ = output_folder(composed, "sweep")

@@ -34,11 +34,11 @@ def told(capsys, *words):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "got no keys"),
-        (b"- a\n", "got no keys"),
+        (b"", "has no keys"),
+        (b"- a\n", "has no keys"),
         (b"a: [b\n", "in line 2"),
-        (b"\xff\xfe\x00a", "expected a readable config"),
-        (b"\xff", "expected a readable config"),
+        (b"\xff\xfe\x00a", "cannot read run"),
+        (b"\xff", "cannot read run"),
     ],
 )
 def test_a_damaged_config(run, content, message, capsys):
@@ -108,12 +108,12 @@ def test_the_scores_of_an_older_version_are_still_listed_and_compared(run, capsy
 @pytest.mark.parametrize("change", ["replay.n_step=1", "env.num_envs=3"])
 def test_a_change_that_does_not_fit_the_checkpoint_leaves_the_run_as_it_was(run, change, capsys):
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
-    assert "expected a checkpoint that fits the config" in told(capsys, "resume", run, "total_frames=300", change)
+    assert "the checkpoint does not fit the config" in told(capsys, "resume", run, "total_frames=300", change)
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
 
 
 def test_an_override_that_is_none_is_not_blamed_on_the_file(run, capsys):
-    assert "expected key=value, as total_frames=100k" in told(capsys, "resume", run, "total_frames={")
+    assert "expected key=value, such as total_frames=100k" in told(capsys, "resume", run, "total_frames={")
 
 
 def test_a_damaged_summary_is_no_hindrance(run, capsys):

@@ -24,7 +24,7 @@ def test_help_and_version(capsys):
     ("words", "message"),
     [
         (["trian"], "qframe: unknown command 'trian'; nearest is 'train'"),
-        (["--verson"], "qframe: unknown command '--verson'; nearest is '--version' (there are: --help, --version)\n"),
+        (["--verson"], "qframe: unknown command '--verson'; nearest is '--version' (valid: --help, --version)\n"),
         (["list", "--config-di", "x"], "qframe: unknown argument '--config-di'; nearest is '--config-dir'"),
         (["list", "a", "b"], "qframe: unknown argument 'b'; see qframe list --help\n"),
         (["resume"], "qframe: the following arguments are required: RUN; see qframe resume --help\n"),

@@ -150,12 +150,12 @@ def test_retrace_trains_on_the_probabilities_that_the_collector_stores(tmp_path,
     sizes = ["total_frames=300", "runner.learning_starts=100", "evaluation.final_episodes=2", "hydra.run.dir=run"]
     assert main(["train", "estimator=retrace", "replay=slices", *sizes]) == 0, capsys.readouterr().err
     assert main(["check", "estimator=retrace", "replay=slices", "exploration=ez_greedy"]) == 2
-    assert "probability of its actions for Retrace, got EZGreedy" in capsys.readouterr().err
+    assert "Retrace needs the probability of each action, which EZGreedy does not know" in capsys.readouterr().err
 
 
 def test_an_estimator_that_reads_action_probabilities_is_refused_where_there_are_none(tmp_path, monkeypatch, capsys):
     assert main(["check", *with_probabilities(tmp_path, monkeypatch, "ez_greedy")]) == 2
-    message = "exploration: expected exploration that knows the probability of its actions for Corrected, got EZGreedy"
+    message = "exploration: Corrected needs the probability of each action, which EZGreedy does not know; use"
     assert message in capsys.readouterr().err
 
 

@@ -26,7 +26,7 @@ def _a_machine(monkeypatch):
 def test_an_update_is_compiled_where_a_run_has_enough_of_them():
     assert resolved(config())[1]["compile"] == (True, "20,000 updates")
     assert resolved(config(total_frames=60_999))[1]["compile"] == (
-        False, "19,998 updates, of 20,000 that pay for compiling",
+        False, "19,998 updates; compiling pays from 20,000 on",
     )  # fmt: skip
     costly = config(total_frames=16_000, head={"_target_": "qframe.heads.QuantileHead"})
     assert resolved(costly)[0]["compile"] is True
@@ -34,7 +34,7 @@ def test_an_update_is_compiled_where_a_run_has_enough_of_them():
 
 def test_without_a_compiler_or_for_another_optimizer_it_goes_on_eagerly_and_says_so(monkeypatch):
     other = config(optimizer={"algorithm": {"_target_": "torch.optim.NAdam"}})
-    assert resolved(other)[1]["compile"] == (False, "NAdam is not compiled")
+    assert resolved(other)[1]["compile"] == (False, "NAdam cannot be compiled")
     monkeypatch.setattr(auto, "missing_compiler", lambda: "none")
     value, reason = resolved(config())[1]["compile"]
     assert (value, reason) == (
@@ -44,7 +44,7 @@ def test_without_a_compiler_or_for_another_optimizer_it_goes_on_eagerly_and_says
 
 def test_on_a_gpu_how_to_compile_is_the_users_choice():
     assert resolved(config(device="cuda"))[1]["compile"] == (
-        False, "20,000 updates would pay for compile=cuda_graph or true: on a GPU choose one by yourself",
+        False, "20,000 updates would pay for compiling; on a GPU, set compile=cuda_graph or true yourself",
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@ import pytest
 from qframe.config.checker import Checker, described
 from qframe.config.targets import resolve
 
-KEYS = "there are: bias, kind, limit, mode"
+KEYS = "valid: bias, kind, limit, mode"
 TRUNK = "part.trunk: expected a mapping with _target_ that builds a Trunk"
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -33,9 +33,9 @@ def test_an_integer_may_be_written_in_many_ways(written, meant):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"limit": 1.5}, "part.limit: expected an integer (as 1000, 1e6, 50k or 1M) or null, got 1.5"),
-        ({"limit": True}, "part.limit: expected an integer (as 1000, 1e6, 50k or 1M) or null, got true"),
-        ({"limit": "many"}, "part.limit: expected an integer (as 1000, 1e6, 50k or 1M) or null, got 'many'"),
+        ({"limit": 1.5}, "part.limit: expected an integer (e.g. 1000, 1e6, 50k or 1M) or null, got 1.5"),
+        ({"limit": True}, "part.limit: expected an integer (e.g. 1000, 1e6, 50k or 1M) or null, got true"),
+        ({"limit": "many"}, "part.limit: expected an integer (e.g. 1000, 1e6, 50k or 1M) or null, got 'many'"),
         ({"bias": 1}, "part.bias: expected true or false, got 1"),
         ({"bias": None}, "part.bias: expected true or false, got null"),
         ({"kind": "bth"}, "part.kind: expected one of a, b, both, got 'bth'; nearest is 'both'"),
@@ -55,7 +55,7 @@ def test_all_faults_of_a_node_are_told_at_once():
 
 def test_a_missing_argument_is_told_with_its_type():
     assert checked({"_target_": "toy_parts.Env"})[1] == ["part.id: missing: toy_parts.Env needs text; set part.id=…"]
-    assert checked({})[1] == ["part._target_: expected the dotted name of a class, as qframe.networks.MLP; got none"]
+    assert checked({})[1] == ["part._target_: missing: name a class, such as qframe.networks.MLP"]
 
 
 def test_a_whole_number_is_a_number():
@@ -69,8 +69,8 @@ def test_nested_nodes_and_lists_are_checked_at_their_place():
     result, faults = checked(node)
     assert result["trunk"]["sizes"] == [1000, "x"]
     assert faults == [
-        "part.trunk.sizes[1]: expected an integer (as 1000, 1e6, 50k or 1M), got 'x'",
-        "part.trunk.width: unknown key of toy_parts.Trunk; there are: activation, sizes",
+        "part.trunk.sizes[1]: expected an integer (e.g. 1000, 1e6, 50k or 1M), got 'x'",
+        "part.trunk.width: unknown key of toy_parts.Trunk; valid: activation, sizes",
     ]
 
 

@@ -40,7 +40,7 @@ def test_a_valid_key_needs_no_plus_even_when_no_file_sets_it(toy):
 
 @pytest.mark.parametrize("plus", ["", "+", "++"])
 def test_an_unknown_key_is_unknown_with_and_without_plus(toy, plus):
-    known = "nearest is 'env.num_envs' (there are: id, kwargs, num_envs)"
+    known = "nearest is 'env.num_envs' (valid: id, kwargs, num_envs)"
     assert faults(f"{plus}env.num_env=4") == [f"env.num_env: unknown key of toy_parts.Env; {known}  [command line]"]
 
 
@@ -58,27 +58,27 @@ def test_all_faults_are_told_at_once(toy):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("head=othr", "head: unknown option 'othr'; nearest is 'other' (there are: default, other)  [command line]"),
+        ("head=othr", "head: unknown option 'othr'; nearest is 'other' (valid: default, other)  [command line]"),
         ("hed=other", "hed: unknown key; nearest is 'head'  [command line]"),
         ("network/trunk=x", "network/trunk: unknown group; nearest is 'network'  [command line]"),
         ("head@x=other", "Could not override 'head@x'; Did you mean to override head?"),
-        ("head=null", "head: unknown option 'null'; there are: default, other  [command line]"),
+        ("head=null", "head: unknown option 'null'; valid: default, other  [command line]"),
         ("seed=1,2", "seed: expected one value, got several: 'seed=1,2'; add -m to sweep over them, or write a list"),
         ("seed=-1", "seed: expected an integer ≥ 0, got -1  [command line]"),
         ("gamma=1.5", "gamma: expected a number from 0 to 1, got 1.5  [command line]"),
         ("total_frames=0", "total_frames: expected an integer ≥ 1, got 0  [command line]"),
         ("name=a/b", "name: expected a name of letters, digits, '.', '_' and '-', got 'a/b'  [command line]"),
         ("device=gpu", "device: expected auto, cpu, cuda or cuda:N, got 'gpu'; this machine has: cpu"),
-        ("device=cuda:99", "device: that device is not there, got 'cuda:99'; this machine has: cpu"),
-        ("~seed", "seed: missing; set it by seed=…"),
+        ("device=cuda:99", "device: there is no device 'cuda:99'; this machine has: cpu"),
+        ("~seed", "seed: missing; set it with seed=…"),
         ("~seeed", "~seeed: there is no such key; nearest is 'seed'  [command line]"),
-        ("~head", "head: missing; choose one by head=OPTION"),
-        ("head=5", "head: unknown option '5'; there are: default, other  [command line]"),
+        ("~head", "head: missing; choose one with head=OPTION"),
+        ("head=5", "head: unknown option '5'; valid: default, other  [command line]"),
         ("head={kind: b, knd: 1}", "head.knd: unknown key of toy_parts.Head; nearest is 'head.kind'"),
         ("head.kind.x=1", "head.kind: expected one of a, b, both, got a mapping without _target_  [command line]"),
-        ("env=nameless", "env.id: missing; set it by env.id=…  [conf/env/nameless.yaml]"),
-        ("env.id=${nam}", "env.id: its interpolation leads nowhere: Interpolation key 'nam' not found  [command line]"),
-        ("head._target_=os.system", "head._target_: expected a class or function written in qframe"),
+        ("env=nameless", "env.id: missing; set it with env.id=…  [conf/env/nameless.yaml]"),
+        ("env.id=${nam}", "env.id: cannot be interpolated: Interpolation key 'nam' not found  [command line]"),
+        ("head._target_=os.system", "head._target_: 'os.system' is not a class or function written in qframe"),
         ("head.num_actions=2", "head.num_actions: this is filled in by qframe, not by the config; remove it"),
         ("hydra.run.dirr=x", "Could not override 'hydra.run.dirr'; Key 'dirr' not in 'RunDir'"),
         ("+hydra.callbacks.x._target_=os.system", "hydra.callbacks.x._target_: qframe does not read this key; under"),
@@ -115,7 +115,7 @@ def test_broken_yaml_is_told_with_file_and_position(toy):
 def test_a_mistyped_option_in_a_defaults_list_names_the_file(toy, keyword):
     line = {"override": "override /head: othr", "optional": "optional /head@extra: othr"}[keyword]
     write(toy.conf / "experiment" / "small.yaml", f"# @package _global_\ndefaults:\n  - {line}\n")
-    nearest = "nearest is 'other' (there are: default, other)"
+    nearest = "nearest is 'other' (valid: default, other)"
     assert faults("experiment=small") == [f"head: unknown option 'othr'; {nearest}  [conf/experiment/small.yaml]"]
 
 
@@ -139,9 +139,9 @@ def test_a_users_own_folder_joins(toy):
 def test_a_users_file_that_would_be_shadowed_is_refused(toy):
     own = toy.folder / "own"
     write(own / "head" / "other.yaml", "_target_: toy_parts.Head\n")
-    message = "--config-dir: qframe has an option of this name, which would win; rename the file  [own/head/other.yaml]"
-    assert faults(config_dir=own) == [message]
-    assert "expected a folder of YAML files" in faults(config_dir=toy.folder / "nowhere")[0]
+    message = "--config-dir: qframe has an option of this name, which would take precedence; rename the file"
+    assert faults(config_dir=own) == [f"{message}  [own/head/other.yaml]"]
+    assert "nowhere' is not a folder; name one with YAML files" in faults(config_dir=toy.folder / "nowhere")[0]
 
 
 def test_a_saved_config_is_checked_again(toy):

@@ -58,7 +58,7 @@ def test_a_score_may_have_no_source_and_a_preset_no_score(own):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("  algorithm: DQN\n", "", "score.algorithm: missing; expected a text"),
+        ("  algorithm: DQN\n", "", "score.algorithm: missing; expected text"),
         ("  seeds:", "  seed:", "score.seed: unknown key; nearest is 'score.seeds'"),
         ("490", "many", "score.expected: expected a number, got 'many'"),
         ("seeds: 10", "seeds: 1.5", "score.seeds: expected an integer, got 1.5"),

@@ -160,7 +160,7 @@ def test_an_environment_trains_from_its_own_folder(mylab, capsys):
     [
         ("env.wrappers=[FlatenObservation]", "env.wrappers[0]: expected a dotted name such as"),
         ("env.wrappers=[FlatenObservation]", "the nearest wrapper of Gymnasium is FlattenObservation"),
-        ("env.wrappers=[os.system]", "env.wrappers[0]: expected a class or function written in qframe"),
+        ("env.wrappers=[os.system]", "env.wrappers[0]: 'os.system' is not a class or function written in qframe"),
         ("env.wrappers=[{_target_:TimeLimit,max_steps:3}]", "nearest is 'env.wrappers[0].max_episode_steps'"),
     ],
 )

@@ -60,5 +60,5 @@ def test_a_noisy_run_learns_the_better_action(tmp_path):
 def test_a_network_without_noise_is_refused_when_it_is_built():
     faults = build.check(compose(["exploration=noisy"], provided=build.PROVIDED))
     assert [str(fault) for fault in faults] == [
-        "exploration: expected a network with noisy layers, got none: nothing would explore; set network.noisy=true"
+        "exploration: nothing would explore, because the network has no noisy layers; set network.noisy=true"
     ]

@@ -51,8 +51,7 @@ def test_a_replay_larger_than_the_devices_memory_is_refused(monkeypatch):
     assert larger_than_machine(parts, {}) is None
     parts.replay.device = torch.device("cuda:0")
     assert larger_than_machine(parts, {}) == (
-        "expected a capacity that fits the memory of cuda:0, got 1,000,000: 64.0 MB (1,000,000 × "
-        "64 bytes), there are 0.0 GB of memory of cuda:0"
+        "too large for the memory of cuda:0: 64.0 MB (1,000,000 × 64 bytes), and there are 0.0 GB of memory of cuda:0"
     )
 
 
@@ -81,8 +80,8 @@ def test_a_disk_is_named_by_its_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=14_111_999))
     assert larger_than_machine(parts, {}) == (
-        "expected a capacity that fits the disk, got 2,000: 14.1 MB of observations (2,000 × 7,056 bytes), there "
-        f"are 0.0 GB of '{tmp_path}', the folder that TMPDIR names"
+        "too large for the disk: 14.1 MB of observations (2,000 × 7,056 bytes), and there are 0.0 GB free in "
+        f"'{tmp_path}', the folder that TMPDIR names"
     )
 
 
@@ -92,8 +91,8 @@ def test_what_a_replay_on_disk_keeps_in_memory_has_to_fit_there(monkeypatch):
     assert larger_than_machine(parts, {}) is None
     monkeypatch.setattr(memory_prediction, "_limits", lambda: [2_000 * 24 - 1])
     assert larger_than_machine(parts, {}) == (
-        "expected a capacity that fits the memory, got 2,000: 0.0 MB of all but the observations, which stay in memory "
-        "(2,000 × 24 bytes), there are 0.0 GB of memory"
+        "too large for the memory: 0.0 MB of all but the observations, which stay in memory (2,000 × 24 bytes), "
+        "and there are 0.0 GB of memory"
     )
 
 

@@ -62,7 +62,7 @@ def four_cores(monkeypatch):
         (None, Needs(1), 4, "4 jobs at once, each with 1 of 4 cores"),
         (None, Needs(3), 1, "1 job at once, each with 4 of 4 cores"),
         (2, Needs(1), 2, "2 jobs at once, each with 2 of 4 cores"),
-        (9, Needs(2), 2, "2 jobs at once, each with 2 of 4 cores (9 asked for, 4 cores, runner.threads=2)"),
+        (9, Needs(2), 2, "2 jobs at once, each with 2 of 4 cores (9 requested, 4 cores, runner.threads=2)"),
         (None, Needs(9), 1, "1 job at once, each with 9 of 4 cores"),
     ],
 )

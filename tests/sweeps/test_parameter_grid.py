@@ -55,11 +55,11 @@ def test_nothing_swept_over_is_one_job(loader):
 @pytest.mark.parametrize(
     ("texts", "zipped", "message"),
     [
-        (["seed=1,2", "gamma=0.5"], [["seed", "gamma"]], "hydra.sweeper.zip: expected keys with several values, got"),
+        (["seed=1,2", "gamma=0.5"], [["seed", "gamma"]], "the key 'gamma' does not have several values"),
         (["seed=1,2", "env=a,b"], [["seed", "envs"]], "'envs'; nearest is 'env'"),
         (["seed=1,2", "gamma=0.1,0.2,0.3"], [["seed", "gamma"]], "vary together: seed has 2, gamma has 3"),
-        (["seed=1,2", "gamma=0.1,0.2"], [["seed", "gamma"], ["seed"]], "every key in one group, got 'seed' in several"),
-        (["gamma=interval(0,1)"], [], "intervals are for hydra/sweeper=optuna"),
+        (["seed=1,2", "gamma=0.1,0.2"], [["seed", "gamma"], ["seed"]], "the key 'seed' is in several groups"),
+        (["gamma=interval(0,1)"], [], "or use hydra/sweeper=optuna"),
     ],
 )
 def test_what_is_no_grid_is_told(loader, texts, zipped, message):

@@ -88,7 +88,7 @@ def test_settings_unlike_trainings_are_checked_and_recorded(tmp_path, capsys):
     assert main(["check", *words, "evaluation.env.stick=0"]) == 2
     assert "evaluation.env.stick: unknown key of qframe.envs.MinAtarEnvs" in capsys.readouterr().err
     assert main(["check", *words, "evaluation.env.game=seaquest"]) == 2
-    assert "evaluation.env: expected environments of the same spaces as in training" in capsys.readouterr().err
+    assert "evaluation.env: its spaces must be those of training" in capsys.readouterr().err
 
 
 def test_evaluation_may_have_wrappers_of_its_own_and_the_protocol_tells_them():

@@ -25,7 +25,7 @@ class LocalEngine:
     Args:
         slots: jobs at once.
         threads: for each job's libraries, so that all jobs together use no more than the machine's cores.
-        gpus: distributed over the slots.
+        gpus: to distribute over the slots.
     """
 
     def __init__(self, slots: int, *, threads: int, gpus: Sequence[str] = ()) -> None:
@@ -80,14 +80,14 @@ def local_engine(asked: int | None, *, needs: Needs, say: Callable[[str], None])
     fit = slots_for(None, threads=needs.threads)
     slots = slots_for(asked or len(gpus) or None, threads=needs.threads)
     threads = max(needs.threads, cores() // slots)
-    refused = f" ({asked} asked for, {cores()} cores, runner.threads={needs.threads})" if asked and asked > fit else ""
+    refused = f" ({asked} requested, {cores()} cores, runner.threads={needs.threads})" if asked and asked > fit else ""
     of_gpus = f", {len(gpus)} GPUs" if gpus else ""
     say(f"{slots} {'job' if slots == 1 else 'jobs'} at once, each with {threads} of {cores()} cores{of_gpus}{refused}")
     return LocalEngine(slots, threads=threads, gpus=gpus)
 
 
 def slots_for(asked: int | None, *, threads: int) -> int:
-    """How many jobs with this many threads run at once on this machine: the number asked for, or as many as fit."""
+    """How many jobs with this many threads run at once on this machine: ``asked``, but no more than fit."""
     fit = max(1, cores() // threads)
     return fit if asked is None else min(asked, fit)
 

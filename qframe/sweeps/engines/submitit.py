@@ -1,4 +1,4 @@
-"""Jobs of a queue, by submitit: Slurm's, or its stand-in on this machine."""
+"""Jobs in a queue, through submitit: Slurm's queue, or submitit's stand-in on this machine."""
 
 import contextlib
 import logging
@@ -32,7 +32,7 @@ class Resumable:
     """
 
     def __call__(self, job: JobSpec) -> None:
-        """Train."""
+        """Train, and requeue the job if the queue's warning stopped it."""
         warned, is_over = threading.Event(), threading.Event()
 
         def stop() -> None:
@@ -95,11 +95,11 @@ class SubmititEngine:
             of_jobs = {key: value for key, value in parameters.items() if key not in of_executor}
             self._executor = submitit.AutoExecutor(folder=folder, cluster=cluster, **of_executor)
             with warnings.catch_warnings():
-                warnings.simplefilter("error", UserWarning)  # a parameter of another name
+                warnings.simplefilter("error", UserWarning)  # warns of an unknown parameter
                 self._executor.update_parameters(cpus_per_task=needs.threads, **of_jobs)
         except (RuntimeError, ValueError, NameError, TypeError, UserWarning) as error:
             raise UserError(f"hydra/launcher: the queue does not accept these jobs: {error}") from error
-        say(f"{slots} jobs at once by submitit ({cluster}), threads of a job: {needs.threads}")
+        say(f"{slots} jobs at once through submitit ({cluster}), each with {needs.threads} threads")
 
     def start(self, job: JobSpec) -> submitit.Job[Any]:
         """Submit a job."""
