@@ -22,11 +22,11 @@ checkpoint.every=1M logger.every=10k device=cpu
 BAR, DISK_BAR = 7.6, 1.5
 OUTPUTS = Path("outputs")  # its checkpoint takes 7 GB of the disk for a moment
 EVERY = 1.0
-"""Seconds between two looks."""
+"""Seconds between two readings."""
 
 
 def gigabytes(process: int, entry: str) -> float:
-    """An entry of what the kernel says of a process, in 10⁹ bytes; 0 where it is gone."""
+    """An entry of the kernel's status of a process, in 10⁹ bytes; 0 if the process is gone."""
     try:
         text = Path(f"/proc/{process}/status").read_text()
     except OSError:
@@ -36,7 +36,7 @@ def gigabytes(process: int, entry: str) -> float:
 
 
 def main(words: list[str]) -> int:
-    """Train, look and judge."""
+    """Train, measure, and compare with the limits."""
     OUTPUTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=OUTPUTS) as folder:
         command = [sys.executable, "-m", "qframe", "train", *WORDS, f"hydra.run.dir={folder}/run", *words]

@@ -69,7 +69,7 @@ class Mutants:
         found = _receive(read)
         os.wait()
         if found is None:
-            sys.exit("expected all tests to pass without a fault; run them with pytest first")
+            sys.exit("a test fails without a mutation; run the tests with pytest first")
         print(f"{len(self.items)} tests in {sum(s for s, _ in found):.0f} s; {len(self.todo)} mutants", flush=True)
         callers: dict[tuple[str, str], list[int]] = {}
         for number in sorted(range(len(found)), key=lambda number: found[number][0]):

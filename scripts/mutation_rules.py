@@ -14,7 +14,7 @@ OPERATORS: dict[type[ast.AST], Any] = {
 
 
 class Mutant(NamedTuple):
-    """One fault: where it is, what it makes of the code there, and the whole function with it."""
+    """One fault: its place, the code before and after, and the whole function with it."""
 
     function: str
     line: int
@@ -67,7 +67,7 @@ def _mutable(node: ast.AST) -> Iterator[ast.expr]:
 
 
 def _replacements(node: ast.expr) -> list[ast.expr]:
-    """What may stand in place of an expression."""
+    """The expressions that may replace an expression."""
     match node:
         case ast.BinOp(left, op, right):
             swapped = [ast.BinOp(right, op, left)] if isinstance(op, ast.Sub | ast.Div | ast.Pow) else []

@@ -1,8 +1,8 @@
-"""Write ``docs/preset.schema.json``, with which editors complete keys of presets: ``python scripts/preset_schema.py``.
+"""Write ``docs/preset.schema.json``, which lets editors complete presets: ``python scripts/preset_schema.py``.
 
 Groups, options and comments come from ``conf/``, types from the constructors. A preset uses it by a first line
-``# yaml-language-server: $schema=…/preset.schema.json``. Unknown keys inside a group are left to ``qframe check``: an
-option of one's own may have others.
+``# yaml-language-server: $schema=…/preset.schema.json``. Unknown keys inside a group are left to ``qframe check``: a
+user's own option may have others.
 """
 
 import importlib
@@ -54,7 +54,7 @@ def schema() -> dict[str, Any]:
 
 
 def _choice(group: str) -> dict[str, Any]:
-    """An entry of the defaults list; options of one's own are allowed, those of qframe are completed."""
+    """An entry of the defaults list; a user's own options are allowed, those of qframe are completed."""
     names = sorted(str(path.relative_to(CONF / group).with_suffix("")) for path in (CONF / group).rglob("*.yaml"))
     value = {"anyOf": [{"enum": names}, {"type": ["string", "null"]}]}
     return {"type": "object", "properties": {f"override /{group}": value}, "additionalProperties": False}
@@ -143,7 +143,7 @@ def _described(entry: dict[str, Any], comment: str | None) -> dict[str, Any]:
 
 
 def _comments(text: str) -> dict[str, str]:
-    """What stands beside each key."""
+    """The comment beside each key."""
     return {key: comment for _, key, comment in COMMENT.findall(text)}
 
 

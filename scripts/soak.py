@@ -1,4 +1,4 @@
-"""A long run, and what it keeps: memory, descriptors and threads of its processes, and how they grow.
+"""A long run, to detect leaks: how memory, descriptors and threads of its processes grow.
 
 ``python scripts/soak.py [--minutes 30] [OVERRIDES…]`` trains CartPole with evaluations, TensorBoard, a pipelined
 collector and a checkpoint about every 10 seconds, and looks every 5 seconds at all processes of the run, moments with
@@ -27,11 +27,11 @@ evaluation.every=20000 logger.every=2000
 """
 ).split()
 EVERY = 5.0
-"""Seconds between two looks."""
+"""Seconds between two readings."""
 
 
 class Look(NamedTuple):
-    """What the processes of a run hold at a moment."""
+    """The resources that the processes of a run hold at a moment."""
 
     seconds: float
     megabytes: float
@@ -79,13 +79,13 @@ def watch(run: subprocess.Popen[bytes], seconds: float) -> list[Look]:
 
 
 def between_evaluations(looks: list[Look]) -> list[Look]:
-    """The looks at which there were as many processes as mostly: an evaluation may have more for a moment."""
+    """The looks with the usual number of processes: an evaluation may have more for a moment."""
     usual = statistics.mode(found.processes for found in looks) if looks else 0
     return [found for found in looks if found.processes == usual]
 
 
 def main() -> int:
-    """Run, look and judge."""
+    """Run, measure, and compare with the limits."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--folder", type=Path, default=Path("outputs/soak"))

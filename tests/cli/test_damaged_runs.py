@@ -37,8 +37,8 @@ def told(capsys, *words):
         (b"", "has no keys"),
         (b"- a\n", "has no keys"),
         (b"a: [b\n", "in line 2"),
-        (b"\xff\xfe\x00a", "cannot read run"),
-        (b"\xff", "cannot read run"),
+        (b"\xff\xfe\x00a", "config.yaml: "),
+        (b"\xff", "config.yaml: "),
     ],
 )
 def test_a_damaged_config(run, content, message, capsys):

@@ -94,5 +94,5 @@ def test_every_auto_of_a_command_line_is_in_order_and_built():
     assert build.parts(made).envs.num_envs == 12
     with pytest.raises(ConfigError, match=r"env\.num_envs: expected an integer"):
         composed("env.num_envs=automatic")
-    with pytest.raises(ConfigError, match=r"collector\.depth: unknown key of collector=auto, which has none"):
+    with pytest.raises(ConfigError, match=r"collector\.depth: unknown key: collector=auto takes none"):
         composed("collector=auto", "+collector.depth=2")
