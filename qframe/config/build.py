@@ -258,7 +258,8 @@ class Assembly:
             if isinstance(space, spaces.Box):
                 check_box(space)
                 is_float = np.issubdtype(space.dtype, np.floating)
-                return self.part("trunk", space.shape, **{} if is_float else {"byte_divisor": byte_divisor(space)})
+                scale: dict[str, Any] = {} if is_float else {"byte_divisor": byte_divisor(space)}
+                return self.part("trunk", space.shape, **scale)
             encoder = make_encoder(space)
         except ValueError as error:
             self.faults.append(Fault("env", str(error)))

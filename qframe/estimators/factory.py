@@ -9,10 +9,10 @@ from functools import singledispatch
 from inspect import signature
 from typing import Any, cast
 
-from qframe.estimators.lambda_returns import TD1, Retrace, TDLambda, WatkinsQLambda
 from qframe.estimators.one_step import TD0
 from qframe.estimators.protocol import ValueEstimator
 from qframe.estimators.soft import Munchausen, SoftTD0
+from qframe.estimators.traces import TD1, Retrace, TDLambda, WatkinsQLambda
 
 
 class ValueEstimators(Enum):

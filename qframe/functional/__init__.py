@@ -1,6 +1,6 @@
 """The mathematics of Q-learning as pure functions of tensors: no module, no tensordict, no config."""
 
-from qframe.functional.action import SoftPolicy, dueling, greedy, lowest, mask_values, soft, take
+from qframe.functional.action import SoftPolicy, greedy, lowest, mask_values, soft, take
 from qframe.functional.backup import Backup, LambdaBackup, Law, affine, apply, mix, weighted_sum
 from qframe.functional.compiling import stored
 from qframe.functional.distributional import (
@@ -11,6 +11,7 @@ from qframe.functional.distributional import (
     gaussian_histogram,
     quantile_huber,
 )
+from qframe.functional.dueling import dueling
 from qframe.functional.rescaling import TRANSFORMS, Transform, h, h_inverse
 from qframe.functional.returns import lambda_horizons, lambda_return, n_step_return
 from qframe.functional.value_learning import huber, selected_value, soft_value, td_zero

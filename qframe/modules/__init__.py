@@ -4,11 +4,12 @@ from qframe.exploration import EGreedyModule, ExplorationType, set_exploration_t
 from qframe.modules.actors import Actor, ProbabilisticActor, ValueOperator
 from qframe.modules.distributional import DistributionalDQNnet, DistributionalQValueActor, DistributionalQValueModule
 from qframe.modules.distributions import NormalParamExtractor, TanhNormal
+from qframe.modules.dueling import DuelingCnnDQNet, DuelingMlpDQNet
 from qframe.modules.hooks import DistributionalQValueHook, QValueHook
 from qframe.modules.operators import ActorCriticOperator, ActorCriticWrapper, ActorValueOperator
 from qframe.modules.q_value import QValueActor, QValueModule
 from qframe.modules.safe import SafeModule, SafeSequential
-from qframe.networks import MLP, ConvNet, DuelingCnnDQNet, DuelingMlpDQNet, NoisyLinear
+from qframe.networks import MLP, ConvNet, NoisyLinear
 
 __all__ = [
     "MLP",

@@ -1,21 +1,19 @@
 """Networks: trunks, encoders, and the Q-networks that a config chooses from."""
 
 from qframe.networks.conv import ConvNet
-from qframe.networks.dueling import DuelingCnnDQNet, DuelingMlpDQNet
 from qframe.networks.encoders import EncodedTrunk, make_encoder
 from qframe.networks.ensemble import EnsembleQNet
 from qframe.networks.impala import ImpalaTrunk
 from qframe.networks.mlp import MLP
 from qframe.networks.noisy import NoisyLinear
-from qframe.networks.q_net import QNet, SharedTrunk
+from qframe.networks.q_net import QNet
+from qframe.networks.shared_trunk import SharedTrunk
 from qframe.networks.trunks import ConvTrunk, MLPTrunk, Trunk
 
 __all__ = [
     "MLP",
     "ConvNet",
     "ConvTrunk",
-    "DuelingCnnDQNet",
-    "DuelingMlpDQNet",
     "EncodedTrunk",
     "EnsembleQNet",
     "ImpalaTrunk",

@@ -6,7 +6,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from qframe.actions import AnyActionSpace
-from qframe.functional.action import dueling as combine
+from qframe.functional.dueling import dueling as combine
 from qframe.heads import Prediction
 from qframe.networks.members import Members
 from qframe.networks.noisy import make_noisy

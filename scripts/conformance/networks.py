@@ -39,7 +39,7 @@ def _networks(record: Record) -> None:
     ours, theirs = qframe.networks.ConvNet(3, **shape), reference.ConvNet(in_features=3, **shape)
     _same(record, "ConvNet", ours, theirs, image)
     cells = {"num_cells": [16], "activation_class": nn.ReLU}
-    ours = qframe.networks.DuelingMlpDQNet(6, 4, num_cells=(32,), stream_cells=(16,), activation_class=nn.ReLU)
+    ours = qframe.modules.DuelingMlpDQNet(6, 4, num_cells=(32,), stream_cells=(16,), activation_class=nn.ReLU)
     theirs = reference.models.models.DuelingMlpDQNet(
         4, mlp_kwargs_feature={"in_features": 6, "depth": 0, "out_features": 32, "activation_class": nn.ReLU,
                                "activate_last_layer": True, "num_cells": []},

@@ -5,7 +5,8 @@ import torch
 from tensordict import TensorDict
 
 from qframe.actions import ActionSpace, MultiOneHot
-from qframe.functional.action import dueling, greedy
+from qframe.functional.action import greedy
+from qframe.functional.dueling import dueling
 from qframe.heads import CategoricalHead, QuantileHead, ScalarHead
 from qframe.networks import MLPTrunk, QNet, SharedTrunk
 

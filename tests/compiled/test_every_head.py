@@ -7,9 +7,9 @@ import torch
 from tensordict import TensorDict
 
 from qframe.actions import Categorical
-from qframe.estimators.lambda_returns import Retrace, TDLambda, WatkinsQLambda
 from qframe.estimators.one_step import TD0
 from qframe.estimators.soft import Munchausen, SoftTD0
+from qframe.estimators.traces import Retrace, TDLambda, WatkinsQLambda
 from qframe.networks import MLPTrunk, QNet, SharedTrunk
 from qframe.objectives import DQNLoss, Noise, dqn_loss
 from tests.heads.common import HEADS

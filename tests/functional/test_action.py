@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from qframe.functional.action import dueling, greedy, lowest, mask_values, soft, take
+from qframe.functional.action import greedy, lowest, mask_values, soft, take
+from qframe.functional.dueling import dueling
 
 INF = torch.inf
 NAN = torch.nan

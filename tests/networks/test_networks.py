@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from qframe.networks import MLP, ConvNet, DuelingCnnDQNet, DuelingMlpDQNet, NoisyLinear
+from qframe.modules import DuelingCnnDQNet, DuelingMlpDQNet
+from qframe.networks import MLP, ConvNet, NoisyLinear
 
 
 def test_mlp_layers_in_order():

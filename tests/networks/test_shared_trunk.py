@@ -5,7 +5,7 @@ import torch
 from tensordict import TensorDict
 
 from qframe.actions import Categorical, OneHot
-from qframe.functional.action import dueling
+from qframe.functional.dueling import dueling
 from qframe.heads import CategoricalHead, QuantileHead, ScalarHead
 from qframe.modules import ActorValueOperator
 from qframe.networks import MLPTrunk, QNet, SharedTrunk

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from qframe.functional.action import dueling, greedy, lowest, soft, take
+from qframe.functional.action import greedy, lowest, soft, take
+from qframe.functional.dueling import dueling
 from qframe.functional.value_learning import selected_value, soft_value
 from qframe.modules import DistributionalQValueModule, QValueModule
 from tests.oracles import actions, laws

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from qframe.functional.action import dueling
+from qframe.functional.dueling import dueling
 from qframe.networks.conv import ConvNet
 from qframe.networks.mlp import MLP
 
