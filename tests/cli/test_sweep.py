@@ -88,7 +88,7 @@ def test_zipped_keys_on_the_command_line(toy):
         (["hydra.sweeper.zip=[seed,gama]"], "hydra.sweeper.zip: the key 'gama' does not have several values"),
         (["hydra.sweeper.objective=mean"], "hydra.sweeper.objective: expected one of best, final, area, got 'mean'"),
         (["hydra.sweeper.retrys=2"], "retrys"),
-        (["gamma=interval(0.9,1.0)"], "intervals are for hydra/sweeper=optuna"),
+        (["gamma=interval(0.9,1.0)"], "or use hydra/sweeper=optuna"),
         (["hydra/sweeper=gird"], "hydra/sweeper"),
     ],
 )
