@@ -150,7 +150,7 @@ def test_an_environment_trains_from_its_own_folder(mylab, capsys):
     words = ["env=gymnasium", "env.id=mylab:Odd-v0", "env.vectorization=async"]
     for id in ("mylab:Odd-v0", "mylab.Odd"):
         assert main(["check", "env=gymnasium", f"env.id={id}"]) == 2
-        assert f"of a trusted one, got '{id}'; add --trust mylab" in capsys.readouterr().err
+        assert f"the id '{id}' imports a module that is not trusted; add --trust mylab" in capsys.readouterr().err
     assert main(["train", *words, "--trust", "mylab", *sizes]) == 0, capsys.readouterr().err
     assert main(["eval", "run", "--episodes", "2", "--trust", "mylab"]) == 0
 
