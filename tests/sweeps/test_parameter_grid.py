@@ -57,7 +57,7 @@ def test_nothing_swept_over_is_one_job(loader):
     [
         (["seed=1,2", "gamma=0.5"], [["seed", "gamma"]], "the key 'gamma' does not have several values"),
         (["seed=1,2", "env=a,b"], [["seed", "envs"]], "does not have several values; nearest is 'env'"),
-        (["seed=1,2", "gamma=0.1,0.2,0.3"], [["seed", "gamma"]], "vary together need equally many values: seed has 2, gamma has 3"),
+        (["seed=1,2", "gamma=0.1,0.2,0.3"], [["seed", "gamma"]], "equally many values: seed has 2, gamma has 3"),
         (["seed=1,2", "gamma=0.1,0.2"], [["seed", "gamma"], ["seed"]], "the key 'seed' is in several groups"),
         (["gamma=interval(0,1)"], [], "or use hydra/sweeper=optuna"),
     ],
