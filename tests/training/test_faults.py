@@ -225,5 +225,5 @@ def test_running_out_of_memory_is_reported_with_a_remedy(tmp_path, monkeypatch, 
     monkeypatch.setattr("qframe.replay.storage.zeros", full)
     assert train(tmp_path / "run") == 2
     lines = capsys.readouterr().err
-    assert lines.startswith("qframe: the system gives no more memory: lower replay.capacity")
+    assert lines.startswith("qframe: out of memory; lower replay.capacity")
     assert "Traceback" not in lines
