@@ -114,7 +114,8 @@ def kills(base: Path, count: int, rng: random.Random, *, always: tuple[str, ...]
 
 def learning_seconds(folder: Path) -> float:
     """From a run's first log to its last."""
-    times = [json.loads(line)["time/wall_seconds"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    times = [row["time/wall_seconds"] for row in rows if "time/wall_seconds" in row]
     return times[-1] - times[0]
 
 

@@ -10,9 +10,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "qframe"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
-    "errors", "keys", "functional", "machine", "actions", "envs", "replay", "heads", "networks", "exploration",
-    "modules", "estimators", "optimizer", "objectives", "compiled", "runs", "checkpoints", "loggers", "training",
-    "export", "config", "sweeps", "cli",
+    "errors", "keys", "formatting", "functional", "machine", "actions", "envs", "replay", "heads", "networks",
+    "exploration", "modules", "estimators", "optimizer", "objectives", "compiled", "runs", "checkpoints", "loggers",
+    "training", "export", "config", "sweeps", "cli",
 )  # fmt: skip
 """From the ground up: a package imports only those that stand before it."""
 

@@ -17,6 +17,7 @@ from qframe.config.hydra_app import hydra_app
 from qframe.config.score import Score, preset_score
 from qframe.config.targets import apply_trust
 from qframe.errors import Stopped, UserError
+from qframe.formatting import format_score
 from qframe.runs.folder import RunFolder, environment_name, flat, write_json
 from qframe.runs.statistics import interquartile_mean, stratified_bootstrap
 from qframe.sweeps.folder import SweepFolder
@@ -123,9 +124,10 @@ def verdict(
     result = summarized(preset, score, dict(zip(seeds, runs, strict=True)), options)
     path = arguments.out / f"{preset}.json"
     write_json(path, result)
-    low, high = result["interval"]
+    low, high = map(format_score, result["interval"])
+    mean, iqm = format_score(result["mean"]), format_score(result["iqm"])
     count = f"{result['count']} {'seed' if result['count'] == 1 else 'seeds'}"
-    print(f"{score.metric}: mean {result['mean']:.1f}, IQM {result['iqm']:.1f} [{low:.1f}, {high:.1f}] over {count}")
+    print(f"{score.metric}: mean {mean}, IQM {iqm} [{low}, {high}] over {count}")
     if result["failed"]:
         print(f"without a result: seeds {', '.join(map(str, result['failed']))}")
     outcome = "pass" if result["passed"] else "fail"

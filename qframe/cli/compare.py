@@ -7,15 +7,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from qframe.cli.tables import named_runs, print_table, shown_path
+from qframe.cli.tables import named_runs, print_table
 from qframe.config.hydra_app import conf_dir
 from qframe.errors import UserError
+from qframe.formatting import format_path
 from qframe.runs.comparison.csv_files import write_csv
 from qframe.runs.comparison.groups import repeated_seeds
 from qframe.runs.comparison.html_page import write_page
 from qframe.runs.comparison.plots import write_plots
 from qframe.runs.comparison.results import EnvironmentResult, compare
-from qframe.runs.comparison.table_cells import group_row, headers, interval
+from qframe.runs.comparison.table_cells import group_row, headers, interval, probability
 from qframe.runs.folder import RunFolder
 
 MOST_PAIRS = 10
@@ -59,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         write_csv(arguments.out, results, arguments.score)
         pictures = write_plots(arguments.out, results, arguments.score)
         page = write_page(arguments.out, results, arguments.score, pictures, notes)
-        print(f"written to   {shown_path(page)}, with CSV and PNG beside it")
+        print(f"written to   {format_path(page)}, with CSV and PNG beside it")
     return 0
 
 
@@ -69,7 +70,7 @@ def _print(result: EnvironmentResult, score: str) -> None:
     print_table(columns, [(r.group.label, *group_row(r)) for r in result.groups], numbers=columns[1:])
     if result.improvements:
         pairs = result.improvements[:MOST_PAIRS]
-        rows = [(p.better, ">", p.worse, f"{p.probability:.2f}", interval(p.interval, 2)) for p in pairs]
+        rows = [(p.better, ">", p.worse, probability(p.probability), interval(p.interval, probability)) for p in pairs]
         print_table(("probability of improvement", "", "", "P", "95 % interval"), rows, numbers=("P",))
         if len(result.improvements) > MOST_PAIRS:
             print(f"and {len(result.improvements) - MOST_PAIRS} more pairs: --out DIR writes them all")
@@ -80,7 +81,7 @@ def _notes(others: Sequence[RunFolder]) -> list[str]:
     """Notes on the runs that are left out, by status."""
     counts = Counter(run.status for run in others)
     shown = {status: next(run.path for run in others if run.status == status) for status in counts}
-    return [f"{n} {status} left out, for example {shown_path(shown[status])}" for status, n in counts.items()]
+    return [f"{n} {status} left out, for example {format_path(shown[status])}" for status, n in counts.items()]
 
 
 def _seed_notes(results: Iterable[EnvironmentResult]) -> Iterable[str]:

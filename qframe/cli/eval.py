@@ -9,6 +9,7 @@ from qframe.cli.arguments import whole_number
 from qframe.config.saved_run import open_run, trained_run
 from qframe.config.targets import apply_trust
 from qframe.errors import UserError
+from qframe.formatting import format_mean, format_score
 from qframe.training import Evaluation
 from qframe.training.evaluation import cut_note, fault_note, format_protocol
 from qframe.training.video import film
@@ -44,10 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.video:
         _check_video(evaluation)
     result = evaluation.play(found.network, episodes=arguments.episodes, stream=stream)
-    low, high = np.min(result.returns), np.max(result.returns)
+    low, median, high = (format_score(float(of(result.returns))) for of in (np.min, np.median, np.max))
     print(f"{found.name} network of {folder.path}, trained for {found.frames:,} frames")
-    print(f"episode_return {result.mean:.1f} ± {result.std:.1f} over {len(result.returns)} episodes")
-    print(f"lowest {low:.1f}, median {np.median(result.returns):.1f}, highest {high:.1f}")
+    print(f"episode_return {format_mean(result.mean, result.std)} over {len(result.returns)} episodes")
+    print(f"lowest {low}, median {median}, highest {high}")
     print(f"protocol {format_protocol(evaluation.protocol(arguments.episodes))}")
     if result.cut:
         print(cut_note(result.cut, len(result.returns), evaluation.max_episode_steps))
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.video:
         path = folder.videos / f"eval-{found.name}-seed{arguments.seed}.mp4"
         made = film(evaluation, found.network, path, episodes=arguments.video, stream=stream)
-        print(f"video {made.path}: episodes that returned {', '.join(f'{value:.1f}' for value in made.result.returns)}")
+        print(f"video {made.path}: episodes that returned {', '.join(map(format_score, made.result.returns))}")
     return 0
 
 

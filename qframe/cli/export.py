@@ -10,12 +10,12 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from qframe.cli.tables import shown_path
 from qframe.config.saved_run import TrainedRun, open_run, trained_run
 from qframe.config.targets import apply_trust
 from qframe.errors import UserError, hint
 from qframe.export.formats import FORMATS
 from qframe.export.policy import GreedyPolicy
+from qframe.formatting import format_path
 from qframe.loggers.probe_states import FixedStates
 
 CHECKED = 1_000  # observations
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     for name, entry in (("action", action), ("action_value", value)):
         print(f"  output  {name:<20} {str(entry.dtype).removeprefix('torch.'):<8} {['B', *entry.shape[1:]]}")
     print(_agreement((action, value), form.load(path), example))
-    print(f"written to   {shown_path(path)}")
+    print(f"written to   {format_path(path)}")
     return 0
 
 

@@ -15,7 +15,7 @@ from qframe.config.auto import pick_device
 from qframe.config.saved_run import new_folder, open_run, saved_config
 from qframe.config.targets import apply_trust
 from qframe.errors import UserError
-from qframe.runs.folder import RunFolder
+from qframe.runs.folder import RunFolder, is_unused
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -124,7 +124,7 @@ def _versions(run: RunFolder) -> dict[str, Any]:
 
 def _folder(config: DictConfig, chosen: Path | None) -> Path:
     if chosen is not None:
-        if chosen.is_dir() and any(chosen.iterdir()):
+        if not is_unused(chosen):
             raise UserError(f"--dir: '{chosen}' exists and is not an empty folder; choose another")
         return new_folder(chosen, is_stamped=False)
     now = datetime.now()

@@ -10,8 +10,9 @@ from typing import Any
 
 import yaml
 
-from qframe.cli.tables import OUTPUTS, named_runs, print_table, shown_path, span
+from qframe.cli.tables import OUTPUTS, named_runs, print_table, span
 from qframe.errors import UserError, hint
+from qframe.formatting import format_path, format_score
 from qframe.runs.folder import RunFolder, environment_name, flat, planned_jobs
 
 ORDERS: dict[str, Callable[[list[RunFolder]], Any]] = {
@@ -107,8 +108,8 @@ def _run_row(run: RunFolder, common: dict[Path, set[str]]) -> tuple[str, ...]:
     total = run.config.get("total_frames")
     share = f" {min(1.0, run.frames / total):4.0%}" if isinstance(total, int) and not run.is_finished else ""
     latest = run.evaluations[-1][1] if run.evaluations else None
-    score = f"{run.score:.1f}" if run.score is not None else "" if latest is None else f"({latest:.1f})"
-    return run.status, f"{run.frames:,}{share}", score, _age([run]), _what(run, common), shown_path(run.path)
+    score = format_score(run.score) if run.score is not None else "" if latest is None else f"({format_score(latest)})"
+    return run.status, f"{run.frames:,}{share}", score, _age([run]), _what(run, common), format_path(run.path)
 
 
 def _sweep_row(path: Path, runs: list[RunFolder], *, is_whole: bool) -> tuple[str, ...]:
@@ -118,10 +119,10 @@ def _sweep_row(path: Path, runs: list[RunFolder], *, is_whole: bool) -> tuple[st
         counts["not started"], total = planned - total, planned
     status = ", ".join([f"{finished}/{total} finished", *(f"{n} {status}" for status, n in counts.items())])
     scores = [run.score for run in runs if run.score is not None]
-    score = f"{min(scores):.1f} … {max(scores):.1f}" if scores else ""
+    score = f"{format_score(min(scores))} … {format_score(max(scores))}" if scores else ""
     names = "/".join(sorted({str(run.config["name"]) for run in runs if "name" in run.config}))
     what = f"sweep {names}"
-    return status, f"{sum(run.frames for run in runs):,}", score, _age(runs), what, shown_path(path)
+    return status, f"{sum(run.frames for run in runs):,}", score, _age(runs), what, format_path(path)
 
 
 def _what(run: RunFolder, common: dict[Path, set[str]]) -> str:

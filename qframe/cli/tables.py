@@ -41,11 +41,6 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, number
     Console(width=None if sys.stdout.isatty() else 200, soft_wrap=not sys.stdout.isatty()).print(table)
 
 
-def shown_path(path: Path) -> str:
-    """The path relative to the current folder, if it is inside."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
 def span(seconds: float) -> str:
     """A time span in its best unit.
 

@@ -61,13 +61,13 @@ def _train_one(composition: Composition, started: float, *, is_resumed: bool) ->
     if swept := composition.hydra.sweeper.get("params"):
         fault = Fault("hydra.sweeper.params", f"this config sweeps over {', '.join(swept)}; add -m")
         raise ConfigError([*composition.faults, fault])
-    assembly = build.checked(composition.config, composition.faults)
-    earlier = earlier_run(composition) if is_resumed else None
+    earlier = earlier_run(composition) if is_resumed and not composition.faults else None
     if earlier is not None and earlier.summary.get("status") == "finished":
         print(f"{earlier.path} is finished already; without resume=auto, a new run starts")
         return 0
     if earlier is not None and earlier.has_checkpoint:
         return resume_run(earlier, started=started)
+    assembly = build.checked(composition.config, composition.faults)
     path, is_stamped = (earlier.path, False) if earlier is not None else output_folder(composition, "run")
     folder = new_folder(path, is_stamped=is_stamped)
     try:

@@ -31,7 +31,7 @@ from qframe.networks.encoders import check_box
 from qframe.networks.observation_scaling import byte_divisor, scaled_entries
 from qframe.objectives import DQNLoss
 from qframe.optimizer.pure_steps import pure_step
-from qframe.runs.folder import RunFolder
+from qframe.runs.folder import UNFINISHED_CONFIG, RunFolder
 from qframe.training import Learner, Runner
 from qframe.training.episode_statistics import ReturnRange
 from qframe.training.runner import check_numbers
@@ -399,7 +399,8 @@ def build(
     except Exception:
         runner.collector.close()
         raise
-    OmegaConf.save(OmegaConf.create(plain), folder.config_file)
+    OmegaConf.save(OmegaConf.create(plain), unfinished := run_dir / UNFINISHED_CONFIG)
+    unfinished.replace(folder.config_file)  # a run that is killed here leaves no half-written config
     picks = {key: value for key, (value, _) in assembly.picked.items()}
     about = {"device": str(device), "action_space": built.action_space.encoding} | picks
     folder.write_manifest(about, resumed_at=None if state is None else runner.frames)

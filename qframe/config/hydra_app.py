@@ -23,6 +23,7 @@ from yaml import MarkedYAMLError
 
 import qframe
 from qframe.errors import ConfigError, Fault, hint
+from qframe.formatting import format_path
 
 SOURCE = "command line"
 """The source of a value that no file sets."""
@@ -100,11 +101,6 @@ def yaml_files(loader: ConfigLoader) -> list[Path]:
     return sorted(file for folder in folders for file in folder.rglob("*.yaml"))
 
 
-def short(path: Path) -> str:
-    """The path as a user in the current folder would type it."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
 def _check_own_folder(own: Path) -> None:
     if not own.is_dir():
         raise ConfigError([Fault("--config-dir", f"'{own}' is not a folder; name one with YAML files")])
@@ -113,7 +109,7 @@ def _check_own_folder(own: Path) -> None:
     different = [name for name in twins if (conf_dir() / name).read_bytes() != (own / name).read_bytes()]
     message = "qframe has an option of this name, which would take precedence; rename the file"
     if different:
-        raise ConfigError([Fault("--config-dir", message, source=short(own / name)) for name in different])
+        raise ConfigError([Fault("--config-dir", message, source=format_path(own / name)) for name in different])
 
 
 def located(
@@ -225,7 +221,7 @@ def _has(content: Any, steps: list[str]) -> bool:
 def file_name(loader: ConfigLoader, config_path: str) -> str:
     """The YAML file of ``group/option``, as a user in the current folder would type it."""
     file = config_file(loader, config_path)
-    return short(file) if file else f"{config_path}.yaml"
+    return format_path(file) if file else f"{config_path}.yaml"
 
 
 def ignored_options(tree: DefaultsTreeNode | InputDefault, loader: ConfigLoader) -> list[Fault]:
@@ -243,7 +239,7 @@ def ignored_options(tree: DefaultsTreeNode | InputDefault, loader: ConfigLoader)
 
 def _no_option(config_path: str, parent: str, loader: ConfigLoader) -> Fault:
     group, _, name = config_path.rpartition("/")
-    files = [short(file) for file in yaml_files(loader) if _chooses(file, group, name)]
+    files = [format_path(file) for file in yaml_files(loader) if _chooses(file, group, name)]
     source = " or ".join(files) or file_name(loader, parent)
     return Fault(group, f"unknown option '{name}'; {hint(name, options(loader, group))}", source, unknown=True)
 
@@ -279,7 +275,7 @@ def composition_fault(error: Exception, loader: ConfigLoader) -> Fault:
     """Why Hydra could not compose, in one line with the file."""
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
-        place = f"{short(Path(mark.name))}, line {mark.line + 1}, column {mark.column + 1}"
+        place = f"{format_path(Path(mark.name))}, line {mark.line + 1}, column {mark.column + 1}"
         return Fault("", f"not valid YAML: {error.problem}", place, unknown=True)
     parent = re.match(r"In '([^']+)'", str(error))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and parent:

@@ -7,8 +7,9 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import OmegaConf
 
-from qframe.config.hydra_app import config_file, options, short
+from qframe.config.hydra_app import config_file, options
 from qframe.errors import ConfigError, Fault, hint
+from qframe.formatting import format_path
 
 METRICS = ("eval_return_mean", "eval_return_last", "train_return_mean")
 KINDS: dict[str, tuple[Any, str]] = {
@@ -58,7 +59,7 @@ def preset_score(loader: ConfigLoader, preset: str) -> Score | None:
     if node is None:
         return None
     if faults := score_faults(node):
-        raise ConfigError([Fault(fault.where, fault.message, short(file), fault.unknown) for fault in faults])
+        raise ConfigError([Fault(fault.where, fault.message, format_path(file), fault.unknown) for fault in faults])
     return Score(**{**node, "expected": float(node["expected"])})
 
 

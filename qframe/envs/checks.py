@@ -194,7 +194,7 @@ def _copied(observation: Any, space: spaces.Space[Any]) -> Any:
 
 
 def stepped(envs: VectorEnv[Any, Any, Any], action: NDArray[Any]) -> tuple[Any, ...]:
-    """The result of ``envs.step``, with rewards checked and as 32-bit floats.
+    """The result of ``envs.step``, with rewards checked, as 64-bit floats.
 
     Raises:
         FaultyEnvironment: rewards or observations that cannot be stacked, or a reward that is not finite.
@@ -205,12 +205,12 @@ def stepped(envs: VectorEnv[Any, Any, Any], action: NDArray[Any]) -> tuple[Any, 
         raise _as_fault(error) from error
     if given.shape != (envs.num_envs,):
         raise FaultyEnvironment(f"rewards must be numbers, but have shape {list(given.shape[1:])}; use float(reward)")
-    reward = given.astype(np.float32)
-    if not np.isfinite(reward).all():
-        index = int(np.flatnonzero(~np.isfinite(reward))[0])
+    is_finite = np.isfinite(given.astype(np.float32))  # as the replay stores them
+    if not is_finite.all():
+        index = int(np.flatnonzero(~is_finite)[0])
         found = in_32_bits(given[index])
         raise FaultyEnvironment(f"environment {index}: the reward is {found}; {REMEDY}")
-    return result, reward, terminated, truncated, info
+    return result, given.astype(np.float64), terminated, truncated, info
 
 
 def check_observation(

@@ -31,7 +31,7 @@ class Step(NamedTuple):
     """One step of E environments."""
 
     next_observation: Observation  # [E, …], after the step; an episode's last observation where it ended
-    reward: NDArray[np.float32]  # [E]
+    reward: NDArray[np.float64]  # [E], as the environment gave it
     terminated: NDArray[np.bool_]  # [E]
     truncated: NDArray[np.bool_]  # [E]
     valid: NDArray[np.bool_] | None  # [E], False where the environment only reset itself; None: all True

@@ -6,6 +6,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from qframe.formatting import format_score
+
 
 class Report:
     """Reports the progress of a run. This base class prints nothing, for use as a library."""
@@ -33,7 +35,7 @@ class LineReport(Report):
         remaining = max(0, self._total - frames) / max(frames_per_second, 1e-9)
         self.say(
             f"{frames:>10,}/{self._total:,} frames  {min(1.0, frames / self._total):4.0%}  "
-            f"{frames_per_second:8,.0f} frames/s  ETA {_clock(remaining)}  return {_number(episode_return)}"
+            f"{frames_per_second:8,.0f} frames/s  ETA {_clock(remaining)}  return {format_score(episode_return)}"
         )
 
     def say(self, text: str) -> None:
@@ -66,7 +68,7 @@ class BarReport(Report):
             self._task,
             completed=frames,
             rate=f"{frames_per_second:,.0f}",
-            episode_return=_number(episode_return),
+            episode_return=format_score(episode_return),
         )
 
     def say(self, text: str) -> None:
@@ -98,10 +100,6 @@ def format_shape(shape: torch.Size) -> str:
     '[B, T] = [32, 8]'
     """
     return f"{'[B, T]' if len(shape) == 2 else '[B]'} = {list(shape)}"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
 
 
 def _clock(seconds: float) -> str:

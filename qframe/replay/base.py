@@ -11,11 +11,11 @@ from torch import Tensor
 from qframe.replay.n_step import check_gamma
 from qframe.replay.priorities import check_errors
 from qframe.replay.protocol import Priorities, Replay, Settings
-from qframe.replay.rows import Rows, RowSchema, check_num_envs
+from qframe.replay.rows import WEIGHT, Rows, RowSchema, check_num_envs
 
 
 class ReplayBase(Replay):
-    """A layout with optional priorities.
+    """A layout with optional priorities; :class:`Replay` documents the methods.
 
     Args:
         capacity: rows stored.
@@ -62,25 +62,13 @@ class ReplayBase(Replay):
 
     @property
     def bookkeeping_bytes(self) -> int:
-        """Bytes of a row besides what ``extend`` was given."""
         return self.layout_bytes + (0 if self.priorities is None else self.priorities.bytes_per_row)
 
     @property
     def stored(self) -> Rows | None:
-        """None: a sample is more than a copy of rows."""
         return None
 
     def draw(self, batch_size: int | None = None, *, batches: int = 1) -> tuple[Tensor, Rows]:
-        """The rows of a sample, int64, and its importance weights if there are priorities.
-
-        Args:
-            batch_size: B in steps; None is the replay's own.
-            batches: number of batches drawn at once; as many calls would draw the same.
-
-        Raises:
-            RuntimeError: nothing can be drawn yet.
-            ValueError: ``batch_size`` is not a multiple of the slices' length.
-        """
         size = self.batch_size if batch_size is None else batch_size
         if batches == 1:
             return self._draw(size)
@@ -88,19 +76,6 @@ class ReplayBase(Replay):
         return torch.cat(index), {key: torch.cat([rows[key] for rows in more]) for key in more[0]}
 
     def update_priority(self, index: Tensor, td_error: Tensor) -> None:
-        """Set the priorities of rows; without priorities, do nothing.
-
-        If a row repeats, its last error counts. Rows that were overwritten since the draw are skipped.
-
-        Args:
-            index: "index" of a sample, int64 ``[B]``, or ``[B / T, T]`` for slices.
-            td_error: |δ|, or another non-negative number that ranks rows, in units of the return: ``[B]`` or
-                ``[B, 1]``, or ``[B / T, T]`` or ``[B / T, T, 1]`` for slices.
-
-        Raises:
-            IndexError: a row outside the replay.
-            ValueError: an error is NaN, infinite or negative, or there is not one per row; nothing has changed.
-        """
         if self.priorities is None:
             return
         row = index.numpy(force=True).reshape(self._draw_shape)  # [k] or [k, T]
@@ -113,16 +88,10 @@ class ReplayBase(Replay):
         self.priorities.update(*self._not_overwritten(row, error))
 
     def anneal(self, fraction: float) -> None:
-        """Anneal the priorities, if any, for a run of which ``fraction`` is over."""
         if self.priorities is not None:
             self.priorities.anneal(fraction)
 
     def state_dict(self, *, live: bool = False) -> dict[str, Any]:
-        """Everything that future samples depend on, as tensors and plain values.
-
-        Args:
-            live: return rows as ``Pages``, which are read when a checkpoint writes them, instead of copies.
-        """
         state = {
             "settings": self._settings(),
             "schema": self._schema.state_dict(),
@@ -132,11 +101,6 @@ class ReplayBase(Replay):
         return state if self.priorities is None else state | {"priorities": self.priorities.state_dict(self._filled())}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what ``state_dict`` returned; from then on, equal calls return equal bits.
-
-        Raises:
-            ValueError: the state comes from a replay with other settings.
-        """
         own, saved = self._settings(), state["settings"]
         different = [
             f"{name} = {own.get(name)} here, {saved.get(name)} saved"
@@ -162,9 +126,22 @@ class ReplayBase(Replay):
         """The rows that have not been overwritten since they were drawn, and their errors."""
         return row, error
 
-    @abstractmethod
     def _draw(self, batch_size: int) -> tuple[Tensor, Rows]:
         """The rows of one batch on the replay's device, ``[B]``, or ``[B / T, T]`` for slices; and their weights."""
+        if not len(self):
+            raise RuntimeError("the replay holds no complete transition yet; call extend before sample")
+        if self.priorities is None:
+            return torch.from_numpy(self._draw_uniformly(batch_size)).to(self.device), {}
+        row, weight = self.priorities.draw(batch_size, self.generator)
+        return torch.from_numpy(row).to(self.device), {WEIGHT: weight.unsqueeze(-1).to(self.device)}
+
+    def _integers(self, high: int, count: int) -> np.ndarray:
+        """Random integers ``[count]`` below ``high``."""
+        return torch.randint(high, (count,), generator=self.generator).numpy()
+
+    @abstractmethod
+    def _draw_uniformly(self, count: int) -> np.ndarray:
+        """Rows ``[count]``, or the first rows of slices, drawn uniformly with replacement."""
 
     @property
     @abstractmethod

@@ -23,7 +23,6 @@ from qframe.replay.rows import (
     STEPS,
     TERMINATED,
     TRUNCATED,
-    WEIGHT,
     Rows,
     chosen_envs,
     take_span,
@@ -36,7 +35,8 @@ class FrameReplayBuffer(ReplayBase):
 
     See "Human-level control through deep reinforcement learning", Mnih et al., 2015, Methods. A sample has the keys,
     values and dtypes of ``ReplayBuffer``'s, byte for byte; only memory differs: an observation of four frames takes a
-    quarter of the memory, and the next observation none.
+    quarter of the memory, and the next observation none. ``len`` counts the transitions that can be drawn, and
+    ``extend`` raises ``NotStacked`` if an observation does not continue the one before it.
 
     Invariants:
         - Without priorities every transition that is complete and whose frames are all stored is equally likely.
@@ -91,43 +91,21 @@ class FrameReplayBuffer(ReplayBase):
             priorities.allocate(self._num_rows)
 
     def __len__(self) -> int:
-        """Transitions that can be drawn."""
         return self._streams.num_complete
 
     @torch.no_grad()
     def extend(self, transitions: TensorDict) -> None:
-        """Store steps.
-
-        Args:
-            transitions: steps ``[k]``, those of one environment in time order, as for ``ReplayBuffer``.
-
-        Raises:
-            KeyError: a key is missing or new, compared with the first rows.
-            ValueError: a shape or a dtype differs from the first rows', an observation does not continue the one before
-                it, or an "env" is out of range.
-        """
         rows = self._schema.check(transitions)
         env = rows[ENV].numpy(force=True)
         for start, stop in distinct_runs(env):
             self._reprioritize(self._streams.push(take_span(rows, start, stop)))
 
     def flush(self, env: int | None = None) -> None:
-        """End the current episode of one environment, or of all, as truncated after its last step."""
         self._reprioritize(self._streams.flush(chosen_envs(env, self.num_envs)))
 
     def sample(
         self, batch_size: int | None = None, *, batches: int = 1, reuse: TensorDict | None = None
     ) -> TensorDict:
-        """Transitions ``[batches · B]``, drawn with replacement.
-
-        Args:
-            batch_size: B; None is the replay's own.
-            batches: number of batches drawn at once; as many calls would draw the same.
-            reuse: unused: every sample is new.
-
-        Raises:
-            RuntimeError: no transition is complete yet, or no priority is above 0.
-        """
         index, more = self.draw(batch_size, batches=batches)
         rows = self._streams.read(index.numpy(force=True)) | {INDEX: index} | more
         return TensorDict(rows, batch_size=index.shape)
@@ -135,14 +113,6 @@ class FrameReplayBuffer(ReplayBase):
     @property
     def _num_rows(self) -> int:
         return len(self._streams.complete)
-
-    def _draw(self, batch_size: int) -> tuple[Tensor, Rows]:
-        if not len(self):
-            raise RuntimeError("the replay holds no complete transition yet; call extend before sample")
-        if self.priorities is None:
-            return torch.from_numpy(self._draw_uniformly(batch_size)).to(self.device), {}
-        row, weight = self.priorities.draw(batch_size, self.generator)
-        return torch.from_numpy(row).to(self.device), {WEIGHT: weight.unsqueeze(-1).to(self.device)}
 
     def _settings(self) -> Settings:
         return super()._settings() | {"n_step": self.n_step, "stack": self.stack}
@@ -161,17 +131,14 @@ class FrameReplayBuffer(ReplayBase):
         if state["streams"] is not None:
             self._streams.load_state_dict(state["streams"])
 
-    def _draw_uniformly(self, batch_size: int) -> np.ndarray:
-        """Complete rows ``[B]``, drawn uniformly by rejection, as most rows are complete."""
-        row = self._streams.nth_filled(self._integers(self._streams.num_filled, 2 * batch_size))
-        drawn = row[self._streams.complete[row]][:batch_size]
-        if len(drawn) < batch_size:
+    def _draw_uniformly(self, count: int) -> np.ndarray:
+        """Complete rows, drawn by rejection, as most rows are complete."""
+        row = self._streams.nth_filled(self._integers(self._streams.num_filled, 2 * count))
+        drawn = row[self._streams.complete[row]][:count]
+        if len(drawn) < count:
             every = self._streams.complete.nonzero()[0]
-            drawn = np.concatenate([drawn, every[self._integers(len(every), batch_size - len(drawn))]])
+            drawn = np.concatenate([drawn, every[self._integers(len(every), count - len(drawn))]])
         return drawn
-
-    def _integers(self, high: int, count: int) -> np.ndarray:
-        return torch.randint(high, (count,), generator=self.generator).numpy()
 
     def _reprioritize(self, rows: np.ndarray) -> None:
         """Give complete rows the priority of new ones, and remove that of the others."""

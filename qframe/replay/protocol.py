@@ -100,36 +100,60 @@ class Replay(Protocol):
         ...
 
     def extend(self, transitions: TensorDict) -> None:
-        """Store steps ``[k]``, those of each environment in time order."""
+        """Store steps.
+
+        Args:
+            transitions: steps ``[k]``, those of one environment in time order, with int64 "env" ``[k]`` and, under
+                "next", float "reward" and bool "terminated", "truncated", "done" (either of them) ``[k, 1]``.
+
+        Raises:
+            KeyError: a key is missing or new, compared with the first rows.
+            ValueError: a shape or a dtype differs from the first rows'; an "env" is out of range.
+        """
         ...
 
     def flush(self, env: int | None = None) -> None:
-        """Truncate the current episode of one environment, or of all, after its last step."""
+        """Truncate the current episode of one environment, or of all, after its last step.
+
+        For environments that are abandoned during an episode: their next step begins another one.
+        """
         ...
 
     def draw(self, batch_size: int | None = None, *, batches: int = 1) -> tuple[Tensor, Rows]:
-        """The rows of a sample, int64, and its entries that are not stored in rows.
-
-        Args:
-            batch_size: B in steps; None is the replay's own.
-            batches: number of batches drawn at once; as many calls would draw the same.
-        """
+        """The rows of a sample, int64, and its entries that are not stored in rows; see ``sample``."""
         ...
 
     def sample(
         self, batch_size: int | None = None, *, batches: int = 1, reuse: TensorDict | None = None
     ) -> TensorDict:
-        """Draw batches and read them.
+        """Draw batches with replacement and read them.
 
         Args:
             batch_size: B in steps; None is the replay's own.
             batches: number of batches drawn at once; as many calls would draw the same.
-            reuse: the previous sample, if it is no longer needed: a layout may overwrite and return it.
+            reuse: the previous sample with its entries unchanged, if it is no longer needed: a layout may overwrite and
+                return it, which is several times as fast as a new batch.
+
+        Raises:
+            RuntimeError: nothing can be drawn yet, or no priority is above 0.
+            ValueError: ``batch_size`` is not a multiple of the slices' length.
         """
         ...
 
     def update_priority(self, index: Tensor, td_error: Tensor) -> None:
-        """Set the priorities of rows, "index" of a sample, from |δ|; without priorities, do nothing."""
+        """Set the priorities of rows; without priorities, do nothing.
+
+        If a row repeats, its last error counts. Rows that were overwritten since the draw are skipped.
+
+        Args:
+            index: "index" of a sample, int64 ``[B]``, or ``[B / T, T]`` for slices.
+            td_error: |δ|, or another non-negative number that ranks rows, in units of the return: ``[B]`` or
+                ``[B, 1]``, or ``[B / T, T]`` or ``[B / T, T, 1]`` for slices.
+
+        Raises:
+            IndexError: a row outside the replay.
+            ValueError: an error is NaN, infinite or negative, or there is not one per row; nothing has changed.
+        """
         ...
 
     def anneal(self, fraction: float) -> None:
@@ -137,9 +161,17 @@ class Replay(Protocol):
         ...
 
     def state_dict(self, *, live: bool = False) -> dict[str, Any]:
-        """Everything that a resumed run needs; rows as ``Pages`` that are read later if ``live``."""
+        """Everything that future samples depend on, as tensors and plain values.
+
+        Args:
+            live: return rows as ``Pages``, which are read when a checkpoint writes them, instead of copies.
+        """
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what ``state_dict`` returned."""
+        """Restore what ``state_dict`` returned; from then on, equal calls return equal bits.
+
+        Raises:
+            ValueError: the state comes from a replay with other settings.
+        """
         ...

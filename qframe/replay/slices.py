@@ -98,21 +98,10 @@ class SliceReplayBuffer(ReplayBase):
             priorities.allocate(self._num_rows)  # a slice has the number of its first row
 
     def __len__(self) -> int:
-        """Steps stored."""
         return int(self._size.sum())
 
     @torch.no_grad()
     def extend(self, transitions: TensorDict) -> None:
-        """Store steps.
-
-        Args:
-            transitions: steps ``[k]``, those of one environment in time order, with int64 "env" ``[k]`` and, under
-                "next", float "reward" and bool "terminated", "truncated", "done" (either of them) ``[k, 1]``.
-
-        Raises:
-            KeyError: a key is missing or new, compared with the first rows.
-            ValueError: a shape or a dtype differs from the first rows'; an "env" is out of range.
-        """
         rows = self._schema.check(transitions)
         env = rows[ENV].numpy(force=True)
         ended = (rows[TERMINATED] | rows[TRUNCATED]).numpy(force=True)[:, 0]
@@ -121,10 +110,6 @@ class SliceReplayBuffer(ReplayBase):
             self._append(env[start:stop], ended[start:stop], take_span(rows, start, stop))
 
     def flush(self, env: int | None = None) -> None:
-        """Mark the last step of one environment, or of all, as truncated unless its episode ended there.
-
-        For environments that are abandoned during an episode: their next step begins another one.
-        """
         envs = chosen_envs(env, self.num_envs)
         envs = envs[self._open[envs] > 0]
         if not len(envs):
@@ -137,17 +122,6 @@ class SliceReplayBuffer(ReplayBase):
     def sample(
         self, batch_size: int | None = None, *, batches: int = 1, reuse: TensorDict | None = None
     ) -> TensorDict:
-        """Slices ``[batches · B / T, T]``, drawn with replacement.
-
-        Args:
-            batch_size: B in steps; None is the replay's own.
-            batches: number of batches drawn at once; as many calls would draw the same.
-            reuse: unused: every sample is new.
-
-        Raises:
-            RuntimeError: no slice of T steps is stored yet, or no priority is above 0.
-            ValueError: ``batch_size`` is not a multiple of T.
-        """
         index, more = self.draw(batch_size, batches=batches)
         leaves = self._storage.gather(index.view(-1)).rows
         leaves = {key: leaf.view(*index.shape, *leaf.shape[1:]) for key, leaf in leaves.items()}
@@ -282,9 +256,6 @@ class SliceReplayBuffer(ReplayBase):
         """The rows ``steps`` later, within the same environment's rows."""
         place = row % self._length
         return row - place + (place + steps) % self._length
-
-    def _integers(self, high: int, count: int) -> np.ndarray:
-        return torch.randint(high, (count,), generator=self.generator).numpy()
 
     def _check_multiple(self, batch_size: int) -> None:
         length = self.slice_length

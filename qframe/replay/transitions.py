@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from tensordict import TensorDict
-from torch import Tensor
 
 from qframe.replay.base import ReplayBase
 from qframe.replay.n_step import NStepFold
 from qframe.replay.protocol import Priorities, Settings
-from qframe.replay.rows import INDEX, REWARD, WEIGHT, Rows, take_span
+from qframe.replay.rows import INDEX, REWARD, Rows, take_span
 from qframe.replay.storage import Gathered, TensorStorage
 
 
@@ -29,8 +28,9 @@ class ReplayBuffer(ReplayBase):
     See "Self-Improving Reactive Agents Based on Reinforcement Learning, Planning and Teaching", Lin, 1992, and
     "Human-level control through deep reinforcement learning", Mnih et al., 2015, Methods.
 
-    ``extend`` takes single steps and folds them as ``NStepFold`` does; ``sample`` returns the keys of the steps except
-    "env", and these:
+    ``extend`` takes single steps and folds them as ``NStepFold`` does (steps in open windows do not count as stored),
+    ``flush`` stores the open windows; ``sample`` returns ``[batches · B]`` with the keys of the steps except "env", and
+    these:
 
         - ("next", "discount"), float ``[B, 1]``: γᵏ, 0 if the episode terminated. γ has no other source.
         - "steps_to_next_obs", int64 ``[B, 1]``: k.
@@ -100,44 +100,18 @@ class ReplayBuffer(ReplayBase):
             priorities.allocate(capacity)
 
     def __len__(self) -> int:
-        """Transitions stored; steps in open n-step windows do not count yet."""
         return self._size
 
     @torch.no_grad()
     def extend(self, transitions: TensorDict) -> None:
-        """Fold steps and store the transitions that they complete.
-
-        Args:
-            transitions: steps ``[k]``, those of one environment in time order, with int64 "env" ``[k]`` and, under
-                "next", float "reward" and bool "terminated", "truncated", "done" (either of them) ``[k, 1]``.
-
-        Raises:
-            KeyError: a key is missing or new, compared with the first rows.
-            ValueError: a shape or a dtype differs from the first rows'; an "env" is out of range.
-        """
         self._store(self._fold.push(self._schema.check(transitions)))
 
     def flush(self, env: int | None = None) -> None:
-        """Store the open n-step windows of one environment, or of all, as truncated after their last step.
-
-        For environments that are abandoned during an episode: their next step begins another one.
-        """
         self._store(self._fold.flush(env))
 
     def sample(
         self, batch_size: int | None = None, *, batches: int = 1, reuse: TensorDict | None = None
     ) -> TensorDict:
-        """Transitions ``[batches · B]``, drawn with replacement.
-
-        Args:
-            batch_size: B; None is the replay's own.
-            batches: number of batches drawn at once; as many calls would draw the same.
-            reuse: the previous sample with its entries unchanged, if it is no longer needed: it is overwritten and
-                returned, which is several times as fast as a new batch.
-
-        Raises:
-            RuntimeError: nothing is stored yet, or no priority is above 0.
-        """
         index, more = self.draw(batch_size, batches=batches)
         last = self._last
         if last is None or last.batch is not reuse or last.more[INDEX].shape != index.shape:
@@ -152,20 +126,14 @@ class ReplayBuffer(ReplayBase):
 
     @property
     def stored(self) -> Rows:
-        """All rows ``[capacity, …]``."""
         return self._storage.leaves
 
     @property
     def _num_rows(self) -> int:
         return self._size
 
-    def _draw(self, batch_size: int) -> tuple[Tensor, Rows]:
-        if not self._size:
-            raise RuntimeError("the replay holds no transition yet; call extend before sample")
-        if self.priorities is None:
-            return torch.randint(self._size, (batch_size,), generator=self.generator).to(self.device), {}
-        row, weight = self.priorities.draw(batch_size, self.generator)
-        return torch.from_numpy(row).to(self.device), {WEIGHT: weight.unsqueeze(-1).to(self.device)}
+    def _draw_uniformly(self, count: int) -> np.ndarray:
+        return self._integers(self._size, count)
 
     def _settings(self) -> Settings:
         return super()._settings() | {"n_step": self.n_step}

@@ -19,6 +19,8 @@ from qframe.runs.checkpoint_names import checkpoints_in
 from qframe.runs.lock import RunLock
 from qframe.runs.process import is_alive, this_process
 
+UNFINISHED_CONFIG = ".config.tmp"
+"""The file that becomes ``config.yaml`` once it is whole."""
 QUIET = 15 * 60
 """Seconds without a change after which a run on another host counts as crashed."""
 _PACKAGES = ("qframe", "torch", "tensordict", "hydra-core", "omegaconf", "gymnasium", "numpy", "tensorboard")
@@ -212,6 +214,13 @@ def is_run(folder: Path) -> bool:
     """Whether a folder is a run's: it has a config, or a summary with a status."""
     run = RunFolder(folder)
     return run.config_file.is_file() or "status" in run.summary
+
+
+def is_unused(path: Path) -> bool:
+    """Whether a run may start in this folder: it is empty or missing, or its run was killed before it had a config."""
+    if not path.is_dir():
+        return not path.exists()
+    return {file.name for file in path.iterdir()} <= {".lock", UNFINISHED_CONFIG}
 
 
 def planned_jobs(sweep: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from qframe.config.compose import Composition
 from qframe.config.hydra_keys import inside
 from qframe.errors import ConfigError, Fault, UserError
-from qframe.runs.folder import RunFolder, planned_jobs, read_json, write_json
+from qframe.runs.folder import RunFolder, is_unused, planned_jobs, read_json, write_json
 
 Overrides = tuple[str, ...]
 DONE = ("finished", "pruned")
@@ -123,7 +123,7 @@ def output_folder(composition: Composition, kind: str) -> tuple[Path, bool]:
         return folder, True
     if kind == "sweep" and SweepFolder(folder).record.is_file():
         return folder, False
-    if (folder.exists() and not folder.is_dir()) or (folder.is_dir() and any(folder.iterdir())):
+    if not is_unused(folder):
         remedy = "resume the run in it with qframe resume" if (folder / "config.yaml").is_file() else "choose another"
         raise UserError(f"hydra.{kind}.dir: '{folder}' exists and is not an empty folder; {remedy}")
     return folder, False

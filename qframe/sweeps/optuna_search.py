@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from qframe.errors import ConfigError, Fault, UserError
+from qframe.formatting import format_score
 from qframe.sweeps.folder import SweepFolder
 from qframe.sweeps.grid import needs_of
 from qframe.sweeps.job_spec import JobSpec, SpecMaker, composition
@@ -145,7 +146,8 @@ def _print_best(study: optuna.Study, space: Space, folder: SweepFolder) -> None:
     if finished:
         best = study.best_trial
         jobs = " ".join(map(str, folder.numbered(space.overrides(best.params))))
-        print(f"best: trial {best.number} (jobs {jobs}), {best.value:.2f}: {' '.join(format_parameters(best.params))}")
+        parameters = " ".join(format_parameters(best.params))
+        print(f"best: trial {best.number} (jobs {jobs}), {format_score(best.value)}: {parameters}")
 
 
 class TrialJobs:
@@ -296,7 +298,8 @@ class TrialJobs:
             trial.report(mean, frames)
             self._reported[number] = frames
             if trial.should_prune():
-                return f"trial {number} pruned: evaluation {mean:.2f} at {frames:,} frames is behind the others'"
+                score = format_score(mean)
+                return f"trial {number} pruned: evaluation {score} at {frames:,} frames is behind the others'"
         return None
 
     def _beat(self) -> None:

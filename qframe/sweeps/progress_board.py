@@ -14,9 +14,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from qframe.config.numbers import integer
+from qframe.formatting import format_score
 from qframe.runs.folder import RunFolder
 from qframe.sweeps.job_spec import JobSpec
-from qframe.sweeps.results_table import Varied, decimal, job_table, screen
+from qframe.sweeps.results_table import Varied, job_table, screen
 
 EVERY = 1.0  # seconds between two reads of the jobs' files
 NARROW = 80  # columns: a narrower terminal has no room for the speed
@@ -62,7 +63,8 @@ class ProgressBoard:
         overrides = " ".join(self._varied(job.overrides))
         score, reason = summary.get("eval_return_mean"), summary.get("reason")
         is_stopped = summary.get("status") == "stopped"  # the reason is known, and the last line shows how to resume
-        result = f"eval_return_mean {score:.2f}" if score is not None else "" if is_stopped else str(reason or "")
+        shown = "" if is_stopped else str(reason or "")
+        result = shown if score is None else f"eval_return_mean {format_score(score)}"
         ended = sum(self._statuses.values())
         done = f"{ended}/{self._total}" if self._total else str(ended)
         self.say(
@@ -89,8 +91,8 @@ class ProgressBoard:
             done, total = int(last.get("frames", 0)), integer(job.config.get("total_frames")) or 1
             frames = f"{done:,} {done / total:4.0%}"
             speed, returned = last.get("time/frames_per_second"), last.get("train/episode_return")
-            shown = [decimal(speed, 0)] if speeds else []
-            shown += [decimal(returned, 1), decimal(last.get("eval/episode_return"), 1)]
+            shown = ["-" if speed is None else f"{speed:,.0f}"] if speeds else []
+            shown += [format_score(returned), format_score(last.get("eval/episode_return"))]
             table.add_row(str(job.number), escape(" ".join(self._varied(job.overrides))), frames, *shown)
         return table
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from qframe.config.hydra_app import short
+from qframe.formatting import format_path, format_score
 from qframe.sweeps.folder import DONE, SweepFolder
 from qframe.sweeps.objective import TITLES, objective
 
@@ -35,8 +35,8 @@ def print_results(folder: SweepFolder, name: str) -> list[str]:
         objectives = {path: objective(path, name) for path in summaries}
         screen().print(results_table(summaries, varied, objectives, TITLES[name]))
     left = [number for number in every if folder.summary(number).get("status") not in (*DONE, "refused")]
-    note = f"; {len(left)} of {len(every)} jobs are left: qframe resume {short(folder.path)}" if left else ""
-    print(f"sweep folder  {short(folder.path)}{note}")
+    note = f"; {len(left)} of {len(every)} jobs are left: qframe resume {format_path(folder.path)}" if left else ""
+    print(f"sweep folder  {format_path(folder.path)}{note}")
     return [str(summary.get("status", "unknown")) for summary in summaries.values()]
 
 
@@ -55,7 +55,7 @@ def results_table(
     for folder, summary in summaries.items():
         frames, overrides = summary.get("frames"), escape(" ".join(varied(summary.get("overrides", []))))
         status = str(summary.get("status", "new"))
-        number = decimal(objectives.get(folder), 2)
+        number = format_score(objectives.get(folder))
         table.add_row(folder.name, overrides, status, number, "" if frames is None else f"{frames:,}")
         reason = " ".join(str(summary.get("reason") or summary.get("error") or "").split())
         if reason and status != "stopped":
@@ -82,15 +82,6 @@ def varied_among(jobs: Iterable[Sequence[str]]) -> Varied:
     listed = [set(job) for job in jobs]
     common = set.intersection(*listed) if len(listed) > 1 else set()
     return lambda overrides: [override for override in overrides if override not in common]
-
-
-def decimal(value: float | None, digits: int) -> str:
-    """A number with thousands separators; a dash if there is none.
-
-    >>> decimal(1234.5, 1), decimal(None, 1)
-    ('1,234.5', '–')
-    """
-    return "–" if value is None or value != value else f"{value:,.{digits}f}"
 
 
 def screen() -> Console:

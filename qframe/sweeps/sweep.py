@@ -11,11 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from qframe.config import build
 from qframe.config.compose import Composition, composed, pinned_folder
-from qframe.config.hydra_app import CONFIG_NAME, hydra_app, short
+from qframe.config.hydra_app import CONFIG_NAME, hydra_app
 from qframe.config.hydra_keys import checked_record
 from qframe.config.saved_run import new_folder
 from qframe.config.targets import apply_trust
 from qframe.errors import ConfigError, Fault, UserError
+from qframe.formatting import format_path
 from qframe.runs.folder import read_json, write_json
 from qframe.sweeps.folder import SweepFolder, output_folder
 from qframe.sweeps.grid import parameters, zipped
@@ -101,7 +102,7 @@ def print_plan(app: Hydra, composed: Composition, texts: Sequence[str]) -> int:
         faults = composition(app.config_loader, overrides).faults
         plan = f"refused: {faults[0]}" if faults else folder.plan(number)
         print(f"{number:>4}  {' '.join(varied(overrides)):<{width}}  {plan}")
-    print(f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'} in {short(path)}; nothing was started")
+    print(f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'} in {format_path(path)}; nothing was started")
     return 0
 
 

@@ -103,6 +103,7 @@ class Collector(CollectorProtocol):
         if step.life_lost is not None:
             ended, terminated = done | step.life_lost, step.terminated | step.life_lost
         reward = step.reward if self._reward is None else self._reward(step.reward, done, step.valid)
+        reward = reward.astype(np.float32)
         if self.returns is not None:
             self.returns.add(reward, ended, step.valid)
         transitions = TensorDict(

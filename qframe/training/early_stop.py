@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from qframe.formatting import format_score
+
 
 class EarlyStop:
     """Ends a run before ``total_frames``, as finished. A criterion that is None never ends it.
@@ -52,9 +54,10 @@ class EarlyStop:
             return
         frames, mean = self._last
         if self.eval_return is not None and mean >= self.eval_return:
-            self.reason = f"evaluation {mean:.1f} reached {self.eval_return:g} at {frames:,} frames"
+            self.reason = f"evaluation {format_score(mean)} reached {self.eval_return:g} at {frames:,} frames"
         elif self.patience is not None and self._worse >= self.patience:
-            self.reason = f"no evaluation above {self._best:.1f} in the last {self._worse}, at {frames:,} frames"
+            best = format_score(self._best)
+            self.reason = f"no evaluation above {best} in the last {self._worse}, at {frames:,} frames"
 
     def state_dict(self) -> dict[str, Any]:
         """The best and the last evaluation, and the number of evaluations since the best."""

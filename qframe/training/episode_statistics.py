@@ -1,5 +1,8 @@
 """Statistics of training episodes: their returns and lengths, and the range of their discounted returns."""
 
+import statistics
+from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +23,7 @@ class EpisodeStatistics:
         self.returns: list[float] = []
         self.lengths: list[int] = []
 
-    def add(self, reward: NDArray[np.float32], done: NDArray[np.bool_], valid: NDArray[np.bool_] | None) -> None:
+    def add(self, reward: NDArray[np.floating], done: NDArray[np.bool_], valid: NDArray[np.bool_] | None) -> None:
         """Count one step of every environment, ``[E]`` each; ``valid`` is False where one only reset itself."""
         self.running_return += reward if valid is None else reward * valid
         self._running_length += 1 if valid is None else valid
@@ -51,6 +54,30 @@ class EpisodeStatistics:
         self.returns, self.lengths = list(state["returns"]), list(state["lengths"])
 
 
+class RecentReturns:
+    """The running mean of the returns of the last 100 training episodes, as of the last log."""
+
+    def __init__(self) -> None:
+        self._returns: deque[float] = deque(maxlen=100)
+
+    @property
+    def mean(self) -> float | None:
+        """Their mean; None before the first episode has ended."""
+        return float(statistics.mean(self._returns)) if self._returns else None
+
+    def add(self, returns: Sequence[float]) -> None:
+        """Add the returns of the episodes that have ended since the last call."""
+        self._returns.extend(returns)
+
+    def state_dict(self) -> list[float]:
+        """The returns."""
+        return list(self._returns)
+
+    def load_state_dict(self, state: list[float]) -> None:
+        """Resume from ``state``."""
+        self._returns.extend(state)
+
+
 class ReturnRange:
     """The lowest and the highest discounted return from any step of the finished episodes.
 
@@ -76,7 +103,7 @@ class ReturnRange:
         self.low, self.high = float("inf"), float("-inf")
         self._warned = False
 
-    def add(self, reward: NDArray[np.float32], done: NDArray[np.bool_], valid: NDArray[np.bool_] | None) -> None:
+    def add(self, reward: NDArray[np.floating], done: NDArray[np.bool_], valid: NDArray[np.bool_] | None) -> None:
         """Add one step of every environment, ``[E]`` each, with the rewards that are stored."""
         for env in range(len(self._rewards)) if valid is None else np.flatnonzero(valid):
             self._rewards[env].append(float(reward[env]))

@@ -1,5 +1,6 @@
 """Evaluation: episodes on their own environments and seeds, under a protocol that is saved with every score."""
 
+import statistics
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from itertools import count
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from qframe.actions.action_space import ActionSpace
 from qframe.envs import Envs, Start, derive_seed
 from qframe.envs.observations import as_tensors
+from qframe.formatting import format_mean
 from qframe.machine.allocator import give_back_freed_memory
 from qframe.networks.protocol import TrainedNetwork
 
@@ -31,8 +33,8 @@ class EvaluationResult(NamedTuple):
 
     @property
     def mean(self) -> float:
-        """The mean episode return."""
-        return float(np.mean(self.returns))
+        """The mean episode return, rounded once: episodes that all return .7 have the mean .7."""
+        return float(statistics.mean(self.returns))
 
     @property
     def note(self) -> str:
@@ -43,11 +45,11 @@ class EvaluationResult(NamedTuple):
     @property
     def std(self) -> float:
         """The standard deviation over episodes."""
-        return float(np.std(self.returns))
+        return float(statistics.pstdev(self.returns))
 
     def __str__(self) -> str:
         """The line that reports a periodic evaluation."""
-        return f"evaluation {self.mean:.1f} ± {self.std:.1f} over {len(self.returns)} episodes{self.note}"
+        return f"evaluation {format_mean(self.mean, self.std)} over {len(self.returns)} episodes{self.note}"
 
 
 class Evaluation:

@@ -1,9 +1,8 @@
 """The metrics of a training log."""
 
+import statistics
 from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from qframe.replay import Replay
 from qframe.training.learner import Learner
@@ -35,5 +34,6 @@ def training_metrics(
     values |= {f"env/{name}": count for name, count in collector.faults().items()}
     values |= {f"exploration/{name}": value for name, value in collector.exploration_metrics().items()}
     if returns:
-        values |= {"train/episode_return": float(np.mean(returns)), "train/episode_length": float(np.mean(lengths))}
+        episodes = {"train/episode_return": returns, "train/episode_length": lengths}
+        values |= {name: float(statistics.mean(numbers)) for name, numbers in episodes.items()}
     return values

@@ -28,18 +28,7 @@ class PipelinedCollector(CollectorProtocol):
     Until the first step everything happens in this process, so that a state can be loaded. The worker is a process, or
     a thread if the environments cannot be stepped in a new process.
 
-    Args:
-        envs: the training environments.
-        network: gives action values.
-        exploration: turns greedy actions into behaviour.
-        action_space: turns indices into the actions of the environments.
-        reward: transforms rewards before they are stored; None leaves them as they are.
-        returns: tracks the range of discounted returns, for heads with a fixed support; None: it is not tracked.
-        device: of the network; the worker acts on the CPU.
-        stores_probability: whether each action's probability under the behaviour policy is stored with it.
-
-    Raises:
-        ValueError: exploration that cannot give the probabilities to be stored.
+    The arguments are those of :class:`Collector`; the worker acts on the CPU, whatever the network's ``device``.
     """
 
     steps_ahead = 1

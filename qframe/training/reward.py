@@ -33,7 +33,7 @@ class RewardTransform:
 
     >>> reward, done = np.array([-5.0, 0.5], np.float32), np.array([False, False])
     >>> RewardTransform(clip=[-1, 1], scale=0.5, normalize=False, gamma=0.99, num_envs=2)(reward, done)
-    array([-1.  ,  0.25], dtype=float32)
+    array([-1.  ,  0.25])
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class RewardTransform:
         return math.isinf(self._high) and self._scale == 1 and not self._normalizes
 
     def __call__(
-        self, reward: NDArray[np.float32], done: NDArray[np.bool_], valid: NDArray[np.bool_] | None = None
-    ) -> NDArray[np.float32]:
+        self, reward: NDArray[np.floating], done: NDArray[np.bool_], valid: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float64]:
         """Transform the rewards of one step of E environments.
 
         Args:
@@ -68,7 +68,7 @@ class RewardTransform:
             self._count_returns(scaled, done, valid)
             scaled = np.clip(scaled / math.sqrt(self._variance + EPSILON), -LIMIT, LIMIT)
         scaled *= self._scale
-        return np.clip(scaled, self._low, self._high).astype(np.float32)
+        return np.clip(scaled, self._low, self._high)
 
     def _count_returns(
         self, reward: NDArray[np.float64], done: NDArray[np.bool_], valid: NDArray[np.bool_] | None

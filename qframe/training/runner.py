@@ -1,7 +1,6 @@
 """The training loop: collect, learn, log, evaluate, save."""
 
 import os
-import time
 from typing import Any
 
 import numpy as np
@@ -9,21 +8,24 @@ import torch
 
 from qframe.checkpoints.save import Checkpoints
 from qframe.errors import Stopped
+from qframe.formatting import format_path
 from qframe.loggers.console import Report, format_shape, seed_notes
 from qframe.loggers.logger import Logger
 from qframe.networks.protocol import TrainedNetwork
 from qframe.optimizer.nonfinite import check_finite
 from qframe.replay import Replay
 from qframe.runs.folder import RunFolder
+from qframe.training.best_network import BestNetwork
+from qframe.training.clock import Clock
 from qframe.training.early_stop import EarlyStop
+from qframe.training.episode_statistics import RecentReturns
 from qframe.training.evaluation import Evaluation
 from qframe.training.learner import Learner
 from qframe.training.metrics import training_metrics
 from qframe.training.protocol import CollectorProtocol
-from qframe.training.run_state import RunState
 from qframe.training.schedule import Schedule
 from qframe.training.signals import Interrupted, StopSignals, kill_children
-from qframe.training.summary import final_scores, format_path, report_result, write_failure
+from qframe.training.summary import Summary, final_scores, progress, report_result
 from qframe.training.video import Films
 
 
@@ -81,7 +83,8 @@ class Runner:
         self.schedule = Schedule(learning_starts=learning_starts, every=every, updates=updates, intervals=intervals)
         self.total_frames, self.threads = total_frames, threads
         self.stop = stop or EarlyStop()
-        self.state = RunState(seed, time.monotonic() if started is None else started)
+        self.summary, self.clock = Summary(folder, seed), Clock(started)
+        self.recent_returns, self.best = RecentReturns(), BestNetwork()
         self.signals = StopSignals()
         self._is_compiled = False
         self._resumed: dict[str, Any] | None = None  # the logger's state in the checkpoint that the run resumes from
@@ -113,7 +116,7 @@ class Runner:
         except Stopped:
             raise
         except BaseException as error:
-            write_failure(self.folder, error, self._progress(), self.checkpoints.last(self.folder.checkpoints))
+            self.summary.write_failed(error, self._progress(), self.checkpoints.last(self.folder.checkpoints))
             raise
         finally:
             self.report.stop()
@@ -159,7 +162,7 @@ class Runner:
 
     def _open(self) -> None:
         torch.set_num_threads(self.threads)
-        self.folder.write_summary({"status": "running", "seed": self.state.seed})
+        self.summary.write("running")
         self.logger.open(self.folder.metrics_file, report=self.report, resume=self._resumed, frames=self.frames)
         self.report.start(self.frames, self.total_frames)
         if self._resumed is not None:
@@ -167,7 +170,7 @@ class Runner:
         has_seeds, can_resume = self.collector.envs.has_episode_seeds, self.collector.can_resume()
         for note in seed_notes(has_episode_seeds=has_seeds, can_resume=can_resume):
             self.report.say(note)
-        self.state.start(self.frames)
+        self.clock.lap(self.frames)
 
     def _collect(self) -> None:
         """Take one step of every environment, and store it."""
@@ -197,14 +200,17 @@ class Runner:
     def _log(self) -> None:
         self.signals.check()
         returns, lengths = self.collector.take_episodes()
-        rate = self.state.log(self.frames, returns)
-        times = {"time/frames_per_second": rate, "time/wall_seconds": self.state.wall_seconds}
+        self.recent_returns.add(returns)
+        rate, seconds = self.clock.lap(self.frames), self.clock.wall_seconds
+        times = {"time/frames_per_second": rate}
+        if "evaluate" not in self.schedule.due:  # which logs them at this frame
+            times["time/wall_seconds"] = seconds
         metrics = training_metrics(self.collector, self.learner, self.replay, returns, lengths)
         self.logger.log(self.frames, times | metrics)
         if (warning := self.collector.return_warning()) is not None:
             self._say(warning)
-        self.stop.set_seconds(self.state.wall_seconds)
-        self.report.update(self.frames, frames_per_second=rate, episode_return=self.state.train_return)
+        self.stop.set_seconds(seconds)
+        self.report.update(self.frames, frames_per_second=rate, episode_return=self.recent_returns.mean)
         self.schedule.done("log")
 
     def _evaluate(self) -> None:
@@ -212,10 +218,10 @@ class Runner:
             result = self.evaluation.periodic(self.network, frames=self.frames)
             self.films.take(self.network, self.frames)
         values = {"eval/episode_return": result.mean, "eval/episode_length": float(np.mean(result.lengths))}
-        self.logger.log(self.frames, values | {"time/wall_seconds": self.state.wall_seconds})
+        self.logger.log(self.frames, values | {"time/wall_seconds": self.clock.wall_seconds})
         self.logger.log_network(self.frames, self.network)
         self.stop.add_evaluation(self.frames, result.mean)
-        is_best = self.state.keep_best(self.frames, result, self.network.state_dict())
+        is_best = self.best.keep(self.frames, result.mean, self.network.state_dict())
         self._say(f"{result}{'  (best so far)' if is_best else ''}")
         self.schedule.done("evaluate")
 
@@ -239,7 +245,7 @@ class Runner:
 
     def _position(self) -> tuple[object, ...]:
         """How far the run has come: equal positions have equal checkpoints."""
-        return self.frames, self.schedule.updates_owed, tuple(self.schedule.due), self.state.logged
+        return self.frames, self.schedule.updates_owed, tuple(self.schedule.due), self.schedule.logged
 
     def _stopped(self) -> Stopped:
         """Save after a signal, unless a step was lost, and return the exception that says how to resume."""
@@ -249,22 +255,20 @@ class Runner:
         else:
             self._write_checkpoint()
             kept = f"stopped at {self.frames:,} frames with a checkpoint"
-        self.folder.write_summary({"status": "stopped", **self._progress()})
+        self.summary.write("stopped", self._progress())
         return Stopped(self.signals.received, f"{kept}; resume with: qframe resume {format_path(self.folder.path)}")
 
     def _finish(self) -> dict[str, Any]:
         """Save, evaluate the best and the last network on the same fresh seeds, and write the summary."""
-        progress = self._progress()
-        if self.state.logged < self.frames:
+        if self.schedule.logged < self.frames:
             self._log()
+        reached = self._progress()
         self._save()
-        best = self.state.best
         with self.signals.interruptible():
-            scores = final_scores(self.evaluation, self.network, best.get("network"), self.films)
-        summary = {"status": "finished", **progress, **scores, "best_frames": best["frames"] or self.frames}
-        summary |= {} if self.stop.reason is None else {"reason": self.stop.reason}
+            scores = final_scores(self.evaluation, self.network, self.best, self.films, frames=self.frames)
+        reason = {} if self.stop.reason is None else {"reason": self.stop.reason}
+        summary = self.summary.write("finished", reached | scores | reason)
         self.logger.finish(summary)
-        self.folder.write_summary(summary)
         board = self.logger.tensorboard
         report_result(self.report, summary, self.folder.path, total_frames=self.total_frames, tensorboard=board)
         return summary
@@ -273,18 +277,19 @@ class Runner:
         self.report.say(f"{self.frames:>10,} frames  {text}")
 
     def _progress(self) -> dict[str, Any]:
-        return self.state.progress(self.frames, self.learner.updates)
+        return progress(self.frames, self.learner.updates, self.clock.wall_seconds, self.recent_returns.mean)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the run resumes from."""
         return {
             "run": {
                 **self.schedule.state_dict(),
-                **self.state.state_dict(),
+                **self.clock.state_dict(),
+                "recent_returns": self.recent_returns.state_dict(),
                 "logger": self.logger.state_dict(),
                 "stop": self.stop.state_dict(),
             },
-            "best": self.state.best,
+            "best": self.best.state_dict(),
             "collector": self.collector.state_dict(),
             "learner": self.learner.state_dict(),
             "replay": self.replay.state_dict(live=True),
@@ -295,7 +300,9 @@ class Runner:
         run = state["run"]
         self.checkpoints.resume_from(state["name"])
         self.schedule.load_state_dict(run)
-        self.state.load_state_dict(run, state["best"])
+        self.clock.load_state_dict(run)
+        self.recent_returns.load_state_dict(run["recent_returns"])
+        self.best.load_state_dict(state["best"])
         self.stop.load_state_dict(run["stop"])
         self._resumed = run["logger"]
         self.collector.load_state_dict(state["collector"])

@@ -41,6 +41,8 @@ class Schedule:
         """Updates that are due and not yet taken; the caller that takes them subtracts them."""
         self.due: list[str] = []
         """The tasks that are due and not yet done, in order."""
+        self.logged = 0
+        """The frame of the last log."""
 
     def advance(self, frames: int) -> None:
         """Count the frames of one step, and note the work that falls due."""
@@ -57,12 +59,15 @@ class Schedule:
 
     def done(self, task: str) -> None:
         """Mark a task as done, due or not."""
+        self.logged = self.frames if task == "log" else self.logged
         self.due = [other for other in self.due if other != task]
 
     def state_dict(self) -> dict[str, Any]:
         """The frames, and the work that is left at this frame."""
-        return {"frames": self.frames, "updates_owed": self.updates_owed, "due": list(self.due)}
+        counts = {"frames": self.frames, "logged": self.logged, "updates_owed": self.updates_owed}
+        return counts | {"due": list(self.due)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from ``state``."""
-        self.frames, self.updates_owed, self.due = state["frames"], state["updates_owed"], list(state["due"])
+        self.frames, self.logged = state["frames"], state["logged"]
+        self.updates_owed, self.due = state["updates_owed"], list(state["due"])

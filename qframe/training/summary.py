@@ -1,37 +1,87 @@
 """``summary.json`` and the last lines of a run: the scores of its best and its last network, or why it failed."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
+from qframe.formatting import format_mean, format_path, format_score
 from qframe.loggers.console import Report
 from qframe.networks.protocol import TrainedNetwork
 from qframe.runs.folder import RunFolder
+from qframe.training.best_network import BestNetwork
 from qframe.training.evaluation import Evaluation, cut_note, fault_note, format_protocol
 from qframe.training.video import Films
 
 
+class Summary:
+    """``summary.json`` of a run.
+
+    Args:
+        folder: of the run.
+        seed: of the run.
+    """
+
+    def __init__(self, folder: RunFolder, seed: int) -> None:
+        self._folder, self._seed = folder, seed
+
+    def write(self, status: str, entries: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Write ``status`` (``running``, ``stopped``, ``failed`` or ``finished``), the seed and more entries."""
+        summary = {"status": status, "seed": self._seed, **(entries or {})}
+        self._folder.write_summary(summary)
+        return summary
+
+    def write_failed(self, error: BaseException, reached: dict[str, Any], checkpoint: str) -> None:
+        """Write the summary of a run that an error ended, if the disk has room, and add a note to the error.
+
+        Args:
+            error: an ``Exception``, or the interrupt of a second Ctrl-C.
+            reached: the ``progress``.
+            checkpoint: names the last checkpoint, for the note.
+        """
+        error.add_note(f"at {reached['frames']:,} frames; {checkpoint}")
+        with suppress(OSError):
+            self.write("failed" if isinstance(error, Exception) else "stopped", {"error": repr(error), **reached})
+
+
+def progress(frames: int, updates: int, seconds: float, train_return: float | None) -> dict[str, Any]:
+    """The entries of the summary that are known before the final evaluation.
+
+    Args:
+        frames: trained so far.
+        updates: taken so far.
+        seconds: of wall time, in all processes of the run.
+        train_return: the mean return of the last 100 training episodes; None before the first one has ended.
+    """
+    return {
+        "frames": frames,
+        "updates": updates,
+        "wall_seconds": seconds,
+        "frames_per_second": round(frames / max(seconds, 1e-3), 1),
+        "train_return_mean": train_return,
+    }
+
+
 def final_scores(
-    evaluation: Evaluation, network: TrainedNetwork, best: dict[str, Tensor] | None, films: Films
+    evaluation: Evaluation, network: TrainedNetwork, best: BestNetwork, films: Films, *, frames: int
 ) -> dict[str, Any]:
     """Evaluate the best and the last network on the same seeds.
 
     Args:
         evaluation: plays the episodes.
         network: the last network.
-        best: the parameters of the best network; None if there was no evaluation.
+        best: the best network; without one, the last counts as the best.
         films: films the best network, if videos are on.
+        frames: of the last network.
 
     Returns:
         The scores, and the protocol of the evaluation.
     """
     last = result = evaluation.final(network)
-    if best is not None:
+    if best.parameters is not None:
         network = deepcopy(network)
-        network.load_state_dict(best)
+        network.load_state_dict(best.parameters)
         result = evaluation.final(network)
     films.take_final(network)
     return {
@@ -42,6 +92,7 @@ def final_scores(
         "eval_episodes_cut": result.cut,
         "eval_faults": result.faults,
         "eval_protocol": evaluation.protocol(len(last.returns)),
+        "best_frames": best.frames or frames,
     }
 
 
@@ -55,9 +106,9 @@ def report_result(
     protocol = summary["eval_protocol"]
     policy = "greedy" if protocol["epsilon"] == 0 else f"{protocol['epsilon']:g}-greedy"
     report.say(
-        f"eval_return_mean {summary['eval_return_mean']:.1f} ± {summary['eval_return_std']:.1f} over "
-        f"{summary['eval_episodes']} {policy} episodes on fresh seeds "
-        f"(best network, at {summary['best_frames']:,} frames; last network {summary['eval_return_last']:.1f})"
+        f"eval_return_mean {format_mean(summary['eval_return_mean'], summary['eval_return_std'])} over "
+        f"{summary['eval_episodes']} {policy} episodes on fresh seeds (best network, at "
+        f"{summary['best_frames']:,} frames; last network {format_score(summary['eval_return_last'])})"
     )
     report.say(f"protocol     {format_protocol(protocol)}")
     if summary["eval_episodes_cut"]:
@@ -68,23 +119,3 @@ def report_result(
     report.say(f"run folder   {format_path(folder)}")
     if tensorboard:
         report.say(f"TensorBoard  tensorboard --logdir {format_path(folder)}")
-
-
-def write_failure(folder: RunFolder, error: BaseException, progress: dict[str, Any], checkpoint: str) -> None:
-    """Write the summary of a run that an error ended, if the disk has room, and add a note to the error.
-
-    Args:
-        folder: of the run.
-        error: an ``Exception``, or the interrupt of a second Ctrl-C.
-        progress: the summary's entries so far.
-        checkpoint: names the last checkpoint, for the note.
-    """
-    status = "failed" if isinstance(error, Exception) else "stopped"
-    error.add_note(f"at {progress['frames']:,} frames; {checkpoint}")
-    with suppress(OSError):
-        folder.write_summary({"status": status, "error": repr(error), **progress})
-
-
-def format_path(path: Path) -> Path:
-    """A path as a user in the current folder would type it."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

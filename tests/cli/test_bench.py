@@ -84,7 +84,7 @@ def test_finished_seeds_are_not_run_again(own, capsys):
         finished(seed, score)
     assert main([*BENCH, "--seeds", "4", "--resume", "--out", "docs"]) == 0
     printed = capsys.readouterr().out
-    assert "mean 6.0, IQM 5.5 [" in printed
+    assert "mean 6.00, IQM 5.50 [" in printed
     assert "over 4 seeds" in printed
     result = json.loads(Path("docs/short.json").read_text())
     assert result["runs"][0]["revision"] == "abc+changes"
@@ -112,7 +112,7 @@ def test_a_seed_without_a_result_fails_and_the_others_are_summarized(own, capsys
     monkeypatch.setattr(bench, "launch", launch)
     assert main([*BENCH, "--seeds", "2", "--resume"]) == 1
     printed = capsys.readouterr().out
-    assert "IQM 9.0 [9.0, 9.0] over 1 seed\n" in printed
+    assert "IQM 9.00 [9.00, 9.00] over 1 seed\n" in printed
     assert "without a result: seeds 102" in printed
     assert "fail: the preset states an IQM of at least 5" in printed
     result = json.loads(Path("results/short.json").read_text())

@@ -6,6 +6,8 @@ import pytest
 
 from qframe.checkpoints import load_checkpoint
 from qframe.cli.main import main
+from qframe.config import build
+from qframe.runs.folder import UNFINISHED_CONFIG, RunFolder
 from tests.cli.test_damaged_runs import finished, run, told
 
 __all__ = ["finished", "run"]
@@ -73,6 +75,27 @@ def test_resume_auto_begins_again_in_a_folder_without_a_checkpoint(tmp_path, cap
     assert main(words) == 0
     frames = [json.loads(line)["frames"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert frames == sorted(set(frames))
+
+
+@pytest.mark.parametrize("left", [[], [".lock"], [".lock", UNFINISHED_CONFIG]], ids=len)
+def test_resume_auto_begins_where_a_run_was_killed_before_it_had_a_config(tmp_path, left):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in left:
+        (run / name).write_text("device: cp")
+    assert main(["train", *WORDS, "resume=auto", f"hydra.run.dir={run}"]) == 0
+    assert RunFolder(run).config["device"] == "auto"
+    assert not (run / UNFINISHED_CONFIG).exists()
+
+
+def test_resume_auto_builds_the_parts_once(tmp_path, monkeypatch, capsys):
+    words = ["train", *WORDS, "resume=auto", f"hydra.run.dir={tmp_path / 'run'}"]
+    assert main(words) == 0
+    (tmp_path / "run" / "summary.json").write_text('{"status": "stopped"}')
+    built, parts = [], build.Assembly._parts
+    monkeypatch.setattr(build.Assembly, "_parts", lambda self: built.append(self) or parts(self))
+    assert main(words) == 0
+    assert len(built) == 1
 
 
 def test_other_words_for_resume_are_refused(capsys):

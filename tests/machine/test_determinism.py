@@ -14,11 +14,11 @@ CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 @pytest.fixture
 def asked(monkeypatch):
     """What torch is asked for, in place of it being done."""
-    told = []
-    monkeypatch.setattr(torch, "use_deterministic_algorithms", told.append)
+    calls = []
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", calls.append)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     monkeypatch.delenv(CUBLAS, raising=False)
-    yield told
+    yield calls
     os.environ.pop(CUBLAS, None)
 
 
@@ -35,7 +35,7 @@ def test_the_cpu_needs_nothing(asked):
     assert CUBLAS not in os.environ
 
 
-def test_an_operation_that_has_no_such_form_is_told_in_a_line(monkeypatch, capsys):
+def test_an_operation_that_has_no_such_form_is_reported_in_a_line(monkeypatch, capsys):
     def fail(words, started):
         raise RuntimeError(
             "adaptive_max_pool2d_backward_cuda does not have a deterministic implementation, but you set "

@@ -47,7 +47,7 @@ def _cuts(steps, largest, seed=0):
 
 
 def _episode(rewards, *, end="terminated", env=0):
-    """Steps of one environment: step t goes from observation t to t + 1; the last ends the episode as told."""
+    """Steps of one environment: step t goes from observation t to t + 1; the last ends the episode as asked."""
     count = len(rewards)
     flags = {name: torch.zeros(count, 1, dtype=torch.bool) for name in ("terminated", "truncated", "done")}
     if end is not None:

@@ -161,7 +161,7 @@ def test_rows_that_need_a_gradient_are_stored_without_it(episode):
 
 @pytest.mark.parametrize("n_step", [1, 3])
 @pytest.mark.parametrize("count", [0, 2, 60])
-def test_a_loaded_buffer_goes_on_bit_for_bit(n_step, count, random_steps, saved_and_loaded, assert_equal):
+def test_a_loaded_buffer_continues_bit_for_bit(n_step, count, random_steps, saved_and_loaded, assert_equal):
     steps = random_steps(120, 3)
     buffer = ReplayBuffer(40, 8, gamma=GAMMA, n_step=n_step, num_envs=3, seed=5)
     buffer.extend(steps[:count])
@@ -193,7 +193,7 @@ def test_a_state_of_other_settings_is_refused(episode):
 
 
 def test_sampling_from_an_empty_buffer_raises():
-    with pytest.raises(RuntimeError, match="the replay holds no transition yet; call extend before sample"):
+    with pytest.raises(RuntimeError, match="the replay holds no complete transition yet; call extend before sample"):
         ReplayBuffer(10, 1, gamma=0.9).sample()
 
 

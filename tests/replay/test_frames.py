@@ -160,7 +160,7 @@ def test_priorities_follow_the_errors_and_leave_with_their_rows():
 
 @pytest.mark.parametrize("buffer_class", [FrameReplayBuffer, prioritized(FrameReplayBuffer)])
 @pytest.mark.parametrize("storage", ["memory", "disk"])
-def test_a_loaded_buffer_goes_on_bit_for_bit(buffer_class, storage):
+def test_a_loaded_buffer_continues_bit_for_bit(buffer_class, storage):
     streams, options = Streams(2, 4, 4), {"gamma": 0.9, "n_step": 3, "num_envs": 2, "stack": 4, "storage": storage}
     buffer, loaded = buffer_class(100, 8, **options), buffer_class(100, 8, **options)
     for _ in range(70):
@@ -207,7 +207,7 @@ def test_a_step_that_only_cuts_its_episode_is_left_out_and_the_one_before_is_the
     options = {"gamma": 0.9, "n_step": 3, "num_envs": 2}
     streams, buffer = Streams(2, 4, 7), buffer_class(200, 1, stack=4, **options)
     expected = FrameReplayBuffer(200, 1, stack=4, **options)
-    cut_at = {0: [0], 3: [1], 9: [0], 14: [0, 1]}  # the first step of an episode, one amid, and both at once
+    cut_at = {0: [0], 3: [1], 9: [0], 14: [0, 1]}  # the first step of an episode, one within, and both at once
     for number in range(20):
         rows, others = streams.step([0, 1], end=0.0), []
         for env in range(2):

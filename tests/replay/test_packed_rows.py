@@ -11,7 +11,7 @@ GAMMA = 0.97
 
 
 @pytest.mark.parametrize("buffer_class", [ReplayBuffer, prioritized(ReplayBuffer)])
-def test_a_batch_that_is_filled_anew_equals_one_of_its_own(buffer_class, random_steps, assert_equal):
+def test_a_batch_that_is_filled_again_equals_one_of_its_own(buffer_class, random_steps, assert_equal):
     reusing, other = (buffer_class(60, 8, gamma=GAMMA, n_step=3, num_envs=2, seed=5) for _ in range(2))
     for buffer in (reusing, other):
         buffer.extend(random_steps(100, 2))
@@ -27,7 +27,7 @@ def test_a_batch_that_is_filled_anew_equals_one_of_its_own(buffer_class, random_
     assert not torch.equal(kept["index"], first["index"])
 
 
-def test_only_the_last_sample_is_filled_anew_and_only_with_as_many_rows(random_steps):
+def test_only_the_last_sample_is_filled_again_and_only_with_as_many_rows(random_steps):
     buffer = ReplayBuffer(60, 8, gamma=GAMMA, num_envs=2)
     buffer.extend(random_steps(50, 2))
     first = buffer.sample()

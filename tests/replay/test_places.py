@@ -58,18 +58,18 @@ def test_a_replay_larger_than_the_devices_memory_is_refused(monkeypatch):
 OLDER = "memory/slice/memory.limit_in_bytes"
 
 
-@pytest.mark.parametrize(("told", "found"), [("64000000", 64_000_000), ("max", None), ("63999999", 63_999_999)])
+@pytest.mark.parametrize(("limit_text", "found"), [("64000000", 64_000_000), ("max", None), ("63999999", 63_999_999)])
 @pytest.mark.parametrize("place", ["memory.max", "slice/memory.max", "slice/job/memory.max", OLDER])
-def test_a_containers_limit_counts(place, told, found, tmp_path, monkeypatch):
+def test_a_containers_limit_counts(place, limit_text, found, tmp_path, monkeypatch):
     limit, of = tmp_path / place, tmp_path / "cgroup"
     limit.parent.mkdir(parents=True, exist_ok=True)
     of.write_text("0::/slice/job\n")
-    limit.write_text(f"{told}\n")
+    limit.write_text(f"{limit_text}\n")
     limits = memory_prediction._limits(of, tmp_path)
     assert limits == ([] if found is None else [found])
     parts = build.parts(compose(["replay.capacity=1M"], provided=build.PROVIDED))
     monkeypatch.setattr(memory_prediction, "_limits", lambda: limits)
-    assert ("there are 0.1 GB of memory" in str(larger_than_machine(parts, {}))) == (told == "63999999")
+    assert ("there are 0.1 GB of memory" in str(larger_than_machine(parts, {}))) == (limit_text == "63999999")
 
 
 def test_a_disk_is_named_by_its_folder(tmp_path, monkeypatch):
@@ -165,7 +165,7 @@ def taken(thing, seen=None):
     return sum(size for size in seen.values() if size >= 2000)
 
 
-def test_a_disk_without_room_is_told_before_a_frame_is_written(monkeypatch):
+def test_a_disk_without_room_is_reported_before_a_frame_is_written(monkeypatch):
     def full(*arguments):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

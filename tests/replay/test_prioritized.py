@@ -200,7 +200,7 @@ def test_a_state_with_priorities_is_refused_without_them_and_the_reverse():
 
 
 @pytest.mark.parametrize("count", [0, 20, 70])
-def test_a_loaded_buffer_goes_on_bit_for_bit(count, random_steps, saved_and_loaded, assert_equal):
+def test_a_loaded_buffer_continues_bit_for_bit(count, random_steps, saved_and_loaded, assert_equal):
     def build(seed):
         priorities = ProportionalPriorities()
         return ReplayBuffer(50, 8, gamma=0.9, n_step=3, num_envs=3, priorities=priorities, seed=seed)

@@ -124,9 +124,9 @@ def test_too_few_steps_and_too_short_episodes_raise(episode):
     with pytest.raises(RuntimeError, match="no environment has the 4 steps of a slice yet, at most 0; call extend"):
         buffer.sample()
     buffer.extend(TensorDict.cat([episode([0.0] * 3)] * 3))
-    with pytest.raises(RuntimeError, match="no episode has the 4 steps of a slice; use a smaller") as told:
+    with pytest.raises(RuntimeError, match="no episode has the 4 steps of a slice; use a smaller") as raised:
         buffer.sample()
-    assert isinstance(told.value, RunError)
+    assert isinstance(raised.value, RunError)
 
 
 def test_zero_priorities_alone_cannot_be_sampled(episode):
@@ -139,7 +139,7 @@ def test_zero_priorities_alone_cannot_be_sampled(episode):
 
 @pytest.mark.parametrize("across_episodes", [True, False])
 @pytest.mark.parametrize("count", [0, 30, 90])
-def test_a_loaded_buffer_goes_on_bit_for_bit(count, across_episodes, random_steps, saved_and_loaded, assert_equal):
+def test_a_loaded_buffer_continues_bit_for_bit(count, across_episodes, random_steps, saved_and_loaded, assert_equal):
     def use(buffer, piece):
         buffer.extend(piece)
         sample = buffer.sample()

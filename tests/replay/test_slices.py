@@ -108,9 +108,9 @@ def test_flush_parts_what_comes_before_from_what_comes_after(episode):
     buffer.extend(episode([0.0] * 3, end=None))
     buffer.flush()
     buffer.extend(episode([0.0] * 3, end=None))
-    with pytest.raises(RuntimeError, match="no episode has the 4 steps of a slice; use a smaller") as told:
+    with pytest.raises(RuntimeError, match="no episode has the 4 steps of a slice; use a smaller") as raised:
         buffer.sample()
-    assert isinstance(told.value, RunError)
+    assert isinstance(raised.value, RunError)
 
 
 def test_flush_after_an_end_or_on_an_empty_buffer_does_nothing(episode):
@@ -132,7 +132,7 @@ def test_too_few_steps_raise(episode):
 
 @pytest.mark.parametrize("across_episodes", [True, False])
 @pytest.mark.parametrize("count", [0, 30, 90])
-def test_a_loaded_buffer_goes_on_bit_for_bit(count, across_episodes, random_steps, saved_and_loaded, assert_equal):
+def test_a_loaded_buffer_continues_bit_for_bit(count, across_episodes, random_steps, saved_and_loaded, assert_equal):
     steps = random_steps(140, 3)
     buffer, other = (sliced(num_envs=3, across_episodes=across_episodes, seed=seed) for seed in (1, 2))
     buffer.extend(steps[:count])

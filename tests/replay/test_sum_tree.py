@@ -152,7 +152,7 @@ def test_without_a_compiler_the_tree_is_the_one_in_numpy(monkeypatch, tmp_path):
         module._functions.cache_clear()
 
 
-def test_a_damaged_library_is_compiled_anew_and_a_sound_one_taken(monkeypatch, tmp_path):
+def test_a_damaged_library_is_compiled_again_and_a_sound_one_taken(monkeypatch, tmp_path):
     monkeypatch.setenv(native_code.CACHE_VARIABLE, str(tmp_path))
     source = tmp_path / "one.cpp"
     source.write_text('extern "C" int one() { return 1; }')

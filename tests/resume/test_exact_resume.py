@@ -57,7 +57,7 @@ def test_a_resumed_run_is_the_one_that_never_stopped(tmp_path, case):
         assert fingerprint(tmp_path / str(number)) == expected
 
 
-def test_a_fingerprint_tells_runs_apart(tmp_path):
+def test_a_fingerprint_distinguishes_runs(tmp_path):
     make(tmp_path / "a").run()
     make(tmp_path / "b", seed=1).run()
     a, b = fingerprint(tmp_path / "a"), fingerprint(tmp_path / "b")

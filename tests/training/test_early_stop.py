@@ -26,7 +26,7 @@ def test_a_return_that_is_reached_ends_it_and_one_below_does_not():
 def test_evaluations_that_are_not_better_end_it_ties_among_them():
     assert reason(EarlyStop(patience=2), 1.0, 0.0, 2.0, 2.0) is None
     assert reason(EarlyStop(patience=2), 1.0, 0.0, 2.0, 2.0, 1.0) == (
-        "no evaluation above 2.0 in the last 2, at 5,000 frames"
+        "no evaluation above 2.00 in the last 2, at 5,000 frames"
     )
 
 

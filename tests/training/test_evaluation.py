@@ -12,8 +12,9 @@ from qframe.envs import AtariEnvs, GymnasiumEnvs, MinAtarEnvs
 from qframe.errors import ConfigError
 from qframe.heads import ScalarHead
 from qframe.networks import MLPTrunk, QNet
-from qframe.training import Evaluation
+from qframe.training import EarlyStop, Evaluation
 from qframe.training.evaluation import EvaluationResult, cut_note, format_protocol
+from tests.runners import make_runner
 
 
 def evaluation_of(id, *, kwargs=None, **choices):
@@ -46,6 +47,25 @@ def test_the_environments_own_limit_stands_and_cuts_nothing():
     assert min(result.lengths) > 2
     assert (result.cut, result.note) == (0, "")
     assert evaluation.protocol(4)["max_episode_steps"] == 500
+
+
+@pytest.mark.parametrize("reward", [0.7, 16_777_217.0, 1e-5])
+def test_scores_are_the_environments_own_numbers_not_32_bit_floats(reward, tmp_path):
+    """An episode is one step that pays ``reward``, which a 32-bit float rounds."""
+    evaluation, network = evaluation_of("qframe-test/Terminating-v0", kwargs={"end_reward": reward})
+    result = evaluation.final(network)
+    assert (result.mean, result.std, result.returns) == (reward, 0.0, [reward] * 6)
+    runner = make_runner(
+        tmp_path, "qframe-test/Terminating-v0", env_options={"kwargs": {"end_reward": reward}}, evaluate_every=200,
+        total_frames=600, stop=EarlyStop(eval_return=reward),
+    )  # fmt: skip
+    summary = runner.run()
+    assert [summary[key] for key in ("frames", "eval_return_mean", "train_return_mean")] == [200, reward, reward]
+
+
+def test_small_scores_keep_three_digits():
+    assert str(EvaluationResult([0.1, 0.14], [1, 1])) == "evaluation 0.120 ± 0.020 over 2 episodes"
+    assert str(EvaluationResult([-250.0, -310.0], [1, 1])) == "evaluation -280.0 ± 30.0 over 2 episodes"
 
 
 def test_epsilon_takes_random_actions():
@@ -91,7 +111,7 @@ def test_settings_unlike_trainings_are_checked_and_recorded(tmp_path, capsys):
     assert "evaluation.env: its spaces must be those of training" in capsys.readouterr().err
 
 
-def test_evaluation_may_have_wrappers_of_its_own_and_the_protocol_tells_them():
+def test_evaluation_may_have_wrappers_of_its_own_which_the_protocol_names():
     limit = "{_target_: gymnasium.wrappers.TimeLimit, max_episode_steps: 5}"
     clipped = "{_target_: ClipReward, min_reward: 0, max_reward: 0.1}"
     words = [f"env.wrappers=[{clipped}]", f"evaluation.env.wrappers=[{limit}]"]

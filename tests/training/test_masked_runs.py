@@ -105,7 +105,7 @@ def test_a_faulty_mask_leaves_the_last_checkpoint_good(tmp_path):
 
 
 @pytest.mark.parametrize("vectorization", ["sync", "async"])
-def test_the_command_line_tells_a_faulty_mask_in_a_few_lines(tmp_path, monkeypatch, capfd, vectorization):
+def test_the_command_line_reports_a_faulty_mask_in_a_few_lines(tmp_path, monkeypatch, capfd, vectorization):
     monkeypatch.chdir(tmp_path)
     words = [
         "env=gymnasium", f"env.id={LEGAL}", "env.num_envs=2", f"env.vectorization={vectorization}", "total_frames=1000",

@@ -6,8 +6,9 @@ from datetime import datetime
 from html import escape
 from pathlib import Path
 
+from qframe.formatting import format_score
 from qframe.runs.comparison.results import EnvironmentResult, Improvement
-from qframe.runs.comparison.table_cells import group_row, headers, interval
+from qframe.runs.comparison.table_cells import group_row, headers, interval, probability
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1c1c1c; }
@@ -55,7 +56,7 @@ def write_page(
 
 
 def _pair(pair: Improvement) -> tuple[str, ...]:
-    return f"{pair.better} > {pair.worse}", f"{pair.probability:.2f}", interval(pair.interval, 2)
+    return f"{pair.better} > {pair.worse}", probability(pair.probability), interval(pair.interval, probability)
 
 
 def _runs(result: EnvironmentResult, score: str) -> Iterable[tuple[str, ...]]:
@@ -63,7 +64,7 @@ def _runs(result: EnvironmentResult, score: str) -> Iterable[tuple[str, ...]]:
         for run in found.group.runs:
             seconds = run.summary.get("wall_seconds")
             shown = f"{seconds:,.0f}" if isinstance(seconds, int | float) else ""
-            yield found.group.label, str(run.config.get("seed")), f"{run.summary[score]:.1f}", shown, str(run.path)
+            yield found.group.label, str(run.config.get("seed")), format_score(run.summary[score]), shown, str(run.path)
 
 
 def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -1,7 +1,9 @@
 """The cells of a comparison's table, on the screen and on the page."""
 
+from collections.abc import Callable
 from math import isfinite
 
+from qframe.formatting import format_score
 from qframe.runs.comparison.results import EnvironmentResult, GroupResult
 
 
@@ -12,18 +14,24 @@ def group_row(result: GroupResult) -> tuple[str, ...]:
     when = ("", "", "")
     if reached is not None:
         when = (f"{reached.runs}/{count}", number(reached.frames), number(reached.seconds))
-    return (str(count), f"{result.iqm:.1f}", interval(result.interval), f"{low:.1f} … {high:.1f}", *when)
+    spread = f"{format_score(low)} … {format_score(high)}"
+    return (str(count), format_score(result.iqm), interval(result.interval), spread, *when)
 
 
 def headers(result: EnvironmentResult, score: str) -> tuple[str, ...]:
     """The columns of that table."""
-    goal = "return" if result.threshold is None else f"{result.threshold:.1f}"
+    goal = "return" if result.threshold is None else format_score(result.threshold)
     return ("group", "runs", f"IQM of {score}", "95 % interval", "range", f"reached {goal}", "frames to it", "seconds")
 
 
-def interval(bounds: tuple[float, float] | None, digits: int = 1) -> str:
+def interval(bounds: tuple[float, float] | None, show: Callable[[float], str] = format_score) -> str:
     """An interval; a dash for a single run, which has none."""
-    return "–" if bounds is None else f"[{bounds[0]:.{digits}f}, {bounds[1]:.{digits}f}]"
+    return "–" if bounds is None else f"[{show(bounds[0])}, {show(bounds[1])}]"
+
+
+def probability(value: float) -> str:
+    """A probability in two decimals."""
+    return f"{value:.2f}"
 
 
 def number(value: float) -> str:

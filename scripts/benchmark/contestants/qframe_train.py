@@ -16,7 +16,7 @@ def main() -> None:
             raise SystemExit(done.stdout[-1000:] + done.stderr[-2000:])
         summary, manifest = (json.loads((run / name).read_text()) for name in ("summary.json", "manifest.json"))
         rows = [json.loads(row) for row in (run / "metrics.jsonl").read_text().splitlines()]
-        learning = [row for row in rows if "loss/loss" in row]
+        learning = [row for row in rows if {"loss/loss", "time/wall_seconds"} <= row.keys()]
         first, last = learning[0], learning[-1]
         seconds = last["time/wall_seconds"] - first["time/wall_seconds"]
         print(json.dumps({

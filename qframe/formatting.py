@@ -1,0 +1,35 @@
+"""How scores and paths are written for people."""
+
+import math
+from pathlib import Path
+
+
+def format_score(value: float | None) -> str:
+    """A return with at least three significant digits and one decimal; ``-`` for None and NaN.
+
+    >>> [format_score(value) for value in (1487.31, 21.0, 0.12, -0.9634, 1e-5, 0.0, None)]
+    ['1,487.3', '21.0', '0.120', '-0.963', '1e-05', '0.0', '-']
+    """
+    if value is None or math.isnan(value):
+        return "-"
+    return f"{value:.3g}" if 0 < abs(value) < 1e-3 else f"{value:,.{_decimals(value)}f}"
+
+
+def format_mean(mean: float, std: float) -> str:
+    """A mean and a standard deviation, with the decimals of the larger one.
+
+    >>> format_mean(0.12, 0.325)
+    '0.120 ± 0.325'
+    """
+    decimals = _decimals(max(abs(mean), std))
+    return f"{mean:,.{decimals}f} ± {std:,.{decimals}f}"
+
+
+def format_path(path: Path) -> str:
+    """A path as a user in the current folder would type it."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _decimals(value: float) -> int:
+    size = abs(value)
+    return min(9, max(1, 2 - math.floor(math.log10(size)))) if 0 < size < math.inf else 1

@@ -1,0 +1,35 @@
+"""The wall time of a run, over all the processes that trained it."""
+
+import time
+from typing import Any
+
+
+class Clock:
+    """Counts seconds and frames per second.
+
+    Args:
+        started: when the process or job started, on ``time.monotonic``'s clock; None: now.
+    """
+
+    def __init__(self, started: float | None = None) -> None:
+        self._started = time.monotonic() if started is None else started
+        self._earlier_seconds = 0.0
+        self._lap = (time.monotonic(), 0)
+
+    @property
+    def wall_seconds(self) -> float:
+        """Seconds in all processes of this run."""
+        return round(self._earlier_seconds + time.monotonic() - self._started, 3)
+
+    def lap(self, frames: int) -> float:
+        """The frames per second since the last call."""
+        (then, frames_then), self._lap = self._lap, (time.monotonic(), frames)
+        return (frames - frames_then) / max(self._lap[0] - then, 1e-9)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The seconds so far."""
+        return {"seconds": self.wall_seconds}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Resume from ``state``."""
+        self._earlier_seconds = state["seconds"]
