@@ -20,7 +20,7 @@ class EarlyStop:
     >>> for frames, mean in ((1_000, 5.0), (2_000, 4.0), (3_000, 5.0)):
     ...     stop.add_evaluation(frames, mean)
     >>> stop.reason
-    'no evaluation above 5.0 in the last 2, at 3,000 frames'
+    'no evaluation above 5.00 in the last 2, at 3,000 frames'
     """
 
     def __init__(

@@ -45,7 +45,7 @@ def test_a_resumed_run_keeps_its_count_and_applies_its_new_limits():
     second.load_state_dict(first.state_dict())
     assert second.reason is None
     second.add_evaluation(4000, 5.0)
-    assert second.reason == "no evaluation above 5.0 in the last 3, at 4,000 frames"
+    assert second.reason == "no evaluation above 5.00 in the last 3, at 4,000 frames"
     patient = EarlyStop(patience=9)
     patient.load_state_dict(second.state_dict())
     assert patient.reason is None

@@ -89,7 +89,7 @@ def test_a_schedule_that_was_saved_in_the_middle_of_its_work_resumes_there():
     schedule.updates_owed -= 7
     schedule.done("log")
     state = schedule.state_dict()
-    assert state == {"frames": 8, "updates_owed": 3, "due": ["evaluate", "save"]}
+    assert state == {"frames": 8, "logged": 8, "updates_owed": 3, "due": ["evaluate", "save"]}
     schedule.done("save")  # what follows changes nothing of the state
     resumed = make(learning_starts=4, every=2, updates=5, log=8, evaluate=8, save=8)
     resumed.load_state_dict(state)
