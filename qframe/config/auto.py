@@ -14,7 +14,7 @@ from qframe.optimizer.pure_steps import STEPS
 Picked = dict[str, tuple[Any, str]]
 """The value and the reason, by key."""
 
-AUTO_NUMBERS = ("runner.threads", "env.num_envs")
+AUTO_NUMBERS = ("runner.threads", "env.num_envs", "runner.every", "runner.updates")
 """Numbers that may be ``auto``."""
 AUTO_COLLECTOR = {"_target_": "auto"}
 """The node of ``collector=auto``."""
@@ -31,19 +31,22 @@ FRAMES_WORTH_A_WORKER = 100_000
 """A process for the environments takes seconds to start; from this many frames on it saves more."""
 MOST_ENVS, MOST_IMAGE_ENVS = 128, 16
 """Beyond these, more environments hardly make a frame cheaper."""
+USUAL_ROUND = 8, 4
+"""Frames between rounds of updates and updates in a round, of a replay that fixes neither."""
 
 
 def resolved(config: Mapping[str, Any]) -> tuple[dict[str, Any], Picked]:
     """The config with a value for every ``auto``, and the values picked; :func:`pick_device` picks ``device``."""
     config, picked = dict(config), Picked()
-    if config.get("compile") == "auto":
-        config["compile"], reason = _compile(config)
-        picked["compile"] = config["compile"], reason
-    for group, key, pick in (("runner", "threads", _threads), ("env", "num_envs", _num_envs)):
+    picks = ("env", "num_envs", _num_envs), ("runner", "every", _every), ("runner", "updates", _updates)
+    for group, key, pick in (("runner", "threads", _threads), *picks):
         node = config.get(group)
         if isinstance(node, Mapping) and node.get(key) == "auto":
             picked[f"{group}.{key}"] = pick(config)
             config[group] = {**node, key: picked[f"{group}.{key}"][0]}
+    if config.get("compile") == "auto":
+        config["compile"], reason = _compile(config)
+        picked["compile"] = config["compile"], reason
     if config.get("collector") == AUTO_COLLECTOR:
         is_pipelined, reason = _is_pipelined(config)
         config["collector"] = {"_target_": COLLECTORS[is_pipelined]}
@@ -92,6 +95,27 @@ def _num_envs(config: Mapping[str, Any]) -> tuple[int, str]:
     except FAULTY:
         return 1, "faulty"
     return max(1, min(every, most)), f"{every:,} frames between rounds of updates, at most {most} environments"
+
+
+def _round(config: Mapping[str, Any]) -> tuple[tuple[int, int], str]:
+    """Frames and updates of a round, as the replay fixes them."""
+    try:
+        replay: Any = resolve(config["replay"]["_target_"])
+        if not hasattr(replay, "round_of"):
+            return USUAL_ROUND, "the usual one"
+        return replay.round_of(config["replay"], config["env"]["num_envs"]), "one round for each rollout"
+    except FAULTY:
+        return USUAL_ROUND, "faulty"
+
+
+def _every(config: Mapping[str, Any]) -> tuple[int, str]:
+    (frames, _), reason = _round(config)
+    return frames, reason
+
+
+def _updates(config: Mapping[str, Any]) -> tuple[int, str]:
+    (_, updates), reason = _round(config)
+    return updates, reason
 
 
 def _is_pipelined(config: Mapping[str, Any]) -> tuple[bool, str]:

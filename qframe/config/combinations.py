@@ -101,10 +101,20 @@ def _never_learns(parts: Parts, config: Mapping[str, Any]) -> str | None:
 
 def _starts_before_a_slice(parts: Parts, config: Mapping[str, Any]) -> str | None:
     length, starts = _slice_length(parts), config["runner"].get("learning_starts", 0)
-    needed = (length or 0) * parts.envs.num_envs
+    needed = (length or 0) * parts.envs.num_envs - config["runner"].get("every", 1)
     if length is None or starts >= needed:
         return None
     return f"must be at least {needed}, so that every environment holds a slice of {length} frames, got {starts}"
+
+
+def _rounds_of_another_length(parts: Parts, config: Mapping[str, Any]) -> str | None:
+    fixed, own = parts.replay.round, (config["runner"].get("every"), config["runner"].get("updates"))
+    if fixed is None or fixed == own:
+        return None
+    return (
+        f"{type(parts.replay).__name__} is learned from in rounds of {fixed[1]} updates every {fixed[0]:,} frames, got "
+        f"{own[1]} every {own[0]}; set runner.every=auto runner.updates=auto"
+    )
 
 
 def _starts_before_n_steps(parts: Parts, config: Mapping[str, Any]) -> str | None:
@@ -153,6 +163,7 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("network.noisy_std=0.1", "network.noisy_std", _noise_of_no_layers),
     Refusal("total_frames=500", "runner.learning_starts", _never_learns),
     Refusal("replay=slices runner.learning_starts=0", "runner.learning_starts", _starts_before_a_slice),
+    Refusal("replay=rollout runner.every=8", "runner", _rounds_of_another_length),
     Refusal("runner.learning_starts=0", "runner.learning_starts", _starts_before_n_steps),
     Refusal("replay.capacity=1e15", "replay.capacity", larger_than_machine),
     Refusal("replay=frames replay.stack=3", "replay.stack", _stacked_otherwise),

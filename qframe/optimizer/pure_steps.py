@@ -35,6 +35,28 @@ def adam(group: Mapping[str, Any], param: Tensor, grad: Tensor, state: State, lr
     return param, {"step": step, "exp_avg": mean, "exp_avg_sq": square}
 
 
+def radam(group: Mapping[str, Any], param: Tensor, grad: Tensor, state: State, lr: Tensor) -> tuple[Tensor, State]:
+    """Rectified Adam: Adam's step times the rectification r, and ``θ ← θ − lr · m̂`` while ρ ≤ 5.
+
+    See "On the Variance of the Adaptive Learning Rate and Beyond", Liu et al., 2020, algorithm 2.
+    """
+    beta1, beta2 = group["betas"]
+    if group["decoupled_weight_decay"]:
+        param = param * (1 - lr * group["weight_decay"])
+    elif group["weight_decay"]:
+        grad = grad + group["weight_decay"] * param
+    step = state["step"] + 1
+    mean = state["exp_avg"].lerp(grad, 1 - beta1)
+    square = state["exp_avg_sq"] * beta2 + grad * grad * (1 - beta2)
+    count, rho_inf = step.double(), 2 / (1 - beta2) - 1  # in single precision, ρ of the first steps is off by 1 %
+    correction = 1 - beta2**count
+    rho = rho_inf - 2 * count * beta2**count / correction
+    rectified = (rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho) * correction
+    scale = stored(rectified.clamp(min=0).sqrt().to(param.dtype))
+    move = torch.where(rho > 5, scale / (square.sqrt() + group["eps"]), 1.0) * mean
+    return param - stored(lr / (1 - beta1**step)) * move, {"step": step, "exp_avg": mean, "exp_avg_sq": square}
+
+
 def rmsprop(group: Mapping[str, Any], param: Tensor, grad: Tensor, state: State, lr: Tensor) -> tuple[Tensor, State]:
     """RMSprop, ``θ ← θ − lr · g / (√E[g²] + ε)``, centred or not, with or without momentum.
 
@@ -64,7 +86,9 @@ def sgd(group: Mapping[str, Any], param: Tensor, grad: Tensor, state: State, lr:
     return param - lr * move, {"momentum_buffer": momentum}
 
 
-STEPS: dict[type[optim.Optimizer], Step] = {optim.Adam: adam, optim.AdamW: adam, optim.RMSprop: rmsprop, optim.SGD: sgd}
+STEPS: dict[type[optim.Optimizer], Step] = {
+    optim.Adam: adam, optim.AdamW: adam, optim.RAdam: radam, optim.RMSprop: rmsprop, optim.SGD: sgd,
+}  # fmt: skip
 
 ELEMENTWISE = (
     optim.Adam, optim.AdamW, optim.RMSprop, optim.SGD, optim.NAdam, optim.RAdam, optim.Adagrad, optim.Adamax,

@@ -1,7 +1,8 @@
 """The base of every layout: its settings, the generator that draws rows, and its priorities, if any."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,15 @@ class ReplayBase(Replay):
             return self._draw(size)
         index, more = zip(*(self._draw(size) for _ in range(batches)), strict=True)
         return torch.cat(index), {key: torch.cat([rows[key] for rows in more]) for key in more[0]}
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """While active, draws leave no trace: afterwards the replay draws as if there had been none."""
+        state = self.generator.get_state()
+        try:
+            yield
+        finally:
+            self.generator.set_state(state)
 
     def update_priority(self, index: Tensor, td_error: Tensor) -> None:
         if self.priorities is None:

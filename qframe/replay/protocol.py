@@ -1,6 +1,7 @@
 """The two interfaces of replay: a layout of stored steps, and priorities, an optional part of any layout."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
@@ -85,6 +86,9 @@ class Replay(Protocol):
     observations_per_row: int
     """Whole observations that a row stores, to predict memory."""
 
+    round: tuple[int, int] | None = None
+    """Frames between two rounds of updates and updates in a round, if the replay fixes them."""
+
     @property
     def bookkeeping_bytes(self) -> int:
         """Bytes of a row besides what ``extend`` was given, to predict memory."""
@@ -138,6 +142,10 @@ class Replay(Protocol):
             RuntimeError: nothing can be drawn yet, or no priority is above 0.
             ValueError: ``batch_size`` is not a multiple of the slices' length.
         """
+        ...
+
+    def unchanged(self) -> AbstractContextManager[None]:
+        """While active, draws leave no trace: afterwards the replay draws as if there had been none."""
         ...
 
     def update_priority(self, index: Tensor, td_error: Tensor) -> None:

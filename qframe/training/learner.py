@@ -32,7 +32,8 @@ class Learner:
         device: of the network.
         compiled: whether updates run as native code, compiled while the environments warm up, or as a CUDA graph.
         autocast: whether matrix products and convolutions are computed in bfloat16.
-        updates: updates in a round; one compiled graph holds the round if the replay has no priorities.
+        updates: updates in a round; one compiled graph holds the round, or a part of a long one, if the replay has no
+            priorities.
 
     Raises:
         ValueError: an optimizer or a device that compiled updates do not support.
@@ -56,7 +57,7 @@ class Learner:
         options = {"autocast": self._autocast, "is_captured": compiled == "cuda_graph"}
         self.compiled = CompiledUpdate(loss, optimizer, target_update, **options) if compiled else None
         holds_rounds = self.compiled is not None and self.compiled.holds_rounds and replay.priorities is None
-        self._round = updates if holds_rounds and updates <= _LARGEST_ROUND else 1
+        self._round = next(k for k in range(_LARGEST_ROUND, 0, -1) if updates % k == 0) if holds_rounds else 1
         self._target_update, self._action_space, self._device = target_update, action_space, device
         self.updates = self._summed = 0
         self.batch_shape: torch.Size | None = None
@@ -75,16 +76,15 @@ class Learner:
         """Start compiling once the replay can give a batch; nothing else changes."""
         if self.compiled is None or self.compiled.has_begun:
             return
-        generators = self.replay.generator, self.loss.generator
-        states = [generator.get_state() for generator in generators]
+        state = self.loss.generator.get_state()
         try:
-            batches, stored = self._draw(self._round)
-            self.compiled.begin(batches, self._round, stored)
+            with self.replay.unchanged():
+                batches, stored = self._draw(self._round)
+                self.compiled.begin(batches, self._round, stored)
         except RuntimeError:  # nothing to sample yet
             return
         finally:
-            for generator, state in zip(generators, states, strict=True):
-                generator.set_state(state)
+            self.loss.generator.set_state(state)
 
     def wait(self, say: Callable[[str], None]) -> None:
         """Wait until the update is compiled, if it is to be; ``say`` prints a note if that takes time."""

@@ -137,6 +137,8 @@ def test_the_pure_update_is_the_eager_one_for_every_head(head, network):
         {"algorithm": partial(optim.RMSprop, alpha=0.9, centered=True, momentum=0.5, weight_decay=0.1)},
         {"algorithm": partial(optim.SGD, momentum=0.9, nesterov=True, weight_decay=0.1)},
         {"algorithm": optim.SGD},
+        {"algorithm": partial(optim.RAdam, weight_decay=0.1)},
+        {"algorithm": partial(optim.RAdam, decoupled_weight_decay=True, weight_decay=0.1)},
         {"estimator": "Munchausen"},
         {"replay": partial(SliceReplayBuffer, slice_length=4), "estimator": "TDLambda"},
     ],
@@ -256,7 +258,7 @@ def test_what_cannot_be_compiled_is_told(monkeypatch):
     with pytest.raises(NotCompiled, match=r"^the update cannot be compiled: the compiler broke more; set com"):
         learner(compiled=True).update()
     assert issubclass(NotCompiled, RunError)
-    with pytest.raises(ValueError, match="support Adam, AdamW, RMSprop, SGD in plain form, not NAdam; set"):
+    with pytest.raises(ValueError, match="support Adam, AdamW, RAdam, RMSprop, SGD in plain form, not NAdam; set"):
         learner(compiled=True, algorithm=optim.NAdam)
     with pytest.raises(ValueError, match="not Adam with amsgrad; set compile=false"):
         learner(compiled=True, algorithm=partial(optim.Adam, amsgrad=True))

@@ -24,6 +24,7 @@ ALGORITHMS = [
     partial(optim.RMSprop, centered=True, momentum=0.5),
     partial(optim.SGD, momentum=0.9, nesterov=True),
     optim.NAdam,
+    partial(optim.RAdam, weight_decay=0.1),
 ]
 
 
