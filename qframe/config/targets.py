@@ -64,7 +64,7 @@ def refused_import(env_id: Any) -> str | None:
     from qframe.envs.registry import split_id  # not at the top: importing Gymnasium would slow `qframe list` down
 
     module, _ = split_id(str(env_id))
-    if module is None or any(_under(module, prefix) for prefix in _trusted):
+    if module is None or any(_under(module, prefix) for prefix in ("qframe.envs", *_trusted)):
         return None
     return f"the id '{env_id}' imports a module that is not trusted; add --trust {module}"
 

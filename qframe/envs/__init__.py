@@ -1,6 +1,7 @@
 """Environments: made by name, stepped as streams of transitions."""
 
 from qframe.envs.atari import AtariEnvs, AtariEpisodes
+from qframe.envs.deep_sea import DeepSea
 from qframe.envs.episodes import SeededEpisodes, SelfResettingEpisodes
 from qframe.envs.gymnasium import GymnasiumEnvs
 from qframe.envs.masks import ActionMasks
@@ -10,7 +11,7 @@ from qframe.envs.seeding import derive_seed
 from qframe.envs.wrappers import ChannelsFirst, SymbolicGrid
 
 __all__ = [
-    "ActionMasks", "AtariEnvs", "AtariEpisodes", "ChannelsFirst", "Envs", "Episodes", "FaultyEnvironment",
+    "ActionMasks", "AtariEnvs", "AtariEpisodes", "ChannelsFirst", "DeepSea", "Envs", "Episodes", "FaultyEnvironment",
     "GymnasiumEnvs", "MinAtarEnvs", "MinAtarGame", "Observation", "SeededEpisodes", "SelfResettingEpisodes", "Start",
     "Step", "SymbolicGrid", "derive_seed",
 ]
