@@ -52,8 +52,8 @@ def _lambda_with_n_step(parts: Parts, config: Mapping[str, Any]) -> str | None:
 def _time_without_slices(parts: Parts, config: Mapping[str, Any]) -> str | None:
     if not _over_time(parts) or _slice_length(parts) is not None or getattr(parts.replay, "n_step", 1) > 1:
         return None
-    name = type(parts.loss.estimator).__name__
-    return f"{name} needs slices of time, which {type(parts.replay).__name__} does not return; use replay=slices or replay=rollout"
+    name, replay = type(parts.loss.estimator).__name__, type(parts.replay).__name__
+    return f"{name} needs slices of time, which {replay} does not return; use replay=slices or replay=rollout"
 
 
 def _no_behaviour_probability(parts: Parts, config: Mapping[str, Any]) -> str | None:

@@ -10,16 +10,17 @@ from qframe.config.compose import compose
 from qframe.loggers.console import Report
 
 EXPERIMENTS = sorted((Path(__file__).parents[2] / "conf" / "experiment").glob("*.yaml"))
-SMALL = (
-    "total_frames=40", "replay.capacity=400", "replay.batch_size=4", "env.num_envs=2", "runner.learning_starts=24",
-    "runner.every=4", "runner.updates=1", "logger.tensorboard=false",
-    "compile=false",
+SMALL = ("total_frames=40", "env.num_envs=2", "logger.tensorboard=false", "compile=false")
+REPLAY = (
+    "replay.capacity=400", "replay.batch_size=4", "runner.learning_starts=24", "runner.every=4", "runner.updates=1",
 )  # fmt: skip
+ROLLOUT = ("replay.steps=10", "replay.slice_length=5", "replay.minibatches=1", "replay.epochs=2")
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_a_preset_updates_its_network(path, tmp_path):
-    config = compose([f"experiment={path.stem}", *SMALL], provided=build.PROVIDED)
+    smaller = ROLLOUT if "override /replay: rollout" in path.read_text(encoding="utf-8") else REPLAY
+    config = compose([f"experiment={path.stem}", *SMALL, *smaller], provided=build.PROVIDED)
     runner = build.build(config, tmp_path / "run", report=Report())
     before = [parameter.detach().clone() for parameter in runner.network.parameters()]
     try:
