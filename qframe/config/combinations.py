@@ -163,7 +163,7 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("network.noisy_std=0.1", "network.noisy_std", _noise_of_no_layers),
     Refusal("total_frames=500", "runner.learning_starts", _never_learns),
     Refusal("replay=slices runner.learning_starts=0", "runner.learning_starts", _starts_before_a_slice),
-    Refusal("replay=rollout runner.every=8", "runner", _rounds_of_another_length),
+    Refusal("replay=rollout runner.every=1024", "runner", _rounds_of_another_length),
     Refusal("runner.learning_starts=0", "runner.learning_starts", _starts_before_n_steps),
     Refusal("replay.capacity=1e15", "replay.capacity", larger_than_machine),
     Refusal("replay=frames replay.stack=3", "replay.stack", _stacked_otherwise),
