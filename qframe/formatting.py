@@ -25,6 +25,15 @@ def format_mean(mean: float, std: float) -> str:
     return f"{mean:,.{decimals}f} ± {std:,.{decimals}f}"
 
 
+def format_count(number: int, noun: str) -> str:
+    """A number and a noun in singular or plural.
+
+    >>> format_count(1, "episode"), format_count(1000, "episode")
+    ('1 episode', '1,000 episodes')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def format_path(path: Path) -> str:
     """A path as a user in the current folder would type it."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

@@ -12,6 +12,9 @@ from qframe.checkpoints.load import load_checkpoint
 from qframe.replay.pages import Pages
 from qframe.runs.folder import RunFolder
 
+TIMED = ("seconds", "evaluation_seconds", "logger")
+"""Entries of a checkpoint that depend on the time a run took."""
+
 
 def fingerprint(path: Path) -> dict[str, str]:
     """The hash of each part of a run's newest checkpoint, and of its metrics.
@@ -24,7 +27,7 @@ def fingerprint(path: Path) -> dict[str, str]:
     """
     folder = RunFolder(path)
     state = load_checkpoint(folder.checkpoints)
-    state["run"] = {key: value for key, value in state["run"].items() if key not in ("seconds", "logger")}
+    state["run"] = {key: value for key, value in state["run"].items() if key not in TIMED}
     hashes = {part: digest(state[part]) for part in state if part != "name"}
     return hashes | {"metrics": digest(metrics(folder.metrics_file))}
 

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-FORMAT = 3
+FORMAT = 4
 """The format of run folders and their checkpoints. Format 1 kept a checkpoint in one file, ``last.pt``; format 3
-renamed the classes that configs name, and with them the networks' parameters."""
-READERS = {1: "no released qframe reads it", 2: "qframe 0.1.0 reads it"}
+renamed the classes that configs name, and with them the networks' parameters; format 4 keeps several networks, of which
+the best is chosen at the end."""
+READERS = {1: "no released qframe reads it", 2: "qframe 0.1.0 reads it", 3: "no released qframe reads it"}
 MANIFEST = "manifest.json"
 
 
@@ -22,7 +23,7 @@ def other_format(path: Path, number: object) -> str:
     """The message that refuses a run folder or checkpoint of another format.
 
     >>> other_format(Path("outputs/run"), 2)
-    'outputs/run has format 2, but this version reads format 3; qframe 0.1.0 reads it'
+    'outputs/run has format 2, but this version reads format 4; qframe 0.1.0 reads it'
     """
     reader = READERS.get(number, "a newer qframe may read it") if isinstance(number, int) else "its writer is unknown"
     return f"{path} has format {number}, but this version reads format {FORMAT}; {reader}"

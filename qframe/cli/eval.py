@@ -9,7 +9,7 @@ from qframe.cli.arguments import whole_number
 from qframe.config.saved_run import open_run, trained_run
 from qframe.config.targets import apply_trust
 from qframe.errors import UserError
-from qframe.formatting import format_mean, format_score
+from qframe.formatting import format_count, format_mean, format_score
 from qframe.training import Evaluation
 from qframe.training.evaluation import cut_note, fault_note, format_protocol
 from qframe.training.video import film
@@ -47,11 +47,11 @@ def run(arguments: argparse.Namespace) -> int:
     result = evaluation.play(found.network, episodes=arguments.episodes, stream=stream)
     low, median, high = (format_score(float(of(result.returns))) for of in (np.min, np.median, np.max))
     print(f"{found.name} network of {folder.path}, trained for {found.frames:,} frames")
-    print(f"episode_return {format_mean(result.mean, result.std)} over {len(result.returns)} episodes")
+    print(f"episode_return {format_mean(result.mean, result.std)} over {format_count(len(result.returns), 'episode')}")
     print(f"lowest {low}, median {median}, highest {high}")
-    print(f"protocol {format_protocol(evaluation.protocol(arguments.episodes))}")
+    print(f"protocol {format_protocol(evaluation.protocol(arguments.episodes, result.limit))}")
     if result.cut:
-        print(cut_note(result.cut, len(result.returns), evaluation.max_episode_steps))
+        print(cut_note(result.cut, len(result.returns), result.limit))
     if result.faults:
         print(fault_note(result.faults, len(result.returns)))
     if arguments.video:

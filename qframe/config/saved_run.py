@@ -128,14 +128,17 @@ def trained_run(folder: RunFolder, *, last: bool = False) -> TrainedRun:
     parts = build.parts(config)
     torch.set_num_threads(resolved(config)[0]["runner"]["threads"])
     state = checkpoint(folder, ("run", "best", "learner"))
-    use_best = "network" in state["best"] and not last
+    frames, chosen = state["run"]["frames"], folder.summary.get("best_frames")
     with fitting():
-        if use_best:
-            parts.loss.value_network.load_state_dict(state["best"]["network"])
-        else:
+        parts.evaluation.longest_episode = state["run"]["episodes"]["longest"]
+        kept = {candidate["frames"]: candidate["network"] for candidate in state["best"]["candidates"]}
+        # The run chose among its candidates when it finished; until then, the best periodic evaluation decides.
+        best = chosen if chosen in kept or chosen == frames else next(iter(kept), None)
+        if last or best is None or best not in kept:
             parts.loss.load_state_dict(state["learner"]["loss"])
-    frames = state["best" if use_best else "run"]["frames"]
-    return TrainedRun(config, parts, "best" if use_best else "last", frames)
+            return TrainedRun(config, parts, "best" if best == frames and not last else "last", frames)
+        parts.loss.value_network.load_state_dict(kept[best])
+    return TrainedRun(config, parts, "best", best)
 
 
 def new_folder(path: Path, *, is_stamped: bool) -> Path:

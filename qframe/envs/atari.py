@@ -128,7 +128,8 @@ class AtariEnvs:
             renders: whether ``picture`` gives the screen in colour; the games then run in Gymnasium's wrappers.
         """
         make = partial(gymnasium_wrappers, self.id, **self._options, render_mode="rgb_array") if renders else self._make
-        return AtariEpisodes(make(num_envs), seed_of, reports_lives=False)
+        # The games of one vector environment step together: when no episode is left, another one is played.
+        return AtariEpisodes(make(num_envs), lambda index, episode: seed_of(index, episode) or 0, reports_lives=False)
 
 
 class AtariEpisodes(SeededEpisodes):

@@ -16,7 +16,7 @@ from qframe.envs.processes import UNLIKE, SupervisedEnvs, in_worker
 from qframe.envs.protocol import Episodes, SeedOf
 from qframe.envs.registry import find, made
 from qframe.envs.seeding import derive_seed
-from qframe.envs.wrappers import Wrapper, described, faulty_wrapper, rescaled, wrapped
+from qframe.envs.wrappers import Resting, Wrapper, described, faulty_wrapper, rescaled, wrapped
 
 Vectorization = Literal["sync", "async", "native"]
 _MODES = ("sync", "async", "native")
@@ -100,11 +100,12 @@ class GymnasiumEnvs:
     ) -> Episodes:
         """Environments in which ``seed_of`` gives the seed of every episode: see ``Envs``.
 
-        They run in this process, unless ``timeout`` is set and nothing is rendered.
+        With ``vectorization=async`` they run in processes, unless there is only one or it is rendered.
         """
         limit = max_episode_steps if self.protocol["max_episode_steps"] is None else None
-        makers = [partial(self._make_one, limit, renders=renders)] * num_envs
-        envs = self._side_by_side(makers) if self._timeout is None or renders else self._in_processes(makers)
+        makers = [lambda: Resting(self._make_one(limit, renders=renders))] * num_envs
+        is_alone = renders or self.vectorization != "async" or (num_envs == 1 and self._timeout is None)
+        envs = self._side_by_side(makers) if is_alone else self._in_processes(makers)
         return SeededEpisodes(envs, seed_of, has_masks=self.has_masks)
 
     def _in_processes(self, makers: Sequence[Callable[[], gym.Env[Any, Any]]]) -> SupervisedEnvs:
@@ -140,6 +141,8 @@ class GymnasiumEnvs:
         can_render = "rgb_array" in one.metadata.get("render_modes", ())
         self.pictures_per_second = rate_of(one.metadata.get("render_fps")) if can_render else None
         limit = None if env.spec is None else env.spec.max_episode_steps
+        own = getattr(one.unwrapped, "max_steps", None)  # MiniGrid's name for it, which others have taken over
+        self.own_step_limit = own if isinstance(own, int) and own > 0 else None
         self._is_deterministic = env.spec is None or not env.spec.nondeterministic
         self.protocol: dict[str, Any] = {"env": self.id, "max_episode_steps": limit}
         if self._kwargs:

@@ -16,6 +16,7 @@ from qframe.envs.episodes import SeededEpisodes
 from qframe.envs.protocol import SeedOf
 from qframe.envs.registry import missing, nearest, snake_case
 from qframe.envs.seeding import derive_seed
+from qframe.envs.wrappers import Resting
 
 GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 _PALETTE = [
@@ -85,7 +86,8 @@ class MinAtarEnvs:
         """Games in which ``seed_of`` gives the seed of every episode; a limit set in the config takes precedence."""
         limit = self._limit or max_episode_steps
         make = partial(_limited, partial(self._make, render_mode="rgb_array" if renders else None), limit)
-        return SeededEpisodes(SyncVectorEnv([make] * num_envs, autoreset_mode=AutoresetMode.DISABLED), seed_of)
+        makers = [lambda: Resting(make())] * num_envs
+        return SeededEpisodes(SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED), seed_of)
 
 
 class MinAtarGame(gym.Env[Any, Any]):

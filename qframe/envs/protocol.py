@@ -12,8 +12,8 @@ from qframe.errors import RunError
 Observation: TypeAlias = "NDArray[Any] | dict[str, Observation]"
 """Of E environments: an array ``[E, …]``, or observations by key for a Dict space, by "0", "1", … for a Tuple."""
 
-SeedOf = Callable[[int, int], int]
-"""(environment's index, episode's number) → seed."""
+SeedOf = Callable[[int, int], int | None]
+"""(environment's index, episode's number) → seed; None: no episode is left, and the environment rests."""
 
 
 class FaultyEnvironment(RunError):

@@ -18,6 +18,9 @@ class Report:
     def update(self, frames: int, *, frames_per_second: float, episode_return: float | None) -> None:
         """Show the progress; called at every log."""
 
+    def evaluating(self, done: int, episodes: int) -> None:
+        """Show the progress of an evaluation; called at every step of it."""
+
     def say(self, text: str) -> None:
         """Print a line."""
 

@@ -1,35 +1,52 @@
-"""The network with the best periodic evaluation of a run."""
+"""The networks with the best periodic evaluations of a run, which are judged again at its end."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 
-class BestNetwork:
-    """A copy of the parameters that scored best; none before the first evaluation."""
+class Candidate(NamedTuple):
+    """A network that may be the best of its run."""
 
-    def __init__(self) -> None:
-        self.frames, self.eval_return = 0, float("-inf")
-        """The frames that it was trained for, and the mean return of its evaluation."""
-        self.parameters: dict[str, Tensor] | None = None
+    frames: int
+    """Frames that it was trained for."""
+    eval_return: float
+    """The mean return of its periodic evaluation; NaN if it had none."""
+    network: dict[str, Tensor]
+    """Its parameters."""
 
-    def keep(self, frames: int, eval_return: float, parameters: dict[str, Tensor]) -> bool:
-        """Copy the parameters of a network that is at least as good as the best one so far.
+
+class BestNetworks:
+    """Copies of the networks with the best periodic evaluations, best first; of equal ones, the earlier is first.
+
+    One evaluation of a few episodes favours lucky networks, so several are kept and judged by more episodes at the end.
+
+    Args:
+        number: of networks kept.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self.candidates: list[Candidate] = []
+
+    def add(self, frames: int, eval_return: float, network: dict[str, Tensor]) -> bool:
+        """Keep a copy of a network's parameters, if it is among the best.
 
         Returns:
-            Whether it is.
+            Whether its evaluation is better than all earlier ones.
         """
-        is_best = eval_return >= self.eval_return
-        if is_best:
-            self.frames, self.eval_return = frames, eval_return
-            self.parameters = {name: value.detach().clone() for name, value in parameters.items()}
-        return is_best
+        place = sum(candidate.eval_return >= eval_return for candidate in self.candidates)
+        if place < self._number:
+            copy = {name: value.detach().clone() for name, value in network.items()}
+            self.candidates.insert(place, Candidate(frames, eval_return, copy))
+            del self.candidates[self._number :]
+        return place == 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The network, if any, and its score."""
-        network = {} if self.parameters is None else {"network": self.parameters}
-        return {"frames": self.frames, "eval_return": self.eval_return, **network}
+        """The networks, and the frames of the first one; 0 before the first evaluation."""
+        frames = self.candidates[0].frames if self.candidates else 0
+        return {"frames": frames, "candidates": [candidate._asdict() for candidate in self.candidates]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from ``state``."""
-        self.frames, self.eval_return, self.parameters = state["frames"], state["eval_return"], state.get("network")
+        self.candidates = [Candidate(**saved) for saved in state["candidates"]][: self._number]

@@ -1,6 +1,8 @@
 """The wall time of a run, over all the processes that trained it."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -15,6 +17,8 @@ class Clock:
         self._started = time.monotonic() if started is None else started
         self._earlier_seconds = 0.0
         self._lap = (time.monotonic(), 0)
+        self.evaluation_seconds = 0.0
+        """Seconds of all evaluations."""
 
     @property
     def wall_seconds(self) -> float:
@@ -26,10 +30,19 @@ class Clock:
         (then, frames_then), self._lap = self._lap, (time.monotonic(), frames)
         return (frames - frames_then) / max(self._lap[0] - then, 1e-9)
 
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Count the seconds of a block as evaluation."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.evaluation_seconds += time.monotonic() - started
+
     def state_dict(self) -> dict[str, Any]:
         """The seconds so far."""
-        return {"seconds": self.wall_seconds}
+        return {"seconds": self.wall_seconds, "evaluation_seconds": self.evaluation_seconds}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from ``state``."""
-        self._earlier_seconds = state["seconds"]
+        self._earlier_seconds, self.evaluation_seconds = state["seconds"], state["evaluation_seconds"]

@@ -54,28 +54,32 @@ class EpisodeStatistics:
         self.returns, self.lengths = list(state["returns"]), list(state["lengths"])
 
 
-class RecentReturns:
-    """The running mean of the returns of the last 100 training episodes, as of the last log."""
+class RecentEpisodes:
+    """The running mean of the returns of the last 100 training episodes, and the longest of all, as of the last log."""
 
     def __init__(self) -> None:
         self._returns: deque[float] = deque(maxlen=100)
+        self.longest = 0
+        """Steps of the longest training episode."""
 
     @property
-    def mean(self) -> float | None:
-        """Their mean; None before the first episode has ended."""
+    def mean_return(self) -> float | None:
+        """The mean of their returns; None before the first episode has ended."""
         return float(statistics.mean(self._returns)) if self._returns else None
 
-    def add(self, returns: Sequence[float]) -> None:
-        """Add the returns of the episodes that have ended since the last call."""
+    def add(self, returns: Sequence[float], lengths: Sequence[int]) -> None:
+        """Add the episodes that have ended since the last call."""
         self._returns.extend(returns)
+        self.longest = max(self.longest, *lengths, 0)
 
-    def state_dict(self) -> list[float]:
-        """The returns."""
-        return list(self._returns)
+    def state_dict(self) -> dict[str, Any]:
+        """The returns and the length."""
+        return {"returns": list(self._returns), "longest": self.longest}
 
-    def load_state_dict(self, state: list[float]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from ``state``."""
-        self._returns.extend(state)
+        self._returns.extend(state["returns"])
+        self.longest = state["longest"]
 
 
 class ReturnRange:

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -13,12 +13,17 @@ from numpy.typing import NDArray
 from qframe.actions.action_space import ActionSpace
 from qframe.envs import Envs, Start, derive_seed
 from qframe.envs.observations import as_tensors
-from qframe.formatting import format_mean
+from qframe.formatting import format_count, format_mean
 from qframe.machine.allocator import give_back_freed_memory
 from qframe.networks.protocol import TrainedNetwork
 
 Show = Callable[[NDArray[np.uint8]], None]
 """Called with a picture ``[H, W, 3]`` of every step."""
+Progress = Callable[[int, int], None]
+"""Called at every step with the number of episodes that have ended, and that of all."""
+SHORTEST_LIMIT, LONGEST_LIMIT = 1_000, 10_000
+"""The step limit ``auto`` of episodes without a limit of their own lies between these."""
+_TIMES_LONGEST, _TIMES_EVERY = 4, 4
 
 
 class EvaluationResult(NamedTuple):
@@ -30,6 +35,8 @@ class EvaluationResult(NamedTuple):
     """The number of episodes cut at the evaluation's own step limit."""
     faults: int = 0
     """The number of episodes that a fault of the environment ended, if the config tolerates faults."""
+    limit: int = 0
+    """The step limit that applied: the environment's own, or else the evaluation's."""
 
     @property
     def mean(self) -> float:
@@ -49,7 +56,8 @@ class EvaluationResult(NamedTuple):
 
     def __str__(self) -> str:
         """The line that reports a periodic evaluation."""
-        return f"evaluation {format_mean(self.mean, self.std)} over {len(self.returns)} episodes{self.note}"
+        episodes = format_count(len(self.returns), "episode")
+        return f"evaluation {format_mean(self.mean, self.std)} over {episodes}{self.note}"
 
 
 class Evaluation:
@@ -67,7 +75,10 @@ class Evaluation:
         final_episodes: episodes of the final evaluation, whose seeds are used for nothing else.
         num_envs: environments that are stepped together.
         epsilon: probability of a random legal action.
-        max_episode_steps: the step limit of an episode, if the environment has none.
+        max_episode_steps: the step limit of an episode, if the environment has none. ``auto``: four times the longest
+            training episode, or four times ``every / episodes`` if that is more; between 1,000 and 10,000.
+        candidates: the number of networks with the best periodic evaluations that are judged again at the end; 1: the
+            best of them is taken as it is.
         env: the settings in which ``envs`` differ from the training environments, for the protocol.
         video: the number of episodes of every evaluation that are filmed.
 
@@ -86,12 +97,16 @@ class Evaluation:
         final_episodes: int,
         num_envs: int,
         epsilon: float = 0.0,
-        max_episode_steps: int = 10_000,
+        max_episode_steps: int | Literal["auto"] = "auto",
+        candidates: int = 3,
         env: Mapping[str, Any] | None = None,
         video: int = 0,
     ) -> None:
         numbers = {"every": every, "episodes": episodes, "final_episodes": final_episodes, "num_envs": num_envs}
-        for name, number in (numbers | {"max_episode_steps": max_episode_steps}).items():
+        numbers["candidates"] = candidates
+        if max_episode_steps != "auto":
+            numbers["max_episode_steps"] = max_episode_steps
+        for name, number in numbers.items():
             if number < 1:
                 raise ValueError(f"expected {name} of at least 1, got {number}")
         if not 0.0 <= epsilon <= 1.0:
@@ -99,7 +114,9 @@ class Evaluation:
         if video < 0:
             raise ValueError(f"expected video of at least 0 episodes, got {video}")
         self.every, self.episodes, self.final_episodes, self.video = every, episodes, final_episodes, video
-        self.epsilon, self.max_episode_steps = epsilon, max_episode_steps
+        self.epsilon, self.candidates, self._limit = epsilon, candidates, max_episode_steps
+        self.longest_episode = 0
+        """Steps of the longest training episode so far, which the limit ``auto`` depends on."""
         self._envs, self._action_space, self._seed, self._num_envs = envs, action_space, seed, num_envs
         self._changed = dict(env or {})
         if video:
@@ -135,26 +152,45 @@ class Evaluation:
         finally:
             envs.close()
 
-    def protocol(self, episodes: int) -> dict[str, Any]:
-        """The settings that a score of this many episodes depends on, to be saved with it."""
+    @property
+    def max_episode_steps(self) -> int:
+        """The step limit of an episode, if the environment has none."""
+        if isinstance(self._limit, int):
+            return self._limit
+        wanted = max(_TIMES_LONGEST * self.longest_episode, _TIMES_EVERY * self.every // self.episodes)
+        return min(max(SHORTEST_LIMIT, wanted), LONGEST_LIMIT)
+
+    def protocol(self, episodes: int, limit: int | None = None) -> dict[str, Any]:
+        """The settings that a score of this many episodes depends on, to be saved with it.
+
+        Args:
+            episodes: the number of episodes.
+            limit: of the result; None: the limit that would apply now.
+        """
         own_limit = self._envs.protocol.get("max_episode_steps")
         rewards = "as its wrappers give them" if "wrappers" in self._envs.protocol else "the environment's own"
         return {
             "episodes": episodes,
             "epsilon": self.epsilon,
             **self._envs.protocol,
-            "max_episode_steps": self.max_episode_steps if own_limit is None else own_limit,
+            "max_episode_steps": limit or own_limit or self.max_episode_steps,
             "rewards": rewards,
             **({"unlike_training": self._changed} if self._changed else {}),
         }
 
-    def periodic(self, network: TrainedNetwork, *, frames: int) -> EvaluationResult:
+    def periodic(
+        self, network: TrainedNetwork, *, frames: int, progress: Progress | None = None
+    ) -> EvaluationResult:
         """The periodic evaluation at this frame of training."""
-        return self.play(network, episodes=self.episodes, stream=("evaluation", frames))
+        return self.play(network, episodes=self.episodes, stream=("evaluation", frames), progress=progress)
 
-    def final(self, network: TrainedNetwork) -> EvaluationResult:
-        """The final evaluation, with the same episodes for every network."""
-        return self.play(network, episodes=self.final_episodes, stream=("final",))
+    def judge(self, network: TrainedNetwork, progress: Progress | None = None) -> EvaluationResult:
+        """The episodes that decide which candidate is the best network; the same for every network."""
+        return self.play(network, episodes=self.final_episodes, stream=("candidates",), progress=progress)
+
+    def final(self, network: TrainedNetwork, progress: Progress | None = None) -> EvaluationResult:
+        """The final evaluation; the same episodes for every network."""
+        return self.play(network, episodes=self.final_episodes, stream=("final",), progress=progress)
 
     @torch.no_grad()
     def play(
@@ -164,6 +200,7 @@ class Evaluation:
         episodes: int,
         stream: tuple[str | int, ...],
         show: Show | None = None,
+        progress: Progress | None = None,
     ) -> EvaluationResult:
         """Play episodes with the seeds of a stream; equal streams give equal episodes.
 
@@ -172,50 +209,74 @@ class Evaluation:
             episodes: the number of episodes.
             stream: the stream of their seeds.
             show: called with a picture of every step; the episodes are then played one by one.
+            progress: called at every step.
         """
-        num_envs = min(self._num_envs, episodes) if show is None else 1
+        space = self._action_space
+        num_envs, limit = 1 if show is not None else min(self._num_envs, episodes), self.max_episode_steps
         seed = derive_seed(self._seed, *stream)
         # Seeds are handed out in the order episodes start, so that every network meets the same ones.
         started = count()
-        envs = self._envs.make_seeded(
-            num_envs,
-            lambda index, episode: derive_seed(seed, next(started)),
-            max_episode_steps=self.max_episode_steps,
-            renders=show is not None,
-        )
+
+        def seed_of(index: int, episode: int) -> int | None:
+            number = next(started)
+            return derive_seed(seed, number) if number < episodes else None
+
+        envs = self._envs.make_seeded(num_envs, seed_of, max_episode_steps=limit, renders=show is not None)
         generator = torch.Generator().manual_seed(derive_seed(seed, "epsilon"))
-        running, following, cut = np.arange(num_envs), num_envs, 0
-        has_limit = self._envs.protocol.get("max_episode_steps") is not None
+        number, following = np.arange(num_envs), num_envs  # of the episode that each environment plays
         returns, lengths = np.zeros(episodes), np.zeros(episodes, dtype=np.int64)
+        is_truncated = np.zeros(episodes, dtype=np.bool_)
+        index: torch.Tensor | None = None
         training = network.training
         network.eval()
         try:
             start = envs.reset()
-            while (counted := running < episodes).any():
+            while (plays := number < episodes).any():
                 if show is not None:
                     show(envs.picture())
-                action = self._action_space.to_env(self._act(network, start, generator))
-                step = envs.step(np.asarray(action))
+                playing = torch.from_numpy(plays)
+                chosen = self._act(network, start, playing, generator)
+                if index is None:
+                    index = chosen
+                else:
+                    index[playing] = chosen
+                step = envs.step(np.asarray(space.to_env(index)))
                 start = Start(step.observation, step.mask)
-                returns[running[counted]] += step.reward[counted]
-                lengths[running[counted]] += 1
-                for index in np.flatnonzero(step.terminated | step.truncated):
-                    if counted[index] and not has_limit and step.truncated[index]:
-                        cut += int(lengths[running[index]] == self.max_episode_steps)
-                    running[index], following = following, following + 1
+                returns[number[plays]] += step.reward[plays]
+                lengths[number[plays]] += 1
+                for env in np.flatnonzero((step.terminated | step.truncated) & plays):
+                    is_truncated[number[env]] = step.truncated[env]
+                    number[env], following = following, following + 1
+                if progress is not None:
+                    progress(following - int((number < episodes).sum()), episodes)
             faults = sum(envs.faults().values())
         finally:
             envs.close()
             network.train(training)
             give_back_freed_memory()
-        return EvaluationResult(returns.tolist(), lengths.tolist(), cut, faults)
+        cut, limit = self._limits(lengths[is_truncated] if not faults else lengths[:0], limit)
+        return EvaluationResult(returns.tolist(), lengths.tolist(), cut, faults, limit)
 
-    def _act(self, network: TrainedNetwork, start: Start, generator: torch.Generator) -> torch.Tensor:
-        """The greedy index, or a random legal one with probability ε."""
-        device = next(iter(network.head.parameters())).device
-        value = network.head.value(network.predict(as_tensors(start.observation).to(device)))
-        space = self._action_space
-        mask = None if start.mask is None else torch.from_numpy(space.legal(start.mask))
+    def _limits(self, truncated: NDArray[np.int64], limit: int) -> tuple[int, int]:
+        """The number of episodes that the evaluation cut, and the step limit that applied.
+
+        Args:
+            truncated: the lengths of truncated episodes.
+            limit: the evaluation's, for an environment without a registered limit.
+        """
+        if (registered := self._envs.protocol.get("max_episode_steps")) is not None:
+            return 0, registered
+        if len(own := truncated[truncated < limit]):
+            return int((truncated == limit).sum()), int(own.max())
+        return len(truncated), min(limit, getattr(self._envs, "own_step_limit", None) or limit)
+
+    def _act(
+        self, network: TrainedNetwork, start: Start, plays: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """The greedy indices of the environments that play, or random legal ones with probability ε."""
+        device, space = next(iter(network.head.parameters())).device, self._action_space
+        value = network.head.value(network.predict(as_tensors(start.observation)[plays].to(device)))
+        mask = None if start.mask is None else torch.from_numpy(space.legal(start.mask))[plays]
         greedy = space.greedy_index(network.branches.join(value), None if mask is None else mask.to(device)).cpu()
         if self.epsilon == 0.0:
             return greedy
@@ -247,4 +308,4 @@ def format_protocol(protocol: Mapping[str, Any]) -> str:
     """
     rest = {name: value for name, value in protocol.items() if name != "episodes"}
     parts = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in rest.items()]
-    return ", ".join([f"{protocol['episodes']} episodes", *parts])
+    return ", ".join([format_count(protocol["episodes"], "episode"), *parts])

@@ -15,17 +15,17 @@ from qframe.networks.protocol import TrainedNetwork
 from qframe.optimizer.nonfinite import check_finite
 from qframe.replay import Replay
 from qframe.runs.folder import RunFolder
-from qframe.training.best_network import BestNetwork
+from qframe.training.best_networks import BestNetworks
 from qframe.training.clock import Clock
 from qframe.training.early_stop import EarlyStop
-from qframe.training.episode_statistics import RecentReturns
+from qframe.training.episode_statistics import RecentEpisodes
 from qframe.training.evaluation import Evaluation
 from qframe.training.learner import Learner
 from qframe.training.metrics import training_metrics
 from qframe.training.protocol import CollectorProtocol
 from qframe.training.schedule import Schedule
 from qframe.training.signals import Interrupted, StopSignals, kill_children
-from qframe.training.summary import Summary, final_scores, progress, report_result
+from qframe.training.summary import Summary, final_scores, progress_entries, report_result
 from qframe.training.video import Films
 
 
@@ -84,7 +84,7 @@ class Runner:
         self.total_frames, self.threads = total_frames, threads
         self.stop = stop or EarlyStop()
         self.summary, self.clock = Summary(folder, seed), Clock(started)
-        self.recent_returns, self.best = RecentReturns(), BestNetwork()
+        self.episodes, self.best = RecentEpisodes(), BestNetworks(evaluation.candidates)
         self.signals = StopSignals()
         self._is_compiled = False
         self._resumed: dict[str, Any] | None = None  # the logger's state in the checkpoint that the run resumes from
@@ -200,7 +200,8 @@ class Runner:
     def _log(self) -> None:
         self.signals.check()
         returns, lengths = self.collector.take_episodes()
-        self.recent_returns.add(returns)
+        self.episodes.add(returns, lengths)
+        self.evaluation.longest_episode = self.episodes.longest
         rate, seconds = self.clock.lap(self.frames), self.clock.wall_seconds
         times = {"time/frames_per_second": rate}
         if "evaluate" not in self.schedule.due:  # which logs them at this frame
@@ -210,18 +211,18 @@ class Runner:
         if (warning := self.collector.return_warning()) is not None:
             self._say(warning)
         self.stop.set_seconds(seconds)
-        self.report.update(self.frames, frames_per_second=rate, episode_return=self.recent_returns.mean)
+        self.report.update(self.frames, frames_per_second=rate, episode_return=self.episodes.mean_return)
         self.schedule.done("log")
 
     def _evaluate(self) -> None:
-        with self.signals.interruptible():
-            result = self.evaluation.periodic(self.network, frames=self.frames)
+        with self.signals.interruptible(), self.clock.evaluating():
+            result = self.evaluation.periodic(self.network, frames=self.frames, progress=self.report.evaluating)
             self.films.take(self.network, self.frames)
         values = {"eval/episode_return": result.mean, "eval/episode_length": float(np.mean(result.lengths))}
         self.logger.log(self.frames, values | {"time/wall_seconds": self.clock.wall_seconds})
         self.logger.log_network(self.frames, self.network)
         self.stop.add_evaluation(self.frames, result.mean)
-        is_best = self.best.keep(self.frames, result.mean, self.network.state_dict())
+        is_best = self.best.add(self.frames, result.mean, self.network.state_dict())
         self._say(f"{result}{'  (best so far)' if is_best else ''}")
         self.schedule.done("evaluate")
 
@@ -264,8 +265,12 @@ class Runner:
             self._log()
         reached = self._progress()
         self._save()
-        with self.signals.interruptible():
-            scores = final_scores(self.evaluation, self.network, self.best, self.films, frames=self.frames)
+        with self.signals.interruptible(), self.clock.evaluating():
+            progress = self.report.evaluating
+            scores = final_scores(
+                self.evaluation, self.network, self.best, self.films, frames=self.frames, progress=progress
+            )
+        scores |= {"evaluation_seconds": self.clock.evaluation_seconds, "total_seconds": self.clock.wall_seconds}
         reason = {} if self.stop.reason is None else {"reason": self.stop.reason}
         summary = self.summary.write("finished", reached | scores | reason)
         self.logger.finish(summary)
@@ -277,7 +282,7 @@ class Runner:
         self.report.say(f"{self.frames:>10,} frames  {text}")
 
     def _progress(self) -> dict[str, Any]:
-        return progress(self.frames, self.learner.updates, self.clock.wall_seconds, self.recent_returns.mean)
+        return progress_entries(self.frames, self.learner.updates, self.clock.wall_seconds, self.episodes.mean_return)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the run resumes from."""
@@ -285,7 +290,7 @@ class Runner:
             "run": {
                 **self.schedule.state_dict(),
                 **self.clock.state_dict(),
-                "recent_returns": self.recent_returns.state_dict(),
+                "episodes": self.episodes.state_dict(),
                 "logger": self.logger.state_dict(),
                 "stop": self.stop.state_dict(),
             },
@@ -301,7 +306,8 @@ class Runner:
         self.checkpoints.resume_from(state["name"])
         self.schedule.load_state_dict(run)
         self.clock.load_state_dict(run)
-        self.recent_returns.load_state_dict(run["recent_returns"])
+        self.episodes.load_state_dict(run["episodes"])
+        self.evaluation.longest_episode = self.episodes.longest
         self.best.load_state_dict(state["best"])
         self.stop.load_state_dict(run["stop"])
         self._resumed = run["logger"]

@@ -1,18 +1,23 @@
 """``summary.json`` and the last lines of a run: the scores of its best and its last network, or why it failed."""
 
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from copy import deepcopy
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from qframe.formatting import format_mean, format_path, format_score
+from qframe.formatting import format_count, format_mean, format_path, format_score
 from qframe.loggers.console import Report
 from qframe.networks.protocol import TrainedNetwork
 from qframe.runs.folder import RunFolder
-from qframe.training.best_network import BestNetwork
-from qframe.training.evaluation import Evaluation, cut_note, fault_note, format_protocol
+from qframe.training.best_networks import BestNetworks, Candidate
+from qframe.training.evaluation import Evaluation, Progress, cut_note, fault_note, format_protocol
 from qframe.training.video import Films
+
+WORTH_A_NOTE = 5.0
+"""Seconds of evaluation below which its share of a run is not reported."""
 
 
 class Summary:
@@ -37,7 +42,7 @@ class Summary:
 
         Args:
             error: an ``Exception``, or the interrupt of a second Ctrl-C.
-            reached: the ``progress``.
+            reached: the ``progress_entries``.
             checkpoint: names the last checkpoint, for the note.
         """
         error.add_note(f"at {reached['frames']:,} frames; {checkpoint}")
@@ -45,7 +50,7 @@ class Summary:
             self.write("failed" if isinstance(error, Exception) else "stopped", {"error": repr(error), **reached})
 
 
-def progress(frames: int, updates: int, seconds: float, train_return: float | None) -> dict[str, Any]:
+def progress_entries(frames: int, updates: int, seconds: float, train_return: float | None) -> dict[str, Any]:
     """The entries of the summary that are known before the final evaluation.
 
     Args:
@@ -64,26 +69,50 @@ def progress(frames: int, updates: int, seconds: float, train_return: float | No
 
 
 def final_scores(
-    evaluation: Evaluation, network: TrainedNetwork, best: BestNetwork, films: Films, *, frames: int
+    evaluation: Evaluation,
+    network: TrainedNetwork,
+    best: BestNetworks,
+    films: Films,
+    *,
+    frames: int,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Evaluate the best and the last network on the same seeds.
+    """Choose the best network, and evaluate it and the last one on the same seeds.
+
+    Of several candidates, the last network among them, the one with the highest return over ``final_episodes``
+    episodes is the best. Of equal ones it is the one with the better periodic evaluation, then the earlier one. The
+    final evaluation has other seeds, so its mean is not the highest of several.
 
     Args:
         evaluation: plays the episodes.
         network: the last network.
-        best: the best network; without one, the last counts as the best.
+        best: the networks with the best periodic evaluations.
         films: films the best network, if videos are on.
         frames: of the last network.
+        progress: called at every step.
 
     Returns:
-        The scores, and the protocol of the evaluation.
+        The scores, the protocol of the evaluation, and the candidates.
     """
-    last = result = evaluation.final(network)
-    if best.parameters is not None:
-        network = deepcopy(network)
-        network.load_state_dict(best.parameters)
-        result = evaluation.final(network)
-    films.take_final(network)
+    candidates = list(best.candidates)
+    is_judged = evaluation.candidates > 1 or not candidates
+    if is_judged and all(candidate.frames != frames for candidate in candidates):
+        candidates.append(Candidate(frames, math.nan, network.state_dict()))
+    acting, chosen = deepcopy(network), candidates[0]
+    judged = []
+    if len(candidates) > 1:
+        for candidate in candidates:
+            acting.load_state_dict(candidate.network)
+            judged.append(evaluation.judge(acting, progress).mean)
+        chosen = candidates[judged.index(max(judged))]
+    last = result = evaluation.final(network, progress)
+    if chosen.frames != frames:
+        acting.load_state_dict(chosen.network)
+        result = evaluation.final(acting, progress)
+    films.take_final(network if chosen.frames == frames else acting)
+    shown = [None if math.isnan(candidate.eval_return) else candidate.eval_return for candidate in candidates]
+    records = zip_longest([candidate.frames for candidate in candidates], shown, judged)
+    names = ("frames", "eval_return", "judged_return")
     return {
         "eval_return_mean": result.mean,
         "eval_return_std": result.std,
@@ -91,8 +120,9 @@ def final_scores(
         "eval_episodes": len(result.returns),
         "eval_episodes_cut": result.cut,
         "eval_faults": result.faults,
-        "eval_protocol": evaluation.protocol(len(last.returns)),
-        "best_frames": best.frames or frames,
+        "eval_protocol": evaluation.protocol(len(result.returns), result.limit),
+        "best_frames": chosen.frames,
+        "candidates": [dict(zip(names, record, strict=True)) for record in records],
     }
 
 
@@ -103,18 +133,25 @@ def report_result(
     if "reason" in summary:
         report.say(f"ended before {total_frames:,} frames: {summary['reason']}")
     report.stop()
-    protocol = summary["eval_protocol"]
+    protocol, judged = summary["eval_protocol"], len(summary["candidates"])
+    how = f", chosen among {judged} by {summary['eval_episodes']} more episodes each" if judged > 1 else ""
     policy = "greedy" if protocol["epsilon"] == 0 else f"{protocol['epsilon']:g}-greedy"
     report.say(
         f"eval_return_mean {format_mean(summary['eval_return_mean'], summary['eval_return_std'])} over "
-        f"{summary['eval_episodes']} {policy} episodes on fresh seeds (best network, at "
-        f"{summary['best_frames']:,} frames; last network {format_score(summary['eval_return_last'])})"
+        f"{format_count(summary['eval_episodes'], f'{policy} episode')} on fresh seeds (best network, at "
+        f"{summary['best_frames']:,} frames{how}; last network {format_score(summary['eval_return_last'])})"
     )
     report.say(f"protocol     {format_protocol(protocol)}")
     if summary["eval_episodes_cut"]:
         report.say(cut_note(summary["eval_episodes_cut"], summary["eval_episodes"], protocol["max_episode_steps"]))
     if summary["eval_faults"]:
         report.say(fault_note(summary["eval_faults"], summary["eval_episodes"]))
+    evaluating, seconds = summary["evaluation_seconds"], summary["total_seconds"]
+    if evaluating > max(WORTH_A_NOTE, seconds / 2):
+        report.say(
+            f"note: evaluation took {evaluating:.0f} of {seconds:.0f} s; raise evaluation.every, or lower "
+            "evaluation.episodes, evaluation.final_episodes or evaluation.candidates"
+        )
     report.say(f"{summary['frames']:,} frames and {summary['updates']:,} updates in {summary['wall_seconds']:.1f} s")
     report.say(f"run folder   {format_path(folder)}")
     if tensorboard:

@@ -102,8 +102,8 @@ def test_a_missing_file_is_damage_and_without_a_whole_checkpoint_loading_is_refu
 @pytest.mark.parametrize(
     ("number", "message"),
     [
-        (2, "has format 2, but this version reads format 3; qframe 0.1.0 reads it"),
-        (4, "has format 4, but this version reads format 3; a newer qframe may read it"),
+        (2, "has format 2, but this version reads format 4; qframe 0.1.0 reads it"),
+        (5, "has format 5, but this version reads format 4; a newer qframe may read it"),
     ],
 )
 def test_another_format_is_refused_with_its_number_and_its_reader(tmp_path, number, message):

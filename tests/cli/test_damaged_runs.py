@@ -62,7 +62,7 @@ def test_a_checkpoint_of_an_older_format(run, capsys):
     (run / "checkpoints").mkdir()
     torch.save({"format": 1, "frames": 200}, run / "checkpoints" / "last.pt")
     for words in (["eval", run], ["resume", run, "total_frames=300"]):
-        message = "last.pt has format 1, but this version reads format 3; no released qframe reads it"
+        message = "last.pt has format 1, but this version reads format 4; no released qframe reads it"
         assert message in told(capsys, *words)
 
 
@@ -81,7 +81,7 @@ def test_a_run_folder_of_an_older_version_is_refused_in_one_line(run, command, c
     (run / "config.yaml").write_text(text)
     options = ["--format", "torch"] if command == "export" else []
     assert told(capsys, command, run, *options) == (
-        f"qframe: {run} has format 2, but this version reads format 3; qframe 0.1.0 reads it\n"
+        f"qframe: {run} has format 2, but this version reads format 4; qframe 0.1.0 reads it\n"
     )
 
 
@@ -92,7 +92,7 @@ def test_a_checkpoint_of_an_older_version_is_refused_in_one_line(run, capsys):
     (only / "manifest.json").write_bytes(files._rendered(content))
     for words in (["resume", run, "total_frames=300"], ["eval", run], ["export", run, "--format", "torch"]):
         assert told(capsys, *words) == (
-            f"qframe: {only} has format 2, but this version reads format 3; qframe 0.1.0 reads it\n"
+            f"qframe: {only} has format 2, but this version reads format 4; qframe 0.1.0 reads it\n"
         )
 
 
