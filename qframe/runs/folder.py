@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from qframe.runs.checkpoint_names import checkpoints_in
-from qframe.runs.lock import RunLock
+from qframe.runs.lock import FolderLock
 from qframe.runs.process import is_alive, this_process
 
 UNFINISHED_CONFIG = ".config.tmp"
@@ -68,9 +68,9 @@ class RunFolder:
         return self.path / "videos"
 
     @cached_property
-    def lock(self) -> RunLock:
+    def lock(self) -> FolderLock:
         """Held by the process that trains here."""
-        return RunLock(self.path)
+        return FolderLock(self.path / ".lock", f"the run in {self.path} is being trained")
 
     @property
     def has_checkpoint(self) -> bool:

@@ -1,8 +1,9 @@
-"""The lock of a run's folder: only one process at a time can train in it."""
+"""The lock of a folder: one process at a time trains in a run's folder, or runs the jobs of a sweep."""
 
 import json
 import os
 from pathlib import Path
+from typing import Self
 
 from qframe.errors import RunError
 from qframe.runs.process import this_process
@@ -13,26 +14,27 @@ except ImportError:  # on other systems nothing is locked
     fcntl = None
 
 
-class RunLocked(RunError):
-    """Another process trains in the run's folder."""
+class Locked(RunError):
+    """Another process holds the lock."""
 
 
-class RunLock:
+class FolderLock:
     """A lock that the system releases when its process ends; child processes do not hold it.
 
     Args:
-        folder: of the run.
+        file: that is locked; created with its folder.
+        use: what the holder does, for the message.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / ".lock"
+    def __init__(self, file: Path, use: str) -> None:
+        self._path, self._use = file, use
         self._file: int | None = None
 
     def acquire(self) -> None:
         """Take the lock, if this process does not hold it yet.
 
         Raises:
-            RunLocked: another process has it.
+            Locked: another process has it.
         """
         if self._file is not None or fcntl is None:
             return
@@ -43,9 +45,7 @@ class RunLock:
         except OSError as taken:
             holder = os.pread(file, 1000, 0).decode(errors="replace")
             os.close(file)
-            raise RunLocked(
-                f"the run in {self._path.parent} is being trained by {_named(holder)}; wait for it, or stop it"
-            ) from taken
+            raise Locked(f"{self._use} by {_named(holder)}; wait for it, stop it, or choose another folder") from taken
         os.truncate(file, 0)
         os.pwrite(file, json.dumps(this_process()).encode(), 0)
         self._file = file
@@ -55,6 +55,13 @@ class RunLock:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
 
 def _named(holder: str) -> str:

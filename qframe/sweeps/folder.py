@@ -1,10 +1,8 @@
 """The folder of a sweep: the number and the status of each job, and a lock that lets one process at a time run them."""
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from qframe.config.compose import Composition
 from qframe.config.hydra_keys import inside
 from qframe.errors import ConfigError, Fault, UserError
 from qframe.runs.folder import RunFolder, is_unused, planned_jobs, read_json, write_json
+from qframe.runs.lock import FolderLock
 
 Overrides = tuple[str, ...]
 DONE = ("finished", "pruned")
@@ -82,26 +81,10 @@ class SweepFolder:
         verb = "resumes" if run.has_checkpoint else "starts again"
         return f"{'unfinished' if status in ('running', 'stopped') else status}: {verb}"
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """While active, no other process can launch this sweep. The system releases the lock if the process dies.
-
-        Raises:
-            UserError: another process holds it.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "sweep.lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                file.seek(0)
-                holder = file.read().strip() or "another process"
-                message = f"the sweep '{self.path}' is being run by {holder}; stop it first, or choose another folder"
-                raise UserError(message) from error
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {os.uname().nodename}")
-            file.flush()
-            yield
+    @cached_property
+    def lock(self) -> FolderLock:
+        """Held by the process that runs the jobs."""
+        return FolderLock(self.path / "sweep.lock", f"the sweep in {self.path} is being run")
 
 
 def output_folder(composition: Composition, kind: str) -> tuple[Path, bool]:

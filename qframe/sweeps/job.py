@@ -26,7 +26,7 @@ from qframe.config.saved_run import checkpoint, fitting
 from qframe.config.targets import apply_trust
 from qframe.errors import RunError, Stopped, UserError
 from qframe.runs.folder import RunFolder
-from qframe.runs.lock import RunLocked
+from qframe.runs.lock import Locked
 from qframe.sweeps.folder import DONE
 from qframe.sweeps.job_spec import JobSpec
 from qframe.training import Runner
@@ -98,7 +98,7 @@ def _await(files: RunFolder) -> None:
         try:
             files.lock.acquire()
             break
-        except RunLocked:
+        except Locked:
             if time.monotonic() > until:
                 raise
             time.sleep(0.5)

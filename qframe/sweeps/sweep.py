@@ -44,7 +44,7 @@ def launch(app: Hydra, composed: Composition, record: dict[str, Any]) -> int:
     path, is_stamped = output_folder(composed, "sweep")
     _check(app, composed, record["overrides"])
     folder = SweepFolder(new_folder(path, is_stamped=is_stamped))
-    with folder.locked():
+    with folder.lock:
         is_new = not folder.record.is_file()
         write_json(folder.record, record)
         overrides = [*composed.overrides, pinned_folder("sweep", folder.path), "hydra.mode=MULTIRUN"]

@@ -19,7 +19,7 @@ import torch
 from qframe.checkpoints import Checkpoints, load_checkpoint
 from qframe.errors import RunError, Stopped
 from qframe.runs.checkpoint_names import checkpoints_in
-from qframe.runs.lock import RunLocked
+from qframe.runs.lock import Locked
 from qframe.training.signals import StopSignals
 from tests.fingerprint import fingerprint
 from tests.resume.test_exact_resume import make
@@ -128,14 +128,14 @@ def test_environments_that_do_not_come_back_are_given_up_and_the_last_checkpoint
 def test_a_second_process_is_refused_while_the_first_trains(tmp_path):
     runner = make(tmp_path)
     runner.folder.lock.acquire()
-    imports = "from pathlib import Path; from qframe.runs.lock import RunLock"
-    code = f"{imports}; RunLock(Path({str(tmp_path)!r})).acquire()"
+    imports = "from pathlib import Path; from qframe.runs.folder import RunFolder"
+    code = f"{imports}; RunFolder(Path({str(tmp_path)!r})).lock.acquire()"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "RunLocked: the run in " in other.stderr
+    assert "Locked: the run in " in other.stderr
     assert "is being trained by process" in other.stderr
     runner.folder.lock.release()
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    assert issubclass(RunLocked, RunError)
+    assert issubclass(Locked, RunError)
     runner.collector.close()
 
 

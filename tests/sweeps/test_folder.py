@@ -1,6 +1,10 @@
+import os
+import re
+import subprocess
+import sys
+
 import pytest
 
-from qframe.errors import UserError
 from qframe.runs.folder import write_json
 from qframe.sweeps.folder import SweepFolder
 
@@ -55,9 +59,10 @@ def test_a_half_written_summary_is_not_a_finished_job(tmp_path):
 
 
 def test_a_sweep_that_runs_is_not_launched_twice(tmp_path):
-    folder = SweepFolder(tmp_path)
-    told = r"is being run by process \d+ on"
-    with folder.locked(), pytest.raises(UserError, match=told), SweepFolder(tmp_path).locked():
-        raise AssertionError("unreachable")
-    with folder.locked():
-        pass
+    imports = "from pathlib import Path; from qframe.sweeps.folder import SweepFolder"
+    command = [sys.executable, "-c", f"{imports}; SweepFolder(Path({str(tmp_path)!r})).lock.acquire()"]
+    with SweepFolder(tmp_path).lock:
+        other = subprocess.run(command, capture_output=True, text=True, check=False)
+    message = rf"Locked: the sweep in .* is being run by process {os.getpid()} on .*; wait for it, stop it, or choose"
+    assert re.search(message, other.stderr)
+    assert subprocess.run(command, check=False).returncode == 0
