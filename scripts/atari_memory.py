@@ -1,8 +1,8 @@
 """The memory of a million Atari transitions, as the kernel counts it: ``python scripts/atari_memory.py [OVERRIDES…]``.
 
 Trains Pong (84 × 84 × 4) until a prioritized replay of a million rows is full, with updates, evaluations and a
-checkpoint, which takes some 20 minutes on two cores, and prints the most that the process ever held. The exit status is
-1 where that is more than 7.6 GB, or with ``replay.storage=disk`` where more than 1.5 GB are not of files.
+checkpoint, which takes some 20 minutes on two cores, and prints the peak memory of the process. The exit status is 1 if
+it exceeds 7.6 GB, or with ``replay.storage=disk`` if more than 1.5 GB are not backed by files.
 """
 
 import re

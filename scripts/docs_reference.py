@@ -1,4 +1,4 @@
-"""Hook of mkdocs: writes the site's Reference pages from ``conf/``, ``--help`` and the docstrings while it is built."""
+"""A mkdocs hook that generates the site's Reference pages from ``conf/``, ``--help`` and the docstrings."""
 
 import argparse
 import importlib

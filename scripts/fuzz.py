@@ -1,8 +1,8 @@
-"""Mutated configs: each trains for a moment or is refused in words: ``python scripts/fuzz.py [COUNT] [SEED]``.
+"""Mutated configs: each must train briefly or be refused with a message: ``python scripts/fuzz.py [COUNT] [SEED]``.
 
-A mutation changes one or two values of a small run, to another type, an extreme, an interpolation, other letters or a
-deeper nesting, on the command line or in a run's own ``config.yaml``. What ends with a traceback, takes longer than a
-minute, or is refused without naming the key, is printed, and the exit status is 1.
+A mutation changes one or two values of a small run: to another type, an extreme, an interpolation, a misspelt key or a
+deeper nesting, on the command line or in a run's own ``config.yaml``. Cases that end with a traceback, take longer than
+a minute, or are refused without a message are printed, and the exit status is 1.
 """
 
 import contextlib
@@ -41,11 +41,11 @@ SMALL = {
 
 
 class TookTooLong(BaseException):
-    """A case did not end in time."""
+    """A case took longer than ``SECONDS``."""
 
 
 def leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Every key of a config, joined by dots, groups included."""
+    """Every key of a config, groups included, nested keys joined by dots."""
     for key, value in node.items():
         yield f"{prefix}{key}"
         if isinstance(value, Mapping):
@@ -53,12 +53,12 @@ def leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def mutation(draw: random.Random, keys: list[str], choices: dict[str, list[str]]) -> str:
-    """One odd override."""
+    """One mutated override."""
     key, value = draw.choice(keys), draw.choice(VALUES)
     kind = draw.randrange(8)
     if kind == 0:
         return f"~{key}"
-    if kind == 1:  # another letter
+    if kind == 1:  # a misspelt key
         place = draw.randrange(len(key))
         return f"{key[:place]}{draw.choice('xyz_.💥')}{key[place + 1 :]}={value}"
     if kind == 2:
@@ -70,33 +70,33 @@ def mutation(draw: random.Random, keys: list[str], choices: dict[str, list[str]]
 
 
 def outcome(words: list[str]) -> tuple[str, str]:
-    """How a command ends, and what it says."""
-    said = io.StringIO()
+    """How a command ends, and the errors that it prints."""
+    errors = io.StringIO()
     signal.alarm(SECONDS)
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
             status = main(words)
     except TookTooLong:
-        return "hang", said.getvalue()
+        return "hang", errors.getvalue()
     except BaseException as error:
         return "escaped", repr(error)
     finally:
         signal.alarm(0)
-    text = said.getvalue()
+    text = errors.getvalue()
     if "Traceback" in text or status not in (0, 2):
         return f"traceback (status {status})", text
     if status == 2 and not text.startswith("qframe: "):
-        return "refused without words", text
+        return "refused without a message", text
     return ("trained" if status == 0 else "refused"), text
 
 
 def run(count: int, seed: int) -> int:
     """Try this many configs, the first one unmutated; prints failures and a summary."""
 
-    def late(*_: object) -> None:
+    def time_out(*_: object) -> None:
         raise TookTooLong
 
-    signal.signal(signal.SIGALRM, late)
+    signal.signal(signal.SIGALRM, time_out)
     draw, counts = random.Random(seed), Counter[str]()
     config = compose([f"{key}={value}" for key, value in SMALL.items()], provided=build.PROVIDED)
     keys = list(leaves(config))  # pyright: ignore[reportArgumentType]
@@ -105,27 +105,27 @@ def run(count: int, seed: int) -> int:
     choices = {path.name: [file.stem for file in path.glob("*.yaml")] for path in sorted(groups)}
     with tempfile.TemporaryDirectory() as place, contextlib.chdir(place):
         for case in range(count):
-            odd = [mutation(draw, keys, choices) for _ in range(draw.choice([1, 1, 2]) if case else 0)]
-            named = {override.partition("=")[0] for override in odd}
+            mutations = [mutation(draw, keys, choices) for _ in range(draw.choice([1, 1, 2]) if case else 0)]
+            named = {override.partition("=")[0] for override in mutations}
             small = [f"{key}={value}" for key, value in SMALL.items() if key not in named]
-            words = ["train", *small, "hydra.run.dir=run", *odd]
+            words = ["train", *small, "hydra.run.dir=run", *mutations]
             if case and draw.random() < 0.25:
                 words = ["eval", "run", "--episodes", "1"]
-                _write_run(config, odd)
+                _write_run(config, mutations)
             found, text = outcome(words)
             counts[found] += 1
             if found not in ("trained", "refused") or (not case and found != "trained"):
-                print(f"case {case}: {found}: {' '.join(words)[:300]} {odd}\n{text[-2000:]}", flush=True)
+                print(f"case {case}: {found}: {' '.join(words)[:300]} {mutations}\n{text[-2000:]}", flush=True)
             shutil.rmtree("run", ignore_errors=True)
     print(", ".join(f"{number} {name}" for name, number in sorted(counts.items())))
     return 0 if counts.keys() <= {"trained", "refused"} else 1
 
 
-def _write_run(config: Any, odd: list[str]) -> None:
-    """A run's folder whose ``config.yaml`` holds the odd values as text."""
+def _write_run(config: Any, mutations: list[str]) -> None:
+    """Write a run's folder whose ``config.yaml`` holds the mutated values as text."""
     content = OmegaConf.to_container(config, resolve=True)
     assert isinstance(content, dict)
-    for override in odd:
+    for override in mutations:
         *path, last = override.lstrip("~").partition("=")[0].split(".")
         node: Any = content
         for step in path:

@@ -1,12 +1,12 @@
-"""Kill runs at random moments, resume them, and compare with the run that was never killed: ``--help`` tells more.
+"""Kill runs at random moments, resume them, and compare them with a run that was never killed; see ``--help``.
 
-kills     SIGKILL at moments drawn over a run's whole wall time, saves included, for every head, replay, n-step and
-          collector in turn; the same command with ``resume=auto`` resumes to the end. Fingerprints must be equal.
-compiled  the same with ``compile=true``, longer, at moments after the first checkpoint that a process writes.
-saves     SIGKILL in a loop of saves; afterwards there must be a whole checkpoint.
-damage    one byte flipped, or a file cut, at random places of the newest checkpoint; the older one must be used.
-syscalls  SIGKILL at each system call of a save, by strace; the old or the new checkpoint must be whole.
-repeat    the same run again and again, with and without logging and evaluation, sync and async; one result.
+kills     SIGKILL at moments drawn over a run's whole wall time, saves included, for every head, priorities, n-step and
+          collector in turn; the same command with ``resume=auto`` then finishes it. Fingerprints must be equal.
+compiled  the same with ``compile=true`` on longer runs, after each process has written its first checkpoint.
+saves     SIGKILL while saving in a loop; a whole checkpoint must remain.
+damage    a bit flipped or a file cut short at a random place of the newest checkpoint; the older one must be used.
+syscalls  SIGKILL by strace at each system call of a save; the old or the new checkpoint must be whole.
+repeat    the same run again and again, logging and evaluating often or never, sync and async; all must be equal.
 """
 
 import argparse
@@ -50,7 +50,7 @@ COMPILED = ("compile=true", "total_frames=20000", "checkpoint.every=700", "evalu
 
 
 def forked(work: Callable[[], object]) -> int:
-    """Do some work in a process group of its own, silently; its number."""
+    """Do some work silently in a forked process with a process group of its own; returns its number."""
     child = os.fork()
     if child:
         return child
@@ -65,12 +65,12 @@ def forked(work: Callable[[], object]) -> int:
 
 
 def train(folder: Path, words: tuple[str, ...]) -> int:
-    """Start or resume a run in a process of its own; returns its process number."""
+    """Start or resume a run in a forked process; returns its number."""
     return forked(lambda: qframe(["train", *SMALL, *words, "resume=auto", f"hydra.run.dir={folder}"]))
 
 
 def ended(child: int) -> int:
-    """Wait for a process; its exit status."""
+    """Wait for a process; returns its exit status."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
@@ -98,8 +98,8 @@ def kills(base: Path, count: int, rng: random.Random, *, always: tuple[str, ...]
             if always and times < 3:
                 await_checkpoint(child, folder / "checkpoints")
             time.sleep(rng.uniform(0, seconds) if times < 3 else 3600 * (times > 9))
-            over, status = os.waitpid(child, os.WNOHANG if times < 3 else 0)
-            if over:
+            ended_child, status = os.waitpid(child, os.WNOHANG if times < 3 else 0)
+            if ended_child:
                 status = os.waitstatus_to_exitcode(status)
                 break
             os.killpg(child, signal.SIGKILL)
@@ -113,7 +113,7 @@ def kills(base: Path, count: int, rng: random.Random, *, always: tuple[str, ...]
 
 
 def learning_seconds(folder: Path) -> float:
-    """From a run's first log to its last."""
+    """Seconds from a run's first log to its last."""
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     times = [row["time/wall_seconds"] for row in rows if "time/wall_seconds" in row]
     return times[-1] - times[0]
@@ -128,13 +128,13 @@ def await_checkpoint(child: int, folder: Path) -> None:
 
 
 def some_state(number: int) -> dict[str, dict[str, object]]:
-    """The state of a run, as far as saving goes."""
+    """A state as large as a small run's."""
     numbers = {str(i): torch.full((20_000,), float(number + i)) for i in range(20)}
     return {"run": {"frames": number}, "learner": dict(numbers), "replay": dict(numbers)}
 
 
-def save_on(folder: Path, first: int) -> None:
-    """Save for ever."""
+def save_forever(folder: Path, first: int) -> None:
+    """Save until killed."""
     checkpoints = Checkpoints(every=1, keep=2)
     if first:
         checkpoints.resume_from(checkpoints_in(folder)[-1].name)
@@ -143,7 +143,7 @@ def save_on(folder: Path, first: int) -> None:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether the newest whole checkpoint holds what was saved in it; damaged ones beside it do not matter."""
+    """Whether there is a whole checkpoint with the values saved in it; damaged ones beside it do not matter."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         state = load_checkpoint(folder)
@@ -155,7 +155,7 @@ def saves(base: Path, count: int, rng: random.Random) -> Iterator[bool]:
     """Whether there is a whole checkpoint after each kill."""
     for number in range(count):
         folder = base / f"saves-{number}"
-        child = forked(lambda folder=folder: save_on(folder, 0))
+        child = forked(lambda folder=folder: save_forever(folder, 0))
         while not checkpoints_in(folder):
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.5))
@@ -165,7 +165,7 @@ def saves(base: Path, count: int, rng: random.Random) -> Iterator[bool]:
 
 
 def damage(base: Path, count: int, rng: random.Random) -> Iterator[bool]:
-    """Whether each damage is recognised and the older checkpoint used."""
+    """Whether each damage is detected and the older checkpoint used."""
     folder = base / "damage"
     assert ended(train(folder, ())) == 0
     older, newest = checkpoints_in(folder / "checkpoints")
@@ -201,15 +201,15 @@ def syscalls(base: Path, count: int, rng: random.Random) -> Iterator[bool]:
             status = killed_at(f"{name}:signal=SIGKILL:when={number}", save)
             kept = is_whole(folder)
             shutil.rmtree(folder)
-            if status >= 0:  # the save was over before its call of this number
+            if status >= 0:  # the save made fewer calls than this number
                 print(f"{name}: {number - 1} calls", flush=True)
                 break
             yield kept
 
 
 def killed_at(call: str, work: Callable[[], object]) -> int:
-    """Do some work in a process that strace kills at a system call, ``name:signal=SIGKILL:when=n``; the exit status."""
-    wait, go = os.pipe()
+    """Do some work in a process that strace kills at ``name:signal=SIGKILL:when=n``; returns its exit status."""
+    wait, begin = os.pipe()
     child = forked(lambda: os.read(wait, 1) and work() and None)
     words = ["strace", "-qq", "-o", "/dev/null", "-e", f"inject={call}", "-p", str(child)]
     tracer = subprocess.Popen(words, stderr=subprocess.PIPE)
@@ -218,8 +218,8 @@ def killed_at(call: str, work: Callable[[], object]) -> int:
         if tracer.poll() is not None:
             os.kill(child, signal.SIGKILL)
             raise SystemExit(f"strace: {tracer.stderr.read().decode()}")  # pyright: ignore[reportOptionalMemberAccess]
-    os.write(go, b"!")
-    os.close(go)
+    os.write(begin, b"!")
+    os.close(begin)
     os.close(wait)
     status = ended(child)
     tracer.wait()
@@ -242,7 +242,7 @@ def repeat(base: Path, count: int, rng: random.Random) -> Iterator[bool]:
 
 
 def main() -> int:
-    """Run one of the tests and count."""
+    """Run one of the tests and count its successes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("test", choices=["kills", "compiled", "saves", "damage", "syscalls", "repeat"])
     parser.add_argument("--count", type=int, default=100)

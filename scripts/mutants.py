@@ -1,4 +1,4 @@
-"""Puts small faults into the mathematics, one at a time, and lists those that no test notices.
+"""Put small faults into the mathematics, one at a time, and list those that no test detects.
 
     python scripts/mutants.py                                  every function of qframe/functional
     python scripts/mutants.py qframe/modules/greedy.py         or of the files named
@@ -43,7 +43,7 @@ class Mutants:
         self.running: dict[int, tuple[int, Path, Mutant]] = {}  # by the pipe's read end: pid and mutant
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """Time all tests, then let every mutant meet them, the quick ones and those that noticed its like first."""
+        """Time all tests, then run them on every mutant, first those that detected similar ones, then the quickest."""
         if session.testsfailed or not session.items:
             return True
         self.items = session.items
@@ -108,7 +108,7 @@ def _mutants_of(path: Path) -> list[Mutant]:
 
 
 def _apply(path: Path, mutant: Mutant) -> None:
-    """Give the living function the mutant's code, so that whoever imported it has the mutant."""
+    """Replace the code of the imported function, so that every module that imported it has the mutant."""
     module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
     owner: Any = module
     *classes, name = mutant.function.split(".")

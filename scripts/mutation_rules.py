@@ -54,7 +54,7 @@ class _Put(ast.NodeTransformer):
 
 
 def _mutable(node: ast.AST) -> Iterator[ast.expr]:
-    """Expressions in which a fault can be put, in the order of the source."""
+    """Expressions that a fault can replace, in the order of the source."""
     if isinstance(node, ast.Raise) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
         return
     if isinstance(node, ast.expr):

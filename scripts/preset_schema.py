@@ -31,7 +31,7 @@ SCORE = {
 
 
 def schema() -> dict[str, Any]:
-    """The schema as JSON would hold it."""
+    """The schema as plain values."""
     train = (CONF / "train.yaml").read_text(encoding="utf-8")
     values, comments = yaml.safe_load(train), _comments(train)
     top = {
@@ -88,7 +88,7 @@ def _node(node: Mapping[str, Any], comments: Mapping[str, str]) -> dict[str, dic
 
 
 def _hints(target: str) -> dict[str, Any]:
-    """The types of a constructor's parameters, and of those to which it passes ``**kwargs`` on."""
+    """The types of a constructor's parameters, and of the constructors that get its ``**kwargs``."""
     module, _, name = target.rpartition(".")
     found = getattr(importlib.import_module(module), name)
     if not inspect.isclass(found):

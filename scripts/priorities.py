@@ -1,7 +1,7 @@
 """How long a prioritized sample and update of 128 takes, by capacity: ``python scripts/priorities.py [CAPACITY…]``.
 
-Full buffers of observations of four numbers take turns call by call, so that whatever else the machine does slows
-them alike; the ratio is what counts. Ten million transitions take 2.5 GB.
+Full buffers of observations of four numbers take turns call by call, so that other load on the machine slows all of
+them alike; only the ratio matters. Ten million transitions take 2.5 GB.
 """
 
 import sys
@@ -18,7 +18,7 @@ BATCH, CALLS, CHUNK = 128, 2_000, 100_000
 
 
 def filled(capacity: int) -> ReplayBuffer:
-    """A full buffer, its priorities as |δ| of a trained agent spreads them."""
+    """A full buffer whose priorities are distributed like |δ| of a trained agent."""
     buffer = ReplayBuffer(capacity, BATCH, gamma=0.99, priorities=ProportionalPriorities())
     chunk = min(CHUNK, capacity)
     flag, observation = torch.zeros(chunk, 1, dtype=torch.bool), torch.zeros(chunk, 4)

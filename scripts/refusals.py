@@ -53,7 +53,7 @@ BY_PARTS = (
     "estimator=munchausen estimator.lambda_=0.9",
     "estimator=retrace replay=slices estimator.temperature=0.1 head=quantile",
 )
-"""Refused by a single part when it is built, as words for ``qframe check``; combinations bring their own examples."""
+"""Overrides that a single part refuses when it is built; refused combinations bring their own examples."""
 
 
 def _joint_loss(joint: str, head: MakeHead = ScalarHead) -> DQNLoss:
@@ -85,14 +85,14 @@ BY_THE_LIBRARY: dict[str, Callable[[], object]] = {
     "a support that is not evenly spaced": _uneven_support,
     "a value estimator that there is not": lambda: _joint_loss("sum").make_value_estimator("GAE"),
 }
-"""Refusals that no words on CartPole can show, each as a call that raises."""
+"""Refusals that no override on CartPole can show, each as a call that raises."""
 
 
 def rows() -> dict[str, str]:
     """The refusals, each with the message of the code, in the order of the table.
 
     Raises:
-        ValueError: words that are not refused, or for more than one reason.
+        ValueError: overrides that are not refused, or for more than one reason.
     """
     actions = {f"a {kind} action space": reason for kind, reason in REFUSED.items()}
     observations = {
@@ -104,13 +104,13 @@ def rows() -> dict[str, str]:
 
 
 def answer(words: str) -> str:
-    """The message of ``qframe check`` for these words, in which it finds one fault.
+    """The message of ``qframe check`` for these overrides, in which it finds one fault.
 
     >>> answer("reward.scale=0")
     'reward: expected scale above 0, got 0.0'
 
     Raises:
-        ValueError: no fault, or more than one.
+        ValueError: there is no fault, or more than one.
     """
     try:
         faults = build.check(compose(shlex.split(words), provided=build.PROVIDED))

@@ -1,9 +1,9 @@
-"""A long run, to detect leaks: how memory, descriptors and threads of its processes grow.
+"""A long run that detects leaks: the growth of memory, descriptors and threads of its processes.
 
 ``python scripts/soak.py [--minutes 30] [OVERRIDES…]`` trains CartPole with evaluations, TensorBoard, a pipelined
-collector and a checkpoint about every 10 seconds, and looks every 5 seconds at all processes of the run, moments with
-more processes than usual (an evaluation's) left out. The first sixth is warm-up.
-The exit status is 1 where memory grows by 1 MB a minute or more, or the least descriptors or threads of a half change.
+collector and a checkpoint about every 10 seconds, and reads the resources of all its processes every 5 seconds.
+Readings with more processes than usual (during an evaluation) and the first sixth are left out. The exit status is 1 if
+memory grows by 1 MB a minute or more, or if the fewest descriptors or threads differ between the two halves.
 """
 
 import argparse
@@ -30,7 +30,7 @@ EVERY = 5.0
 """Seconds between two readings."""
 
 
-class Look(NamedTuple):
+class Reading(NamedTuple):
     """The resources that the processes of a run hold at a moment."""
 
     seconds: float
@@ -41,8 +41,8 @@ class Look(NamedTuple):
     processes: int
 
 
-def look(group: int, seconds: float) -> Look:
-    """Look at all processes of a group."""
+def read(group: int, seconds: float) -> Reading:
+    """The resources of all processes of a group."""
     memory = descriptors = threads = processes = 0
     for process in processes_of(group):
         with contextlib.suppress(OSError):  # it ended meanwhile
@@ -51,7 +51,7 @@ def look(group: int, seconds: float) -> Look:
             descriptors += len(list((process / "fd").iterdir()))
             threads += len(list((process / "task").iterdir()))
             processes += 1
-    return Look(seconds, memory / 1024, descriptors, threads, processes)
+    return Reading(seconds, memory / 1024, descriptors, threads, processes)
 
 
 def processes_of(group: int) -> Iterator[Path]:
@@ -62,26 +62,26 @@ def processes_of(group: int) -> Iterator[Path]:
                 yield path
 
 
-def watch(run: subprocess.Popen[bytes], seconds: float) -> list[Look]:
-    """Look at a run until it ends."""
-    started, looks = time.monotonic(), list[Look]()
+def watch(run: subprocess.Popen[bytes], seconds: float) -> list[Reading]:
+    """Read the resources of a run until it ends."""
+    started, readings = time.monotonic(), list[Reading]()
     while run.poll() is None:
         time.sleep(EVERY)
         now = time.monotonic() - started
         if now > 2 * seconds + 300:
             run.kill()
-        if (found := look(run.pid, now)).processes:
-            looks.append(found)
-            if len(looks) % 12 == 1:
+        if (found := read(run.pid, now)).processes:
+            readings.append(found)
+            if len(readings) % 12 == 1:
                 print(f"{now:7.0f} s  {found.megabytes:7.1f} MB  {found.descriptors} descriptors  "
                       f"{found.threads} threads  {found.processes} processes", flush=True)  # fmt: skip
-    return looks
+    return readings
 
 
-def between_evaluations(looks: list[Look]) -> list[Look]:
-    """The looks with the usual number of processes: an evaluation may have more for a moment."""
-    usual = statistics.mode(found.processes for found in looks) if looks else 0
-    return [found for found in looks if found.processes == usual]
+def between_evaluations(readings: list[Reading]) -> list[Reading]:
+    """The readings with the usual number of processes: an evaluation may briefly have more."""
+    usual = statistics.mode(found.processes for found in readings) if readings else 0
+    return [found for found in readings if found.processes == usual]
 
 
 def main() -> int:
@@ -96,18 +96,20 @@ def main() -> int:
     words = [*WORDS, f"runner.stop.wall_seconds={seconds}", f"hydra.run.dir={folder}", *arguments.words]
     run = subprocess.Popen([sys.executable, "-m", "qframe", "train", *words], start_new_session=True,
                            stdout=subprocess.DEVNULL)  # fmt: skip
-    looks = between_evaluations([found for found in watch(run, seconds) if seconds / 6 < found.seconds < seconds])
-    if run.returncode != 0 or len(looks) < 3:
-        print(f"the run ended with status {run.returncode} after {len(looks)} looks")
+    readings = between_evaluations([found for found in watch(run, seconds) if seconds / 6 < found.seconds < seconds])
+    if run.returncode != 0 or len(readings) < 3:
+        print(f"the run ended with status {run.returncode} after {len(readings)} readings")
         return 1
-    times, memory = (np.asarray(column) for column in list(zip(*looks, strict=True))[:2])
+    times, memory = (np.asarray(column) for column in list(zip(*readings, strict=True))[:2])
     slope = 60 * np.polyfit(times, memory, 1)[0]
     minutes = (times[-1] - times[0]) / 60
-    print(f"{len(looks)} looks over {minutes:.1f} minutes: {memory[0]:.1f} to {memory[-1]:.1f} MB, {slope:+.3f} MB/min")
-    counts = {name: {getattr(found, name) for found in looks} for name in ("descriptors", "threads")}
+    growth = f"{memory[0]:.1f} to {memory[-1]:.1f} MB, {slope:+.3f} MB/min"
+    print(f"{len(readings)} readings over {minutes:.1f} minutes: {growth}")
+    counts = {name: {getattr(found, name) for found in readings} for name in ("descriptors", "threads")}
     print(", ".join(f"{name} {min(found)} to {max(found)}" for name, found in counts.items()))
-    half = len(looks) // 2  # files that are open for a moment, such as one being written, are no leak
-    least = [[min(getattr(found, name) for found in part) for name in counts] for part in (looks[:half], looks[half:])]
+    half = len(readings) // 2  # a file that is open while it is written is no leak
+    halves = readings[:half], readings[half:]
+    least = [[min(getattr(found, name) for found in part) for name in counts] for part in halves]
     return int(slope >= 1 or least[0] != least[1])
 
 

@@ -43,15 +43,15 @@ def test_every_repeat_has_a_seed_of_its_own(monkeypatch):
     assert started == [["experiment=benchmark_w1", "seed=1"], ["experiment=benchmark_w1", "seed=2"]]
 
 
-def test_different_work_is_told():
+def test_different_work_is_reported():
     measure = importlib.import_module("measure")
     workload = measure.Workload("", [], same=("updates",))
     assert measure.differing(workload, {"a": [{"updates": 10_000}], "b": [{"updates": 10_005}]}) == []
-    told = measure.differing(workload, {"a": [{"updates": 10_000}], "b": [{"updates": 10_050}]})
-    assert told == ["updates differ: a 10,000, b 10,050"]
+    differences = measure.differing(workload, {"a": [{"updates": 10_000}], "b": [{"updates": 10_050}]})
+    assert differences == ["updates differ: a 10,000, b 10,050"]
 
 
-def test_the_table_has_a_row_for_every_ratio_and_says_what_is_not_reached():
+def test_the_table_has_a_row_for_every_ratio_and_marks_those_not_reached():
     table = importlib.import_module("table")
     ratio = {
         "own": "qframe", "peer": "SB3", "number": "seconds", "at_least": 8.0, "ratio": 7.5, "lowest": 7.0,

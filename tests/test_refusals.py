@@ -25,6 +25,6 @@ def test_an_example_shows_its_own_refusal(refusal):
     assert (fault.where, fault.message) == (refusal.where, message)
 
 
-def test_words_that_are_not_refused_are_no_row():
+def test_overrides_that_are_accepted_have_no_row():
     with pytest.raises(ValueError, match="expected one fault in 'seed=2', got 0"):
         refusals.answer("seed=2")

@@ -34,8 +34,8 @@ def test_every_result_is_of_its_preset_as_it_is_and_adds_up():
         result, score = json.loads(file.read_text()), SCORES[file.stem]
         assert {name: result[name] for name in vars(score)} == vars(score), file
         runs, metric = result["runs"], result["metric"]
-        told = {name: result[name] for name in ("count", "mean", "iqm", "interval", "passed")}
-        assert told == statistics([run[metric] for run in runs], score.expected)
+        stored = {name: result[name] for name in ("count", "mean", "iqm", "interval", "passed")}
+        assert stored == statistics([run[metric] for run in runs], score.expected)
         assert result["command"] == command(file.stem, [run["seed"] for run in runs])
         assert {run["frames"] for run in runs} == {result["frames"]}
         assert all(run["revision"] and "+" not in run["revision"] for run in runs), "run what is committed"

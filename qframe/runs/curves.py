@@ -24,9 +24,9 @@ class Curves(NamedTuple):
 
 
 def curves(runs: Sequence[RunFolder]) -> Curves:
-    """The latest evaluation of every run at every frame at which one of them was evaluated.
+    """The evaluations of several runs on a common grid: at each frame of it, every run's latest evaluation.
 
-    The grid starts where every run has been evaluated once and ends where the first of them ends.
+    The grid has every frame at which a run was evaluated, from where all have been evaluated once to where one ends.
     """
     evaluated = [run.evaluations for run in runs]
     if not all(evaluated):
@@ -42,7 +42,7 @@ def curves(runs: Sequence[RunFolder]) -> Curves:
 
 
 class Reached(NamedTuple):
-    """How many runs reached a return, and their median frames and seconds to it; a run that never did counts as ∞."""
+    """How many runs reached a return, and the median frames and seconds they took; ∞ for a run that never did."""
 
     runs: int
     frames: float

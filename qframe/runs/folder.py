@@ -157,7 +157,7 @@ class RunFolder:
         return self.path.name.isdigit()
 
     def _logs(self, containing: str = "") -> list[dict[str, Any]]:
-        """The logs with this text in them: a sweep reads those of all its jobs every second."""
+        """The logs whose line contains this text; others are not parsed: a sweep reads all its jobs every second."""
         try:
             lines = self.metrics_file.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
@@ -295,7 +295,7 @@ def _git_revision() -> dict[str, Any] | None:
         return done.stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--", ":/", ":(exclude)*results/*.json")  # which `bench` itself writes
+        changed = git("status", "--porcelain", "--", ":/", ":(exclude)*results/*.json")  # written by `bench` itself
         return {"revision": git("rev-parse", "HEAD"), "dirty": bool(changed)}
     except (OSError, subprocess.SubprocessError):
         return None

@@ -33,14 +33,14 @@ def stratified_bootstrap(
     resamples: int = 2_000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """The percentile interval of a statistic, runs drawn with replacement within each task.
+    """The percentile interval of a statistic; runs are resampled with replacement within each task.
 
     Args:
         scores: ``[runs, tasks]``; one column is one environment.
         statistic: of such an array.
         confidence: the interval's mass.
         resamples: number of bootstrap samples.
-        seed: of the drawing.
+        seed: of the resampling.
 
     >>> stratified_bootstrap(np.array([[1.0], [1.0], [1.0]]))
     (1.0, 1.0)
@@ -53,7 +53,7 @@ def stratified_bootstrap(
 
 
 def probability_of_improvement(first: Scores, second: Scores) -> float:
-    """How probably a run of the first scores higher than one of the second, the mean over tasks; a tie is half.
+    """The probability that a run of the first scores higher than one of the second, averaged over tasks; ties are half.
 
     ``P(X > Y) = 1/T · Σ_t U(x_t, y_t) / (N·M)``, U the statistic of Mann and Whitney. See section 4.3.
 
@@ -71,7 +71,7 @@ def probability_of_improvement(first: Scores, second: Scores) -> float:
 def improvement_interval(
     first: Scores, second: Scores, *, confidence: float = 0.95, resamples: int = 2_000, seed: int = 0
 ) -> tuple[float, float]:
-    """The percentile interval of the probability of improvement, the runs of both drawn within each task.
+    """The percentile interval of the probability of improvement; runs of both are resampled within each task.
 
     >>> improvement_interval(np.array([[2.0], [3.0]]), np.array([[0.0], [1.0]]))
     (1.0, 1.0)

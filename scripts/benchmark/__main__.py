@@ -1,6 +1,6 @@
-"""Measures qframe beside its peers: ``make peers``, then ``make benchmark ARGS="w1 w4 --repeats 5"``.
+"""Measure qframe beside its peers: ``make peers``, then ``make benchmark ARGS="w1 w4 --repeats 5"``.
 
-Every contestant is a process of its own, all in turn in every repeat. Results go to
+Every contestant is a process of its own; all take turns in every repeat. Results go to
 ``docs/results/speed/benchmark.json``, and from there into the table in ``docs/speed.md``.
 """
 

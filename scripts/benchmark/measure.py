@@ -21,7 +21,7 @@ class Contestant:
     """One side of a comparison.
 
     Args:
-        name: as the table says it.
+        name: in the table.
         venv: of a peer, under ``.venv-peers``; None: the project's own.
         script: a file of ``contestants``.
         arguments: its arguments; "{seed}" in them becomes a seed of the repeat's own: 1, 2 and so on.
@@ -45,13 +45,13 @@ class Contestant:
 
 @dataclass
 class Bar:
-    """What is to be reached: ``own`` against ``peer``, by the ratio of one number.
+    """The ratio of one measurement of ``own`` to that of ``peer`` that is to be reached.
 
     Args:
         own: a contestant's name.
         peer: another's.
-        number: which of their measurements is compared.
-        at_least: the ratio that is to be reached, greater is better.
+        number: the measurement that is compared.
+        at_least: the ratio to reach; greater is better.
         inverse: whether a smaller number is better: the ratio is then the peer's over our own.
     """
 
@@ -78,7 +78,7 @@ def run(contestant: Contestant, seed: int) -> dict[str, Any]:
     """One process by a seed; its measurements, and ``process_seconds`` from its start to its end.
 
     Raises:
-        RuntimeError: it is not installed, or failed; the end of what it said is in the message.
+        RuntimeError: it is not installed, or failed; the message ends with its last output.
     """
     limits = {name: str(contestant.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
     environment = os.environ | limits | {"PYTHONPATH": str(ROOT) if contestant.venv is None else ""}

@@ -1,7 +1,7 @@
-"""Compares qframe with the reference library on random inputs, where the specification says that they conform.
+"""Compare qframe with the reference library on random inputs, wherever the specification says that they agree.
 
-``make conformance`` runs it in a virtual environment of its own. It prints what was compared, the largest difference,
-and the deviations that are meant and were left out; the exit status is 1 if anything else differs.
+``make conformance`` runs it in a virtual environment of its own. It prints the parts compared, the largest difference,
+and the deliberate deviations, which are left out; the exit status is 1 if anything else differs.
 """
 
 import sys

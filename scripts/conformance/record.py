@@ -1,4 +1,4 @@
-"""What was compared: per part, the number of cases and the largest difference."""
+"""The number of cases and the largest difference of each part compared."""
 
 from typing import Any
 
@@ -16,20 +16,20 @@ class Record:
         self.largest: dict[str, float] = {}
 
     def compare(self, part: str, got: Any, expected: Any, cases: int = 1) -> None:
-        """Add tensors (or things made into tensors) that should be equal; a wrong shape is an infinite difference."""
+        """Add two tensors, or values that convert to tensors, that should be equal; a wrong shape differs by ∞."""
         got, expected = torch.as_tensor(got).detach(), torch.as_tensor(expected).detach()
         self.cases[part] = self.cases.get(part, 0) + cases
         self.largest[part] = max(self.largest.get(part, 0.0), _difference(got.double(), expected.double()))
 
     def same(self, part: str, got: Any, expected: Any) -> None:
-        """Add things that should be equal: keys, shapes, names."""
+        """Add two values that should be equal, such as keys, shapes or names."""
         self.cases[part] = self.cases.get(part, 0) + 1
         if got != expected:
             print(f"  {part}: got {got}, the reference has {expected}")
         self.largest[part] = max(self.largest.get(part, 0.0), 0.0 if got == expected else float("inf"))
 
     def report(self) -> bool:
-        """Print the table; whether all parts agree."""
+        """Print the table; returns whether all parts agree."""
         for part, cases in self.cases.items():
             verdict = "ok" if self.largest[part] <= TOLERANCE else "DIFFERS"
             print(f"{verdict:8}{part:64}{cases:>8} cases   largest difference {self.largest[part]:.1e}")

@@ -47,8 +47,9 @@ def test_the_files_hold_the_numbers_of_the_raw_runs(sweep, capsys):
     assert main(["compare", "sweep", "--out", "out", "--threshold", "10.5", "--threshold", "Other-v1=99"]) == 0
     out = sweep.parent / "out"
     best, scalar, other = rows(out / "groups.csv")
-    told = [[row[name] for name in ("group", "iqm", "threshold", "reached", "frames")] for row in (best, scalar, other)]
-    assert told == [
+    columns = ("group", "iqm", "threshold", "reached", "frames")
+    listed = [[row[name] for name in columns] for row in (best, scalar, other)]
+    assert listed == [
         ["head=categorical", "30.0", "10.5", "4", "500.0"],
         ["head=scalar", "11.5", "10.5", "3", "1000.0"],
         ["toy", "-5.0", "99.0", "0", ""],
@@ -78,7 +79,7 @@ def test_the_page_stands_alone_and_shows_names_as_they_are(sweep, capsys):
     assert all(source.startswith("data:image/png;base64,") for source in sources)
 
 
-def test_only_finished_runs_count_and_the_others_are_told(sweep, capsys):
+def test_only_finished_runs_count_and_the_others_are_reported(sweep, capsys):
     write_run(sweep / "20", status="running", process=DEAD, summary={"eval_return_mean": 1e9}, curve=[(500, 1e9)])
     write_run(sweep / "21", status="failed", summary={"reason": "broke"})
     write_run(sweep / "22", score=10.0, seed=0)
@@ -101,14 +102,14 @@ def test_only_finished_runs_count_and_the_others_are_told(sweep, capsys):
         (["sweep", "--out", "file"], "--out: 'file' is a file; name a folder"),
     ],
 )
-def test_bad_words_are_told(sweep, words, message, capsys):
+def test_bad_arguments_are_refused(sweep, words, message, capsys):
     (sweep.parent / "file").write_text("")
     write_run(sweep.parent / "unfinished", status="stopped")
     assert main(["compare", *words]) == 2
     assert capsys.readouterr().err.startswith(f"qframe: {message}")
 
 
-def test_plots_without_matplotlib_are_told_before_anything_is_read(sweep, monkeypatch, capsys):
+def test_plots_without_matplotlib_are_refused_before_anything_is_read(sweep, monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert main(["compare", "sweep", "--out", "out"]) == 2
     assert 'pip install "qframe[plots]"' in capsys.readouterr().err

@@ -26,7 +26,7 @@ def test_a_run_comes_out_the_same_once_more(run, capsys):
     assert "--dir: 'again' exists and is not an empty folder" in capsys.readouterr().err
 
 
-def test_what_is_not_as_it_was_is_told(run, capsys):
+def test_a_changed_version_is_reported(run, capsys):
     manifest = json.loads((run / "manifest.json").read_text())
     manifest["versions"]["torch"] = "1.0"
     (run / "manifest.json").write_text(json.dumps(manifest))
@@ -64,11 +64,11 @@ def test_logs_that_only_one_run_has_are_a_difference(tmp_path):
     assert compared(whole, more) == (True, "differs from 500 frames on: eval/more was –, is 1.0")
 
 
-def test_a_difference_is_told_by_the_exit_status(run, capsys):
+def test_a_difference_sets_the_exit_status(run, capsys):
     path = run / "metrics.jsonl"
     first, *rest = path.read_text().splitlines()
     log = json.loads(first)
     path.write_text("\n".join([json.dumps(log | {"exploration/epsilon": 2.0}), *rest, ""]))
     assert main(["rerun", "run", "--dir", "again"]) == 1
-    told = f"differs from {log['frames']} frames on: exploration/epsilon was 2.0, is {log['exploration/epsilon']}"
-    assert capsys.readouterr().out.splitlines()[-1] == told
+    message = f"differs from {log['frames']} frames on: exploration/epsilon was 2.0, is {log['exploration/epsilon']}"
+    assert capsys.readouterr().out.splitlines()[-1] == message

@@ -45,7 +45,7 @@ def test_runs_are_listed_newest_first_and_a_sweep_is_one_line(outputs, capsys):
     assert "1.0 … 4.0" in rows[3]
 
 
-def test_the_jobs_of_a_sweep_by_themselves_with_what_went_wrong(outputs, capsys):
+def test_the_jobs_of_a_sweep_by_themselves_with_their_errors(outputs, capsys):
     assert main(["runs", "outputs/sweeps/day/s"]) == 0
     by_folder = capsys.readouterr().out
     assert "it [bold]broke[/bold]" in by_folder
@@ -54,7 +54,7 @@ def test_the_jobs_of_a_sweep_by_themselves_with_what_went_wrong(outputs, capsys)
     assert len(capsys.readouterr().out.splitlines()) == 7
 
 
-def test_jobs_show_what_tells_them_apart_and_a_sweep_the_jobs_to_come(outputs, capsys):
+def test_jobs_show_their_differences_and_a_sweep_the_jobs_to_come(outputs, capsys):
     sweep = outputs / "sweeps" / "day" / "s"
     jobs = {str(job): [f"seed={job}", "total_frames=1k"] for job in range(5)}
     (sweep / "jobs.json").write_text(json.dumps(jobs))
@@ -89,7 +89,7 @@ def test_filters_and_orders(outputs, capsys):
         (["nowhere"], "'nowhere' is not a folder; name the folder of a run"),
     ],
 )
-def test_bad_words_are_told(outputs, words, message, capsys):
+def test_bad_arguments_are_refused(outputs, words, message, capsys):
     assert main(["runs", *words]) == 2
     assert capsys.readouterr().err.startswith(f"qframe: {message}")
 

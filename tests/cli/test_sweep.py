@@ -47,7 +47,7 @@ def test_more_values_are_more_jobs_and_the_others_keep_their_numbers(toy, built)
     }  # fmt: skip
 
 
-def test_resume_launches_the_sweep_with_its_own_words_and_new_ones(toy, monkeypatch, capsys):
+def test_resume_launches_the_sweep_with_its_own_overrides_and_new_ones(toy, monkeypatch, capsys):
     assert sweep("seed=1,15", "name=mine") == 143
     assert "1 of 2 jobs are left: qframe resume here" in capsys.readouterr().out
     monkeypatch.setattr(toys.ToyRunner, "run", lambda runner: {"status": "finished", "eval_return_mean": 1.0})
@@ -92,7 +92,7 @@ def test_zipped_keys_on_the_command_line(toy):
         (["hydra/sweeper=gird"], "hydra/sweeper"),
     ],
 )
-def test_what_a_sweep_cannot_do_is_told_before_anything_is_written(toy, words, message, capsys):
+def test_an_impossible_sweep_is_refused_before_anything_is_written(toy, words, message, capsys):
     assert sweep("seed=1,2", *words) == 2
     printed = capsys.readouterr().err
     assert message in printed
@@ -100,7 +100,7 @@ def test_what_a_sweep_cannot_do_is_told_before_anything_is_written(toy, words, m
     assert not FOLDER.exists()
 
 
-def test_a_dry_run_of_a_single_run_is_told(toy, capsys):
+def test_a_dry_run_of_a_single_run_is_refused(toy, capsys):
     assert main(["train", "--dry-run"]) == 2
     assert "--dry-run is for sweeps (-m); to check a single run, use qframe check" in capsys.readouterr().err
 
@@ -134,7 +134,7 @@ def test_a_search_needs_a_launcher_that_can_prune(toy, capsys):
         (["gamma=interval(0.9,1)", "env.num_env=3"], "nearest is 'env.num_envs'"),
     ],
 )
-def test_what_a_search_cannot_do_is_told(toy, words, message, capsys):
+def test_an_impossible_search_is_refused(toy, words, message, capsys):
     assert main(["train", "-m", "hydra/sweeper=optuna", *words, f"hydra.sweep.dir={FOLDER}"]) == 2
     printed = capsys.readouterr()
     assert message in printed.err
@@ -143,7 +143,7 @@ def test_what_a_search_cannot_do_is_told(toy, words, message, capsys):
     assert not FOLDER.exists()
 
 
-def test_a_package_that_is_missing_is_told_with_the_command_that_installs_it():
-    told = r"'no_such_package', which cannot be imported .*; pip install 'qframe\[optuna\]'"
-    with pytest.raises(UserError, match=told):
+def test_a_missing_package_is_reported_with_the_command_that_installs_it():
+    message = r"'no_such_package', which cannot be imported .*; pip install 'qframe\[optuna\]'"
+    with pytest.raises(UserError, match=message):
         require("no_such_package", extra="optuna")

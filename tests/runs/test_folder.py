@@ -10,7 +10,7 @@ from qframe.runs.folder import QUIET, RunFolder, _git_revision, find_runs
 from tests.runs.folders import DEAD, write_run
 
 
-def test_a_finished_run_tells_its_frames_score_and_curve(tmp_path):
+def test_a_finished_run_has_frames_score_and_curve(tmp_path):
     run = RunFolder(write_run(tmp_path / "a", score=9.5, curve=[(500, 3.0), (1000, 7.0)]))
     assert (run.status, run.frames, run.score) == ("finished", 1000, 9.5)
     assert run.evaluations == [(500, 3.0, 5.0), (1000, 7.0, 10.0)]
@@ -80,7 +80,7 @@ def test_a_summary_that_was_just_written_is_the_one_that_is_read(tmp_path):
     assert run.summary == {"status": "stopped", "frames": 8, "overrides": ["seed=1"]}
 
 
-def test_a_revision_is_changed_by_all_but_what_a_bench_writes(tmp_path, monkeypatch):
+def test_a_revision_is_dirty_by_all_files_but_those_that_bench_writes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
     for words in (["init", "-q"], [*who, "commit", "-q", "--allow-empty", "-m", "first"]):

@@ -32,9 +32,9 @@ class StopsJob1(Queue):
 @pytest.mark.parametrize("name", ["ray", "submitit"])
 def test_a_job_has_the_result_that_it_has_here_and_another_is_stopped(tmp_path, name):
     specs = {0: spec(0, tmp_path), 1: spec(1, tmp_path, "total_frames=1M", "logger.every=100")}
-    told: list[str] = []
-    run_jobs(StopsJob1(specs, specs.get), engine(name, tmp_path), Board(told))
-    assert sorted(told) == ["finished 0", "pruned 1"]
+    events: list[str] = []
+    run_jobs(StopsJob1(specs, specs.get), engine(name, tmp_path), Board(events))
+    assert sorted(events) == ["finished 0", "pruned 1"]
     assert 100 <= read_json(tmp_path / "1" / "summary.json")["frames"] < 10**6
     assert (tmp_path / "1" / "checkpoints").is_dir()
     here = execute(spec(0, tmp_path / "here"))
@@ -43,13 +43,13 @@ def test_a_job_has_the_result_that_it_has_here_and_another_is_stopped(tmp_path, 
         assert there[key] == here[key], key
 
 
-def test_a_queue_that_is_not_there_is_told(tmp_path):
+def test_a_missing_queue_is_reported(tmp_path):
     with pytest.raises(UserError, match="the queue does not accept these jobs: .*srun"):
         SubmititEngine("slurm", 2, folder=tmp_path, needs=Needs(), parameters={}, say=print)
     with pytest.raises(UserError, match="the queue does not accept these jobs: .*partition"):
         SubmititEngine("local", 2, folder=tmp_path, needs=Needs(), parameters={"partition": "x"}, say=print)
 
 
-def test_a_ray_cluster_that_is_not_there_is_told():
+def test_a_missing_ray_cluster_is_reported():
     with pytest.raises(UserError, match=r"no Ray cluster answers at '1\.2\.3': Invalid address"):
         RayEngine("1.2.3", 2, needs=Needs(), gpus=0, say=print)

@@ -26,7 +26,7 @@ def test_a_number_is_the_jobs_whatever_the_order_of_its_overrides(tmp_path):
     assert folder.numbered([("head=scalar", "seed=1")]) == {4: ("head=scalar", "seed=1")}
 
 
-def test_jobs_that_are_no_longer_asked_for_stay_known(tmp_path):
+def test_jobs_of_earlier_launches_stay_known(tmp_path):
     folder = SweepFolder(tmp_path)
     folder.write_jobs({0: ("seed=1",)})
     folder.write_jobs({1: ("seed=2",)})
@@ -44,7 +44,7 @@ def test_jobs_that_are_no_longer_asked_for_stay_known(tmp_path):
         ("refused", "refused: starts again", False),
     ],
 )
-def test_what_a_launch_would_do_with_a_job(tmp_path, status, standing, is_done):
+def test_the_plan_for_a_job(tmp_path, status, standing, is_done):
     folder = SweepFolder(tmp_path)
     assert folder.plan(0) == "new"
     write_json(folder.job(0) / "summary.json", {"status": status})

@@ -18,7 +18,7 @@ class Killer:
 
     def __init__(self, engine):
         self._engine = engine
-        self.told = {}
+        self.outcomes = {}
 
     def started(self, job):
         pass
@@ -33,19 +33,19 @@ class Killer:
                 os.kill(process.pid, signal.SIGKILL)
 
     def ended(self, job, summary):
-        self.told[job.number] = (summary["status"], summary.get("reason"))
+        self.outcomes[job.number] = (summary["status"], summary.get("reason"))
 
     def close(self):
         pass
 
 
-def test_a_killed_process_is_told_with_its_signal_and_the_other_job_finishes(tmp_path):
+def test_a_killed_process_is_reported_with_its_signal_and_the_other_job_finishes(tmp_path):
     specs = {0: spec(0, tmp_path), 1: spec(1, tmp_path, "total_frames=1M", "logger.every=100")}
     engine = LocalEngine(2, threads=1)
     board = Killer(engine)
     run_jobs(Queue(specs, specs.get), engine, board)
-    assert board.told[0] == ("finished", None)
-    assert board.told[1] == ("failed", "its process was ended by signal 9 (Killed); out of memory?")
+    assert board.outcomes[0] == ("finished", None)
+    assert board.outcomes[1] == ("failed", "its process was ended by signal 9 (Killed); out of memory?")
     assert read_json(tmp_path / "0" / "summary.json")["frames"] == 304
     assert "eval_return_mean" in (tmp_path / "0" / "output.log").read_text()
 
@@ -67,18 +67,18 @@ def four_cores(monkeypatch):
     ],
 )
 def test_no_more_threads_at_once_than_cores(four_cores, asked, needs, slots, line):
-    told = []
-    assert local_engine(asked, needs=needs, say=told.append).slots == slots
-    assert told == [line]
+    lines = []
+    assert local_engine(asked, needs=needs, say=lines.append).slots == slots
+    assert lines == [line]
 
 
 def test_one_job_for_each_gpu_where_jobs_use_them(four_cores, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    told = []
-    assert local_engine(None, needs=Needs(1, gpu=True), say=told.append).slots == 2
-    assert told == ["2 jobs at once, each with 2 of 4 cores, 2 GPUs"]
+    lines = []
+    assert local_engine(None, needs=Needs(1, gpu=True), say=lines.append).slots == 2
+    assert lines == ["2 jobs at once, each with 2 of 4 cores, 2 GPUs"]
 
 
-def test_less_than_one_job_at_once_is_told(four_cores):
+def test_less_than_one_job_at_once_is_refused(four_cores):
     with pytest.raises(ConfigError, match=r"hydra.launcher.jobs: must be at least 1, got 0; null runs as many as fit"):
         local_engine(0, needs=Needs(), say=print)

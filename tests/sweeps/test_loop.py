@@ -20,7 +20,7 @@ class Script:
     def __init__(self, slots: int, acts: dict[int, list[str]]) -> None:
         self.slots, self.acts, self.threads = slots, acts, 2
         self.running: list[int] = []
-        self.told: list[str] = []
+        self.events: list[str] = []
         self.stops: list[int] = []
         self.most = 0
         self.is_closed = False
@@ -28,7 +28,7 @@ class Script:
     def start(self, job):
         self.running.append(job.number)
         self.most = max(self.most, len(self.running))
-        self.told.append(f"start {job.number}")
+        self.events.append(f"start {job.number}")
         return job
 
     def ended(self, handle):
@@ -55,10 +55,10 @@ class Script:
 
 
 class Board:
-    """Writes down what it is told."""
+    """Records the events."""
 
-    def __init__(self, told: list[str]) -> None:
-        self.told = told
+    def __init__(self, events: list[str]) -> None:
+        self.events = events
 
     def started(self, job):
         pass
@@ -66,7 +66,7 @@ class Board:
     refresh = say = started
 
     def ended(self, job, summary):
-        self.told.append(f"{summary['status']} {job.number}")
+        self.events.append(f"{summary['status']} {job.number}")
 
     def close(self):
         pass
@@ -77,7 +77,7 @@ def run(tmp_path, slots, acts, *, retries=0, jobs=None):
     specs = {number: JobSpec(number, tmp_path / str(number), (f"seed={number}",), {}) for number in acts}
     jobs = jobs or Queue(specs, specs.get, retries=retries)
     try:
-        run_jobs(jobs, script, Board(script.told))
+        run_jobs(jobs, script, Board(script.events))
     finally:
         assert script.is_closed
     return script
@@ -86,12 +86,12 @@ def run(tmp_path, slots, acts, *, retries=0, jobs=None):
 def test_as_many_jobs_at_once_as_there_are_slots_and_the_next_when_one_ends(tmp_path):
     script = run(tmp_path, 2, {n: ["finished"] for n in range(5)})
     assert script.most == 2
-    assert sorted(script.told) == sorted([f"start {n}" for n in range(5)] + [f"finished {n}" for n in range(5)])
+    assert sorted(script.events) == sorted([f"start {n}" for n in range(5)] + [f"finished {n}" for n in range(5)])
 
 
 def test_a_killed_job_hurts_no_other_and_its_reason_is_written_down(tmp_path):
     script = run(tmp_path, 1, {0: ["killed"], 1: ["finished"]})
-    assert script.told == ["start 0", "failed 0", "start 1", "finished 1"]
+    assert script.events == ["start 0", "failed 0", "start 1", "finished 1"]
     assert read_json(tmp_path / "0" / "summary.json") == {
         "status": "failed", "reason": "its process was ended by signal 9", "overrides": ["seed=0"]
     }  # fmt: skip
@@ -99,16 +99,16 @@ def test_a_killed_job_hurts_no_other_and_its_reason_is_written_down(tmp_path):
 
 def test_a_failed_job_is_tried_again_after_the_others_and_not_forever(tmp_path):
     script = run(tmp_path, 1, {0: ["killed", "failed", "failed"], 1: ["finished"]}, retries=2)
-    assert script.told == [
+    assert script.events == [
         "start 0", "failed 0", "start 1", "finished 1", "start 0", "failed 0", "start 0", "failed 0"
     ]  # fmt: skip
     script = run(tmp_path, 1, {2: ["failed", "finished"], 3: ["refused", "finished"]}, retries=5)
-    assert script.told == ["start 2", "failed 2", "start 3", "refused 3", "start 2", "finished 2"]
+    assert script.events == ["start 2", "failed 2", "start 3", "refused 3", "start 2", "finished 2"]
 
 
 def test_a_process_that_ends_without_a_result_has_failed(tmp_path):
     script = run(tmp_path, 1, {0: ["running"]})
-    assert script.told == ["start 0", "failed 0"]
+    assert script.events == ["start 0", "failed 0"]
     assert read_json(tmp_path / "0" / "summary.json")["reason"] == "it ended without a result"
 
 

@@ -39,6 +39,6 @@ def test_the_area_of_no_evaluations_is_none_and_of_a_constant_the_constant():
     assert area({5: 2.0, 10: 2.0}, 40) == 2.0
 
 
-def test_another_name_is_told():
+def test_another_name_is_refused():
     with pytest.raises(ConfigError, match="expected one of best, final, area, got 'bets'; nearest is 'best'"):
         check_objective("bets")

@@ -151,7 +151,7 @@ def test_a_trial_behind_the_median_is_pruned_by_the_mean_of_its_evaluations(tmp_
     assert search.study.trials[1].intermediate_values == {1000: 1.5}
 
 
-def test_a_dead_trial_of_another_machine_is_asked_for_once_more(tmp_path, monkeypatch):
+def test_a_dead_trial_of_another_machine_is_requested_once_more(tmp_path, monkeypatch):
     other = Search(tmp_path, total=1, heartbeat=1, owner="there")
     there = other.jobs.next()
     monkeypatch.setattr(other.storage, "grace_period", 1)

@@ -62,10 +62,10 @@ def test_nothing_swept_over_is_one_job(loader):
         (["gamma=interval(0,1)"], [], "or use hydra/sweeper=optuna"),
     ],
 )
-def test_what_is_no_grid_is_told(loader, texts, zipped, message):
-    with pytest.raises(ConfigError) as told:
+def test_invalid_grids_are_refused(loader, texts, zipped, message):
+    with pytest.raises(ConfigError) as raised:
         grid(texts, [], zipped, loader)
-    assert message in str(told.value)
+    assert message in str(raised.value)
 
 
 def test_of_a_large_sweep_every_value_is_looked_at_once(loader):

@@ -43,12 +43,12 @@ def slurm(tmp_path, monkeypatch):
     return state
 
 
-def test_a_job_that_is_out_of_time_goes_on_where_it_was_and_a_pruned_one_is_cancelled(tmp_path, slurm):
+def test_a_job_that_is_out_of_time_resumes_and_a_pruned_one_is_cancelled(tmp_path, slurm):
     specs = {0: spec(0, tmp_path, *LONG), 1: spec(1, tmp_path, "total_frames=1M", "logger.every=100")}
-    told: list[str] = []
+    events: list[str] = []
     engine = SubmititEngine("slurm", 9, folder=tmp_path / "q", needs=Needs(), parameters={}, say=print)
-    run_jobs(Interferes(specs, specs.get), engine, Board(told))
-    assert sorted(told) == ["finished 0", "pruned 1"]
+    run_jobs(Interferes(specs, specs.get), engine, Board(events))
+    assert sorted(events) == ["finished 0", "pruned 1"]
     assert [(slurm / number / "starts").read_text() for number in ("1", "2")] == ["++", "+"]
     assert (slurm / "2" / "state").read_text() == "CANCELLED"
     assert (tmp_path / "1" / "checkpoints").is_dir()

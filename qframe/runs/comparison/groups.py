@@ -7,11 +7,11 @@ from typing import Any
 
 from qframe.runs.folder import RunFolder, environment_name, flat
 
-UNLIKE_NOTHING = ("seed", "name", "device", "logger", "checkpoint", "evaluation", "hydra")
-"""Keys that may differ within a group: training does not depend on them, except for the seed."""
-HOW_IT_RUNS = ("num_envs", "vectorization", "backend", "num_threads", "timeout", "max_restarts")
+IRRELEVANT = ("seed", "name", "device", "logger", "checkpoint", "evaluation", "hydra")
+"""Keys that may differ within a group: the seed, and keys that training does not depend on."""
+EXECUTION = ("num_envs", "vectorization", "backend", "num_threads", "timeout", "max_restarts")
 """Keys of ``env`` that set how environments run, not which task it is."""
-LONG = 60  # characters of a label, above which the runs' names are used instead
+LONG = 60  # characters of a label; beyond it the runs' names are used instead
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Group:
     """Runs that differ in their seed alone.
 
     Args:
-        label: how they differ from the other groups of their environment.
+        label: the overrides that distinguish them from the other groups of their environment.
         runs: at least one.
     """
 
@@ -54,22 +54,22 @@ def groups(runs: Sequence[RunFolder], names: Mapping[str, str]) -> list[Group]:
     for run in runs:
         found.setdefault(_key(_choices(run)), []).append(run)
     labels = _labels([_choices(members[0]) for members in found.values()], names)
-    called = [str(members[0].config.get("name", "run")) for members in found.values()]
-    if len(set(called)) == len(called) and any(len(label) > LONG or not label for label in labels):
-        labels = called
-    labels = [label or name for label, name in zip(labels, called, strict=True)]
+    own_names = [str(members[0].config.get("name", "run")) for members in found.values()]
+    if len(set(own_names)) == len(own_names) and any(len(label) > LONG or not label for label in labels):
+        labels = own_names
+    labels = [label or name for label, name in zip(labels, own_names, strict=True)]
     return [Group(label, tuple(members)) for label, members in zip(labels, found.values(), strict=True)]
 
 
 def repeated_seeds(group: Group) -> list[int]:
-    """Seeds that occur more than once, whose runs count as separate results."""
+    """Seeds that occur more than once; each of their runs counts."""
     seeds = [run.config.get("seed") for run in group.runs]
     return sorted({seed for seed in seeds if isinstance(seed, int) and seeds.count(seed) > 1})
 
 
 def _environment(run: RunFolder) -> dict[str, Any]:
     node = run.config.get("env")
-    kept = {key: v for key, v in node.items() if key not in HOW_IT_RUNS} if isinstance(node, Mapping) else {}
+    kept = {key: v for key, v in node.items() if key not in EXECUTION} if isinstance(node, Mapping) else {}
     return _set_values(kept)
 
 
@@ -79,15 +79,15 @@ def _name(run: RunFolder) -> str:
 
 def _choices(run: RunFolder) -> dict[str, Any]:
     """The config without the environment and without keys that may differ."""
-    kept = {key: value for key, value in run.config.items() if key not in (*UNLIKE_NOTHING, "env")}
+    kept = {key: value for key, value in run.config.items() if key not in (*IRRELEVANT, "env")}
     node = run.config.get("env")
     if isinstance(node, Mapping):
-        kept["env"] = {key: node[key] for key in HOW_IT_RUNS if key in node}
+        kept["env"] = {key: node[key] for key in EXECUTION if key in node}
     return _set_values(kept)
 
 
 def _set_values(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The flat config without null and empty values, so that keys that other versions lack make no difference."""
+    """The flat config without null and empty values, so that a key that another version lacks makes no difference."""
     return {key: value for key, value in flat(config).items() if value not in (None, [], {})}
 
 

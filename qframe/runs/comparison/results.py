@@ -1,4 +1,4 @@
-"""The numbers of ``qframe compare``: scores of groups with intervals, and how soon each reached a return."""
+"""The numbers of ``qframe compare``: scores of groups with intervals, and how soon each group reached a return."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class GroupResult:
 
 @dataclass(frozen=True)
 class Improvement:
-    """How probably a run of ``better`` scores higher than one of ``worse``."""
+    """The probability that a run of ``better`` scores higher than one of ``worse``."""
 
     better: str
     worse: str

@@ -19,7 +19,7 @@ def group_row(result: GroupResult) -> tuple[str, ...]:
 
 
 def headers(result: EnvironmentResult, score: str) -> tuple[str, ...]:
-    """The columns of that table."""
+    """The headers of the table whose rows :func:`group_row` gives."""
     goal = "return" if result.threshold is None else format_score(result.threshold)
     return ("group", "runs", f"IQM of {score}", "95 % interval", "range", f"reached {goal}", "frames to it", "seconds")
 
