@@ -4,12 +4,14 @@ Hydra stops at the first unknown key and proposes a ``+`` to force it in. Here e
 against the constructors' signatures, which knows the valid keys, then names every unknown one.
 """
 
+import pickle
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
@@ -45,12 +47,14 @@ class Overrides:
     Args:
         hydra: overrides in Hydra's grammar, values forced in.
         deleted: keys that ``~key`` removes.
+        choices: those of ``hydra`` that choose options of groups; the others set values.
         keys: the places that the command line sets.
         broken: groups whose choice is not an option; their other faults would be beside the point.
         faults: found so far.
     """
 
     hydra: list[str] = field(default_factory=list)
+    choices: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
@@ -83,6 +87,7 @@ def read(texts: Iterable[str], loader: ConfigLoader, *, sweep: bool = False) -> 
             result.faults.append(Fault(key, message, SOURCE))
         elif override.is_hydra_override() or key == "hydra":
             result.hydra.append(text)
+            result.choices += [text] if "/" in key else []
             result.keys.add(key)
         elif key in known and not isinstance(override.value(), dict):
             _choice(override, options(loader, key), result)
@@ -143,6 +148,7 @@ def _choice(override: Override, known: list[str], result: Overrides) -> None:
     group, text = override.key_or_group, override.input_line or ""
     if override.is_delete():
         result.hydra.append(text)
+        result.choices.append(text)
         return
     chosen = _options_chosen(override)
     wrong = [name for name in chosen if name not in known]
@@ -152,6 +158,7 @@ def _choice(override: Override, known: list[str], result: Overrides) -> None:
         result.broken.add(group)
     else:
         result.hydra.append(text.lstrip("+"))
+        result.choices.append(text.lstrip("+"))
 
 
 def _options_chosen(override: Override) -> list[str]:
@@ -221,36 +228,80 @@ def recheck(config: DictConfig, provided: Provided) -> DictConfig:
     return OmegaConf.create(checked)
 
 
+class Files(NamedTuple):
+    """The files of one choice of groups, as Hydra merges them.
+
+    Args:
+        config: without Hydra's own part, with interpolations.
+        hydra: Hydra's own part.
+        paths: of the files as (``group/option``, package), first to last.
+        faults: options and keys under ``hydra:`` that qframe does not read.
+    """
+
+    config: DictConfig
+    hydra: DictConfig
+    paths: list[tuple[str, str]]
+    faults: list[Fault]
+
+
 def composed(
-    loader: ConfigLoader, texts: Sequence[str], provided: Provided, *, mode: RunMode = RunMode.RUN
+    loader: ConfigLoader,
+    texts: Sequence[str],
+    provided: Provided,
+    *,
+    mode: RunMode = RunMode.RUN,
+    read_before: dict[tuple[str, ...], bytes] | None = None,
 ) -> Composition:
     """Compose and collect the faults; in a sweep, values that are swept over are left at their defaults.
+
+    Args:
+        loader: knows the files.
+        texts: the command line.
+        provided: constructor parameters given at run time, by place.
+        mode: whether several values of a key are a sweep.
+        read_before: for the jobs of a sweep, which set no keys under ``hydra:``: the files that earlier ones have read.
 
     Raises:
         ConfigError: composition itself could not be finished (a broken file, an option that a file names wrongly).
     """
     overrides = read(texts, loader, sweep=mode is RunMode.MULTIRUN)
     try:
-        whole = loader.load_configuration(CONFIG_NAME, overrides.hydra, run_mode=mode)
-        defaults = loader.compute_defaults_list(CONFIG_NAME, overrides.hydra, mode)
+        files = _files(loader, overrides, mode) if read_before is None else _of_job(loader, overrides, read_before)
     except Exception as error:  # whatever Hydra raises here comes from a file or an override
         raise ConfigError([*overrides.faults, composition_fault(error, loader)]) from error
-    OmegaConf.set_struct(whole, False)
-    hydra = whole.pop("hydra")
-    deletion_faults = _delete(whole, overrides.deleted)
-    values, faults = plain(whole)
+    deletion_faults = _delete(files.config, overrides.deleted)
+    values, faults = plain(files.config)
     score = values.pop("score", None)
     faults += score_faults(score)
     faults += [Fault(key, SCORE_IS_SET, SOURCE) for key in overrides.keys if key.partition(".")[0] == "score"]
     config, more = validate(values, provided, also=[group for group in groups(loader) if "/" not in group])
-    files = [(d.config_path, d.package or "") for d in defaults.defaults if d.config_path]
-    of_hydra = ignored_options(defaults.defaults_tree, loader)
-    of_hydra += unread(hydra, files, own_contents(loader, files), overrides.keys)
-    of_hydra += traversals((path for path, _ in files), loader)
-    found = [*of_hydra, *deletion_faults, *_merged(faults, more)]
-    found = located(_to_the_point(found, overrides), loader, files, overrides.keys)
+    found = [*files.faults, *deletion_faults, *_merged(faults, more)]
+    found = located(_to_the_point(found, overrides), loader, files.paths, overrides.keys)
     accepted = overrides.hydra + [f"~{key}" for key in overrides.deleted]
-    return Composition(config, score, hydra, accepted, overrides.faults + found, files, overrides.keys)
+    return Composition(config, score, files.hydra, accepted, overrides.faults + found, files.paths, overrides.keys)
+
+
+def _files(loader: ConfigLoader, overrides: Overrides, mode: RunMode) -> Files:
+    whole = loader.load_configuration(CONFIG_NAME, overrides.hydra, run_mode=mode)
+    defaults = loader.compute_defaults_list(CONFIG_NAME, overrides.hydra, mode)
+    OmegaConf.set_struct(whole, False)
+    hydra = whole.pop("hydra")
+    paths = [(d.config_path, d.package or "") for d in defaults.defaults if d.config_path]
+    faults = ignored_options(defaults.defaults_tree, loader)
+    faults += unread(hydra, paths, own_contents(loader, paths), overrides.keys)
+    faults += traversals((path for path, _ in paths), loader)
+    return Files(whole, hydra, paths, faults)
+
+
+def _of_job(loader: ConfigLoader, overrides: Overrides, read_before: dict[tuple[str, ...], bytes]) -> Files:
+    """What :func:`_files` gives: Hydra merges the files once per choice of groups, and values are set in a copy."""
+    choices = tuple(overrides.choices)
+    if choices not in read_before:
+        read_before[choices] = pickle.dumps(_files(loader, Overrides(hydra=overrides.choices), RunMode.RUN))
+    files: Files = pickle.loads(read_before[choices])
+    values = [text for text in overrides.hydra if text not in choices]
+    ConfigLoaderImpl._apply_overrides_to_config(OverridesParser.create().parse_overrides(values), files.config)
+    return files
 
 
 def plain(config: DictConfig) -> tuple[dict[str, Any], list[Fault]]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ def hydra_app(config_dir: str | Path | None = None) -> Iterator[Hydra]:
         state.hydra = outer
 
 
+@lru_cache(maxsize=128)
 def groups(loader: ConfigLoader, parent: str = "") -> tuple[str, ...]:
     """All groups but Hydra's own, nested ones as ``network/trunk``."""
     found = [f"{parent}/{name}" if parent else name for name in _entries(loader, parent, ObjectType.GROUP)]

@@ -15,7 +15,7 @@ from qframe.errors import ConfigError
 from qframe.runs.folder import RunFolder
 from qframe.sweeps.folder import Overrides, SweepFolder
 
-MOST_CHECKED = 100
+MOST_CHECKED = 200
 """Jobs up to which a sweep is checked combination by combination; a larger one is checked value by value."""
 
 
@@ -38,10 +38,15 @@ class JobSpec:
     trust: tuple[str, ...] = ()
 
 
-@lru_cache(maxsize=4 * MOST_CHECKED)  # a file that is edited during the sweep changes no job that was checked
+@lru_cache(maxsize=50 * MOST_CHECKED)  # a file that is edited during the sweep changes no job that was checked
 def composition(loader: ConfigLoader, overrides: Overrides) -> Composition:
-    """The composed config of one job."""
-    return composed(loader, overrides, build.PROVIDED)
+    """The composed config of one job; the files are read once per choice of groups."""
+    return composed(loader, overrides, build.PROVIDED, read_before=_files(loader))
+
+
+@lru_cache(maxsize=1)
+def _files(loader: ConfigLoader) -> dict[tuple[str, ...], bytes]:
+    return {}
 
 
 class SpecMaker:

@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from qframe.config import build
-from qframe.config.compose import Composition, composed, pinned_folder
+from qframe.config.compose import Composition, composed, pinned_folder, read
 from qframe.config.hydra_app import CONFIG_NAME, hydra_app
 from qframe.config.hydra_keys import checked_record
 from qframe.config.saved_run import new_folder
@@ -25,6 +25,9 @@ from qframe.sweeps.job_spec import MOST_CHECKED, composition
 from qframe.sweeps.objective import check_objective
 from qframe.sweeps.parameter_grid import grid, samples
 from qframe.sweeps.results_table import print_results, varied_among
+
+SLOW = 30
+"""Jobs from which the time to compose them, some 15 ms each, is announced."""
 
 
 def launch(app: Hydra, composed: Composition, record: dict[str, Any]) -> int:
@@ -42,20 +45,29 @@ def launch(app: Hydra, composed: Composition, record: dict[str, Any]) -> int:
         ConfigError: a key or option is unknown in some job, or every job has faults.
     """
     path, is_stamped = output_folder(composed, "sweep")
+    folder = SweepFolder(path)
+    if folder.record.is_file() and not is_stamped:
+        with folder.lock:  # first: a sweep that is running is reported before its jobs are composed
+            _check(app, composed, record["overrides"])
+            return _run(app, composed, folder, record)
     _check(app, composed, record["overrides"])
     folder = SweepFolder(new_folder(path, is_stamped=is_stamped))
     with folder.lock:
-        is_new = not folder.record.is_file()
-        write_json(folder.record, record)
-        overrides = [*composed.overrides, pinned_folder("sweep", folder.path), "hydra.mode=MULTIRUN"]
-        try:
-            app.multirun(CONFIG_NAME, Job(tuple(record["trust"])), overrides)
-        except UserError:
-            if is_new and not folder.summaries():  # no job has started
-                shutil.rmtree(folder.path)
-            raise
-        finally:
-            statuses = print_results(folder, _objective(composed)) if folder.path.is_dir() else []
+        return _run(app, composed, folder, record)
+
+
+def _run(app: Hydra, composed: Composition, folder: SweepFolder, record: dict[str, Any]) -> int:
+    is_new = not folder.record.is_file()
+    write_json(folder.record, record)
+    overrides = [*composed.overrides, pinned_folder("sweep", folder.path), "hydra.mode=MULTIRUN"]
+    try:
+        app.multirun(CONFIG_NAME, Job(tuple(record["trust"])), overrides)
+    except UserError:
+        if is_new and not folder.summaries():  # no job has started
+            shutil.rmtree(folder.path)
+        raise
+    finally:
+        statuses = print_results(folder, _objective(composed)) if folder.path.is_dir() else []
     if "failed" in statuses:
         return 1
     return 2 if statuses and all(status == "refused" for status in statuses) else 0
@@ -94,8 +106,7 @@ def print_plan(app: Hydra, composed: Composition, texts: Sequence[str]) -> int:
         sweeper = str(composed.hydra.sweeper["_target_"]).rpartition(".")[2]
         raise UserError(f"--dry-run: {sweeper} does not know its jobs in advance; use hydra/sweeper=grid")
     config, folder = _whole(composed), SweepFolder(path)
-    typed = [text for text in composed.overrides if not text.lstrip("+~").startswith("hydra")]
-    jobs = folder.numbered(grid(typed, parameters(config), zipped(config), app.config_loader))
+    jobs = folder.numbered(grid(_of_jobs(composed), parameters(config), zipped(config), app.config_loader))
     varied = varied_among(jobs.values())
     width = max(len(" ".join(varied(overrides))) for overrides in jobs.values())
     for number, overrides in jobs.items():
@@ -110,13 +121,20 @@ def _check(app: Hydra, composed: Composition, texts: Sequence[str]) -> None:
     """Refuse a sweep in which no job could run: with an unknown name anywhere, or with faults in every job."""
     loader, config = app.config_loader, _whole(composed)
     check_objective(_objective(composed))
-    swept = (list(texts), parameters(config), zipped(config))
-    listed = samples(*swept, loader, most=MOST_CHECKED, with_intervals=not _is_grid(composed))
+    swept = (_of_jobs(composed), parameters(config), zipped(config))
+    listed = list(samples(*swept, loader, most=MOST_CHECKED, with_intervals=not _is_grid(composed)))
+    if len(listed) >= SLOW:
+        print(f"checking the configs of {len(listed)} jobs", flush=True)
     faults_of_jobs: list[Sequence[Fault]] = [composition(loader, overrides).faults for overrides in listed]
-    every = [fault for faults in faults_of_jobs for fault in faults]
+    every = [*read(texts, loader, sweep=True).faults, *(fault for faults in faults_of_jobs for fault in faults)]
     unknown = [fault for fault in every if fault.unknown]
     if unknown or all(faults_of_jobs):
         raise ConfigError(unknown or every)
+
+
+def _of_jobs(composed: Composition) -> list[str]:
+    """The overrides without Hydra's own."""
+    return [text for text in composed.overrides if not text.lstrip("+~").startswith("hydra")]
 
 
 def _objective(composed: Composition) -> str:

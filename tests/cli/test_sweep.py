@@ -1,10 +1,14 @@
 """Sweeps of the toy, in this process: what is launched again, what a dry run shows, what resuming a sweep does."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import qframe
 from hydra_plugins.qframe_sweeps import require
 from qframe.cli.main import main
 from qframe.errors import UserError
@@ -109,6 +113,22 @@ def test_a_sweep_on_a_folder_with_other_things_is_refused(toy, capsys):
     toys.write(FOLDER / "notes.txt", "mine")
     assert sweep("seed=1,2") == 2
     assert "exists and is not an empty folder" in capsys.readouterr().err
+
+
+def test_a_sweep_that_runs_is_reported_before_its_jobs_are_composed(toy, monkeypatch, capsys):
+    assert sweep("seed=1") == 0
+    code = "import sys; from qframe.runs.lock import FolderLock; from pathlib import Path"
+    code += "; lock = FolderLock(Path('here/sweep.lock'), ''); lock.acquire(); print(flush=True); sys.stdin.read()"
+    environment = os.environ | {"PYTHONPATH": str(Path(qframe.__file__).parents[1])}
+    words = [sys.executable, "-c", code]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        monkeypatch.delattr("qframe.sweeps.sweep.samples")
+        assert sweep("seed=1,2") == 2
+        other.communicate()
+    message = f"/here is being run by process {other.pid} on "
+    assert message in capsys.readouterr().err
 
 
 def test_sweeps_that_start_in_the_same_second_have_folders_of_their_own(toy):

@@ -1,7 +1,12 @@
+from dataclasses import replace
+
 import pytest
 
+from qframe.config import build
+from qframe.config.compose import composed
 from qframe.config.hydra_app import hydra_app
 from qframe.errors import ConfigError
+from qframe.sweeps.job_spec import composition
 from qframe.sweeps.parameter_grid import grid, samples
 
 
@@ -77,3 +82,34 @@ def test_of_a_large_sweep_every_value_is_looked_at_once(loader):
         "gamma=0.1", "gamma=0.2"
     }  # fmt: skip
     assert list(samples(["gamma=interval(0.5,1)"], [], [], loader, most=9, with_intervals=True)) == [("gamma=0.5",)]
+
+
+SWEEPS = [
+    (["experiment=cartpole_dqn,minatar_breakout_rainbow", "optimizer.lr=1e-3", "name=a"], []),
+    (["env=acrobot", "env.kwargs={a: 1}", "trunk.num_cells=[8],[16,16]", "total_frames=1M"], []),
+    (["~head.transform", "gamma=0.9,1.1", "head.num_atom=3", "priorities=proportional"], []),
+    (["runner.threads=${env.num_envs}", "env.num_envs=2,3", "network=ensemble", "logger.every=${nope}"], []),
+    (["head={_target_: qframe.heads.ScalarHead},null", "head.kappa=0.0", "~sweep"], ["seed=3"]),
+]
+
+
+@pytest.mark.parametrize(("texts", "params"), SWEEPS)
+def test_jobs_are_composed_as_each_would_be_alone(texts, params):
+    with hydra_app() as app:
+        for job in grid(texts, params, [], app.config_loader):
+            together = composition(app.config_loader, job)
+            alone = composed(app.config_loader, job, build.PROVIDED)
+            assert replace(together, hydra=alone.hydra) == alone
+            assert together.config == alone.config
+
+
+def test_files_are_read_once_per_choice_of_groups(loader, monkeypatch):
+    choices = []
+    load = type(loader).load_configuration
+    monkeypatch.setattr(
+        type(loader), "load_configuration", lambda self, *words, **options: choices.append(words[1]) or load(
+            self, *words, **options)
+    )  # fmt: skip
+    for job in grid(["seed=range(30)", "head=scalar,quantile", "optimizer.lr=1e-3,1e-4"], [], [], loader):
+        composition(loader, job)
+    assert choices == [["head=scalar"], ["head=quantile"]]
