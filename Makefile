@@ -19,7 +19,7 @@ train: $(VENV)/.core ## train DQN on CartPole-v1; other runs: make train ARGS="e
 
 test: $(VENV)/.dev ## lint, types, all tests and doctests
 	$(MAKE) --no-print-directory lint types
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.dev ## ruff
 	$(BIN)/ruff check .

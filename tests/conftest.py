@@ -1,5 +1,6 @@
-"""What every test shares: one thread, and the probe environments."""
+"""What every test shares: one thread, the probe environments, and a faster Hydra and garbage collector."""
 
+import gc
 import os
 import tempfile
 from pathlib import Path
@@ -8,11 +9,18 @@ import pytest
 import torch
 
 from qframe.machine.native_code import CACHE_VARIABLE
-from tests import probes
+from tests import fast_hydra, probes
 
 torch.set_num_threads(1)
 os.environ.setdefault(CACHE_VARIABLE, str(Path(tempfile.gettempdir()) / "qframe-tests"))
 probes.register()
+fast_hydra.install()
+gc.disable()  # while the tests are collected: what is imported stays
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

@@ -1,10 +1,12 @@
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from qframe.config import hydra_app
 from qframe.config.compose import compose, recheck
 from qframe.errors import ConfigError
+from tests import fast_hydra
 from tests.config.toy import PROVIDED, write
 
 
@@ -23,6 +25,27 @@ def test_the_defaults_compose_twice_in_a_process_and_leave_hydra_as_it_was(toy):
     assert (first.seed, second.seed) == (1, 2)
     assert "hydra" not in first
     assert not GlobalHydra.instance().is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("texts", "mode"),
+    [
+        (["head=other", "++head.limit=3", "hydra.run.dir=a", "++gamma=0.5", "hydra.job.name=b"], RunMode.RUN),
+        (["head=default,other", "++seed=1,2", "++gamma=0.5", "hydra/launcher=basic"], RunMode.MULTIRUN),
+    ],
+)
+def test_in_these_tests_hydra_composes_as_ever(toy, texts, mode):
+    with hydra_app.hydra_app() as app:
+        whole = fast_hydra.compose(app.config_loader, "train", texts, mode)
+        for values in ([], ["++seed=7", "++head.bias=false"], []):
+            found = app.config_loader.load_configuration("train", [*texts, *values], mode)
+        assert OmegaConf.to_container(found) == OmegaConf.to_container(whole)
+
+
+def test_a_file_that_changed_is_read_again(toy):
+    assert composed().head.kind == "a"
+    write(toy.conf / "head" / "default.yaml", "_target_: toy_parts.Head\nkind: both\n")
+    assert composed().head.kind == "both"
 
 
 def test_numbers_are_normalised(toy):
