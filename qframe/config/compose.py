@@ -6,7 +6,7 @@ against the constructors' signatures, which knows the valid keys, then names eve
 
 import pickle
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +35,7 @@ from qframe.config.hydra_app import (
     traversals,
 )
 from qframe.config.hydra_keys import unread
+from qframe.config.run_name import AUTO, run_name
 from qframe.config.schema import GROUPS
 from qframe.config.score import score_faults
 from qframe.errors import ConfigError, Fault, hint
@@ -49,6 +50,8 @@ class Overrides:
         deleted: keys that ``~key`` removes.
         choices: those of ``hydra`` that choose options of groups; the others set values.
         keys: the places that the command line sets.
+        single: the overrides with one value.
+        swept: the keys with several values.
         broken: groups whose choice is not an option; their other faults would be beside the point.
         faults: found so far.
     """
@@ -57,6 +60,8 @@ class Overrides:
     choices: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
+    single: list[str] = field(default_factory=list)
+    swept: list[str] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
     faults: list[Fault] = field(default_factory=list)
 
@@ -71,14 +76,15 @@ def read(texts: Iterable[str], loader: ConfigLoader, *, sweep: bool = False) -> 
     """
     result = Overrides()
     known = groups(loader)
-    chosen: dict[str, Any] = {}
     for text in texts:
         override = parsed(text, loader, result.faults)
         if override is None:
             continue
         key = override.key_or_group
-        if not override.is_delete():
-            chosen[key] = None if override.is_sweep_override() else override.value()
+        if override.is_sweep_override():
+            result.swept.append(key)
+        else:
+            result.single.append(text)
         if not key:
             message = f"expected key=value or group=option, got '{text}'"
             result.faults.append(Fault("", message, SOURCE, unknown=True))
@@ -98,30 +104,7 @@ def read(texts: Iterable[str], loader: ConfigLoader, *, sweep: bool = False) -> 
         else:
             result.keys.add(key)
             result.hydra.append(f"++{text.lstrip('+')}")
-    if (name := own_name(chosen)) is not None:
-        result.keys.add("name")
-        result.hydra.insert(0, f"++name={name}")
     return result
-
-
-def own_name(chosen: Mapping[str, Any]) -> str | None:
-    """The name of a run whose environment is not the usual preset's; None if it is, or if the run is given a name.
-
-    Args:
-        chosen: values on the command line, by key or group; None for a key with several.
-
-    >>> own_name({"env": "minatar", "env.game": "freeway"}), own_name({"env": "gymnasium", "env.id": "mylab.Odd-v0"})
-    ('minatar_freeway', 'Odd-v0')
-    """
-    if chosen.keys() & {"experiment", "name"}:
-        return None
-    env = chosen.get("env")
-    values = env if isinstance(env, dict) else {"family": None if env == "gymnasium" else env}
-    values |= {key.removeprefix("env."): value for key, value in chosen.items() if key.startswith("env.")}
-    words = [str(values[key]) for key in ("family", "id", "game") if values.get(key) is not None]
-    if set(words) <= {"cartpole", "CartPole-v1"} or any("$" in word for word in words):
-        return None
-    return re.sub(r"[^\w-]+", "_", "_".join(re.split(r"[:.]", word)[-1] for word in words))
 
 
 def pinned_folder(kind: str, folder: Path) -> str:
@@ -225,6 +208,8 @@ def recheck(config: DictConfig, provided: Provided) -> DictConfig:
     checked, more = validate(values, provided)
     if faults or more:
         raise ConfigError(_merged(faults, more))
+    if checked["name"] == AUTO:  # a job that Hydra composed
+        checked["name"] = run_name(checked)
     return OmegaConf.create(checked)
 
 
@@ -275,6 +260,10 @@ def composed(
     faults += score_faults(score)
     faults += [Fault(key, SCORE_IS_SET, SOURCE) for key in overrides.keys if key.partition(".")[0] == "score"]
     config, more = validate(values, provided, also=[group for group in groups(loader) if "/" not in group])
+    if config.get("name") == AUTO:
+        swept = [*overrides.swept, *(files.hydra.sweeper.get("params") or ())] if mode is RunMode.MULTIRUN else []
+        preset = files.hydra.runtime.choices.get("experiment")
+        config["name"] = run_name(config, overrides.single, swept, preset=preset)
     found = [*files.faults, *deletion_faults, *_merged(faults, more)]
     found = located(_to_the_point(found, overrides), loader, files.paths, overrides.keys)
     accepted = overrides.hydra + [f"~{key}" for key in overrides.deleted]

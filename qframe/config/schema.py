@@ -28,8 +28,8 @@ def fraction(value: float) -> str | None:
 
 def file_name(value: str) -> str | None:
     """A name that can be part of a folder's name on any system."""
-    allowed = "letters, digits, '.', '_' and '-'"
-    return None if re.fullmatch(r"\w[\w.-]*", value) else f"expected a name of {allowed}, got '{value}'"
+    allowed = "letters, digits and any of . _ - = , +"
+    return None if re.fullmatch(r"\w[\w.=,+-]*", value) else f"expected a name of {allowed}, got '{value}'"
 
 
 def available_device(value: str) -> str | None:
