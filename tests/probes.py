@@ -125,7 +125,7 @@ class Legal(gym.Env):
         self.convention, self.fault, self.fault_at, self.late = convention, fault, fault_at, late
         self.steps = 0
 
-    def _told(self):
+    def _observed(self):
         parts = [self.np_random.random(size) < 0.5 for size in self.sizes]
         for part in parts:
             part[self.np_random.integers(len(part))] = True
@@ -153,7 +153,7 @@ class Legal(gym.Env):
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.step_number = 0
-        observation, info = self._told()
+        observation, info = self._observed()
         return observation, {} if self.late else info
 
     def step(self, action):
@@ -165,7 +165,7 @@ class Legal(gym.Env):
             regret += np.flatnonzero(part).max() - chosen if part[chosen] else 1.0
         self.step_number += 1
         self.steps += 1
-        observation, info = self._told()
+        observation, info = self._observed()
         return observation, -float(regret), False, self.step_number == 5, info
 
 

@@ -50,5 +50,5 @@ def whole_number(text: str) -> int:
     """
     number = integer(text)
     if number is None:
-        raise argparse.ArgumentTypeError(f"'{text}' is not an integer (such as 1000, 1e6, 50k or 1M)")
+        raise argparse.ArgumentTypeError(f"'{text}' is not an integer (e.g. 1000, 1e6, 50k or 1M)")
     return number

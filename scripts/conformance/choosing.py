@@ -14,7 +14,7 @@ import qframe.networks
 
 CASES = 4000
 SPACES = {"one-hot": (5,), "categorical": (5,), "mult-one-hot": (2, 1, 3)}
-SUPPORT = torch.linspace(0.5, 4.0, 7)  # positive: the reference lets a masked action have the expected value 0
+SUPPORT = torch.linspace(0.5, 4.0, 7)  # positive: TorchRL lets a masked action have the expected value 0
 OUT_KEYS = ["action", "action_value", "chosen_action_value"]
 
 
@@ -127,6 +127,6 @@ def _specs(record: Record) -> None:
         record.same(f"spec {name}: shape", tuple(ours.shape), tuple(theirs.shape))
         drawn = theirs.rand((CASES,)).to(ours.dtype)
         inside = [ours.is_in(row) for row in drawn]
-        record.compare(f"spec {name}: draws of the reference are in it", inside, [True] * CASES, CASES)
+        record.compare(f"spec {name}: TorchRL's draws are in it", inside, [True] * CASES, CASES)
         inside = [theirs.is_in(row.to(theirs.dtype)) for row in ours.rand((CASES,))]
-        record.compare(f"spec {name}: its draws are in the reference's", inside, [True] * CASES, CASES)
+        record.compare(f"spec {name}: its draws are in TorchRL's", inside, [True] * CASES, CASES)

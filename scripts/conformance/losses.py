@@ -81,7 +81,7 @@ def _same_loss(record: Record, part: str, ours: Any, theirs: Any, batch: TensorD
     record.compare(part, values[0].reshape(-1), values[1].reshape(-1), B)
     for own, other in zip(*gradients, strict=True):
         record.compare(f"{part}: gradient", own, other, B)
-    if squares:  # the reference writes a square, the specification wants the absolute value
+    if squares:  # TorchRL writes a square, qframe the absolute value
         record.compare(part, priorities[0].square(), priorities[1], B)
     arguments = {key if isinstance(key, str) else "_".join(key): batch[key] for key in ours.in_keys if key in batch}
     if squares and batch.batch_dims == 1:
@@ -150,7 +150,7 @@ def _target_updates(record: Record) -> None:
     updates = qframe.objectives.SoftUpdate(ours, tau=0.1), reference_objectives.SoftUpdate(theirs, tau=0.1)
     for own, other in zip(layer.parameters(), _trained(theirs), strict=True):
         own.data.copy_(other)
-    ours.target_value_network.load_state_dict(layer.state_dict())  # the reference copies when the update is built
+    ours.target_value_network.load_state_dict(layer.state_dict())  # TorchRL copies when the update is built
     for _ in range(1000):
         shift = [torch.randn(parameter.shape) for parameter in layer.parameters()]
         with torch.no_grad():

@@ -46,7 +46,7 @@ def test_bash_completes_with_the_script(tmp_path):
         assert done.stdout == expected
 
 
-def test_another_shell_is_told(capsys):
+def test_another_shell_is_refused(capsys):
     assert main(["completion", "bsh"]) == 2
     assert "unknown shell 'bsh'; nearest is 'bash'" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""Run folders that are damaged, edited or not one: told in a line, and left as they were."""
+"""Run folders that are damaged, edited, or no run's at all: reported in a line, and left as they were."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ def run(finished, tmp_path):
     return shutil.copytree(finished, tmp_path / "run")
 
 
-def told(capsys, *words):
+def refusal(capsys, *words):
     status, captured = main([str(word) for word in words]), capsys.readouterr()
     assert status == 2
     assert "Traceback" not in captured.err
@@ -43,7 +43,7 @@ def told(capsys, *words):
 )
 def test_a_damaged_config(run, content, message, capsys):
     (run / "config.yaml").write_bytes(content)
-    assert message in told(capsys, "eval", run)
+    assert message in refusal(capsys, "eval", run)
 
 
 def test_a_damaged_checkpoint(run, capsys):
@@ -51,10 +51,10 @@ def test_a_damaged_checkpoint(run, capsys):
     path = only / "learner.pt"
     path.write_bytes(path.read_bytes()[:500])
     message = "are damaged: 000000000200 (learner.pt: 500 bytes instead of"
-    assert message in told(capsys, "resume", run, "total_frames=300")
-    assert "are damaged: 0" in told(capsys, "eval", run, "--last")
+    assert message in refusal(capsys, "resume", run, "total_frames=300")
+    assert "are damaged: 0" in refusal(capsys, "eval", run, "--last")
     shutil.rmtree(run / "checkpoints")
-    assert "there is no checkpoint in" in told(capsys, "eval", run)
+    assert "there is no checkpoint in" in refusal(capsys, "eval", run)
 
 
 def test_a_checkpoint_of_an_older_format(run, capsys):
@@ -63,7 +63,7 @@ def test_a_checkpoint_of_an_older_format(run, capsys):
     torch.save({"format": 1, "frames": 200}, run / "checkpoints" / "last.pt")
     for words in (["eval", run], ["resume", run, "total_frames=300"]):
         message = "last.pt has format 1, but this version reads format 4; no released qframe reads it"
-        assert message in told(capsys, *words)
+        assert message in refusal(capsys, *words)
 
 
 OLD_TARGETS = {
@@ -80,7 +80,7 @@ def test_a_run_folder_of_an_older_version_is_refused_in_one_line(run, command, c
         text = text.replace(new, old)
     (run / "config.yaml").write_text(text)
     options = ["--format", "torch"] if command == "export" else []
-    assert told(capsys, command, run, *options) == (
+    assert refusal(capsys, command, run, *options) == (
         f"qframe: {run} has format 2, but this version reads format 4; qframe 0.1.0 reads it\n"
     )
 
@@ -91,7 +91,7 @@ def test_a_checkpoint_of_an_older_version_is_refused_in_one_line(run, capsys):
     content = {"format": 2, "frames": manifest["frames"], "files": manifest["files"]}
     (only / "manifest.json").write_bytes(files._rendered(content))
     for words in (["resume", run, "total_frames=300"], ["eval", run], ["export", run, "--format", "torch"]):
-        assert told(capsys, *words) == (
+        assert refusal(capsys, *words) == (
             f"qframe: {only} has format 2, but this version reads format 4; qframe 0.1.0 reads it\n"
         )
 
@@ -108,16 +108,16 @@ def test_the_scores_of_an_older_version_are_still_listed_and_compared(run, capsy
 @pytest.mark.parametrize("change", ["replay.n_step=1", "env.num_envs=3"])
 def test_a_change_that_does_not_fit_the_checkpoint_leaves_the_run_as_it_was(run, change, capsys):
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
-    assert "the checkpoint does not fit the config" in told(capsys, "resume", run, "total_frames=300", change)
+    assert "the checkpoint does not fit the config" in refusal(capsys, "resume", run, "total_frames=300", change)
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
 
 
 def test_an_override_that_is_none_is_not_blamed_on_the_file(run, capsys):
-    assert "expected key=value, such as total_frames=100k" in told(capsys, "resume", run, "total_frames={")
+    assert "expected key=value, such as total_frames=100k" in refusal(capsys, "resume", run, "total_frames={")
 
 
 def test_a_damaged_summary_is_no_hindrance(run, capsys):
     (run / "summary.json").write_text("{")
     assert main(["resume", str(run)]) == 0  # nothing says that it was evaluated at the end
-    assert "is finished, at " in told(capsys, "resume", run)
+    assert "is finished, at " in refusal(capsys, "resume", run)
     assert main(["resume", str(run), "total_frames=208"]) == 0

@@ -14,7 +14,7 @@ def run(tmp_path_factory):
     return folder
 
 
-def test_the_protocol_and_cut_episodes_are_told(run, capsys):
+def test_the_protocol_and_cut_episodes_are_reported(run, capsys):
     assert main(["eval", str(run), "--episodes", "3"]) == 0
     shown = capsys.readouterr().out
     assert "episode_return" in shown
@@ -31,7 +31,7 @@ def test_video_films_the_first_episodes_into_the_runs_folder(run, capsys):
     assert "--video" in capsys.readouterr().err
 
 
-def test_what_cannot_be_filmed_is_told(tmp_path, capsys):
+def test_a_run_that_cannot_be_filmed_is_refused(tmp_path, capsys):
     words = ["env=gymnasium", "env.id=qframe-test/Terminating-v0", "total_frames=200", "runner.learning_starts=100"]
     sizes = ["evaluation.final_episodes=2", "logger.tensorboard=false", f"hydra.run.dir={tmp_path}"]
     assert main(["train", *words, *sizes]) == 0

@@ -48,12 +48,12 @@ def test_an_exported_policy_is_checked_and_loads_by_the_five_lines_of_the_tutori
         (["--out", "nowhere/x.onnx"], "--out: the folder of 'nowhere/x.onnx' does not exist"),
     ],
 )
-def test_bad_words_are_told(run, words, message, capsys):
+def test_bad_arguments_are_refused(run, words, message, capsys):
     assert main(["export", str(run), *words]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_a_missing_package_is_told_with_the_pip_command(run, monkeypatch, capsys):
+def test_a_missing_package_is_reported_with_the_pip_command(run, monkeypatch, capsys):
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else real(name))
     assert main(["export", str(run)]) == 2

@@ -28,7 +28,7 @@ def test_help_and_version(capsys):
         (["list", "--config-di", "x"], "qframe: unknown argument '--config-di'; nearest is '--config-dir'"),
         (["list", "a", "b"], "qframe: unknown argument 'b'; see qframe list --help\n"),
         (["resume"], "qframe: the following arguments are required: RUN; see qframe resume --help\n"),
-        (["eval", "x", "--episodes", "1.5"], "qframe: argument --episodes: '1.5' is not an integer (such as 1000,"),
+        (["eval", "x", "--episodes", "1.5"], "qframe: argument --episodes: '1.5' is not an integer (e.g. 1000,"),
         (["list", "--config-dir"], "qframe: argument --config-dir: expected one argument; see qframe list --help\n"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Going on: what may change on a run's way, ``resume=auto``, and what the manifest remembers."""
+"""Resuming: the values that may change, ``resume=auto``, and the record in the manifest."""
 
 import json
 
@@ -8,7 +8,7 @@ from qframe.checkpoints import load_checkpoint
 from qframe.cli.main import main
 from qframe.config import build
 from qframe.runs.folder import UNFINISHED_CONFIG, RunFolder
-from tests.cli.test_damaged_runs import finished, run, told
+from tests.cli.test_damaged_runs import finished, refusal, run
 
 __all__ = ["finished", "run"]
 WORDS = [
@@ -35,7 +35,7 @@ WORDS = [
 )
 def test_what_cannot_change_on_the_way_is_refused(run, change, message, capsys):
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
-    assert message in told(capsys, "resume", run, "total_frames=300", change)
+    assert message in refusal(capsys, "resume", run, "total_frames=300", change)
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
 
 
@@ -48,7 +48,7 @@ def test_the_manifest_remembers_every_start(run):
     assert "earlier" not in manifest["earlier"][1]
 
 
-def test_resume_auto_begins_goes_on_and_then_has_finished(tmp_path, monkeypatch, capsys):
+def test_resume_auto_starts_resumes_and_then_has_finished(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = ["train", *WORDS, "resume=auto"]
     assert main(words) == 0
@@ -99,5 +99,5 @@ def test_resume_auto_builds_the_parts_once(tmp_path, monkeypatch, capsys):
 
 
 def test_other_words_for_resume_are_refused(capsys):
-    assert "'resume=yes': only resume=auto is known" in told(capsys, "train", "resume=yes")
-    assert "resume=auto is for single runs" in told(capsys, "train", "-m", "seed=1,2", "resume=auto")
+    assert "'resume=yes': only resume=auto is known" in refusal(capsys, "train", "resume=yes")
+    assert "resume=auto is for single runs" in refusal(capsys, "train", "-m", "seed=1,2", "resume=auto")

@@ -17,7 +17,7 @@ def train(*words: str, kind: str = "run") -> tuple[int, Path]:
     return main(["train", *words, *in_process, f"hydra.{kind}.dir={folder}"]), folder
 
 
-def test_a_run_is_written_where_hydra_is_told_to_and_nothing_of_hydras_own(toy, capsys):
+def test_a_run_is_written_to_hydras_run_folder_without_files_of_hydra(toy, capsys):
     status, folder = train("seed=3")
     assert status == 0
     assert sorted(path.name for path in folder.iterdir()) == ["config.yaml"]
@@ -57,7 +57,7 @@ def test_runs_that_start_in_the_same_second_get_folders_of_their_own(toy):
 
 @pytest.mark.parametrize("place", ["file", "file/run", "/dev/null"])
 @pytest.mark.parametrize("kind", ["run", "sweep"])
-def test_a_folder_that_cannot_be_made_is_told(toy, place, kind, capsys):
+def test_a_folder_that_cannot_be_made_is_reported(toy, place, kind, capsys):
     Path("file").write_text("")
     words = ["-m", "seed=1,2"] if kind == "sweep" else []
     assert main(["train", *words, f"hydra.{kind}.dir={place}"]) == 2
@@ -186,6 +186,6 @@ def test_a_signal_stops_the_whole_sweep_with_its_status(toy, capsys):
     assert main(["train", "seed=15"]) == 143
 
 
-def test_several_values_without_m_are_told(toy, capsys):
+def test_several_values_without_m_are_refused(toy, capsys):
     assert main(["train", "seed=1,2"]) == 2
     assert "add -m to sweep over them" in capsys.readouterr().err

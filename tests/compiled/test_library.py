@@ -112,7 +112,7 @@ def compiled_by(script, tmp_path, monkeypatch):
     return NativeFunction(step, inputs())
 
 
-def test_the_compilers_last_words_are_told(tmp_path, monkeypatch):
+def test_the_compilers_last_words_are_reported(tmp_path, monkeypatch):
     function = compiled_by("raise SystemExit('first\\nno space left')", tmp_path, monkeypatch)
     with pytest.raises(RuntimeError, match=re.escape("no space left")):
         function.wait()

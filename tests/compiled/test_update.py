@@ -253,7 +253,7 @@ class Broken(TracedFunction):
         raise RuntimeError("the compiler broke\nmore")
 
 
-def test_what_cannot_be_compiled_is_told(monkeypatch):
+def test_what_cannot_be_compiled_is_reported(monkeypatch):
     monkeypatch.setattr(compiled, "NativeFunction", Broken)
     with pytest.raises(NotCompiled, match=r"^the update cannot be compiled: the compiler broke more; set com"):
         learner(compiled=True).update()
@@ -265,7 +265,7 @@ def test_what_cannot_be_compiled_is_told(monkeypatch):
 
 
 @pytest.mark.usefixtures("uncompiled")
-def test_batches_of_ever_new_layouts_are_told_and_not_compiled_for_ever():
+def test_batches_of_ever_new_layouts_are_reported_and_not_compiled_for_ever():
     part = learner(compiled=True)
     for size in range(2, 10):
         part.replay.batch_size = size

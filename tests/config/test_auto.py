@@ -32,7 +32,7 @@ def test_an_update_is_compiled_where_a_run_has_enough_of_them():
     assert resolved(costly)[0]["compile"] is True
 
 
-def test_without_a_compiler_or_for_another_optimizer_it_goes_on_eagerly_and_says_so(monkeypatch):
+def test_without_a_compiler_or_for_another_optimizer_it_continues_eagerly_and_says_so(monkeypatch):
     other = config(optimizer={"algorithm": {"_target_": "torch.optim.NAdam"}})
     assert resolved(other)[1]["compile"] == (False, "NAdam cannot be compiled")
     monkeypatch.setattr(auto, "missing_compiler", lambda: "none")

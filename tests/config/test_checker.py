@@ -45,15 +45,15 @@ def test_an_integer_may_be_written_in_many_ways(written, meant):
         ({"_partial_": True}, f"part._partial_: unknown key of toy_parts.Head; {KEYS}"),
     ],
 )
-def test_each_wrong_value_is_told_in_one_line(keys, message):
+def test_each_wrong_value_is_reported_in_one_line(keys, message):
     assert head(**keys)[1] == [message]
 
 
-def test_all_faults_of_a_node_are_told_at_once():
+def test_all_faults_of_a_node_are_reported_at_once():
     assert len(head(bias="no", limit=0.5, kin="a", kind="c")[1]) == 4
 
 
-def test_a_missing_argument_is_told_with_its_type():
+def test_a_missing_argument_is_reported_with_its_type():
     assert checked({"_target_": "toy_parts.Env"})[1] == ["part.id: missing: toy_parts.Env needs text; set part.id=…"]
     assert checked({})[1] == ["part._target_: missing: name a class, such as qframe.networks.MLP"]
 

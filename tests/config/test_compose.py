@@ -67,7 +67,7 @@ def test_an_unknown_key_is_unknown_with_and_without_plus(toy, plus):
     assert faults(f"{plus}env.num_env=4") == [f"env.num_env: unknown key of toy_parts.Env; {known}  [command line]"]
 
 
-def test_all_faults_are_told_at_once(toy):
+def test_all_faults_are_reported_at_once(toy):
     found = faults(
         "env.num_env=4", "head=othr", "seed=-1", "gamma=2", "total_frames=many", "device=tpu", "name=a/b",
         "experimnt=x", "network.trunk.sizes=[a]", "nonsense", "~logger.ever",
@@ -122,12 +122,12 @@ def test_the_file_of_a_fault_is_named(toy):
 
 def test_a_key_that_an_experiment_sets_for_another_option_can_be_left_out(toy):
     write(toy.conf / "experiment" / "small.yaml", "# @package _global_\nhead:\n  knd: b\n")
-    (told,) = faults("experiment=small")
-    assert told.endswith("; leave it out with '~head.knd'  [conf/experiment/small.yaml]")
+    (fault,) = faults("experiment=small")
+    assert fault.endswith("; leave it out with '~head.knd'  [conf/experiment/small.yaml]")
     assert "knd" not in composed("experiment=small", "~head.knd").head
 
 
-def test_broken_yaml_is_told_with_file_and_position(toy):
+def test_broken_yaml_is_reported_with_file_and_position(toy):
     write(toy.conf / "head" / "default.yaml", "_target_: toy_parts.Head\nkind: [a\n")
     assert faults() == [
         "not valid YAML: expected ',' or ']', but got '<stream end>'  [conf/head/default.yaml, line 3, column 1]"
@@ -142,7 +142,7 @@ def test_a_mistyped_option_in_a_defaults_list_names_the_file(toy, keyword):
     assert faults("experiment=small") == [f"head: unknown option 'othr'; {nearest}  [conf/experiment/small.yaml]"]
 
 
-def test_faults_of_a_group_whose_option_is_unknown_are_not_told(toy):
+def test_faults_of_a_group_whose_option_is_unknown_are_not_reported(toy):
     found = faults("network=dep", "network.trunk.depth=4", "seed=-1")
     assert [fault.split(":")[0] for fault in found] == ["network", "seed"]
 

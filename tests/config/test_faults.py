@@ -1,4 +1,4 @@
-"""Faults that only building shows are told together with those of the config's form, on the real configuration."""
+"""Faults that only building shows are reported together with those of the config's form, on the real configuration."""
 
 import pytest
 
@@ -10,7 +10,7 @@ def faults(capsys, *words):
     return capsys.readouterr().err.removeprefix("qframe: ").splitlines()
 
 
-def test_the_faults_of_all_groups_are_told_at_once(capsys):
+def test_the_faults_of_all_groups_are_reported_at_once(capsys):
     words = ["gamma=3", "env.num_env=2", "head=quantile", "head.num_quantiles=0", "exploration.eps_init=7"]
     found = faults(capsys, *words, "target.tau=9", "replay.n_step=0", "runner.every=0", "evaluation.every=0")
     assert found[0] == "8 faults in the configuration"
@@ -46,7 +46,7 @@ def test_the_faults_of_all_groups_are_told_at_once(capsys):
         (["name=ä"], "expected key=value or group=option, got 'name=ä' (a character that needs quotes)"),
     ],
 )
-def test_a_fault_is_told_in_one_line(words, message, capsys):
+def test_a_fault_is_reported_in_one_line(words, message, capsys):
     (line,) = faults(capsys, *words)
     assert line.startswith(message)
 

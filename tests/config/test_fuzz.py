@@ -17,7 +17,7 @@ def test_mutated_configs_train_or_are_refused_in_words(capsys, monkeypatch):
 
 
 def broken(words):
-    raise RuntimeError("untold")
+    raise RuntimeError("boom")
 
 
 @pytest.mark.parametrize(("run", "found"), [(broken, "escaped"), (lambda words: 1, "traceback (status 1)")])

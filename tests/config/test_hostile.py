@@ -25,9 +25,9 @@ def test_a_hostile_config_is_refused(name, canary, capsys):
     Path("own/experiment/odd.yaml").write_text(f"# @package _global_\n# Odd\n{text}")
     words = ["total_frames=1100", "--config-dir", "own", "experiment=odd"]
     assert main(["train", *words]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("qframe: ")
-    assert "Traceback" not in told
+    printed = capsys.readouterr().err
+    assert printed.startswith("qframe: ")
+    assert "Traceback" not in printed
     assert not canary.exists()
     assert not Path("outputs").exists()
 

@@ -65,7 +65,7 @@ def test_the_refusal_says_what_is_allowed_and_how_to_trust():
         ("toy_parts.2", "expected a dotted name"),
     ],
 )
-def test_a_mistyped_name_is_told_with_the_nearest(target, message):
+def test_a_mistyped_name_is_reported_with_the_nearest(target, message):
     with pytest.raises(ConfigError, match=message):
         resolve(target)
 

@@ -56,17 +56,17 @@ def test_both_back_ends_give_the_same_frames_rewards_and_lives_for_the_same_acti
 
 def to_the_end(episodes, actions):
     """What a game gives for actions, and then for no action, until it is over."""
-    told = {"frames": [episodes.reset().observation], "rewards": [], "terminated": [], "life_lost": []}
+    played = {"frames": [episodes.reset().observation], "rewards": [], "terminated": [], "life_lost": []}
     for action in actions:
         step = episodes.step(np.array([action]))
-        told["frames"].append(step.next_observation)
-        told["rewards"].append(step.reward)
-        told["terminated"].append(step.terminated | step.truncated)
-        told["life_lost"].append(step.terminated if step.life_lost is None else step.life_lost)
-        if told["terminated"][-1]:
+        played["frames"].append(step.next_observation)
+        played["rewards"].append(step.reward)
+        played["terminated"].append(step.terminated | step.truncated)
+        played["life_lost"].append(step.terminated if step.life_lost is None else step.life_lost)
+        if played["terminated"][-1]:
             break
     episodes.close()
-    return {name: np.concatenate(parts) for name, parts in told.items()}
+    return {name: np.concatenate(parts) for name, parts in played.items()}
 
 
 @pytest.mark.parametrize("backend", ["ale_vector", "gymnasium", "envpool"])

@@ -112,7 +112,7 @@ def test_the_distributional_loss_trains_joint_actions_by_branching():
     assert all(parameter.grad.abs().sum() > 0 for parameter in actor.parameters())
 
 
-def test_the_distributional_loss_writes_its_priority_where_it_is_told():
+def test_the_distributional_loss_writes_its_priority_under_the_key_given():
     data = batch()
     DistributionalDQNLoss(distributional(), delay_value=True, priority_key="delta")(data)
     assert data["delta"].shape == (6, 1)

@@ -151,8 +151,8 @@ def test_a_run_counts_skipped_updates_and_ends_if_all_are_skipped(tmp_path, monk
     capsys.readouterr()
     words = ["optimizer.lr=1e38", "optimizer.max_grad_norm=null", "optimizer.nonfinite=skip", "checkpoint.every=100000"]
     assert train(tmp_path / "b", *words) == 2
-    told = capsys.readouterr().err
-    assert "training diverged within" in told
-    assert "; lower optimizer.lr\n  at " in told
+    printed = capsys.readouterr().err
+    assert "training diverged within" in printed
+    assert "; lower optimizer.lr\n  at " in printed
     assert main(["check", "optimizer.nonfinite=halt"]) == 2
     assert "optimizer.nonfinite: expected one of stop, skip, got 'halt'" in capsys.readouterr().err
