@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
         if score is None:
             raise UserError(f"experiment={preset} states no score to reach; add one under score: in its file")
         composition = composed(app.config_loader, overrides, build.PROVIDED, mode=RunMode.MULTIRUN)
-        build.checked(composition.config, composition.faults)
+        build.Assembly(composition.config, composition.faults).checked()
         begun = [run for run in runs if run.path.exists()]
         if begun and not arguments.resume:
             raise UserError(f"{begun[0].path} holds a seed that was run before; add --resume to keep it, or remove it")

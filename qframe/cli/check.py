@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         composition = composed(app.config_loader, arguments.overrides, build.PROVIDED)
         if arguments.prints:
             print("\n".join(_explained(composition, app.config_loader)))
-    parts = build.describe(build.checked(composition.config, composition.faults))
+    parts = build.describe(build.Assembly(composition.config, composition.faults).checked())
     width = max(map(len, parts), default=0)
     for name, text in parts.items():
         print(f"{name:<{width}}  {text}")

@@ -5,6 +5,7 @@ A subcommand is a module of ``qframe.cli`` with ``add_arguments(parser)`` and ``
 ``arguments.started`` is when the process started, on ``time.monotonic``'s clock.
 """
 
+import argparse
 import errno
 import gc
 import importlib
@@ -59,7 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     warnings.formatwarning = _readable
     try:
-        return _dispatch(list(sys.argv[1:] if argv is None else argv), started)
+        command, arguments = _parsed(list(sys.argv[1:] if argv is None else argv))
+        arguments.started = started
+        return command.run(arguments)
     except (UserError, RunError) as error:
         _report(str(error), error)
         return 2
@@ -94,22 +97,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _dispatch(words: list[str], started: float) -> int:
+def _parsed(words: list[str]) -> tuple[ModuleType, argparse.Namespace]:
+    """The command's module and its arguments.
+
+    Raises:
+        SystemExit: help or the version was asked for, and printed.
+        UserError: there is no such command or argument.
+    """
     if not words or words[0] in ("-h", "--help"):
         print(_help())
-        return 0 if words else 2
+        raise SystemExit(0 if words else 2)
     if words[0] == "--version":
         print(f"qframe {qframe.__version__}")
-        return 0
+        raise SystemExit(0)
     if words[0] not in COMMANDS:
         valid = ["--help", "--version"] if words[0].startswith("-") else COMMANDS
         raise UserError(f"unknown command '{words[0]}'; {hint(words[0], valid)}")
     command = _command(f"qframe.cli.{words[0]}")
     parser = Parser(prog=f"qframe {words[0]}", description=COMMANDS[words[0]], allow_abbrev=False)
     command.add_arguments(parser)
-    arguments = parser.parse_words(words[1:])
-    arguments.started = started
-    return command.run(arguments)
+    return command, parser.parse_words(words[1:])
 
 
 def _command(name: str) -> ModuleType:

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     device = earlier.manifest.get("picked", {}).get("device")
     if device and device != str(pick_device(config.device)):
         config = saved_config(RunFolder(earlier.path), [f"device={device}"])
-    assembly = build.checked(config)
+    assembly = build.Assembly(config).checked()
     folder = _folder(config, arguments.dir)
     runner = build.build(assembly, folder, started=arguments.started)
     for key, then, now in differences(_versions(earlier), _versions(RunFolder(folder))):

@@ -52,12 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.dry_run:
                 return print_plan(app, composition, overrides)
             return launch(app, composition, record_of(overrides, arguments.config_dir, arguments.trust))
-        if arguments.dry_run:
-            raise UserError("--dry-run is for sweeps (-m); to check a single run, use qframe check")
-    return _train_one(composition, arguments.started, is_resumed=is_resumed)
-
-
-def _train_one(composition: Composition, started: float, *, is_resumed: bool) -> int:
+    if arguments.dry_run:
+        raise UserError("--dry-run is for sweeps (-m); to check a single run, use qframe check")
     if swept := composition.hydra.sweeper.get("params"):
         fault = Fault("hydra.sweeper.params", f"this config sweeps over {', '.join(swept)}; add -m")
         raise ConfigError([*composition.faults, fault])
@@ -66,12 +62,12 @@ def _train_one(composition: Composition, started: float, *, is_resumed: bool) ->
         print(f"{earlier.path} is finished already; without resume=auto, a new run starts")
         return 0
     if earlier is not None and earlier.has_checkpoint:
-        return resume_run(earlier, started=started)
-    assembly = build.checked(composition.config, composition.faults)
+        return resume_run(earlier, started=arguments.started)
+    assembly = build.Assembly(composition.config, composition.faults).checked()
     path, is_stamped = (earlier.path, False) if earlier is not None else output_folder(composition, "run")
     folder = new_folder(path, is_stamped=is_stamped)
     try:
-        runner = build.build(assembly, folder, started=started)
+        runner = build.build(assembly, folder, started=arguments.started)
     except Exception as error:
         if not any(folder.iterdir()):
             folder.rmdir()

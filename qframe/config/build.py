@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -103,6 +103,25 @@ class Assembly:
             self.parts.evaluation.check_picture()
         except ValueError as error:
             self.faults.append(Fault("evaluation.video", str(error)))
+
+    def checked(self) -> Self:
+        """This assembly, if a new run could be made of it.
+
+        Raises:
+            ConfigError: with all faults, as :func:`check` finds them.
+        """
+        self.check_films()
+        return self.faultless()
+
+    def faultless(self) -> Self:
+        """This assembly, if its parts are complete.
+
+        Raises:
+            ConfigError: with all faults found so far.
+        """
+        if self.faults:
+            raise ConfigError(self.faults)
+        return self
 
     def part(self, group: str, *ingredients: Any, node: Mapping[str, Any] | None = None, **provided: Any) -> Any:
         """The part that a group describes; None if it or one of its ingredients is refused."""
@@ -280,24 +299,13 @@ def check(config: Mapping[str, Any], found: Sequence[Fault] = ()) -> list[Fault]
     return assembly.faults
 
 
-def checked(config: Mapping[str, Any], found: Sequence[Fault] = ()) -> Assembly:
-    """The parts of a new run.
-
-    Raises:
-        ConfigError: with all faults, as :func:`check` finds them.
-    """
-    assembly = Assembly(config, found)
-    assembly.check_films()
-    return _faultless(assembly)
-
-
 def parts(config: Mapping[str, Any]) -> Parts:
     """The parts of a config, all but those that belong to a run.
 
     Raises:
         ConfigError: every reason why they cannot be built.
     """
-    return _faultless(Assembly(config)).parts
+    return Assembly(config).faultless().parts
 
 
 def describe(assembly: Assembly) -> dict[str, str]:
@@ -343,7 +351,7 @@ def build(
         ConfigError: every reason why this config cannot run; no folder is created then.
     """
     share_heap()
-    assembly = _faultless(config if isinstance(config, Assembly) else Assembly(config))
+    assembly = (config if isinstance(config, Assembly) else Assembly(config)).faultless()
     plain, built, report = assembly.config, assembly.parts, report or console_report()
     seed, device = plain["seed"], assembly.device
     if plain["deterministic"]:
@@ -407,12 +415,6 @@ def build(
     if plain["profile"]:
         Profile(runner)
     return cast(Runner, runner)
-
-
-def _faultless(assembly: Assembly) -> Assembly:
-    if assembly.faults:
-        raise ConfigError(assembly.faults)
-    return assembly
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

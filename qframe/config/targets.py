@@ -10,7 +10,8 @@ import inspect
 import pkgutil
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -131,7 +132,8 @@ def instantiate(node: Mapping[str, Any] | DictConfig, /, *args: Any, where: str 
     target, given = _described(plain, where)
     known = parameters(target)
     wanted = {key: value for key, value in runtime.items() if key in known.annotation or known.is_open}
-    return _call(target, args, given | wanted, where)
+    with _refusals(target, where):
+        return target(*args, **(given | wanted))
 
 
 def _described(node: Mapping[str, Any], where: str) -> tuple[Callable[..., Any], dict[str, Any]]:
@@ -151,7 +153,8 @@ def _value(value: Any, annotation: Any, where: str) -> Any:
         target, given = _described(value, where)
         if any(map(takes_callable, options)) and _waits(target, given):
             return partial(target, **given)
-        return _call(target, (), given, where)
+        with _refusals(target, where):
+            return target(**given)
     if isinstance(value, Mapping):
         return {key: _value(item, Any, _join(where, key)) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -168,9 +171,11 @@ def _waits(target: Callable[..., Any], given: Mapping[str, Any]) -> bool:
     return not inspect.isclass(target) or bool(parameters(target).required - given.keys())
 
 
-def _call(target: Callable[..., Any], args: tuple[Any, ...], given: Mapping[str, Any], where: str) -> Any:
+@contextmanager
+def _refusals(target: Callable[..., Any], where: str) -> Iterator[None]:
+    """Turn the errors of a constructor into faults of the config."""
     try:
-        return target(*args, **given)
+        yield
     except (ValueError, TypeError, OverflowError, MemoryError, RuntimeError) as error:  # torch's own are RuntimeErrors
         message = next(iter(str(error).splitlines()), type(error).__name__)
         if isinstance(error, MemoryError) or TOO_LARGE.search(message):

@@ -1,6 +1,8 @@
 """The training loop: collect, learn, log, evaluate, save."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -111,8 +113,10 @@ class Runner:
         """
         self.folder.lock.acquire()
         try:
-            with self.signals:
-                return self._run()
+            with self.signals, self._stopping():
+                self._open()
+                self.train(self.total_frames)
+                return self._finish()
         except Stopped:
             raise
         except BaseException as error:
@@ -127,11 +131,12 @@ class Runner:
                 self.collector.close()
             self.folder.lock.release()
 
-    def _run(self) -> dict[str, Any]:
+    @contextmanager
+    def _stopping(self) -> Iterator[None]:
+        """Save and raise ``Stopped`` after a signal."""
         try:
-            self._open()
-            self.train(self.total_frames)
-            return self._finish()
+            yield
+            return
         except Interrupted:
             pass
         except Exception:  # a signal reaches a whole process group: the environments' processes may have ended

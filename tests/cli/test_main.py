@@ -51,10 +51,10 @@ def test_a_mistyped_word_exits_2_with_the_nearest(words, message, capsys):
     ],
 )
 def test_what_a_command_raises_becomes_an_exit_status(error, status, text, monkeypatch, capsys):
-    def dispatch(words, started):
+    def parsed(words):
         raise error
 
-    monkeypatch.setattr(cli, "_dispatch", dispatch)
+    monkeypatch.setattr(cli, "_parsed", parsed)
     assert main(["train"]) == status
     printed = capsys.readouterr().err
     assert text in printed

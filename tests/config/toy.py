@@ -55,16 +55,21 @@ def check(config, found=()) -> list[Fault]:
     return []
 
 
-def checked(config, found=()):
-    if faults := check(config, found):
-        raise build.ConfigError(faults)
-    return config
+class Assembly:
+    def __init__(self, config, found=()) -> None:
+        self.config, self.faults = config, check(config, found)
+
+    def checked(self):
+        if self.faults:
+            raise build.ConfigError(self.faults)
+        return self
 
 
 def build_runner(config, run_dir: Path, *, started=None) -> ToyRunner:
-    if config["seed"] == 12:
+    assembly = (config if isinstance(config, Assembly) else Assembly(config)).checked()
+    if assembly.config["seed"] == 12:
         raise ValueError("expected another seed, got 12")
-    return ToyRunner(checked(config), run_dir)
+    return ToyRunner(assembly.config, run_dir)
 
 
 def enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
@@ -78,9 +83,9 @@ def enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr(targets, "_trusted", ["toy_parts"])
     monkeypatch.setattr(build, "PROVIDED", PROVIDED)
     monkeypatch.setattr(build, "check", check)
-    monkeypatch.setattr(build, "checked", checked)
+    monkeypatch.setattr(build, "Assembly", Assembly)
     monkeypatch.setattr(build, "build", build_runner)
-    monkeypatch.setattr(build, "describe", lambda config: {"environment": config["env"]["id"], "head": "Head"})
+    monkeypatch.setattr(build, "describe", lambda made: {"environment": made.config["env"]["id"], "head": "Head"})
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     monkeypatch.chdir(tmp_path)
     return SimpleNamespace(folder=tmp_path, conf=conf)

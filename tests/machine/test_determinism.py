@@ -35,14 +35,14 @@ def test_the_cpu_needs_nothing(asked):
     assert CUBLAS not in os.environ
 
 
-def test_an_operation_that_has_no_such_form_is_reported_in_a_line(monkeypatch, capsys):
-    def fail(words, started):
+def test_an_operation_without_a_deterministic_form_is_reported_in_a_line(monkeypatch, capsys):
+    def fail(words):
         raise RuntimeError(
             "adaptive_max_pool2d_backward_cuda does not have a deterministic implementation, but you set "
             "'torch.use_deterministic_algorithms(True)'. You can turn off determinism just for this operation"
         )
 
-    monkeypatch.setattr(cli, "_dispatch", fail)
+    monkeypatch.setattr(cli, "_parsed", fail)
     assert cli.main(["train"]) == 2
     said = capsys.readouterr().err
     assert said == (
