@@ -1,8 +1,8 @@
 """A mkdocs hook that generates the site's Reference pages from ``conf/``, ``--help`` and the docstrings."""
 
 import argparse
-import importlib
 import re
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -10,8 +10,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from qframe.cli.arguments import Parser
-from qframe.cli.main import COMMANDS
+from qframe.cli.arguments import COMMANDS, Parser
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -70,10 +69,8 @@ def command_line() -> str:
     """The help of every command."""
     sections = [f"# Command line\n\nAlso as `python -m qframe`.\n{EXIT_STATUSES}"]
     for name, line in COMMANDS.items():
-        parser = Parser(
-            prog=f"qframe {name}", formatter_class=lambda prog: argparse.HelpFormatter(prog, width=90), add_help=False
-        )
-        importlib.import_module(f"qframe.cli.{name}").add_arguments(parser)
+        formatter = partial(argparse.HelpFormatter, width=90)
+        parser = Parser(name, formatter_class=formatter, add_help=False, description=None)
         sections.append(f"## qframe {name}\n\n{line[0].upper()}{line[1:]}.\n\n```text\n{parser.format_help()}```\n")
     return "\n".join(sections)
 

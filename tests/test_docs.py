@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pytest
 
-from qframe.cli import bench
 from qframe.cli.arguments import Parser
 from qframe.cli.main import main
 
@@ -79,9 +78,7 @@ def qframe(words: list[str]) -> int:
         case "resume" if (summary := Path(words[1], "summary.json")).is_file():
             words = [*words[:2], f"total_frames={json.loads(summary.read_text())['frames'] + 100}"]
         case "bench":
-            parser = Parser(prog="qframe bench")
-            bench.add_arguments(parser)
-            preset = parser.parse_words(words[1:]).preset
+            preset = Parser("bench").parse_words(words[1:]).preset
             return 0 if (ROOT / "conf" / "experiment" / f"{preset}.yaml").is_file() else 2
     return main(words)
 

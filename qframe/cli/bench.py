@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from hydra.types import RunMode
 
-from qframe.cli.arguments import add_config_arguments, whole_number
 from qframe.config import build
 from qframe.config.compose import composed, pinned_folder
 from qframe.config.hydra_app import hydra_app
@@ -24,7 +23,6 @@ from qframe.sweeps.folder import SweepFolder
 from qframe.sweeps.sweep import launch, record_of
 
 FOLDER = Path("outputs", "bench")
-RESULTS = Path("results")
 OF_A_RUN = (
     "seed", "eval_return_mean", "eval_return_std", "eval_return_last", "eval_episodes", "train_return_mean",
     "best_frames", "frames", "updates", "wall_seconds",
@@ -32,22 +30,6 @@ OF_A_RUN = (
 """The keys of a run's summary that the result repeats."""
 
 Result = dict[str, Any]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The preset, the seeds, how many run at once, whether to resume, and where the result goes."""
-    parser.add_argument("preset", metavar="PRESET", help="a name that qframe list experiment shows")
-    parser.add_argument("--seeds", type=whole_number, default=5, metavar="N", help="number of seeds (default 5)")
-    text = "the first seed (default 101); presets were tuned on lower ones"
-    parser.add_argument("--first-seed", type=whole_number, default=101, metavar="S", help=text)
-    text = "runs at once (default: as many as the cores allow)"
-    parser.add_argument("--jobs", type=whole_number, default=None, metavar="N", help=text)
-    text = "keep the seeds that are finished, and resume the others"
-    parser.add_argument("--resume", action="store_true", help=text)
-    parser.add_argument(
-        "--out", type=Path, default=RESULTS, metavar="DIR", help="folder of PRESET.json (default results)"
-    )
-    add_config_arguments(parser, overrides=False)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -60,14 +42,6 @@ def run(arguments: argparse.Namespace) -> int:
         UserError: no such preset, a preset without a score or with faults, or seeds that were run before.
     """
     preset, config_dir, trust = arguments.preset, arguments.config_dir, arguments.trust
-    numbers = (
-        ("--seeds", arguments.seeds, 1),
-        ("--jobs", arguments.jobs, 1),
-        ("--first-seed", arguments.first_seed, 0),
-    )
-    for name, value, least in numbers:
-        if value is not None and value < least:
-            raise UserError(f"{name} must be at least {least}, got {value}")
     apply_trust(trust)
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     folder = SweepFolder(FOLDER / preset)

@@ -7,21 +7,13 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 
-from qframe.cli.arguments import add_config_arguments
-from qframe.config import build
 from qframe.config.compose import Composition, composed
 from qframe.config.hydra_app import comments, hydra_app, sources
+from qframe.config.schema import PROVIDED
 from qframe.config.targets import apply_trust
 from qframe.runs.folder import flat
 
 COMMENT = 56  # the column of comments
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Overrides, ``--print``, ``--config-dir`` and ``--trust``."""
-    text = "also print the resolved config, with the file and the meaning of each value"
-    parser.add_argument("--print", action="store_true", dest="prints", help=text)
-    add_config_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -32,9 +24,11 @@ def run(arguments: argparse.Namespace) -> int:
     """
     apply_trust(arguments.trust)
     with hydra_app(arguments.config_dir) as app:
-        composition = composed(app.config_loader, arguments.overrides, build.PROVIDED)
+        composition = composed(app.config_loader, arguments.overrides, PROVIDED)
         if arguments.prints:
             print("\n".join(_explained(composition, app.config_loader)))
+    from qframe.config import build  # not at the top: see typos.py
+
     parts = build.describe(build.Assembly(composition.config, composition.faults).checked())
     width = max(map(len, parts), default=0)
     for name, text in parts.items():

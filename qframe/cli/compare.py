@@ -5,7 +5,6 @@ import importlib.util
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from qframe.cli.tables import named_runs, print_table
 from qframe.config.hydra_app import conf_dir
@@ -20,18 +19,6 @@ from qframe.runs.comparison.table_cells import group_row, headers, interval, pro
 from qframe.runs.folder import RunFolder
 
 MOST_PAIRS = 10
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The runs, the score, the return to reach, and the folder for files."""
-    text = "folders of runs, or folders with runs in them, such as sweeps"
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help=text)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write CSV, PNG and index.html there")
-    text = "the key of summary.json to compare (default eval_return_mean; eval_return_last: the last network)"
-    parser.add_argument("--score", default="eval_return_mean", metavar="NAME", help=text)
-    text = "a return to reach, for all environments or as ENV=R (default: nine tenths of the way from the lowest"
-    text += " evaluation in an environment to the highest); may be repeated"
-    parser.add_argument("--threshold", action="append", default=[], metavar="R", help=text)
 
 
 def run(arguments: argparse.Namespace) -> int:

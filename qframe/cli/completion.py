@@ -1,11 +1,10 @@
 """``qframe completion SHELL``: a script that lets a shell complete commands, groups, options and keys."""
 
 import argparse
-import importlib
 
 from hydra.plugins.completion_plugin import DefaultCompletionPlugin
 
-from qframe.cli.arguments import Parser
+from qframe.cli.arguments import COMMANDS, Parser
 from qframe.config.compose import read
 from qframe.config.hydra_app import CONFIG_NAME, groups, hydra_app, options
 from qframe.errors import UserError, hint
@@ -23,13 +22,6 @@ autoload -U +X bashcompinit && bashcompinit
 {BASH}"""
 SCRIPTS = {"bash": BASH, "zsh": ZSH}
 TAKES_OVERRIDES = ("train", "check")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The shell; the script itself calls ``query`` with a line."""
-    text = 'bash or zsh: eval "$(qframe completion bash)" in your shell, or in its start-up file'
-    parser.add_argument("shell", metavar="SHELL", help=text)
-    parser.add_argument("line", nargs="?", default="", help=argparse.SUPPRESS)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -53,24 +45,17 @@ def candidates(line: str) -> list[str]:
     >>> candidates("qframe tra")
     ['train']
     """
-    commands: dict[str, str] = importlib.import_module("qframe.cli.main").COMMANDS
     _, *words, last = [*line.split(" ")[:-1], line.rpartition(" ")[2]]
     words = [word for word in words if word]
     if not words:
-        found = list(commands)
-    elif words[0] not in commands:
+        found = list(COMMANDS)
+    elif words[0] not in COMMANDS:
         return []
     elif last.startswith("-"):
-        found = _options(words[0])
+        found = sorted(Parser(words[0])._option_string_actions)
     else:
         found = _arguments(words[0], words[1:], last)
     return [name for name in found if name.startswith(last)]
-
-
-def _options(command: str) -> list[str]:
-    parser = Parser(prog=f"qframe {command}", allow_abbrev=False)
-    importlib.import_module(f"qframe.cli.{command}").add_arguments(parser)
-    return sorted(parser._option_string_actions)
 
 
 def _arguments(command: str, words: list[str], last: str) -> list[str]:

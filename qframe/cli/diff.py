@@ -11,12 +11,6 @@ from qframe.runs.folder import RunFolder, flat
 ABSENT = "–"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The two runs."""
-    parser.add_argument("first", type=Path, metavar="A", help="the folder of a run")
-    parser.add_argument("second", type=Path, metavar="B", help="the folder of another")
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Print the keys of the configs that differ, then the versions and revisions that do.
 

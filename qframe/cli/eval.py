@@ -1,11 +1,9 @@
 """``qframe eval RUN``: play greedy episodes of a trained run on fresh seeds, and print their statistics."""
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 
-from qframe.cli.arguments import whole_number
 from qframe.config.saved_run import open_run, trained_run
 from qframe.config.targets import apply_trust
 from qframe.errors import UserError
@@ -15,29 +13,12 @@ from qframe.training.evaluation import cut_note, fault_note, format_protocol
 from qframe.training.video import film
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The run, which network of it, and how many episodes."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
-    text = "episodes to play (default 100)"
-    parser.add_argument("--episodes", type=whole_number, default=100, metavar="N", help=text)
-    parser.add_argument("--seed", type=whole_number, default=0, metavar="S", help="of the episodes (default 0)")
-    text = "film the first episodes into the run's folder videos/ (default 1; needs the extra video)"
-    parser.add_argument("--video", type=whole_number, nargs="?", const=1, default=0, metavar="N", help=text)
-    parser.add_argument("--last", action="store_true", help="the last network instead of the best one")
-    text = "a package that _target_ may name besides qframe, torch.nn and torch.optim; may be repeated"
-    parser.add_argument("--trust", action="append", default=[], metavar="PREFIX", help=text)
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Play the episodes and print their statistics.
 
     Raises:
-        UserError: there is no run or checkpoint, or a number is out of range.
+        UserError: there is no run or checkpoint.
     """
-    numbers = (("--episodes", arguments.episodes, 1), ("--seed", arguments.seed, 0), ("--video", arguments.video, 0))
-    for name, value, least in numbers:
-        if value < least:
-            raise UserError(f"{name} must be at least {least}, got {value}")
     apply_trust(arguments.trust)
     folder = open_run(arguments.run)
     found = trained_run(folder, last=arguments.last)

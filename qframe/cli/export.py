@@ -3,7 +3,6 @@
 import argparse
 import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -28,16 +27,6 @@ class Example(NamedTuple):
     names: list[str]
     paths: list[tuple[str, ...]]
     inputs: tuple[Tensor, ...]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The run, the format, the file, and which network."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
-    parser.add_argument("--format", default="onnx", metavar="F", help="onnx (default) or torch (torch.export)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default policy.onnx or .pt2 in the run's folder")
-    parser.add_argument("--last", action="store_true", help="the last network instead of the best one")
-    text = "a package that _target_ may name besides qframe, torch.nn and torch.optim; may be repeated"
-    parser.add_argument("--trust", action="append", default=[], metavar="PREFIX", help=text)
 
 
 def run(arguments: argparse.Namespace) -> int:

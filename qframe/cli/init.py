@@ -14,12 +14,6 @@ PLACEHOLDER = "my_lab"
 FOLDERS = ("conf", "tests")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The project's folder."""
-    text = "a new or empty folder; its name becomes the Python package's, as my-lab → my_lab"
-    parser.add_argument("folder", type=Path, metavar="DIR", help=text)
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Write the project and print the commands that train and test it.
 

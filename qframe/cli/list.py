@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
 
@@ -11,13 +10,6 @@ from qframe.config.score import preset_score
 from qframe.errors import ConfigError, Fault, hint
 
 PRESETS = "experiment"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The group, and ``--config-dir``."""
-    text = "only this group, as network; experiment lists the presets with the scores that they state"
-    parser.add_argument("group", nargs="?", metavar="GROUP", help=text)
-    parser.add_argument("--config-dir", type=Path, metavar="DIR", help="a folder with options of your own")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """The ``qframe`` command: finds the subcommand, runs it, and turns what it raises into an exit status.
 
 0: done; 1: a fault of qframe, with its traceback; 2: a mistake of the user, in a few lines; 130 and 143: a signal.
-A subcommand is a module of ``qframe.cli`` with ``add_arguments(parser)`` and ``run(arguments) -> int``;
+A command is a module of ``qframe.cli`` with ``run(arguments) -> int``, and its arguments are in ``arguments.py``;
 ``arguments.started`` is when the process started, on ``time.monotonic``'s clock.
 """
 
@@ -22,24 +22,9 @@ from traceback import walk_tb
 from types import ModuleType
 
 import qframe
-from qframe.cli.arguments import Parser
+from qframe.cli.arguments import COMMANDS, Parser
 from qframe.errors import RunError, Stopped, UserError, hint
 
-COMMANDS = {
-    "train": "train a run, or with -m a sweep over several values",
-    "check": "report all faults of a config at once, or the parts that it would train",
-    "init": "a project of your own: environment, head, preset and tests, which trains at once",
-    "list": "list the groups of the config and their options",
-    "resume": "resume a run exactly where it stopped, or a sweep",
-    "bench": "train several seeds of a preset and compare them with the score that it states",
-    "eval": "play greedy episodes of a trained run and print their statistics",
-    "compare": "compare runs: scores with intervals, learning curves; as table, CSV, PNG and HTML",
-    "runs": "list runs and sweeps: status, frames, score, age",
-    "diff": "show how the configs of two runs differ",
-    "rerun": "train the same run again and check that it logs the same",
-    "export": "write the trained policy as one ONNX or torch.export file, checked against the network",
-    "completion": "print the script that completes commands, groups, options and keys in your shell",
-}
 DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 REFUSED_ON_CUDA = "does not have a deterministic implementation"  # torch's message under deterministic=true
 PACKAGE = Path(qframe.__file__).parent
@@ -113,10 +98,8 @@ def _parsed(words: list[str]) -> tuple[ModuleType, argparse.Namespace]:
     if words[0] not in COMMANDS:
         valid = ["--help", "--version"] if words[0].startswith("-") else COMMANDS
         raise UserError(f"unknown command '{words[0]}'; {hint(words[0], valid)}")
-    command = _command(f"qframe.cli.{words[0]}")
-    parser = Parser(prog=f"qframe {words[0]}", description=COMMANDS[words[0]], allow_abbrev=False)
-    command.add_arguments(parser)
-    return command, parser.parse_words(words[1:])
+    arguments = Parser(words[0]).parse_words(words[1:])
+    return _command(f"qframe.cli.{words[0]}"), arguments
 
 
 def _command(name: str) -> ModuleType:

@@ -12,18 +12,10 @@ from qframe.cli.diff import differences
 from qframe.cli.tables import OUTPUTS
 from qframe.config import build
 from qframe.config.auto import pick_device
-from qframe.config.saved_run import new_folder, open_run, saved_config
+from qframe.config.saved_run import open_run, saved_config
 from qframe.config.targets import apply_trust
 from qframe.errors import UserError
-from qframe.runs.folder import RunFolder, is_unused
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The run, and the folder of the new one."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
-    parser.add_argument("--dir", type=Path, metavar="DIR", help="the new run's folder (default in outputs/)")
-    text = "a package that _target_ may name besides qframe, torch.nn and torch.optim; may be repeated"
-    parser.add_argument("--trust", action="append", default=[], metavar="PREFIX", help=text)
+from qframe.runs.folder import RunFolder, is_unused, new_folder
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 import argparse
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from qframe.config import build
 from qframe.config.saved_run import checkpoint, fitting, open_run, saved_config
@@ -19,14 +18,6 @@ FIXED = (
     "env._target_", "env.id", "env.game", "env.kwargs", "env.wrappers",
 )  # fmt: skip
 """Groups and entries that cannot change: they define the task, or the network that was trained."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The run, and the values that change from now on."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run or a sweep")
-    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="key=value, as total_frames=100k")
-    text = "a package that _target_ may name besides qframe, torch.nn and torch.optim; may be repeated"
-    parser.add_argument("--trust", action="append", default=[], metavar="PREFIX", help=text)
 
 
 def run(arguments: argparse.Namespace) -> int:

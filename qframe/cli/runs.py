@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from qframe.cli.arguments import STATUSES
 from qframe.cli.tables import OUTPUTS, named_runs, print_table, span
 from qframe.errors import UserError, hint
 from qframe.formatting import format_path, format_score
@@ -22,18 +23,6 @@ ORDERS: dict[str, Callable[[list[RunFolder]], Any]] = {
     "status": lambda runs: sorted(run.status for run in runs),
     "path": lambda runs: str(runs[0].path),
 }
-STATUSES = ("finished", "running", "stopped", "crashed", "failed", "refused", "pruned")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The folders to search, filters and the order."""
-    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="folders to search (default outputs/)")
-    parser.add_argument("--status", metavar="S[,S]", help=f"only these: {', '.join(STATUSES)}")
-    text = "only runs with this value in their config, as env.id=CartPole-v1; may be repeated"
-    parser.add_argument("--where", action="append", default=[], metavar="KEY=VALUE", help=text)
-    parser.add_argument("--sort", default="age", metavar="BY", help=f"{', '.join(ORDERS)} (default age, newest first)")
-    parser.add_argument("--jobs", action="store_true", help="list every job of a sweep on its own line")
-    parser.add_argument("--json", action="store_true", help="one JSON object per run, for scripts")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -9,27 +9,13 @@ from pathlib import Path
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from qframe.cli.arguments import add_config_arguments
-from qframe.cli.resume import resume_run
-from qframe.config import build
-from qframe.config.auto import resolved
 from qframe.config.compose import Composition, composed
 from qframe.config.hydra_app import hydra_app
-from qframe.config.saved_run import new_folder
+from qframe.config.schema import PROVIDED
 from qframe.config.targets import apply_trust
 from qframe.errors import ConfigError, Fault, UserError
-from qframe.runs.folder import RunFolder
+from qframe.runs.folder import RunFolder, new_folder
 from qframe.sweeps.folder import output_folder
-from qframe.sweeps.sweep import launch, print_plan, record_of
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Overrides, ``-m``, ``--dry-run``, ``--config-dir`` and ``--trust``."""
-    text = "sweep: run every combination of the values given as key=a,b"
-    parser.add_argument("-m", "--multirun", action="store_true", help=text)
-    text = "with -m: only print the jobs, and what launching the sweep would do with each"
-    parser.add_argument("--dry-run", action="store_true", help=text)
-    add_config_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -42,11 +28,13 @@ def run(arguments: argparse.Namespace) -> int:
     overrides, is_resumed = without_resume(arguments.overrides)
     with hydra_app(arguments.config_dir) as app:
         mode = RunMode.MULTIRUN if arguments.multirun else RunMode.RUN
-        composition = composed(app.config_loader, overrides, build.PROVIDED, mode=mode)
+        composition = composed(app.config_loader, overrides, PROVIDED, mode=mode)
         if mode is RunMode.RUN and composition.hydra.mode is RunMode.MULTIRUN:  # a preset that is a sweep
-            composition = composed(app.config_loader, overrides, build.PROVIDED, mode=RunMode.MULTIRUN)
+            composition = composed(app.config_loader, overrides, PROVIDED, mode=RunMode.MULTIRUN)
             mode = RunMode.MULTIRUN
         if mode is RunMode.MULTIRUN:
+            from qframe.sweeps.sweep import launch, print_plan, record_of  # not at the top: see typos.py
+
             if is_resumed:
                 raise UserError("resume=auto is for single runs; resume a sweep by qframe resume SWEEP")
             if arguments.dry_run:
@@ -57,6 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
     if swept := composition.hydra.sweeper.get("params"):
         fault = Fault("hydra.sweeper.params", f"this config sweeps over {', '.join(swept)}; add -m")
         raise ConfigError([*composition.faults, fault])
+    from qframe.cli.resume import resume_run  # not at the top: see typos.py
+    from qframe.config import build
+
     earlier = earlier_run(composition) if is_resumed and not composition.faults else None
     if earlier is not None and earlier.summary.get("status") == "finished":
         print(f"{earlier.path} is finished already; without resume=auto, a new run starts")
@@ -95,6 +86,8 @@ def without_resume(overrides: Sequence[str]) -> tuple[list[str], bool]:
 
 def earlier_run(composition: Composition) -> RunFolder | None:
     """The newest run of this same config in the folders that the command writes to."""
+    from qframe.config.auto import resolved
+
     whole = OmegaConf.create({**composition.config, "hydra": composition.hydra})
     raw = OmegaConf.to_container(composition.hydra.run, resolve=False)
     assert isinstance(whole, DictConfig)

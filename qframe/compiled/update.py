@@ -1,6 +1,5 @@
 """A round of updates as native code, or as a CUDA graph: made while the environments warm up, or by an earlier run."""
 
-import shutil
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -16,7 +15,6 @@ from qframe.compiled.signature import Layout, Rows, flatten
 from qframe.compiled.verdict import Comparison
 from qframe.errors import RunError
 from qframe.machine.allocator import keep_freed_memory
-from qframe.machine.native_code import compiler
 from qframe.networks.normalization import RunningNorm
 from qframe.objectives import DQNLoss
 from qframe.optimizer.flat_vector import FlatVector
@@ -201,13 +199,6 @@ def compiled(act: Callable[[], Result]) -> Result:
         lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
         reason = " ".join(lines[:2]) or type(failure).__name__
         raise NotCompiled(f"the update cannot be compiled: {reason}; set compile=false") from failure
-
-
-def missing_compiler() -> str | None:
-    """A message if there is no C++ compiler, else None."""
-    if shutil.which(compiler()) is not None:
-        return None
-    return f"compile=true needs a C++ compiler, but {compiler()!r} is missing; install g++ or set compile=false"
 
 
 def autocast_type(device: torch.device) -> torch.dtype:

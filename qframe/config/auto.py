@@ -6,25 +6,19 @@ from typing import Any
 
 import torch
 
-from qframe.compiled.update import missing_compiler
+from qframe.config.schema import AUTO_COLLECTOR
 from qframe.config.targets import resolve
 from qframe.errors import ConfigError
+from qframe.machine.native_code import missing_compiler
 from qframe.optimizer.pure_steps import STEPS
 
 Picked = dict[str, tuple[Any, str]]
 """The value and the reason, by key."""
 
-AUTO_NUMBERS = ("runner.threads", "env.num_envs", "runner.every", "runner.updates")
-"""Numbers that may be ``auto``."""
-AUTO_COLLECTOR = {"_target_": "auto"}
-"""The node of ``collector=auto``."""
-
 FAULTY = (ConfigError, KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError)
 """Raised while a faulty config is read; the fault is reported elsewhere."""
 UPDATES_WORTH_COMPILING = 20_000
 """Compiling takes about ten seconds; from this many updates on it saves more."""
-
-
 COLLECTORS = {False: "qframe.training.Collector", True: "qframe.training.PipelinedCollector"}
 """By whether environments step while the learner updates."""
 FRAMES_WORTH_A_WORKER = 100_000

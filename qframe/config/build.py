@@ -19,7 +19,7 @@ from qframe.config.checker import Checker
 from qframe.config.combinations import refused
 from qframe.config.memory_prediction import memory_line
 from qframe.config.parts import Parts
-from qframe.config.schema import GROUPS, SETTINGS
+from qframe.config.schema import GROUPS, PROVIDED, SETTINGS
 from qframe.config.targets import instantiate
 from qframe.envs import Envs, GymnasiumEnvs, derive_seed
 from qframe.errors import ConfigError, Fault
@@ -37,32 +37,6 @@ from qframe.training.episode_statistics import ReturnRange
 from qframe.training.runner import check_numbers
 from qframe.training.schedule import Schedule
 from qframe.training.timing import Profile
-
-PROVIDED: dict[str, frozenset[str]] = {
-    "action_space": frozenset({"space"}),
-    "network": frozenset({"trunk", "make_head", "action_space"}),
-    "trunk": frozenset({"observation_shape", "byte_divisor"}),
-    "head": frozenset({"features", "num_actions"}),
-    "loss": frozenset({"value_network", "action_space", "joint", "gamma", "seed"}),
-    "target": frozenset({"loss"}),
-    "replay": frozenset({"gamma", "num_envs", "priorities", "seed"}),
-    "exploration": frozenset({"spec", "action_space", "num_envs", "num_members", "seed"}),
-    "reward": frozenset({"gamma", "num_envs"}),
-    "collector": frozenset(
-        {"envs", "network", "exploration", "action_space", "reward", "returns", "device", "stores_probability"}
-    ),
-    "optimizer": frozenset({"parameters"}),
-    "optimizer.algorithm": frozenset({"params", "lr"}),
-    "runner": frozenset(
-        {
-            "collector", "learner", "replay", "evaluation", "checkpoints", "logger", "folder", "total_frames", "seed",
-            "report", "started",
-        }
-    ),
-    "evaluation": frozenset({"envs", "action_space", "seed"}),
-}
-"""Constructor parameters that the builder fills in, by place; a config must not set them."""
-
 
 STAND_INS = {"seed": 0, "device": "cpu", "gamma": 0.5, "total_frames": 1_000_000_000}
 """Valid settings in place of faulty ones, so that faults of the parts are found as well."""

@@ -9,10 +9,9 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, is_typeddict
 
-from qframe.config.auto import AUTO_COLLECTOR, AUTO_NUMBERS
 from qframe.config.numbers import integer
 from qframe.config.parameters import alternatives, parameters, takes_callable, takes_class
-from qframe.config.schema import GROUPS, SETTINGS
+from qframe.config.schema import AUTO_COLLECTOR, AUTO_NUMBERS, GROUPS, SETTINGS
 from qframe.config.targets import refused_import, resolve
 from qframe.errors import ConfigError, Fault, hint, nearest
 
@@ -62,9 +61,7 @@ class Checker:
             elif key in known.annotation or known.is_open:
                 checked[key] = self.value(known.annotation.get(key, Any), value, place)
             else:
-                valid = known.annotation.keys() - given
-                remedy = hint(key, valid, f"{where}.")
-                self._fault(place, f"unknown key of {node['_target_']}; {remedy}", unknown=True)
+                self.faults.append(unknown_key(key, node["_target_"], known.annotation.keys() - given, where))
         missing = known.required - given - {str(key) for key in node}
         for key in () if waits else sorted(missing):
             wanted = described(known.annotation[key])
@@ -182,6 +179,11 @@ class Checker:
         self.faults.append(Fault(where, message, unknown=unknown))
 
 
+def unknown_key(key: str, target: str, valid: Iterable[str], where: str) -> Fault:
+    """The fault of a key that a class does not take."""
+    return Fault(f"{where}.{key}", f"unknown key of {target}; {hint(key, valid, f'{where}.')}", unknown=True)
+
+
 def described(annotation: Any) -> str:
     """A type in words.
 
@@ -262,15 +264,9 @@ def validate(
         also: further names to suggest for an unknown top-level key (``experiment``).
     """
     checker = Checker(provided)
-    checked: dict[str, Any] = {}
-    known = (*SETTINGS, *GROUPS)
-    for key in known:
-        if key not in config:
-            remedy = f"choose one with {key}=OPTION" if key in GROUPS else f"set it with {key}=…"
-            checker.faults.append(Fault(key, f"missing; {remedy}"))
-        elif key in SETTINGS:
-            checked[key] = _setting(checker, key, config[key])
-        elif key == "collector" and isinstance(config[key], Mapping) and config[key].items() >= AUTO_COLLECTOR.items():
+    checked, checker.faults = validate_settings(config, also)
+    for key in [group for group in GROUPS if group in config]:
+        if key == "collector" and isinstance(config[key], Mapping) and config[key].items() >= AUTO_COLLECTOR.items():
             checked[key] = AUTO_COLLECTOR
             for unknown in config[key].keys() - AUTO_COLLECTOR.keys():
                 message = "unknown key: collector=auto takes none; choose a collector by its name"
@@ -286,6 +282,17 @@ def validate(
         else:
             message = f"expected a mapping with _target_, got {shown(config[key])}; choose one with {key}=OPTION"
             checker.faults.append(Fault(key, message))
+    return checked, checker.faults
+
+
+def validate_settings(config: Mapping[str, Any], also: Iterable[str] = ()) -> tuple[dict[str, Any], list[Fault]]:
+    """The top level of a config: its settings, and the faults of these and of missing and unknown keys."""
+    checker = Checker({})
+    checked = {key: _setting(checker, key, config[key]) for key in SETTINGS if key in config}
+    known = (*SETTINGS, *GROUPS)
+    for key in [key for key in known if key not in config]:
+        remedy = f"choose one with {key}=OPTION" if key in GROUPS else f"set it with {key}=…"
+        checker.faults.append(Fault(key, f"missing; {remedy}"))
     for key in config.keys() - set(known):
         names = (*known, *also)
         checker.faults.append(Fault(str(key), f"unknown key; {hint(str(key), names)}", unknown=True))

@@ -29,16 +29,18 @@ from qframe.config.hydra_app import (
     groups,
     hydra_app,
     ignored_options,
+    listed_options,
     located,
     options,
     own_contents,
     traversals,
 )
 from qframe.config.hydra_keys import unread
-from qframe.config.run_name import AUTO, run_name
 from qframe.config.schema import GROUPS
 from qframe.config.score import score_faults
+from qframe.config.typos import typos
 from qframe.errors import ConfigError, Fault, hint
+from qframe.runs.run_name import AUTO, run_name
 
 
 @dataclass
@@ -259,13 +261,19 @@ def composed(
     score = values.pop("score", None)
     faults += score_faults(score)
     faults += [Fault(key, SCORE_IS_SET, SOURCE) for key in overrides.keys if key.partition(".")[0] == "score"]
-    config, more = validate(values, provided, also=[group for group in groups(loader) if "/" not in group])
+    also = [group for group in groups(loader) if "/" not in group]
+    early = None
+    if read_before is None and not own_contents(loader, files.paths):
+        early = typos(values, overrides.faults, overrides.keys, listed_options(loader, files.paths), also)
+    config, more = validate(values, provided, also) if early is None else (values, early)
     if config.get("name") == AUTO:
         swept = [*overrides.swept, *(files.hydra.sweeper.get("params") or ())] if mode is RunMode.MULTIRUN else []
         preset = files.hydra.runtime.choices.get("experiment")
         config["name"] = run_name(config, overrides.single, swept, preset=preset)
     found = [*files.faults, *deletion_faults, *_merged(faults, more)]
     found = located(_to_the_point(found, overrides), loader, files.paths, overrides.keys)
+    if early is not None:  # reported before torch is imported
+        raise ConfigError(overrides.faults + found)
     accepted = overrides.hydra + [f"~{key}" for key in overrides.deleted]
     return Composition(config, score, files.hydra, accepted, overrides.faults + found, files.paths, overrides.keys)
 

@@ -186,6 +186,15 @@ def own_contents(loader: ConfigLoader, files: Iterable[tuple[str, str]]) -> list
     return [(file_name(loader, path), _content(loader, path, package)) for path, package in own]
 
 
+def listed_options(loader: ConfigLoader, files: Iterable[tuple[str, str]]) -> dict[str, dict[str, Any]]:
+    """The content of qframe's own options among the files, by group."""
+    listed: dict[str, dict[str, Any]] = {}
+    for path, package in files:
+        if package and path.startswith(f"{package}/") and (file := config_file(loader, path)) and is_qframes(file):
+            listed[package] = {**listed.get(package, {}), **_content(loader, path, "")}
+    return listed
+
+
 def _source(where: str, contents: list[tuple[str, Mapping[str, Any]]], keys: Collection[str]) -> str:
     steps = re.findall(r"[^.\[\]]+", where)
     while steps:
@@ -203,10 +212,15 @@ def _source(where: str, contents: list[tuple[str, Mapping[str, Any]]], keys: Col
 
 def _content(loader: ConfigLoader, config_path: str, package: str) -> Mapping[str, Any]:
     file = config_file(loader, config_path)
-    content: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False) if file else {}
+    content: Any = _read(file, file.stat().st_mtime_ns) if file else {}
     for step in reversed([step for step in package.split(".") if step not in ("", "_global_")]):
         content = {step: content}
     return content
+
+
+@lru_cache(maxsize=1_000)
+def _read(file: Path, changed: int) -> Any:
+    return OmegaConf.to_container(OmegaConf.load(file), resolve=False)
 
 
 def _has(content: Any, steps: list[str]) -> bool:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,32 +138,6 @@ def trained_run(folder: RunFolder, *, last: bool = False) -> TrainedRun:
             return TrainedRun(config, parts, "best" if best == frames and not last else "last", frames)
         parts.loss.value_network.load_state_dict(kept[best])
     return TrainedRun(config, parts, "best", best)
-
-
-def new_folder(path: Path, *, is_stamped: bool) -> Path:
-    """Create the folder of a new run.
-
-    Args:
-        path: of the folder.
-        is_stamped: its name is the time; if another run has it, a number is added.
-
-    Raises:
-        UserError: it cannot be created.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for number in count(1):
-            made = path if number == 1 else path.with_name(f"{path.name}-{number}")
-            try:
-                made.mkdir(exist_ok=not is_stamped)
-                return made
-            except FileExistsError:
-                if not is_stamped:
-                    raise
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(f"cannot create the folder '{path}': {reason}; choose another") from error
-    raise AssertionError("unreachable")
 
 
 def _checked(overrides: Sequence[str]) -> Sequence[str]:

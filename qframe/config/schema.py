@@ -5,9 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-import torch
-
-from qframe.compiled.update import missing_compiler
+from qframe.machine.native_code import missing_compiler
 
 Rule = Callable[[Any], str | None]  # the fault of a value, or None
 
@@ -36,6 +34,8 @@ def available_device(value: str) -> str | None:
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``, and one that this machine has."""
     if value in ("auto", "cpu"):
         return None
+    import torch  # not at the top: it takes seconds, and a mistyped name is reported without it
+
     there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     if value in there or (value == "cuda" and len(there) > 1):
         return None
@@ -90,3 +90,31 @@ class Schema:
 
 SETTINGS: dict[str, tuple[Any, Rule]] = {f.name: get_args(f.type) for f in fields(Schema) if _is_ruled(f.type)}
 GROUPS: tuple[str, ...] = tuple(f.name for f in fields(Schema) if not _is_ruled(f.type))
+AUTO_NUMBERS = ("runner.threads", "env.num_envs", "runner.every", "runner.updates")
+"""Numbers that may be ``auto``."""
+AUTO_COLLECTOR = {"_target_": "auto"}
+"""The node of ``collector=auto``."""
+PROVIDED: dict[str, frozenset[str]] = {
+    "action_space": frozenset({"space"}),
+    "network": frozenset({"trunk", "make_head", "action_space"}),
+    "trunk": frozenset({"observation_shape", "byte_divisor"}),
+    "head": frozenset({"features", "num_actions"}),
+    "loss": frozenset({"value_network", "action_space", "joint", "gamma", "seed"}),
+    "target": frozenset({"loss"}),
+    "replay": frozenset({"gamma", "num_envs", "priorities", "seed"}),
+    "exploration": frozenset({"spec", "action_space", "num_envs", "num_members", "seed"}),
+    "reward": frozenset({"gamma", "num_envs"}),
+    "collector": frozenset(
+        {"envs", "network", "exploration", "action_space", "reward", "returns", "device", "stores_probability"}
+    ),
+    "optimizer": frozenset({"parameters"}),
+    "optimizer.algorithm": frozenset({"params", "lr"}),
+    "runner": frozenset(
+        {
+            "collector", "learner", "replay", "evaluation", "checkpoints", "logger", "folder", "total_frames", "seed",
+            "report", "started",
+        }
+    ),
+    "evaluation": frozenset({"envs", "action_space", "seed"}),
+}
+"""Constructor parameters that the builder fills in, by place; a config must not set them."""

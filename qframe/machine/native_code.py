@@ -4,6 +4,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -23,6 +24,13 @@ def cache_dir() -> Path:
 def compiler() -> str:
     """The C++ compiler's name: ``$CXX``, else ``g++``."""
     return os.environ.get("CXX") or "g++"
+
+
+def missing_compiler() -> str | None:
+    """A message if there is no C++ compiler, else None."""
+    if shutil.which(compiler()) is not None:
+        return None
+    return f"compile=true needs a C++ compiler, but {compiler()!r} is missing; install g++ or set compile=false"
 
 
 def is_whole(library: Path) -> bool:

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from qframe.errors import UserError
 from qframe.runs.checkpoint_names import checkpoints_in
 from qframe.runs.lock import FolderLock
 from qframe.runs.process import is_alive, this_process
@@ -197,6 +199,32 @@ class RunFolder:
         summary = read_json(self.summary_file) | changes
         self.write_summary(summary)
         return summary
+
+
+def new_folder(path: Path, *, is_stamped: bool) -> Path:
+    """Create the folder of a new run.
+
+    Args:
+        path: of the folder.
+        is_stamped: its name is the time; if another run has it, a number is added.
+
+    Raises:
+        UserError: it cannot be created.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            made = path if number == 1 else path.with_name(f"{path.name}-{number}")
+            try:
+                made.mkdir(exist_ok=not is_stamped)
+                return made
+            except FileExistsError:
+                if not is_stamped:
+                    raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"cannot create the folder '{path}': {reason}; choose another") from error
+    raise AssertionError("unreachable")
 
 
 def find_runs(folder: Path) -> list[RunFolder]:

@@ -13,11 +13,10 @@ from qframe.config import build
 from qframe.config.compose import Composition, composed, pinned_folder, read
 from qframe.config.hydra_app import CONFIG_NAME, hydra_app
 from qframe.config.hydra_keys import checked_record
-from qframe.config.saved_run import new_folder
 from qframe.config.targets import apply_trust
 from qframe.errors import ConfigError, Fault, UserError
 from qframe.formatting import format_path
-from qframe.runs.folder import read_json, write_json
+from qframe.runs.folder import new_folder, read_json, write_json
 from qframe.sweeps.folder import SweepFolder, output_folder
 from qframe.sweeps.grid import parameters, zipped
 from qframe.sweeps.job import Job

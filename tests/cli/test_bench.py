@@ -163,8 +163,8 @@ def test_a_signal_stops_every_run_and_the_same_command_resumes(own):
     ("words", "message"),
     [
         (["bench", "cartpole_dqm"], "unknown option 'cartpole_dqm'; nearest is 'cartpole_dqn'"),
-        ([*BENCH, "--seeds", "0"], "--seeds must be at least 1, got 0"),
-        ([*BENCH, "--jobs", "0"], "--jobs must be at least 1, got 0"),
+        ([*BENCH, "--seeds", "0"], "argument --seeds: must be at least 1, got 0"),
+        ([*BENCH, "--jobs", "0"], "argument --jobs: must be at least 1, got 0"),
         (["bench", "bare", "--config-dir", "own"], "experiment=bare states no score to reach; add one under score:"),
         (["bench", "faulty", "--config-dir", "own"], "gamma: expected a number from 0 to 1, got 2.0"),
         (["bench"], "PRESET"),

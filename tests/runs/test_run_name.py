@@ -6,7 +6,7 @@ from hydra.types import RunMode
 from qframe.config.build import PROVIDED
 from qframe.config.compose import compose, composed, recheck
 from qframe.config.hydra_app import hydra_app
-from qframe.config.run_name import LONGEST, changes, environment_slug, run_name
+from qframe.runs.run_name import LONGEST, changes, environment_slug, run_name
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,64 @@
+"""Finds mistyped names in the YAML files alone, before torch is imported, which takes seconds.
+
+Only if nothing else on the command line can be at fault are these all the faults; otherwise the constructors'
+signatures are read, as in :func:`qframe.config.checker.validate`.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from qframe.config.checker import unknown_key, validate_settings
+from qframe.config.schema import AUTO_COLLECTOR, GROUPS, SETTINGS
+from qframe.errors import Fault
+
+UNLISTED = frozenset({
+    "qframe.exploration.EGreedyModule", "qframe.objectives.DQNLoss", "qframe.objectives.DQVLoss",
+    "qframe.replay.SliceReplayBuffer", "qframe.objectives.SoftUpdate",
+})  # fmt: skip
+"""Classes with parameters that their YAML files leave out."""
+NEEDS_TORCH = ("device", "compile")
+
+
+def typos(
+    values: Mapping[str, Any],
+    found: Sequence[Fault],
+    typed: Collection[str],
+    listed: Mapping[str, Mapping[str, Any]],
+    also: Collection[str],
+) -> list[Fault] | None:
+    """The faults of a config with an unknown name; None if there is no such name, or only signatures show all faults.
+
+    Args:
+        values: the composed config as plain values.
+        found: the faults of the command line.
+        typed: the places that the command line sets.
+        listed: the content of the options chosen, by group; those of the user's own files are not among them.
+        also: further names to suggest for an unknown top-level key.
+    """
+    settings = {key for key in typed if key in SETTINGS}
+    if any(key in NEEDS_TORCH and values[key] not in ("auto", "cpu", False) for key in settings):
+        return None
+    _, faults = validate_settings(values, also)
+    for group in GROUPS:
+        node = values.get(group)
+        if not isinstance(node, Mapping) or group not in listed:
+            return None
+        for key, value in node.items():
+            place = f"{group}.{key}"
+            if key not in listed[group]:
+                if place not in typed or node.get("_target_") in (*UNLISTED, *AUTO_COLLECTOR.values()):
+                    return None
+                faults.append(unknown_key(str(key), str(node["_target_"]), listed[group].keys() - {"_target_"}, group))
+            elif place in typed and not _is_alike(value, listed[group][key]):
+                return None
+    if any(key.partition(".")[0] in GROUPS and key.count(".") > 1 for key in typed):
+        return None
+    return faults if any(fault.unknown for fault in (*found, *faults)) else None
+
+
+def _is_alike(value: Any, usual: Any) -> bool:
+    """Whether a value is sound because the usual one is: it is of the same type, and no choice among names."""
+    number = (int, float)
+    if isinstance(value, bool) or isinstance(usual, bool):
+        return type(value) is type(usual)
+    return isinstance(value, number) and isinstance(usual, number)
