@@ -9,7 +9,6 @@ import argparse
 import errno
 import gc
 import importlib
-import os
 import re
 import signal
 import sys
@@ -24,7 +23,10 @@ from types import ModuleType
 import qframe
 from qframe.cli.arguments import COMMANDS, Parser
 from qframe.errors import RunError, Stopped, UserError, hint
+from qframe.machine.screen import guarded_screen
 
+TRAINING = (["train"], ["resume"], ["rerun"], ["bench"])
+"""Commands that run on when nobody reads their output; the output of all others is their result."""
 DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 REFUSED_ON_CUDA = "does not have a deterministic implementation"  # torch's message under deterministic=true
 PACKAGE = Path(qframe.__file__).parent
@@ -44,42 +46,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     started = time.monotonic()
     warnings.formatwarning = _readable
-    try:
-        command, arguments = _parsed(list(sys.argv[1:] if argv is None else argv))
-        arguments.started = started
-        return command.run(arguments)
-    except (UserError, RunError) as error:
+    words = list(sys.argv[1:] if argv is None else argv)
+    with guarded_screen() as screen:
+        screen.output.warns_of_reader = is_training = words[:1] in TRAINING
+        try:
+            command, arguments = _parsed(words)
+            arguments.started = started
+            status = command.run(arguments)
+        except BaseException as error:
+            status = _reported(error)
+    return status or (0 if is_training or screen.output.has_reader else 2)
+
+
+def _reported(error: BaseException) -> int:
+    """Print why a command ended, and return its exit status."""
+    if isinstance(error, UserError | RunError):
         _report(str(error), error)
         return 2
-    except Stopped as stopped:
-        _report(str(stopped), stopped)
-        return 130 if stopped.number == signal.SIGINT else 143
-    except SystemExit as stop:
-        if _is_environments(stop):  # outside the places where its errors are caught
-            traceback.print_exc()
-            print(f"qframe: {ENVIRONMENT}", file=sys.stderr)
-            return 1
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except KeyboardInterrupt:
+    if isinstance(error, Stopped):
+        _report(str(error), error)
+        return 130 if error.number == signal.SIGINT else 143
+    if isinstance(error, SystemExit) and not _is_environments(error):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    if isinstance(error, KeyboardInterrupt):
         print("qframe: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # as in `qframe list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in DISK:
-            place = f" '{error.filename}'" if error.filename else ""
-            _report(f"cannot write or read{place}: {error.strerror}", error)
-            return 2
-        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
-            _report(NO_MEMORY, error)
-            return 2
-        if REFUSED_ON_CUDA in str(error):
-            print(f"qframe: deterministic: {str(error).split(',')[0]}; set deterministic=false", file=sys.stderr)
-            return 2
-        traceback.print_exc()
-        print(f"qframe: {ENVIRONMENT if _is_environments(error) else ISSUES}", file=sys.stderr)
-        return 1
+    if isinstance(error, OSError) and error.errno in DISK:
+        place = f" '{error.filename}'" if error.filename else ""
+        _report(f"cannot write or read{place}: {error.strerror}", error)
+        return 2
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        _report(NO_MEMORY, error)
+        return 2
+    if REFUSED_ON_CUDA in str(error):
+        print(f"qframe: deterministic: {str(error).split(',')[0]}; set deterministic=false", file=sys.stderr)
+        return 2
+    traceback.print_exception(error)
+    print(f"qframe: {ENVIRONMENT if _is_environments(error) else ISSUES}", file=sys.stderr)
+    return 1
 
 
 def _parsed(words: list[str]) -> tuple[ModuleType, argparse.Namespace]:

@@ -193,8 +193,9 @@ def in_worker(make: Callable[[], Any]) -> Callable[[], Any]:
 
 def _make(creator: int, make: Callable[[], Any]) -> Any:
     if os.getpid() != creator:
-        for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGUSR1", signal.SIGTERM)):
-            signal.signal(number, signal.SIG_IGN)
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL)
         try:

@@ -25,6 +25,7 @@ from qframe.config.compose import recheck
 from qframe.config.saved_run import checkpoint, fitting
 from qframe.config.targets import apply_trust
 from qframe.errors import RunError, Stopped, UserError
+from qframe.machine.screen import guarded_screen
 from qframe.runs.folder import RunFolder
 from qframe.runs.lock import Locked
 from qframe.sweeps.folder import DONE
@@ -157,7 +158,8 @@ def output_to_log(job: JobSpec) -> Iterator[None]:
     os.dup2(log, 2)
     faulthandler.enable(2)
     try:
-        yield
+        with guarded_screen():
+            yield
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

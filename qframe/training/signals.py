@@ -9,7 +9,9 @@ from types import FrameType
 from typing import Any, Self
 
 PATIENCE = 8.0  # seconds: schedulers kill a job some seconds after they have asked it to stop
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []))
+STOP_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
+)
 
 
 class Interrupted(BaseException):
@@ -17,7 +19,7 @@ class Interrupted(BaseException):
 
 
 class StopSignals:
-    """While active, SIGINT, SIGTERM and SIGUSR1 set ``received``; a SIGINT after that raises ``KeyboardInterrupt``.
+    """While active, the first of ``STOP_SIGNALS`` sets ``received``; a SIGINT after that raises ``KeyboardInterrupt``.
 
     A second SIGTERM changes nothing: queues and ``timeout`` send it to a whole process group, and a sweep to its jobs.
 
@@ -43,7 +45,8 @@ class StopSignals:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in STOP_SIGNALS:
-                self._earlier[number] = signal.signal(number, self._receive)
+                if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # as nohup ignores SIGHUP
+                    self._earlier[number] = signal.signal(number, self._receive)
             self._earlier[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._lose_patience)
         return self
 

@@ -72,7 +72,7 @@ def test_a_run_that_was_stopped_anywhere_resumes_to_be_the_one_that_never_was(tm
     assert status(tmp_path / "stopped") == "finished"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_a_stopped_run_names_its_signal(tmp_path, number):
     runner = make(tmp_path)
     interrupt_after(runner, runner.collector, "collect", 3, number)
@@ -186,3 +186,14 @@ def test_a_kill_during_a_save_leaves_a_whole_checkpoint(tmp_path):
         state = load_checkpoint(folder)
         expected = torch.full((50_000,), float(state["run"]["frames"]))
         assert all(torch.equal(state["replay"][str(i)], expected) for i in range(5))
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored(tmp_path):
+    earlier = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSignals() as signals:
+            signal.raise_signal(signal.SIGHUP)
+            signals.check()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, earlier)

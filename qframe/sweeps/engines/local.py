@@ -128,7 +128,9 @@ def _stop_with_parent() -> None:
 
 def _start_server(of: ForkServerContext) -> None:
     of.set_forkserver_preload(["qframe.sweeps.job"])
+    earlier = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # inherited by the server and its jobs
     forkserver.ensure_running()
+    signal.signal(signal.SIGHUP, earlier)
 
 
 def _gpus() -> list[str]:
