@@ -103,6 +103,10 @@ def _parsed(words: list[str]) -> tuple[ModuleType, argparse.Namespace]:
         valid = ["--help", "--version"] if words[0].startswith("-") else COMMANDS
         raise UserError(f"unknown command '{words[0]}'; {hint(words[0], valid)}")
     arguments = Parser(words[0]).parse_words(words[1:])
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise UserError("the current folder no longer exists; change to another one") from error
     return _command(f"qframe.cli.{words[0]}"), arguments
 
 

@@ -46,7 +46,7 @@ class CapturedFunction:
         comparison = comparison or Comparison()
         self._function = None if self._agrees(function, graph, comparison) else function
 
-    def wait(self) -> None:
+    def wait(self, tick: Callable[[], None] | None = None) -> None:
         """Do nothing: it was recorded when it was built."""
 
     def __call__(self, inputs: Sequence[Tensor]) -> Any:

@@ -30,6 +30,7 @@ PRODUCTS: dict[Any, Callable[..., Any]] = {
 """The functions that replace matrix products and convolutions when a graph is traced."""
 COMPILER = Path(__file__).with_name("compile_graph.py")
 """Run as a script, never imported here: that would import torch's whole compiler."""
+TICK = 5.0  # seconds
 WAYS = ("default", "unfused")
 """The ways to compile a graph, as ``compile_graph.py`` names them; the second if the first gives wrong results."""
 
@@ -77,8 +78,11 @@ class NativeFunction:
         """Whether a process is compiling it now."""
         return self._compiling is not None
 
-    def wait(self) -> None:
+    def wait(self, tick: Callable[[], None] = lambda: None) -> None:
         """Load the library, once it is compiled and found to agree with the function.
+
+        Args:
+            tick: called every few seconds.
 
         Raises:
             RuntimeError: it could not be compiled; the message is the compiler's last line.
@@ -86,7 +90,7 @@ class NativeFunction:
         while self._run is None:
             was_compiled = self._compiling is not None
             if self._compiling is not None:
-                self._compiling.wait()
+                self._compiling.wait(tick)
                 self._compiling = None
             library = self.library
             if library is not None and is_whole(library):
@@ -156,8 +160,13 @@ class _Compiling:
             self._process = subprocess.Popen([str(word) for word in command], stdout=log, stderr=log)
         self._end = weakref.finalize(self, _end, self._process, folder)
 
-    def wait(self) -> None:
-        status = self._process.wait()
+    def wait(self, tick: Callable[[], None]) -> None:
+        while True:
+            try:
+                status = self._process.wait(TICK)
+                break
+            except subprocess.TimeoutExpired:
+                tick()
         lines = self._log.read_text(errors="replace").strip().splitlines()
         self._end()
         if status:

@@ -1,5 +1,6 @@
 """A round of updates as native code, or as a CUDA graph: made while the environments warm up, or by an earlier run."""
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -117,12 +118,22 @@ class CompiledUpdate:
         """Look up the code for batches like these, or start compiling it; the run's state does not change."""
         self._function(*self._inputs(batches, updates, stored))
 
-    def wait(self, say: Callable[[str], None]) -> None:
-        """Wait until it is compiled, if that has begun."""
-        if any(function.is_compiling for function in self._functions.values()):
+    def wait(self, say: Callable[[str], None]) -> float:
+        """Wait until it is compiled, if that has begun, and ``say`` how long it takes; the seconds waited."""
+        started = time.monotonic()
+
+        def tick() -> None:
+            say(f"still compiling, after {time.monotonic() - started:.0f} s")
+
+        is_compiling = any(function.is_compiling for function in self._functions.values())
+        if is_compiling:
             say("compiling the update, which takes about twenty seconds; later runs reuse it")
         for function in self._functions.values():
-            compiled(function.wait)
+            compiled(partial(function.wait, tick))
+        waited = time.monotonic() - started
+        if is_compiling:
+            say(f"compiled after {waited:.0f} s")
+        return waited
 
     def __call__(self, batches: TensorDict, updates: int, stored: Rows) -> tuple[dict[str, Tensor], Tensor]:
         """Take a round of steps.

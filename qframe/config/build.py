@@ -351,6 +351,7 @@ def build(
         action_space=built.action_space,
         device=device,
         compiled=plain["compile"],
+        may_fall_back="compile" in assembly.picked,
         autocast=plain["autocast"],
         updates=plain["runner"]["updates"],
     )

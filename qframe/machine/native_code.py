@@ -1,11 +1,15 @@
 """C++ files that are compiled on this machine, and cached for later runs."""
 
+import atexit
 import ctypes
 import hashlib
 import os
 import platform
 import shutil
 import subprocess
+import tempfile
+import warnings
+from functools import cache
 from pathlib import Path
 
 CACHE_VARIABLE = "QFRAME_CACHE_DIR"
@@ -14,11 +18,30 @@ SECONDS = 60
 
 
 def cache_dir() -> Path:
-    """Folder of compiled code: ``$QFRAME_CACHE_DIR``, else ``qframe`` in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(os.environ.get(CACHE_VARIABLE) or Path(base) / "qframe")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
+    """Folder of compiled code: ``$QFRAME_CACHE_DIR``, else ``qframe`` in the user's cache folder.
+
+    If that cannot be written to, it is a temporary folder of this process, with one warning.
+
+    Raises:
+        OSError: there is no temporary folder either.
+    """
+    return _writable(*map(os.environ.get, (CACHE_VARIABLE, "XDG_CACHE_HOME", "HOME")))
+
+
+@cache
+def _writable(chosen: str | None, base: str | None, home: str | None) -> Path:
+    try:
+        folder = Path(chosen or Path(base or Path.home() / ".cache", "qframe"))
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+        return folder
+    except (OSError, RuntimeError) as error:  # RuntimeError: the user has no home
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".").lower()
+        temporary = Path(tempfile.mkdtemp(prefix="qframe-"))
+        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+        remedy = f"set {CACHE_VARIABLE} to a folder that can be written to"
+        warnings.warn(f"compiled code cannot be kept for later runs: {reason}; {remedy}", stacklevel=2)
+        return temporary
 
 
 def compiler() -> str:

@@ -30,6 +30,10 @@ class Clock:
         (then, frames_then), self._lap = self._lap, (time.monotonic(), frames)
         return (frames - frames_then) / max(self._lap[0] - then, 1e-9)
 
+    def pause(self, seconds: float) -> None:
+        """Leave these seconds out of the frames per second, and so out of the time that a run is expected to take."""
+        self._lap = (self._lap[0] + seconds, self._lap[1])
+
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Count the seconds of a block as evaluation."""

@@ -1,6 +1,7 @@
 """Learning: one update samples, takes a gradient step, moves the target network and sets new priorities."""
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from qframe.actions.action_space import ActionSpace
 from qframe.compiled.signature import Rows
-from qframe.compiled.update import CompiledUpdate, TargetUpdater, autocast_type
+from qframe.compiled.update import CompiledUpdate, NotCompiled, TargetUpdater, autocast_type
 from qframe.networks.protocol import TrainedNetwork
 from qframe.objectives import DQNLoss
 from qframe.optimizer.nonfinite import Diverged, SkippedUpdates, diverged, without_skipped
@@ -32,6 +33,7 @@ class Learner:
         device: of the network.
         compiled: whether updates run as native code, compiled while the environments warm up, or as a CUDA graph.
         autocast: whether matrix products and convolutions are computed in bfloat16.
+        may_fall_back: whether updates run uncompiled, with a warning, if they cannot be compiled.
         updates: updates in a round; one compiled graph holds the round, or a part of a long one, if the replay has no
             priorities.
 
@@ -49,6 +51,7 @@ class Learner:
         action_space: ActionSpace,
         device: torch.device,
         compiled: bool | Literal["cuda_graph"] = False,
+        may_fall_back: bool = False,
         autocast: bool = False,
         updates: int = 1,
     ) -> None:
@@ -59,6 +62,7 @@ class Learner:
         holds_rounds = self.compiled is not None and self.compiled.holds_rounds and replay.priorities is None
         self._round = next(k for k in range(_LARGEST_ROUND, 0, -1) if updates % k == 0) if holds_rounds else 1
         self._target_update, self._action_space, self._device = target_update, action_space, device
+        self._may_fall_back = may_fall_back
         self.updates = self._summed = 0
         self.batch_shape: torch.Size | None = None
         self._sums: dict[str, Tensor] = {}
@@ -81,16 +85,32 @@ class Learner:
             with self.replay.unchanged():
                 batches, stored = self._draw(self._round)
                 self.compiled.begin(batches, self._round, stored)
+        except NotCompiled as error:
+            self._fall_back(error)
         except RuntimeError:  # nothing to sample yet
             return
         finally:
             self.loss.generator.set_state(state)
 
-    def wait(self, say: Callable[[str], None]) -> None:
-        """Wait until the update is compiled, if it is to be; ``say`` prints a note if that takes time."""
-        if self.compiled is not None:
-            self.prepare()
-            self.compiled.wait(say)
+    def wait(self, say: Callable[[str], None]) -> float:
+        """Wait until the update is compiled, if it is to be; ``say`` prints notes if that takes time.
+
+        Returns:
+            The seconds waited.
+        """
+        self.prepare()
+        try:
+            return 0.0 if self.compiled is None else self.compiled.wait(say)
+        except NotCompiled as error:
+            self._fall_back(error)
+            return 0.0
+
+    def _fall_back(self, error: NotCompiled) -> None:
+        if not self._may_fall_back:
+            raise error
+        reason = str(error).removesuffix("; set compile=false")
+        warnings.warn(f"{reason}; updates run uncompiled, which is slower", stacklevel=2)
+        self.compiled, self._round = None, 1
 
     def learn(self, owed: int) -> int:
         """Take one update, or a round of them if one graph holds a round and that many are owed.

@@ -193,7 +193,7 @@ class Runner:
         """Take the updates that are due."""
         if not self._is_compiled:
             with self.signals.interruptible():
-                self.learner.wait(self.report.say)
+                self.clock.pause(self.learner.wait(self.report.say))
             self._is_compiled = True
         is_first = not self.learner.updates
         while (owed := self.schedule.updates_owed) and self.signals.received is None:

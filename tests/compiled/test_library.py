@@ -65,7 +65,7 @@ def test_a_damaged_library_is_compiled_anew(compiled, monkeypatch):
         def __init__(self, *arguments):
             started.append(arguments)
 
-        def wait(self):
+        def wait(self, tick=None):
             library.write_bytes(whole)
 
     monkeypatch.setattr(native, "_Compiling", Compiling)

@@ -61,6 +61,7 @@ def filled(replay):
 def learner(
     *, compiled, head=ScalarHead, network=QNet, noisy=False, algorithm=optim.Adam, max_grad_norm=1.0, target="soft",
     replay=ReplayBuffer, estimator="TD0", autocast=False, double=False, updates=1, nonfinite="stop", normalized=False,
+    may_fall_back=False,
 ):  # fmt: skip
     torch.manual_seed(0)
     space = make_action_space(Discrete(2), encoding="auto")
@@ -78,7 +79,7 @@ def learner(
         loss, filled(replay(100, 16, gamma=0.9, num_envs=4)),
         optimizer=Optimizer(net.parameters(), algorithm, lr=1e-2, max_grad_norm=max_grad_norm, nonfinite=nonfinite),
         target_update=targets[target](loss), action_space=space, device=CPU, compiled=compiled, autocast=autocast,
-        updates=updates,
+        updates=updates, may_fall_back=may_fall_back,
     )  # fmt: skip
 
 
@@ -104,8 +105,9 @@ class TracedFunction:
     def __init__(self, function, inputs, comparison):
         self.graph, self.nesting = native.trace(function, inputs)
 
-    def wait(self):
-        pass
+    def wait(self, tick=None):
+        if tick is not None:
+            tick()
 
     def __call__(self, inputs):
         return pytree.tree_unflatten(self.graph(*inputs), self.nesting)
@@ -240,16 +242,32 @@ def test_the_compiled_update_is_the_eager_one_and_preparing_changes_nothing():
     assert torch.equal(eager.replay.sample()["index"], pure.replay.sample()["index"])
 
 
+def test_a_run_that_may_falls_back_to_eager_updates(monkeypatch):
+    monkeypatch.setattr(compiled, "NativeFunction", Broken)
+    part = learner(compiled=True, may_fall_back=True)
+    with pytest.warns(UserWarning, match=r"compiled: the compiler broke more; updates run uncompiled, which is slower"):
+        assert part.wait(print) == 0.0
+    eager = learner(compiled=False)
+    for each in (part, eager):
+        assert each.learn(1) == 1
+    assert part.compiled is None
+    assert all(map(torch.equal, part.loss.parameters(), eager.loss.parameters()))
+
+
 @pytest.mark.usefixtures("uncompiled")
 def test_that_it_is_waited_for_is_said():
     said = []
     learner(compiled=True).wait(said.append)
     learner(compiled=False).wait(said.append)
-    assert said == ["compiling the update, which takes about twenty seconds; later runs reuse it"]
+    assert said == [
+        "compiling the update, which takes about twenty seconds; later runs reuse it",
+        "still compiling, after 0 s",
+        "compiled after 0 s",
+    ]
 
 
 class Broken(TracedFunction):
-    def wait(self):
+    def wait(self, tick=None):
         raise RuntimeError("the compiler broke\nmore")
 
 

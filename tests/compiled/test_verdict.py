@@ -57,7 +57,7 @@ class Compiler:
         self.graphs[library.name] = graph
         return self
 
-    def wait(self):
+    def wait(self, tick=None):
         pass
 
     def load(self, library, gpu):
