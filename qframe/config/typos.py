@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from qframe.config.checker import unknown_key, validate_settings
-from qframe.config.schema import AUTO_COLLECTOR, GROUPS, SETTINGS
+from qframe.config.schema import GROUPS, SETTINGS
 from qframe.errors import Fault
 
 UNLISTED = frozenset({
@@ -46,9 +46,10 @@ def typos(
         for key, value in node.items():
             place = f"{group}.{key}"
             if key not in listed[group]:
-                if place not in typed or node.get("_target_") in (*UNLISTED, *AUTO_COLLECTOR.values()):
+                target = str(node.get("_target_"))
+                if place not in typed or target in UNLISTED or not target.startswith("qframe."):
                     return None
-                faults.append(unknown_key(str(key), str(node["_target_"]), listed[group].keys() - {"_target_"}, group))
+                faults.append(unknown_key(str(key), target, listed[group].keys() - {"_target_"}, group))
             elif place in typed and not _is_alike(value, listed[group][key]):
                 return None
     if any(key.partition(".")[0] in GROUPS and key.count(".") > 1 for key in typed):

@@ -74,7 +74,7 @@ def test_all_faults_are_reported_at_once(toy):
     )  # fmt: skip
     assert [fault.split(":")[0].split(" (")[0] for fault in found] == [
         "head", "expected key=value or group=option, got 'nonsense'", "~logger.ever", "name", "seed", "device", "gamma",
-        "total_frames", "env.num_env", "network.trunk.sizes[0]", "experimnt",
+        "total_frames", "experimnt", "env.num_env", "network.trunk.sizes[0]",
     ]  # fmt: skip
 
 

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from qframe.cli import check as check_command
+from qframe.cli import train
 from qframe.config import build, hydra_app, targets
 from qframe.config.schema import GROUPS
 from qframe.errors import Fault, Stopped
@@ -81,7 +83,8 @@ def enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     shutil.copytree(real / "hydra", conf / "hydra")
     monkeypatch.setattr(hydra_app, "conf_dir", lambda: conf)
     monkeypatch.setattr(targets, "_trusted", ["toy_parts"])
-    monkeypatch.setattr(build, "PROVIDED", PROVIDED)
+    for module in (build, train, check_command):
+        monkeypatch.setattr(module, "PROVIDED", PROVIDED)
     monkeypatch.setattr(build, "check", check)
     monkeypatch.setattr(build, "Assembly", Assembly)
     monkeypatch.setattr(build, "build", build_runner)
