@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -17,7 +18,16 @@ CONFIG = {"seed": 1, "head": {"num_atoms": 51, "transform": None}, "long": ["x" 
 SUMMARY = {"status": "finished", "frames": 200, "eval_return_mean": 9.0}
 
 
-def test_mlflow_has_config_metrics_and_outcome_of_a_run_and_resumes_it(tmp_path):
+@pytest.fixture(scope="module")
+def new_store(tmp_path_factory):
+    """An empty store, which MLflow takes seconds to make."""
+    file = tmp_path_factory.mktemp("store") / "store.db"
+    MlflowClient(f"sqlite:///{file}").search_experiments()
+    return file
+
+
+def test_mlflow_has_config_metrics_and_outcome_of_a_run_and_resumes_it(tmp_path, new_store):
+    shutil.copy(new_store, tmp_path)
     uri = f"sqlite:///{tmp_path}/store.db"
     for void_from in (None, 100):
         record = MlflowRecord(experiment="mine", tracking_uri=uri)
@@ -42,7 +52,8 @@ def test_a_store_that_does_not_exist_is_reported(tmp_path):
     record.close()
 
 
-def test_a_store_that_goes_away_does_not_stop_training(tmp_path, monkeypatch):
+def test_a_store_that_goes_away_does_not_stop_training(tmp_path, new_store, monkeypatch):
+    shutil.copy(new_store, tmp_path)
     record = MlflowRecord(experiment="mine", tracking_uri=f"sqlite:///{tmp_path}/store.db")
     record.open(Opening(tmp_path, CONFIG))
 
@@ -82,8 +93,9 @@ def test_a_new_folder_has_an_id_of_its_own(tmp_path):
     assert own_id(tmp_path / "a" / "id", "two") == "one"
 
 
-def test_both_at_once_and_offline(tmp_path, monkeypatch):
+def test_both_at_once_and_offline(tmp_path, new_store, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    shutil.copy(new_store, "mlflow.db")
     words = ["total_frames=200", "runner.learning_starts=100", "evaluation.final_episodes=1", "logger.every=100"]
     assert main(["train", "logger=[wandb,mlflow]", *words, "hydra.run.dir=run"]) == 0
     assert list((tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb"))

@@ -15,7 +15,7 @@ from tests.sweeps.test_loop import Board
 
 def engine(name, folder):
     if name == "ray":
-        return RayEngine(None, 2, needs=Needs(), gpus=0, say=print)
+        return RayEngine(None, 1, needs=Needs(), gpus=0, say=print)  # one after the other, in a process that stays
     return SubmititEngine("local", 2, folder=folder / "q", needs=Needs(), parameters={"timeout_min": 9}, say=print)
 
 

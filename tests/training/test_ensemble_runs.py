@@ -64,7 +64,8 @@ def test_an_ensemble_reaches_the_known_values_with_every_replay(tmp_path, head, 
             replay=replay,
             replay_options=options,
             estimator=estimator,
-            total_frames=1500,
+            total_frames=500,
+            lr=1e-2,
         )
     )
     runner.run()

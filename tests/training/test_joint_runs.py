@@ -29,5 +29,6 @@ HEADS = {
 )
 def test_joint_actions_are_learned_to_their_optimum(tmp_path, env, head, options):
     """Every switch and dial right in each of 4 steps pays 4; at random it is 2 for switches and 1.5 for dials."""
-    runner = make_runner(tmp_path, f"qframe-test/{env}-v0", head=HEADS[head], gamma=0.5, total_frames=3_000, **options)
+    runner = make_runner(tmp_path, f"qframe-test/{env}-v0", head=HEADS[head], gamma=0.5, total_frames=1_000, lr=1e-2,
+                         **options)  # fmt: skip
     assert runner.run()["eval_return_mean"] > 3.8

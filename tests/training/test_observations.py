@@ -90,15 +90,16 @@ def test_every_replay_stores_every_entry_as_it_came(tmp_path, replay, options):
 
 @pytest.mark.parametrize("shown", ["image", "place", "bits", "pair"])
 def test_what_any_entry_shows_is_learned(tmp_path, shown):
-    runner = make_runner(tmp_path, MIXED, total_frames=1000, env_options={"kwargs": {"shown": shown}}, gamma=0.0)
+    options = {"env_options": {"kwargs": {"shown": shown}}, "gamma": 0.0}
+    runner = make_runner(tmp_path, MIXED, total_frames=1000, lr=1e-2, **options)
     assert runner.run()["eval_return_mean"] == 4.0
 
 
 def test_a_small_difference_on_a_large_scale_is_learned_by_normalising_only(tmp_path):
     def score(normalize):
         runner = make_runner(
-            tmp_path / str(normalize), MIXED, total_frames=1000, env_options={"kwargs": {"shown": "vector"}}, gamma=0.0,
-            normalize_observation=normalize,
+            tmp_path / str(normalize), MIXED, total_frames=500, env_options={"kwargs": {"shown": "vector"}}, gamma=0.0,
+            lr=1e-2, normalize_observation=normalize,
         )  # fmt: skip
         return runner.run()["eval_return_mean"]
 

@@ -1,5 +1,7 @@
 """Whole runs on tiny environments whose values are known, with every head."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -15,6 +17,7 @@ from qframe.networks import QNet, SharedTrunk
 from qframe.replay import ReplayBuffer, SliceReplayBuffer
 from tests.runners import make_runner, prioritized
 
+make = partial(make_runner, total_frames=400, lr=1e-2)
 HEADS = {
     "scalar": ScalarHead,
     "categorical": lambda features, actions: CategoricalHead(features, actions, num_atoms=41, v_min=-12, v_max=12),
@@ -42,26 +45,26 @@ def head(request):
 
 
 def test_a_terminating_episode_is_worth_its_reward(tmp_path, head):
-    runner = make_runner(tmp_path, "qframe-test/Terminating-v0", head=head)
+    runner = make(tmp_path, "qframe-test/Terminating-v0", head=head)
     runner.run()
     assert values(runner, 0.0).tolist() == pytest.approx([1.0, 1.0], abs=0.1)
 
 
 def test_a_truncated_episode_is_worth_the_endless_sum(tmp_path, head):
-    runner = make_runner(tmp_path, "qframe-test/Endless-v0", head=head, gamma=0.5)
+    runner = make(tmp_path, "qframe-test/Endless-v0", head=head, gamma=0.5)
     runner.run()
     assert values(runner, 0.0).tolist() == pytest.approx([2.0, 2.0], abs=0.1)
 
 
 def test_a_reward_two_steps_away_is_discounted_once(tmp_path, head):
-    runner = make_runner(tmp_path, "qframe-test/TwoStep-v0", head=head, total_frames=1500)
+    runner = make(tmp_path, "qframe-test/TwoStep-v0", head=head)
     runner.run()
     assert values(runner, 0.0).mean().item() == pytest.approx(0.9, abs=0.1)
     assert values(runner, 0.5).mean().item() == pytest.approx(1.0, abs=0.1)
 
 
 def test_the_better_action_is_found(tmp_path, head):
-    runner = make_runner(tmp_path, "qframe-test/Bandit-v0", head=head)
+    runner = make(tmp_path, "qframe-test/Bandit-v0", head=head)
     summary = runner.run()
     assert values(runner, 0.0).tolist() == pytest.approx([-1.0, 1.0], abs=0.15)
     assert summary["eval_return_mean"] == 1.0
@@ -80,14 +83,13 @@ def test_the_better_action_is_found(tmp_path, head):
     ],
 )
 def test_every_replay_and_estimator_reaches_the_known_values(tmp_path, network, replay, options, estimator):
-    runner = make_runner(
+    runner = make(
         tmp_path,
         "qframe-test/TwoStep-v0",
         network=network,
         replay=replay,
         replay_options=options,
         estimator=estimator,
-        total_frames=1500,
     )
     runner.run()
     assert values(runner, 0.0).mean().item() == pytest.approx(0.9, abs=0.1)
