@@ -15,7 +15,7 @@ LATER = {
     ),
     "fully_parameterized_quantile": lambda f, a: FullyParameterizedQuantileHead(f, a, num_quantiles=32, **IMPLICIT),
 }
-MULTIPLYING = {"rows": 16, "lr": 0.02, "updates": 800}  # features times an embedding of levels learn more slowly
+MULTIPLYING = {"rows": 16, "lr": 0.04, "updates": 500}  # features times an embedding of levels learn more slowly
 TRAINING = {"hl_gauss": {}, "implicit_quantile": MULTIPLYING, "fully_parameterized_quantile": MULTIPLYING}
 TOLERANCE = {"hl_gauss": 0.02, "implicit_quantile": 0.06, "fully_parameterized_quantile": 0.08}
 

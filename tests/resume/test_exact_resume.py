@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 
 import gymnasium as gym
 import numpy as np
@@ -19,8 +20,8 @@ from tests.runners import make_runner, prioritized
 CARTPOLE = "CartPole-v1"
 CASES = {
     "scalar": {},
-    "categorical-prioritized": {"head": CategoricalHead, "replay": prioritized(ReplayBuffer)},
-    "quantile-3-steps": {"head": QuantileHead, "replay_options": {"n_step": 3}},
+    "categorical-prioritized": {"head": partial(CategoricalHead, num_atoms=11), "replay": prioritized(ReplayBuffer)},
+    "quantile-3-steps": {"head": partial(QuantileHead, num_quantiles=8), "replay_options": {"n_step": 3}},
     "slices": {"replay": SliceReplayBuffer, "replay_options": {"slice_length": 8}, "estimator": "TDLambda"},
     "normalised": {"normalize_observation": True, "reward": {"normalize": True}},
     "native": {"vectorization": "native", "replay_options": {"n_step": 3}},

@@ -38,7 +38,7 @@ def test_no_illegal_joint_action_anywhere(tmp_path, head, space, encoding):
 
 def regret(folder, **env_options):
     """What is lost per episode of 5 steps against always taking the best legal action."""
-    runner = make_runner(folder, LEGAL, total_frames=1000, lr=1e-2, env_options=env_options, seed=1)
+    runner = make_runner(folder, LEGAL, total_frames=800, lr=1e-2, env_options=env_options, seed=1)
     return -runner.run()["eval_return_mean"]
 
 

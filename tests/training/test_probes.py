@@ -90,6 +90,7 @@ def test_every_replay_and_estimator_reaches_the_known_values(tmp_path, network, 
         replay=replay,
         replay_options=options,
         estimator=estimator,
+        total_frames=800,
     )
     runner.run()
     assert values(runner, 0.0).mean().item() == pytest.approx(0.9, abs=0.1)
