@@ -39,10 +39,10 @@ def test_runs_are_listed_newest_first_and_a_sweep_is_one_line(outputs, capsys):
     assert head.split() == ["status", "frames", "score", "age", "run", "folder"]
     assert [row.split()[-1] for row in rows] == [f"outputs/{name}" for name in NEWEST_FIRST]
     assert rows[0].startswith("running")
-    assert rows[1].split()[:4] == ["crashed", "500", "50%", "(3.0)"]
-    assert rows[2].split()[:3] == ["finished", "1,000", "9.0"]
+    assert rows[1].split()[:4] == ["crashed", "500", "50%", "(3.00)"]
+    assert rows[2].split()[:3] == ["finished", "1,000", "9.00"]
     assert rows[3].startswith("2/3 finished, 1 failed")
-    assert "1.0 … 4.0" in rows[3]
+    assert "1.00 … 4.00" in rows[3]
 
 
 def test_the_jobs_of_a_sweep_by_themselves_with_their_errors(outputs, capsys):

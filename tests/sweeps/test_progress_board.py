@@ -29,7 +29,7 @@ def test_numbers_are_whole_on_a_narrow_terminal_and_reasons_stand_below(width):
     }
     text = printed(results_table(summaries, list, {Path("/x/0"): 1234.5}, "eval_return_mean"), width)
     assert "…" not in text
-    for shown in ("finished", "1,234.50", "12,345", "eval_return_mean", "jobs 1, 3 failed: it [bold]broke[/bold]"):
+    for shown in ("finished", "1,234.5", "12,345", "eval_return_mean", "jobs 1, 3 failed: it [bold]broke[/bold]"):
         assert shown in text
     assert "stopped at" not in text
 
