@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from qframe.config.compose import Composition, composed
 from qframe.config.hydra_app import hydra_app
+from qframe.config.hydra_keys import of_other_mode
 from qframe.config.schema import PROVIDED
 from qframe.config.targets import apply_trust
 from qframe.errors import ConfigError, Fault, UserError
@@ -32,6 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
         if mode is RunMode.RUN and composition.hydra.mode is RunMode.MULTIRUN:  # a preset that is a sweep
             composition = composed(app.config_loader, overrides, PROVIDED, mode=RunMode.MULTIRUN)
             mode = RunMode.MULTIRUN
+        faults = of_other_mode(composition.keys, composition.hydra.mode, is_sweep=mode is RunMode.MULTIRUN)
+        if faults:
+            raise ConfigError([*composition.faults, *faults])
         if mode is RunMode.MULTIRUN:
             from qframe.sweeps.sweep import launch, print_plan, record_of  # not at the top: see typos.py
 

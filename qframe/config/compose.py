@@ -7,7 +7,7 @@ against the constructors' signatures, which knows the valid keys, then names eve
 import pickle
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from qframe.config.hydra_app import (
     CONFIG_NAME,
     SOURCE,
     composition_fault,
+    contradictions,
     first_line,
     groups,
     hydra_app,
@@ -284,7 +285,9 @@ def _files(loader: ConfigLoader, overrides: Overrides, mode: RunMode) -> Files:
     OmegaConf.set_struct(whole, False)
     hydra = whole.pop("hydra")
     paths = [(d.config_path, d.package or "") for d in defaults.defaults if d.config_path]
+    typed_groups = {text.lstrip("~").partition("=")[0] for text in overrides.choices}
     faults = ignored_options(defaults.defaults_tree, loader)
+    faults += contradictions(defaults.defaults_tree, loader, typed_groups)
     faults += unread(hydra, paths, own_contents(loader, paths), overrides.keys)
     faults += traversals((path for path, _ in paths), loader)
     return Files(whole, hydra, paths, faults)
@@ -294,7 +297,7 @@ def _of_job(loader: ConfigLoader, overrides: Overrides, read_before: dict[tuple[
     """What :func:`_files` gives: Hydra merges the files once per choice of groups, and values are set in a copy."""
     choices = tuple(overrides.choices)
     if choices not in read_before:
-        read_before[choices] = pickle.dumps(_files(loader, Overrides(hydra=overrides.choices), RunMode.RUN))
+        read_before[choices] = pickle.dumps(_files(loader, replace(overrides, hydra=overrides.choices), RunMode.RUN))
     files: Files = pickle.loads(read_before[choices])
     values = [text for text in overrides.hydra if text not in choices]
     ConfigLoaderImpl._apply_overrides_to_config(OverridesParser.create().parse_overrides(values), files.config)

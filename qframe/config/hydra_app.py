@@ -127,7 +127,7 @@ def located(
     """
     if not faults:
         return []
-    contents = [(file_name(loader, path), _content(loader, path, package)) for path, package in files]
+    contents = [(file_name(loader, path), content(loader, path, package)) for path, package in files]
     return [fault if fault.source else _located(fault, _source(fault.where, contents, keys)) for fault in faults]
 
 
@@ -149,7 +149,7 @@ def sources(
         files: composed files as (``group/option``, package), first to last.
         keys: the places that the command line sets.
     """
-    contents = [(file_name(loader, path), _content(loader, path, package)) for path, package in files]
+    contents = [(file_name(loader, path), content(loader, path, package)) for path, package in files]
     return {place: _source(place, contents, keys) for place in places}
 
 
@@ -183,7 +183,7 @@ def _comments(node: yaml.Node | None, lines: list[str], prefix: str) -> dict[str
 def own_contents(loader: ConfigLoader, files: Iterable[tuple[str, str]]) -> list[tuple[str, Mapping[str, Any]]]:
     """The content of the files that are not qframe's own, by name and at its place in the config."""
     own = [(path, package) for path, package in files if (file := config_file(loader, path)) and not is_qframes(file)]
-    return [(file_name(loader, path), _content(loader, path, package)) for path, package in own]
+    return [(file_name(loader, path), content(loader, path, package)) for path, package in own]
 
 
 def listed_options(loader: ConfigLoader, files: Iterable[tuple[str, str]]) -> dict[str, dict[str, Any]]:
@@ -191,7 +191,7 @@ def listed_options(loader: ConfigLoader, files: Iterable[tuple[str, str]]) -> di
     listed: dict[str, dict[str, Any]] = {}
     for path, package in files:
         if package and path.startswith(f"{package}/") and (file := config_file(loader, path)) and is_qframes(file):
-            listed[package] = {**listed.get(package, {}), **_content(loader, path, "")}
+            listed[package] = {**listed.get(package, {}), **content(loader, path, "")}
     return listed
 
 
@@ -210,12 +210,13 @@ def _source(where: str, contents: list[tuple[str, Mapping[str, Any]]], keys: Col
     return ""
 
 
-def _content(loader: ConfigLoader, config_path: str, package: str) -> Mapping[str, Any]:
+def content(loader: ConfigLoader, config_path: str, package: str) -> Mapping[str, Any]:
+    """The content of the YAML file of ``group/option`` at its place in the config; {} if no folder has it."""
     file = config_file(loader, config_path)
-    content: Any = _read(file, file.stat().st_mtime_ns) if file else {}
+    node: Any = _read(file, file.stat().st_mtime_ns) if file else {}
     for step in reversed([step for step in package.split(".") if step not in ("", "_global_")]):
-        content = {step: content}
-    return content
+        node = {step: node}
+    return node
 
 
 @lru_cache(maxsize=1_000)
@@ -251,6 +252,49 @@ def ignored_options(tree: DefaultsTreeNode | InputDefault, loader: ConfigLoader)
             faults.append(_no_option(node.get_config_path(), tree.node.get_config_path(), loader))
         faults += ignored_options(child, loader)
     return [fault for fault in faults if not fault.where.startswith("hydra")]
+
+
+def contradictions(tree: DefaultsTreeNode | InputDefault, loader: ConfigLoader, typed: Collection[str]) -> list[Fault]:
+    """A fault for every group for which two presets choose different options; one that extends the other may.
+
+    Args:
+        tree: of the files.
+        loader: finds the files.
+        typed: the places that the command line sets, which win.
+    """
+    chosen: dict[str, list[tuple[str, str, tuple[str, ...]]]] = {}
+    for path, ancestors in _presets(tree, ()):
+        for group, option in _overridden(loader, path):
+            chosen.setdefault(group, []).append((option, path, ancestors))
+    faults = []
+    for group, choices in chosen.items():
+        option, path, ancestors = choices[0]
+        for other, other_path, other_ancestors in choices[1:]:
+            if group not in typed and other != option and path not in other_ancestors and other_path not in ancestors:
+                files = f"{file_name(loader, path)} chooses {option}, {file_name(loader, other_path)} {other}"
+                message = f"two presets contradict each other: {files}; type {group}=…"
+                faults.append(Fault(group, message, SOURCE, unknown=True))
+    return faults
+
+
+def _presets(
+    tree: DefaultsTreeNode | InputDefault, ancestors: tuple[str, ...]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The presets of a tree of files, each with those that it is part of."""
+    node = tree.node if isinstance(tree, DefaultsTreeNode) else tree
+    path = "" if node.is_virtual() or node.is_deleted() or node.is_missing() else node.get_config_path()
+    if path.split("/")[0] in ("experiment", "sweep"):
+        yield path, ancestors
+    for child in (tree.children or []) if isinstance(tree, DefaultsTreeNode) else []:
+        yield from _presets(child, (*ancestors, path))
+
+
+def _overridden(loader: ConfigLoader, config_path: str) -> Iterator[tuple[str, str]]:
+    """The groups for which the defaults list of a file overrides the option, with that option."""
+    for entry in content(loader, config_path, "").get("defaults") or []:
+        for key, option in entry.items() if isinstance(entry, dict) else ():
+            if str(key).startswith("override /"):
+                yield str(key).removeprefix("override /"), str(option)
 
 
 def _no_option(config_path: str, parent: str, loader: ConfigLoader) -> Fault:

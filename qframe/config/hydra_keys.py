@@ -5,21 +5,24 @@ allow-list, and a file may set less than the command line.
 """
 
 import re
+import shlex
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from qframe.config.hydra_app import SOURCE
 from qframe.config.targets import trusted
 from qframe.errors import ConfigError, Fault, UserError
 
-BY_COMMAND = re.compile(r"hydra\.(mode|run\.dir|sweep\.(sub)?dir|(sweeper|launcher)\.[a-z].*)")
+BY_COMMAND = re.compile(r"hydra\.(mode|run\.dir|sweep\.dir|(sweeper|launcher)\.[a-z].*)")
 """Keys that the command line may set."""
 SWEEPER = "zip|retries|objective|trials|mean_over|sampler|seed|pruner|startup_trials|storage|study|heartbeat"
 QUEUE = "timeout_min|name|gpus_per_node|mem_gb|slurm_(partition|account|qos|max_num_timeout|signal_delay_s)"
 BY_FILE = re.compile(
-    rf"hydra\.(mode|run\.dir|sweep\.(sub)?dir|sweeper\.(params(\..+)?|({SWEEPER})(\[\d+\])*)"
+    rf"hydra\.(mode|run\.dir|sweep\.dir|sweeper\.(params(\..+)?|({SWEEPER})(\[\d+\])*)"
     rf"|launcher\.(address|jobs|gpus|cluster|parameters\.({QUEUE}))|(sweeper|launcher)\._target_)"
 )
 """Keys that a file may set. Other parameters of a queue end up in a shell script."""
@@ -32,8 +35,9 @@ USUAL = (
     ("hydra/env/default", "hydra.env"),
 )  # fmt: skip
 """Options of Hydra's own in every composition, with their places."""
-REMEDY = "under hydra: qframe reads mode, run.dir, sweep.dir, sweep.subdir, sweeper.… and launcher.…"
-LEADS_OUT = re.compile(r"\.\.|^[/~]|oc\.")
+RUN_DIR = "hydra.run.dir"
+REMEDY = "under hydra: qframe reads mode, run.dir, sweep.dir, sweeper.… and launcher.…"
+OF_SWEEPS = re.compile(r"hydra[./](sweep|sweeper|launcher)\b.*")
 
 
 def unread(
@@ -69,6 +73,49 @@ def unread(
         leaves = _leaves(content["hydra"], "hydra") if "hydra" in content else ()
         found = ((where, _refusal(where, value)) for where, value in leaves)
         faults += [Fault(where, message, name, unknown=True) for where, message in found if message]
+    return faults
+
+
+def of_other_mode(typed: Collection[str], mode: RunMode, *, is_sweep: bool) -> list[Fault]:
+    """A fault for every typed key that a single run does not read, or that a sweep does not.
+
+    Args:
+        typed: the places that the command line sets.
+        mode: composed, from ``hydra.mode``.
+        is_sweep: whether it is a sweep, by its mode or by ``-m``.
+    """
+    if not is_sweep:
+        return [Fault(key, "only sweeps read this; add -m", SOURCE) for key in typed if OF_SWEEPS.fullmatch(key)]
+    faults = [Fault(key, "a sweep does not read this; use hydra.sweep.dir", SOURCE) for key in typed if key == RUN_DIR]
+    if "hydra.mode" in typed and mode is RunMode.RUN:
+        faults.append(Fault("hydra.mode", "-m asks for a sweep; leave one of them out", SOURCE))
+    return faults
+
+
+def ignored_in_sweep(contents: Collection[tuple[str, str, Mapping[str, Any]]], typed: Collection[str]) -> list[Fault]:
+    """A fault for every preset that is swept over and sets keys under ``hydra:``: they concern the whole sweep.
+
+    Args:
+        contents: of the files that only some jobs have: ``group/option``, file name, and content at its place.
+        typed: the places that the command line sets, which win.
+    """
+    faults = []
+    for path, name, content in contents:
+        group, _, option = path.rpartition("/")
+        if path.startswith("hydra/"):
+            if group not in typed:
+                message = f"a preset that is swept over chooses {option}, which a sweep does not read"
+                faults.append(Fault(group, f"{message}; type {group}={option}", unknown=True))
+            continue
+        ignored = []
+        for where, value in _leaves(content.get("hydra", {}), "hydra"):
+            key = where.removeprefix("hydra.sweeper.params.")
+            is_typed = key in typed or any(f"{where}.".startswith(f"{place}.") for place in typed)
+            if where not in ("hydra", "hydra.mode", RUN_DIR) and not is_typed:
+                ignored.append(f"{key}={value}")
+        if ignored:
+            message = "a sweep does not read keys from a preset that is swept over; sweep over one preset, or type"
+            faults.append(Fault("hydra", f"{message} {shlex.join(ignored)}", name, unknown=True))
     return faults
 
 
@@ -112,8 +159,6 @@ def _refusal(where: str, value: Any) -> str | None:
         return f"a file may not set this key; {remedy}"
     if where.startswith("hydra.sweeper.params") and re.search(r"hydra[./]|\._", f"{where[20:]} {value}"):
         return "a sweep does not vary Hydra's own keys, or a _target_; remove it"
-    if where == "hydra.sweep.subdir" and LEADS_OUT.search(str(value)):
-        return f"a file may only name a folder inside the sweep's, not {value!r}; type it on the command line"
     if ".parameters." in where and re.search(r"[\n\r$]", str(value)):
         return f"must be plain text on one line, got {value!r}"
     return None

@@ -11,10 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from qframe.config import build
 from qframe.config.compose import Composition, composed, pinned_folder, read
-from qframe.config.hydra_app import CONFIG_NAME, hydra_app
-from qframe.config.hydra_keys import checked_record
+from qframe.config.hydra_app import CONFIG_NAME, content, file_name, hydra_app
+from qframe.config.hydra_keys import checked_record, ignored_in_sweep
 from qframe.config.targets import apply_trust
-from qframe.errors import ConfigError, Fault, UserError
+from qframe.errors import ConfigError, UserError
 from qframe.formatting import format_path
 from qframe.runs.folder import new_folder, read_json, write_json
 from qframe.sweeps.folder import SweepFolder, output_folder
@@ -124,8 +124,16 @@ def _check(app: Hydra, composed: Composition, texts: Sequence[str]) -> None:
     listed = list(samples(*swept, loader, most=MOST_CHECKED, with_intervals=not _is_grid(composed)))
     if len(listed) >= SLOW:
         print(f"checking the configs of {len(listed)} jobs", flush=True)
-    faults_of_jobs: list[Sequence[Fault]] = [composition(loader, overrides).faults for overrides in listed]
-    every = [*read(texts, loader, sweep=True).faults, *(fault for faults in faults_of_jobs for fault in faults)]
+    jobs = [composition(loader, overrides) for overrides in listed]
+    faults_of_jobs = [job.faults for job in jobs]
+    paths = dict.fromkeys(path for job in jobs for path in job.files if path not in composed.files)
+    presets = [(path, file_name(loader, path), content(loader, path, package)) for path, package in paths]
+    every = [
+        *read(texts, loader, sweep=True).faults,
+        *(fault for fault in composed.faults if fault.where.startswith("hydra")),
+        *ignored_in_sweep(presets, composed.keys),
+        *(fault for faults in faults_of_jobs for fault in faults),
+    ]
     unknown = [fault for fault in every if fault.unknown]
     if unknown or all(faults_of_jobs):
         raise ConfigError(unknown or every)
