@@ -92,7 +92,7 @@ def test_a_sweep_runs_every_combination_and_ends_with_a_table(toy, capsys):
     printed = capsys.readouterr().out
     assert "job 1  seed=1 head=other\n" in printed
     assert "seed=2 head=other" in printed
-    assert "20.00" in printed
+    assert "20.0" in printed
     assert "++" not in printed
 
 
