@@ -1,84 +1,154 @@
 """Console output of a run: a live progress bar on a terminal, plain lines in a pipe."""
 
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.live import Live
+from rich.text import Text
 
 from qframe.formatting import format_score
+
+HEARTBEAT, EVALUATION = 15.0, 5.0
+"""Seconds without a line after which a run in a pipe shows that it is alive: in training, and in an evaluation."""
+MIN_BAR = 6
+"""Columns below which no bar is drawn."""
 
 
 class Report:
     """Reports the progress of a run. This base class prints nothing, for use as a library."""
 
-    def start(self, frames: int, total_frames: int) -> None:
+    def start(self, frames: int, total_frames: int, name: str = "") -> None:
         """Start at this frame."""
 
     def update(self, frames: int, *, frames_per_second: float, episode_return: float | None) -> None:
         """Show the progress; called at every log."""
 
+    def step(self, frames: int) -> None:
+        """Show that the run is alive; called after every step of the environments."""
+
     def evaluating(self, done: int, episodes: int) -> None:
         """Show the progress of an evaluation; called at every step of it."""
 
+    def evaluated(self, mean: float) -> None:
+        """Show the mean return of an evaluation."""
+
     def say(self, text: str) -> None:
         """Print a line."""
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """While active, other programs may print, as C libraries that draw pictures do."""
+        yield
 
     def stop(self) -> None:
         """Remove the progress bar."""
 
 
 class LineReport(Report):
-    """Prints a line per log, for pipes and files."""
+    """Prints a line per log, for pipes and files, and a sign of life where logs are far apart in time."""
 
-    def start(self, frames: int, total_frames: int) -> None:
-        self._total = total_frames
+    def __init__(self) -> None:
+        self._total = self._frames = 0
+        self._said_at = time.monotonic()
+
+    def start(self, frames: int, total_frames: int, name: str = "") -> None:
+        self._total, self._frames = total_frames, frames
 
     def update(self, frames: int, *, frames_per_second: float, episode_return: float | None) -> None:
-        remaining = max(0, self._total - frames) / max(frames_per_second, 1e-9)
-        self.say(
-            f"{frames:>10,}/{self._total:,} frames  {min(1.0, frames / self._total):4.0%}  "
-            f"{frames_per_second:8,.0f} frames/s  ETA {_clock(remaining)}  return {format_score(episode_return)}"
-        )
+        remaining = _clock(max(0, self._total - frames) / max(frames_per_second, 1e-9))
+        speed = f"{frames_per_second:8,.0f} frames/s  ETA {remaining}"
+        self._progress(frames, f"{speed}  return {format_score(episode_return)}")
+
+    def step(self, frames: int) -> None:
+        self._frames = frames
+        if time.monotonic() - self._said_at > HEARTBEAT:
+            self._progress(frames, "training")
+
+    def evaluating(self, done: int, episodes: int) -> None:
+        if time.monotonic() - self._said_at > EVALUATION:
+            self._progress(self._frames, f"evaluating {done}/{episodes}")
 
     def say(self, text: str) -> None:
+        self._said_at = time.monotonic()
         print(text, flush=True)
+
+    def _progress(self, frames: int, text: str) -> None:
+        self.say(f"{frames:>10,}/{self._total:,} frames  {_share(frames, self._total):4.0%}  {text}")
 
 
 class BarReport(Report):
-    """Shows a live progress bar, with printed lines above it."""
+    """Shows a live line with a progress bar, and prints lines above it.
+
+    The line is never wider than the terminal: what does not fit is left out, the least important first.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._progress = Progress(
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("frames  {task.fields[rate]} frames/s  ETA"),
-            TimeRemainingColumn(),
-            TextColumn("return {task.fields[episode_return]}"),
-            console=console,
-            transient=True,
-        )
+        self._name, self._frames, self._total = "", 0, 1
+        self._speed = self._return = self._evaluation = ""
+        self._remaining = "-:--:--"
+        self._live = Live(console=console, get_renderable=self._line, transient=True, refresh_per_second=4)
 
-    def start(self, frames: int, total_frames: int) -> None:
-        self._task = self._progress.add_task(
-            "", total=total_frames, completed=frames, rate="-", episode_return="-"
-        )
-        self._progress.start()
+    def start(self, frames: int, total_frames: int, name: str = "") -> None:
+        self._name, self._frames, self._total = name, frames, total_frames
+        self._live.start()
 
     def update(self, frames: int, *, frames_per_second: float, episode_return: float | None) -> None:
-        self._progress.update(
-            self._task,
-            completed=frames,
-            rate=f"{frames_per_second:,.0f}",
-            episode_return=format_score(episode_return),
-        )
+        self._frames, self._speed = frames, f"{frames_per_second:,.0f} frames/s"
+        self._remaining = _clock(max(0, self._total - frames) / max(frames_per_second, 1e-9))
+        self._return = f"return {format_score(episode_return)}"
+
+    def step(self, frames: int) -> None:
+        self._frames = frames
+
+    def evaluating(self, done: int, episodes: int) -> None:
+        self._evaluation = f"evaluating {done}/{episodes}"
+
+    def evaluated(self, mean: float) -> None:
+        self._evaluation = f"eval {format_score(mean)}"
 
     def say(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        self._live.stop()
+        try:
+            yield
+        finally:
+            self._live.start()
+
     def stop(self) -> None:
-        self._progress.stop()
+        self._live.stop()
+
+    def _line(self) -> Text:
+        share = _share(self._frames, self._total)
+        fields = {  # in the order in which they are shown
+            "name": self._name if cell_len(self._name) <= 16 else f"{self._name[:15]}…",
+            "share": f"{share:.0%}",
+            "frames": f"{self._frames:,}/{self._total:,}",
+            "speed": self._speed,
+            "remaining": f"ETA {self._remaining}",
+            "return": self._return,
+            "evaluation": self._evaluation,
+        }
+        room, shown = self._console.width, set()
+        for name in ("share", "evaluation", "name", "remaining", "return", "speed", "frames"):
+            if fields[name] and cell_len(fields[name]) + 2 <= room:
+                shown.add(name)
+                room -= cell_len(fields[name]) + 2
+        columns = min(30, room - 1)
+        done, left = "█░" if self._console.encoding.startswith("utf") else "#."
+        filled = round(columns * share)
+        bar = [done * filled + left * (columns - filled)] if columns >= MIN_BAR else []
+        texts = [fields[name] for name in fields if name in shown]
+        place = int("name" in shown)
+        return Text("  ".join(texts[:place] + bar + texts[place:]), no_wrap=True, overflow="crop")
 
 
 def console_report() -> Report:
@@ -103,6 +173,10 @@ def format_shape(shape: torch.Size) -> str:
     '[B, T] = [32, 8]'
     """
     return f"{'[B, T]' if len(shape) == 2 else '[B]'} = {list(shape)}"
+
+
+def _share(frames: int, total: int) -> float:
+    return min(1.0, frames / max(1, total))
 
 
 def _clock(seconds: float) -> str:

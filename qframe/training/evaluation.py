@@ -248,7 +248,7 @@ class Evaluation:
                     is_truncated[number[env]] = step.truncated[env]
                     number[env], following = following, following + 1
                 if progress is not None:
-                    progress(following - int((number < episodes).sum()), episodes)
+                    progress(following - num_envs, episodes)
             faults = sum(envs.faults().values())
         finally:
             envs.close()

@@ -169,7 +169,7 @@ class Runner:
         torch.set_num_threads(self.threads)
         self.summary.write("running")
         self.logger.open(self.folder.metrics_file, report=self.report, resume=self._resumed, frames=self.frames)
-        self.report.start(self.frames, self.total_frames)
+        self.report.start(self.frames, self.total_frames, str(self.folder.config.get("name", "")))
         if self._resumed is not None:
             self._say("resumed")
         has_seeds, can_resume = self.collector.envs.has_episode_seeds, self.collector.can_resume()
@@ -187,6 +187,7 @@ class Runner:
             self.signals.is_stepping = False
         self.replay.extend(transitions)
         self.schedule.advance(len(transitions))
+        self.report.step(self.frames)
         self.learner.anneal(self.schedule.frames / self.total_frames)
 
     def _learn(self) -> None:
@@ -228,6 +229,7 @@ class Runner:
         self.logger.log_network(self.frames, self.network)
         self.stop.add_evaluation(self.frames, result.mean)
         is_best = self.best.add(self.frames, result.mean, self.network.state_dict())
+        self.report.evaluated(result.mean)
         self._say(f"{result}{'  (best so far)' if is_best else ''}")
         self.schedule.done("evaluate")
 

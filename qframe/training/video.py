@@ -64,7 +64,7 @@ class Films:
     """
 
     def __init__(self, evaluation: Evaluation, folder: Path, logger: Logger, report: Report) -> None:
-        self._evaluation, self._folder, self._logger = evaluation, folder, logger
+        self._evaluation, self._folder, self._logger, self._report = evaluation, folder, logger, report
         self._failures = Failures(report, "a film could not be made")
         self._frames = 0
 
@@ -82,7 +82,8 @@ class Films:
     def _film(self, network: TrainedNetwork, name: str, stream: tuple[str | int, ...]) -> None:
         if not (episodes := self._evaluation.video):
             return
-        made = film(self._evaluation, network, self._folder / f"{name}.mp4", episodes=episodes, stream=stream)
+        with self._report.paused():
+            made = film(self._evaluation, network, self._folder / f"{name}.mp4", episodes=episodes, stream=stream)
         tag = "eval/video_final" if name == "final" else "eval/video"
         self._logger.animate(tag, self._frames, made.animation, made.size)
 

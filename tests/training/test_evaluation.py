@@ -1,5 +1,6 @@
 """Evaluation: by its own protocol, on its own environments, and never without end."""
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,7 @@ from qframe.heads import ScalarHead
 from qframe.networks import MLPTrunk, QNet
 from qframe.training import EarlyStop, Evaluation
 from qframe.training.evaluation import EvaluationResult, cut_note, format_protocol
+from tests.probes import Probe
 from tests.runners import make_runner
 
 
@@ -66,6 +68,74 @@ def test_scores_are_the_environments_own_numbers_not_32_bit_floats(reward, tmp_p
 def test_small_scores_keep_three_digits():
     assert str(EvaluationResult([0.1, 0.14], [1, 1])) == "evaluation 0.120 ± 0.020 over 2 episodes"
     assert str(EvaluationResult([-250.0, -310.0], [1, 1])) == "evaluation -280.0 ± 30.0 over 2 episodes"
+
+
+class Varying(Probe):
+    """An episode of as many steps as its seed says, cut by the environment itself after ``own_limit``; counts steps."""
+
+    stepped = 0
+
+    def __init__(self, own_limit=100):
+        super().__init__(length=own_limit, terminates=False)
+
+    def reset(self, *, seed=None, options=None):
+        self.number = 0 if seed is None else seed % 50
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        type(self).stepped += 1
+        observation, reward, _, truncated, info = super().step(action)
+        return observation, reward, self.step_number >= 5 + self.number and not truncated, truncated, info
+
+
+gym.register("qframe-test/Varying-v0", Varying)
+
+
+def test_environments_without_an_episode_left_are_not_stepped():
+    evaluation, network = evaluation_of("qframe-test/Varying-v0", num_envs=6, final_episodes=8)
+    Varying.stepped = 0
+    result = evaluation.final(network)
+    assert sum(result.lengths) == Varying.stepped
+    assert len(set(result.lengths)) > 2
+    alone, network = evaluation_of("qframe-test/Varying-v0", num_envs=1, final_episodes=8)
+    assert alone.final(network).lengths == result.lengths
+
+
+@pytest.mark.parametrize(
+    ("longest", "every", "episodes", "limit"),
+    [(0, 5_000, 30, 1_000), (400, 5_000, 30, 1_600), (0, 30_000, 30, 4_000), (10**6, 5_000, 30, 10_000)],
+)
+def test_the_limit_of_endless_episodes_follows_training(longest, every, episodes, limit):
+    evaluation, _ = evaluation_of("qframe-test/Terminating-v0", every=every, episodes=episodes)
+    evaluation.longest_episode = longest
+    assert evaluation.max_episode_steps == evaluation.protocol(6)["max_episode_steps"] == limit
+
+
+def test_the_protocol_states_the_environments_own_limit_though_it_is_not_registered():
+    """30 steps are fewer than the evaluation's own limit, so no episode was cut by the evaluation."""
+    evaluation, network = evaluation_of("qframe-test/Varying-v0", kwargs={"own_limit": 30}, final_episodes=20)
+    result = evaluation.final(network)
+    assert (result.limit, result.cut, max(result.lengths)) == (30, 0, 30)
+    assert evaluation.protocol(20, result.limit)["max_episode_steps"] == 30
+
+
+def test_progress_counts_the_episodes_that_have_ended():
+    evaluation, network = evaluation_of("qframe-test/Varying-v0")
+    seen = []
+    evaluation.play(network, episodes=5, stream=("x",), progress=lambda *count: seen.append(count))
+    assert (seen[0], seen[-1]) == ((0, 5), (5, 5))
+    assert seen == sorted(seen)
+
+
+def test_an_evaluation_steps_environments_as_training_does(monkeypatch):
+    """Processes, if training has them, and the same episodes as in one process."""
+    envs = GymnasiumEnvs("CartPole-v1", num_envs=2, vectorization="async")
+    evaluation, network = evaluation_of("CartPole-v1")
+    expected = evaluation.final(network)
+    made, in_processes = [], envs._in_processes
+    monkeypatch.setattr(envs, "_in_processes", lambda makers: made.append(len(makers)) or in_processes(makers))
+    evaluation._envs = envs
+    assert (evaluation.final(network), made) == (expected, [3])
 
 
 def test_epsilon_takes_random_actions():
