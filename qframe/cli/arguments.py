@@ -137,6 +137,8 @@ def _eval(parser: argparse.ArgumentParser) -> None:
     text = "film the first episodes into the run's folder videos/ (default 1; needs the extra video)"
     parser.add_argument("--video", type=at_least(0), nargs="?", const=1, default=0, metavar="N", help=text)
     parser.add_argument("--last", action="store_true", help="the last network instead of the best one")
+    text = "cpu, cuda or cuda:N (default: the run's own, or the CPU if this machine lacks it)"
+    parser.add_argument("--device", metavar="D", help=text)
     _trust(parser)
 
 

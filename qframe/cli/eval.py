@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     apply_trust(arguments.trust)
     folder = open_run(arguments.run)
-    found = trained_run(folder, last=arguments.last)
+    found = trained_run(folder, last=arguments.last, device=arguments.device)
     evaluation, stream = found.parts.evaluation, ("eval", arguments.seed)
     if arguments.video:
         _check_video(evaluation)

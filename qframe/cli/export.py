@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f'--format: {arguments.format} needs {", ".join(missing)}; pip install "qframe[onnx]"')
     apply_trust(arguments.trust)
     folder = open_run(arguments.run)
-    found = trained_run(folder, last=arguments.last)
+    found = trained_run(folder, last=arguments.last, device="cpu")
     path = arguments.out or folder.path / f"policy{form.suffix}"
     if not path.parent.is_dir():
         raise UserError(f"--out: the folder of '{path}' does not exist; create it, or choose another")

@@ -49,6 +49,7 @@ class Assembly:
         config: composed.
         found: the faults found so far. The parts with faults, and those that need them, are not built; with an unknown
             preset or key, which could have meant any part, none is.
+        trains: whether the machine must be able to train them; otherwise only to act.
 
     Attributes:
         config: plain values, with a value in place of every ``auto``.
@@ -60,8 +61,8 @@ class Assembly:
 
     parts: Parts
 
-    def __init__(self, config: Mapping[str, Any], found: Sequence[Fault] = ()) -> None:
-        self.faults = list(found)
+    def __init__(self, config: Mapping[str, Any], found: Sequence[Fault] = (), *, trains: bool = True) -> None:
+        self.faults, self._trains = list(found), trains
         self._broken = {re.split(r"[.\[]", fault.where)[0] for fault in found}
         sound = {key: STAND_INS[key] for key in STAND_INS.keys() & self._broken}
         self.config, self.picked = resolved({**_plain(config), **sound})
@@ -138,10 +139,10 @@ class Assembly:
             checkpoints=self.part("checkpoint"),
             logger=self.part("logger"),
         )
-        self._check_runner()
-        self._check_update(parts.optimizer)
-        if not self.faults:
-            self.faults += refused(parts, config)
+        if self._trains:
+            self._check_runner()
+            self._check_update(parts.optimizer)
+            self.faults += [] if self.faults else refused(parts, config)
         return parts
 
     def _replay(self, num_envs: int) -> Any:
@@ -273,13 +274,13 @@ def check(config: Mapping[str, Any], found: Sequence[Fault] = ()) -> list[Fault]
     return assembly.faults
 
 
-def parts(config: Mapping[str, Any]) -> Parts:
-    """The parts of a config, all but those that belong to a run.
+def parts(config: Mapping[str, Any], *, trains: bool = True) -> Parts:
+    """The parts of a config, all but those that belong to a run; see :class:`Assembly`.
 
     Raises:
         ConfigError: every reason why they cannot be built.
     """
-    return Assembly(config).faultless().parts
+    return Assembly(config, trains=trains).faultless().parts
 
 
 def describe(assembly: Assembly) -> dict[str, str]:

@@ -17,6 +17,7 @@ from qframe.config import build
 from qframe.config.auto import resolved
 from qframe.config.compose import recheck
 from qframe.config.parts import Parts
+from qframe.config.schema import available_device
 from qframe.errors import UserError
 from qframe.runs.folder import RunFolder
 
@@ -48,6 +49,42 @@ def saved_config(folder: RunFolder, overrides: Sequence[str] = ()) -> DictConfig
         ConfigError: a fault in it.
         UserError: an invalid override, an unreadable file, or a run of another format.
     """
+    saved = _load(folder)
+    try:
+        changed = OmegaConf.merge(saved, OmegaConf.from_dotlist(list(_checked(overrides))))
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise UserError(f"expected key=value, such as total_frames=100k: {_reason(error)}") from error
+    assert isinstance(changed, DictConfig)
+    return recheck(changed, build.PROVIDED)
+
+
+def readable_config(folder: RunFolder, device: str | None = None) -> DictConfig:
+    """The run's config for a command that only acts: without the devices and packages that only training needs.
+
+    Args:
+        folder: of the run.
+        device: of the network; None: the run's own, or the CPU with a note if this machine lacks it.
+
+    Raises:
+        ConfigError: a fault in it.
+        UserError: an unreadable file, or a run of another format.
+    """
+    saved = _load(folder)
+    if device is None and available_device(str(saved.get("device", "auto"))) is not None:
+        print(f"note: this run was trained on {saved.device}, which this machine lacks; its network runs on the cpu")
+        device = "cpu"
+    saved.merge_with({} if device is None else {"device": device})
+    unneeded = {
+        "compile": False, "autocast": False, "replay.device": "cpu", "evaluation.video": 0, "logger.also": {},
+        "runner.threads": "auto",
+    }  # fmt: skip
+    for key, value in unneeded.items():
+        if OmegaConf.select(saved, key) is not None:
+            OmegaConf.update(saved, key, value, merge=False)
+    return recheck(saved, build.PROVIDED)
+
+
+def _load(folder: RunFolder) -> DictConfig:
     try:
         saved = OmegaConf.load(folder.config_file)
     except (OmegaConfBaseException, YAMLError, ValueError) as error:
@@ -56,12 +93,7 @@ def saved_config(folder: RunFolder, overrides: Sequence[str] = ()) -> DictConfig
         raise UserError(f"{folder.config_file} has no keys; restore it from a copy")
     if (number := config_format(OmegaConf.to_container(saved))) != FORMAT:
         raise UserError(other_format(folder.path, number))
-    try:
-        changed = OmegaConf.merge(saved, OmegaConf.from_dotlist(list(_checked(overrides))))
-    except (OmegaConfBaseException, YAMLError, ValueError) as error:
-        raise UserError(f"expected key=value, such as total_frames=100k: {_reason(error)}") from error
-    assert isinstance(changed, DictConfig)
-    return recheck(changed, build.PROVIDED)
+    return saved
 
 
 def _reason(error: Exception) -> str:
@@ -117,14 +149,19 @@ class TrainedRun(NamedTuple):
         return self.parts.loss.value_network
 
 
-def trained_run(folder: RunFolder, *, last: bool = False) -> TrainedRun:
-    """The network of a run's best evaluation; its last network on request, or if the checkpoint has no best one.
+def trained_run(folder: RunFolder, *, last: bool = False, device: str | None = None) -> TrainedRun:
+    """The best network of a run; its last network on request, or if the checkpoint has no best one.
+
+    Args:
+        folder: of the run.
+        last: whether to take the last network.
+        device: of the network; None: the run's own if this machine has it, else the CPU.
 
     Raises:
         UserError: there is no checkpoint, or it does not fit the config.
     """
-    config = saved_config(folder)
-    parts = build.parts(config)
+    config = readable_config(folder, device)
+    parts = build.parts(config, trains=False)
     torch.set_num_threads(resolved(config)[0]["runner"]["threads"])
     state = checkpoint(folder, ("run", "best", "learner"))
     frames, chosen = state["run"]["frames"], folder.summary.get("best_frames")
