@@ -19,6 +19,8 @@ from qframe.envs.observations import own_copy
 
 _REWARD_AND_ENDS = 4 + 3  # a 32-bit float; terminated, truncated and done
 _ALIGNMENT = 8  # of a row's small entries
+LARGEST_SHARE, LARGE_SHARE = 0.85, 0.5
+"""Of the memory: a larger replay is refused, since the rest of the run needs memory too, or warned of."""
 
 
 class _Row(NamedTuple):
@@ -40,12 +42,26 @@ def larger_than_machine(parts: Parts, config: Mapping[str, Any]) -> str | None:
 
 
 def _too_large(place: str, capacity: int, each: int, what: str, where: str) -> str | None:
-    room = _room(place)
-    if room is None or each * capacity <= room:
+    room, share = _room(place), 1.0 if place == "disk" else LARGEST_SHARE
+    if room is None or each * capacity <= share * room:
         return None
+    limit = "" if place == "disk" else f", of which a replay may take {share:.0%}"
     return (
         f"too large for the {place}: {_gigabytes(each * capacity)}{what} ({capacity:,} × {each:,} bytes), and there "
-        f"are {room / 1e9:,.1f} GB {where}"
+        f"are {room / 1e9:,.1f} GB {where}{limit}"
+    )
+
+
+def memory_warning(parts: Parts) -> str | None:
+    """A note on a replay that takes more than half of the memory; None for a smaller one."""
+    place, row = _place(parts), _row(parts)
+    needed = parts.replay.capacity * (row.others if place == "disk" else sum(row))
+    room = _room(where := "memory" if place == "disk" else place)
+    if room is None or needed <= LARGE_SHARE * room:
+        return None
+    return (
+        f"note: the replay will take {needed / room:.0%} of the {room / 1e9:,.1f} GB of {where}; if that is not free, "
+        "lower replay.capacity, or use replay=frames for stacked images"
     )
 
 

@@ -24,6 +24,8 @@ Progress = Callable[[int, int], None]
 SHORTEST_LIMIT, LONGEST_LIMIT = 1_000, 10_000
 """The step limit ``auto`` of episodes without a limit of their own lies between these."""
 _TIMES_LONGEST, _TIMES_EVERY = 4, 4
+SHOWN = 40
+"""Characters of a list or a mapping in the line that shows a protocol."""
 
 
 class EvaluationResult(NamedTuple):
@@ -305,7 +307,17 @@ def format_protocol(protocol: Mapping[str, Any]) -> str:
 
     >>> format_protocol({"episodes": 100, "epsilon": 0.0, "env": "CartPole-v1", "max_episode_steps": 500})
     '100 episodes, epsilon 0, env CartPole-v1, max_episode_steps 500'
+    >>> format_protocol({"episodes": 1, "kwargs": {"rewards": [0.5] * 100}})
+    "1 episode, kwargs {'rewards': [0.5, 0.5, 0.5, 0.5, …"
     """
     rest = {name: value for name, value in protocol.items() if name != "episodes"}
-    parts = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in rest.items()]
+    parts = [f"{name} {_shown(value)}" for name, value in rest.items()]
     return ", ".join([format_count(protocol["episodes"], "episode"), *parts])
+
+
+def _shown(value: Any) -> str:
+    """A value of a protocol; one that is no plain value is cut off, and whole in ``summary.json``."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = " ".join(str(value).split())
+    return text if isinstance(value, str) or len(text) <= SHOWN else f"{text[: SHOWN - 1].rstrip(', ')}…"

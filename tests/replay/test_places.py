@@ -51,14 +51,15 @@ def test_a_replay_larger_than_the_devices_memory_is_refused(monkeypatch):
     assert larger_than_machine(parts, {}) is None
     parts.replay.device = torch.device("cuda:0")
     assert larger_than_machine(parts, {}) == (
-        "too large for the memory of cuda:0: 64.0 MB (1,000,000 × 64 bytes), and there are 0.0 GB of memory of cuda:0"
+        "too large for the memory of cuda:0: 64.0 MB (1,000,000 × 64 bytes), and there are 0.0 GB of memory of cuda:0, "
+        "of which a replay may take 85%"
     )
 
 
 OLDER = "memory/slice/memory.limit_in_bytes"
 
 
-@pytest.mark.parametrize(("limit_text", "found"), [("64000000", 64_000_000), ("max", None), ("63999999", 63_999_999)])
+@pytest.mark.parametrize(("limit_text", "found"), [("75294118", 75_294_118), ("max", None), ("75294117", 75_294_117)])
 @pytest.mark.parametrize("place", ["memory.max", "slice/memory.max", "slice/job/memory.max", OLDER])
 def test_a_containers_limit_counts(place, limit_text, found, tmp_path, monkeypatch):
     limit, of = tmp_path / place, tmp_path / "cgroup"
@@ -69,7 +70,7 @@ def test_a_containers_limit_counts(place, limit_text, found, tmp_path, monkeypat
     assert limits == ([] if found is None else [found])
     parts = build.parts(compose(["replay.capacity=1M"], provided=build.PROVIDED))
     monkeypatch.setattr(memory_prediction, "_limits", lambda: limits)
-    assert ("there are 0.1 GB of memory" in str(larger_than_machine(parts, {}))) == (limit_text == "63999999")
+    assert ("there are 0.1 GB of memory" in str(larger_than_machine(parts, {}))) == (limit_text == "75294117")
 
 
 def test_a_disk_is_named_by_its_folder(tmp_path, monkeypatch):
@@ -87,13 +88,24 @@ def test_a_disk_is_named_by_its_folder(tmp_path, monkeypatch):
 
 def test_what_a_replay_on_disk_keeps_in_memory_has_to_fit_there(monkeypatch):
     parts = build.parts(compose([*ATARI, "replay=frames", "replay.storage=disk"], provided=build.PROVIDED))
-    monkeypatch.setattr(memory_prediction, "_limits", lambda: [2_000 * 24])
+    monkeypatch.setattr(memory_prediction, "_limits", lambda: [56_471])
     assert larger_than_machine(parts, {}) is None
-    monkeypatch.setattr(memory_prediction, "_limits", lambda: [2_000 * 24 - 1])
+    monkeypatch.setattr(memory_prediction, "_limits", lambda: [56_470])
     assert larger_than_machine(parts, {}) == (
         "too large for the memory: 0.0 MB of all but the observations, which stay in memory (2,000 × 24 bytes), "
-        "and there are 0.0 GB of memory"
+        "and there are 0.0 GB of memory, of which a replay may take 85%"
     )
+
+
+@pytest.mark.parametrize(("room", "is_said"), [(127_999_999, True), (128_000_000, False)])
+def test_a_replay_above_half_of_the_memory_is_warned_of(monkeypatch, tmp_path, capsys, room, is_said):
+    monkeypatch.setattr(memory_prediction, "_limits", lambda: [room])
+    assert main(["check", "replay.capacity=1M"]) == 0
+    note = "note: the replay will take 50% of the 0.1 GB of memory; if that is not free, lower replay.capacity"
+    assert (note in capsys.readouterr().out) is is_said
+    words = ["replay.capacity=1M", "total_frames=64", "runner.learning_starts=32", f"hydra.run.dir={tmp_path}"]
+    assert main(["train", *words]) == 0
+    assert (note in capsys.readouterr().out) is is_said
 
 
 class Unsigned(probes.Counter):
