@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -130,6 +130,15 @@ class AtariEnvs:
         make = partial(gymnasium_wrappers, self.id, **self._options, render_mode="rgb_array") if renders else self._make
         # The games of one vector environment step together: when no episode is left, another one is played.
         return AtariEpisodes(make(num_envs), lambda index, episode: seed_of(index, episode) or 0, reports_lives=False)
+
+
+    @cached_property
+    def action_names(self) -> list[str]:
+        """The emulator's names of the actions."""
+        one = _one_game(self.id, **self._options)
+        names = [name.lower() for name in one.unwrapped.get_action_meanings()]  # pyright: ignore[reportAttributeAccessIssue]
+        one.close()
+        return names
 
 
 class AtariEpisodes(SeededEpisodes):

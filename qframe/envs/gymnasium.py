@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from enum import Enum
 from functools import partial
 from numbers import Real
 from typing import Any, Literal
@@ -143,6 +144,7 @@ class GymnasiumEnvs:
         limit = None if env.spec is None else env.spec.max_episode_steps
         own = getattr(one.unwrapped, "max_steps", None)  # MiniGrid's name for it, which others have taken over
         self.own_step_limit = own if isinstance(own, int) and own > 0 else None
+        self.action_names = _action_names(one)
         self._is_deterministic = env.spec is None or not env.spec.nondeterministic
         self.protocol: dict[str, Any] = {"env": self.id, "max_episode_steps": limit}
         if self._kwargs:
@@ -182,6 +184,23 @@ class GymnasiumEnvs:
         if self.has_masks:
             env = ActionMasks(env, None if self._wrappers and self._mask_is_inside else self._mask_key)
         return rescaled(self.id, env) if self._rescales else env
+
+
+def _action_names(env: gym.Env[Any, Any]) -> list[str] | None:
+    """The names of discrete actions, for plots: Atari's, MiniGrid's enumeration, or those of Gymnasium's own tasks."""
+    meanings, actions = getattr(env.unwrapped, "get_action_meanings", None), getattr(env.unwrapped, "actions", None)
+    if callable(meanings):
+        return [str(name).lower() for name in meanings()]
+    if isinstance(actions, type) and issubclass(actions, Enum):
+        return [action.name for action in actions]
+    return _KNOWN_ACTIONS.get("" if env.spec is None else env.spec.name, "").split() or None
+
+
+_KNOWN_ACTIONS = {
+    "CartPole": "left right", "MountainCar": "left none right", "Acrobot": "-1 0 +1", "Blackjack": "stick hit",
+    "LunarLander": "none left main right", "FrozenLake": "left down right up", "CliffWalking": "up right down left",
+    "Taxi": "south north east west pickup dropoff",
+}  # fmt: skip
 
 
 def _reset(id: str, env: gym.Env[Any, Any]) -> dict[str, Any]:

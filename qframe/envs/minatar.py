@@ -75,6 +75,7 @@ class MinAtarEnvs:
         actions = "all 6 actions" if full_action_space else "the game's own actions"
         self.protocol = {"env": f"MinAtar {name}", "sticky": sticky, "actions": actions, "ramping": ramping}
         self.protocol["max_episode_steps"] = max_episode_steps
+        self.action_names = [_ACTIONS[action] for action in one.actions]
 
     def make(self, seed: int) -> SeededEpisodes:
         """The training games; every episode's seed is derived from ``seed``, its environment and its number."""
@@ -88,6 +89,9 @@ class MinAtarEnvs:
         make = partial(_limited, partial(self._make, render_mode="rgb_array" if renders else None), limit)
         makers = [lambda: Resting(make())] * num_envs
         return SeededEpisodes(SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED), seed_of)
+
+
+_ACTIONS = ("none", "left", "up", "right", "down", "fire")
 
 
 class MinAtarGame(gym.Env[Any, Any]):
@@ -111,11 +115,11 @@ class MinAtarGame(gym.Env[Any, Any]):
         except ImportError as absent:
             raise ValueError(missing("minatar", "MinAtar games", "minatar")) from absent
         self._game, self._sticky, self.render_mode = module.Env(ramping=ramping), sticky, render_mode
-        self._actions: Sequence[int] = range(6) if full_action_space else self._game.minimal_action_set()
+        self.actions: Sequence[int] = range(6) if full_action_space else self._game.minimal_action_set()
         self._random, self._last_action = self._game.random, 0
         height, width, channels = self._game.state_shape()
         self.observation_space = spaces.Box(0, 1, (channels, height, width), np.bool_)  # pyright: ignore[reportArgumentType, reportCallIssue]
-        self.action_space = spaces.Discrete(len(self._actions))
+        self.action_space = spaces.Discrete(len(self.actions))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -130,7 +134,7 @@ class MinAtarGame(gym.Env[Any, Any]):
     def step(self, action: int) -> tuple[NDArray[np.bool_], float, bool, bool, dict[str, Any]]:
         """Play one step; the reward is the game's own."""
         if self._random.rand() >= self._sticky:
-            self._last_action = self._actions[action]
+            self._last_action = self.actions[action]
         reward, is_over = self._game.act(self._last_action)
         return self._observation(), float(reward), bool(is_over), False, {}
 

@@ -1,5 +1,7 @@
 """Pictures of action values and return distributions, drawn with Pillow, which TensorBoard installs."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -10,14 +12,14 @@ BAR, MEAN = (31, 119, 180), (214, 39, 40)
 BINS = 40  # of a distribution; one bin per atom if all distributions share their atoms
 
 
-def draw_values(values: NDArray[np.float64], greedy: NDArray[np.bool_], title: str) -> Picture:
+def draw_values(values: NDArray[np.float64], greedy: NDArray[np.bool_], title: str, names: Sequence[str]) -> Picture:
     """Draw a table of action values ``[S, A]``: darker is higher, and ``greedy`` actions have a frame."""
     states, actions = values.shape
     cell, left, top = (84, 34), 86, 56
     image, draw, font = _canvas(left + cell[0] * actions + 12, top + cell[1] * states + 12, title)
     low, high = float(values.min()), float(values.max())
     for action in range(actions):
-        draw.text((left + cell[0] * (action + 0.5), top - 12), f"a{action}", fill=GREY, font=font, anchor="mm")
+        draw.text((left + cell[0] * (action + 0.5), top - 12), names[action][:9], fill=GREY, font=font, anchor="mm")
     for state in range(states):
         draw.text((8, top + cell[1] * (state + 0.5)), f"state {state}", fill=GREY, font=font, anchor="lm")
         for action in range(actions):
@@ -32,27 +34,29 @@ def draw_values(values: NDArray[np.float64], greedy: NDArray[np.bool_], title: s
     return np.asarray(image)
 
 
-def draw_laws(locations: NDArray[np.float64], masses: NDArray[np.float64], title: str) -> Picture:
+def draw_laws(locations: NDArray[np.float64], masses: NDArray[np.float64], title: str, names: Sequence[str]) -> Picture:
     """Draw return distributions ``[S, A, N]`` on one scale: a panel per state, a histogram per action, means in red."""
     states, actions, _ = locations.shape
     columns = min(2, states)
     rows = -(-states // columns)
     row = max(20, min(40, 240 // actions))
-    width, height, top = 300, row * actions + 54, 34
+    margin = 38 + 8 * max(len(name[:9]) - 2 for name in names)
+    span, height, top = 246, row * actions + 54, 34
+    width = span + margin + 16
     image, draw, font = _canvas(columns * width, top + rows * height, title)
     low, high = _span(locations, masses)
     edges = _edges(locations, low, high)
     for state in range(states):
-        x, y = (state % columns) * width + 38, top + (state // columns) * height
+        x, y = (state % columns) * width + margin, top + (state // columns) * height
         draw.text((x, y + 10), f"state {state}", fill=INK, font=font, anchor="lm")
         for action in range(actions):
             base = y + 24 + row * (action + 1)
-            draw.text((x - 6, base - row / 2), f"a{action}", fill=GREY, font=font, anchor="rm")
+            draw.text((x - 6, base - row / 2), names[action][:9], fill=GREY, font=font, anchor="rm")
             law = locations[state, action], masses[state, action]
-            _histogram(draw, law, edges, (x, base, width - 54, row - 3))
+            _histogram(draw, law, edges, (x, base, span, row - 3))
         base = y + 24 + row * actions
         for place, value, anchor in ((0.0, low, "la"), (1.0, high, "ra")):
-            draw.text((x + place * (width - 54), base + 4), _number(value), fill=GREY, font=font, anchor=anchor)
+            draw.text((x + place * span, base + 4), _number(value), fill=GREY, font=font, anchor=anchor)
     return np.asarray(image)
 
 

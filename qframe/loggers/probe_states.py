@@ -41,6 +41,13 @@ class FixedStates:
         self._envs, self._action_space, self._number, self._distance = envs, action_space, number, distance
 
     @cached_property
+    def action_names(self) -> list[str]:
+        """The names of all actions side by side; ``a0``, ``a1``, … where the environment does not name them."""
+        names, width = getattr(self._envs, "action_names", None) or [], self._action_space.width
+        is_named = len(names) == width and not self._action_space.is_joint
+        return list(names) if is_named else [f"a{action}" for action in range(width)]
+
+    @cached_property
     def played(self) -> tuple[Tensor | TensorDict, Tensor | None]:
         """The observations ``[S, …]`` and their legal actions ``[S, ΣA]``."""
         generator, action_space = torch.Generator().manual_seed(0), self._action_space

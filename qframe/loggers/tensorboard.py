@@ -118,12 +118,12 @@ class TensorBoard(Record):
         if not all(torch.from_numpy(x).isfinite().all() for x in (seen.values, seen.locations)):
             return  # it has diverged, which training reports
         at = f"{frames:,} frames"
-        values = draw_values(seen.values, seen.is_greedy, f"action values, {at}")
-        self.writer.add_image("eval/action_values", values, frames, dataformats="HWC")
+        values = draw_values(seen.values, seen.is_greedy, f"action values, {at}", states.action_names)
+        self.writer.add_image("states/action_values", values, frames, dataformats="HWC")
         if seen.locations.shape[-1] > 1:
             of = f", {seen.num_members} members mixed" if seen.num_members > 1 else ""
-            laws = draw_laws(seen.locations, seen.masses, f"return distributions{of}, {at}")
-            self.writer.add_image("eval/return_distributions", laws, frames, dataformats="HWC")
+            laws = draw_laws(seen.locations, seen.masses, f"return distributions{of}, {at}", states.action_names)
+            self.writer.add_image("states/return_distributions", laws, frames, dataformats="HWC")
 
     def _histogram(self, name: str, values: torch.Tensor, frames: int) -> None:
         if values.isfinite().all():

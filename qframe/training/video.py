@@ -1,4 +1,4 @@
-"""Episodes as videos: MP4 files, and small animations for TensorBoard."""
+"""Episodes as videos: MP4 files, and animations for TensorBoard."""
 
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -12,8 +12,8 @@ from qframe.loggers.logger import Logger
 from qframe.networks.protocol import TrainedNetwork
 from qframe.training.evaluation import Evaluation, EvaluationResult
 
-MAX_THUMBNAILS = 200  # pictures in an animation; longer episodes keep every second, fourth, … one
-THUMBNAIL_SIZE = 128  # pixels of its longer side, at most
+MAX_PICTURES = 100  # in an animation; longer episodes keep every second, fourth, … one
+LARGEST_SIDE = 640  # pixels in an animation; larger pictures keep every second, third, … pixel
 GIF_SECONDS = 0.05  # per picture
 
 
@@ -84,12 +84,12 @@ class Films:
             return
         with self._report.paused():
             made = film(self._evaluation, network, self._folder / f"{name}.mp4", episodes=episodes, stream=stream)
-        tag = "eval/video_final" if name == "final" else "eval/video"
+        tag = "video/final" if name == "final" else "video/evaluation"
         self._logger.animate(tag, self._frames, made.animation, made.size)
 
 
 class Camera:
-    """Writes pictures to an MP4 file, and keeps a few small ones for an animation.
+    """Writes pictures to an MP4 file, and keeps a few for an animation.
 
     Args:
         path: the file, which ends in ``.mp4``.
@@ -101,7 +101,7 @@ class Camera:
 
         self._imageio = v3
         self._path, self._rate = path, pictures_per_second
-        self._thumbnails: list[NDArray[np.uint8]] = []
+        self._kept: list[NDArray[np.uint8]] = []
         self._count, self._stride = 0, 1
 
     def __enter__(self) -> Self:
@@ -115,22 +115,22 @@ class Camera:
         height, width, _ = picture.shape
         self._file.write_frame(np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0))))  # H.264 needs even sides
         if self._count % self._stride == 0:
-            step = -(-max(height, width) // THUMBNAIL_SIZE)
-            self._thumbnails.append(picture[::step, ::step].copy())
+            step = -(-max(height, width) // LARGEST_SIDE)
+            self._kept.append(picture[::step, ::step].copy())
         self._count += 1
-        if len(self._thumbnails) > MAX_THUMBNAILS:
-            self._thumbnails, self._stride = self._thumbnails[::2], 2 * self._stride
+        if len(self._kept) > MAX_PICTURES:
+            self._kept, self._stride = self._kept[::2], 2 * self._stride
 
     def __exit__(self, *error: Any) -> None:
         self._file.__exit__(*error)
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the small pictures."""
-        height, width, _ = self._thumbnails[0].shape
+        """Height and width of the kept pictures."""
+        height, width, _ = self._kept[0].shape
         return height, width
 
     def animation(self) -> bytes:
-        """The small pictures as an animated GIF that loops."""
+        """The kept pictures as an animated GIF that loops."""
         milliseconds = 1000 * GIF_SECONDS
-        return self._imageio.imwrite("<bytes>", self._thumbnails, extension=".gif", duration=milliseconds, loop=0)
+        return self._imageio.imwrite("<bytes>", self._kept, extension=".gif", duration=milliseconds, loop=0)

@@ -46,7 +46,10 @@ def test_scalars_are_grouped(events):
 
 
 def test_there_are_pictures_at_every_evaluation_and_histograms_by_choice(events):
-    for tag in ("eval/action_values", "eval/return_distributions"):
+    tags = events.Tags()
+    assert tags["images"] == ["states/action_values", "states/return_distributions"]
+    assert min(tags["images"]) > max(tag for tag in tags["scalars"] if tag.startswith("eval/"))  # it opens on returns
+    for tag in tags["images"]:
         assert [image.step for image in events.Images(tag)] == [304, 600]
         assert events.Images(tag)[0].encoded_image_string[:4] == b"\x89PNG"
     names = events.Tags()["histograms"]
@@ -137,7 +140,7 @@ def pictured():
 def test_a_picture_shows_the_mean_and_the_mass_where_they_are():
     location, mass = np.tile(np.linspace(0.0, 10.0, 11), (1, 1, 1)), np.zeros((1, 1, 11))
     mass[..., [2, 8]] = 0.5
-    picture = draw_laws(location, mass, "laws")
+    picture = draw_laws(location, mass, "laws", ["a0"])
     blue = np.unique(np.argwhere((picture == (31, 119, 180)).all(-1))[:, 1])
     red = np.unique(np.argwhere((picture == (214, 39, 40)).all(-1))[:, 1])
     middle = (blue.min() + blue.max()) / 2
@@ -145,10 +148,24 @@ def test_a_picture_shows_the_mean_and_the_mass_where_they_are():
     assert (np.diff(blue) > 1).sum() == 1  # two bars
 
 
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (("env=cartpole",), ["left", "right"]),
+        (("env=minatar", "env.full_action_space=false", "trunk=small_conv"), ["none", "left", "right"]),
+        (("env=gymnasium", "env.id=qframe-test/Bandit-v0"), ["a0", "a1"]),
+        (("env=gymnasium", "env.id=qframe-test/Dials-v0"), ["a0", "a1", "a2", "a3", "a4", "a5"]),
+    ],
+)
+def test_actions_are_named_where_names_are_known(words, names):
+    parts = build.parts(compose(words, provided=build.PROVIDED))
+    assert FixedStates(parts.envs, parts.action_space).action_names == names
+
+
 def test_the_greedy_action_is_framed():
     values = np.array([[1.0, 2.0]])
-    framed = draw_values(values, np.array([[False, True]]), "values")
-    other = draw_values(values, np.array([[True, False]]), "values")
+    framed = draw_values(values, np.array([[False, True]]), "values", ["left", "right"])
+    other = draw_values(values, np.array([[True, False]]), "values", ["left", "right"])
     assert np.argwhere((framed != other).any(-1))[:, 1].max() > np.argwhere((framed == 28).all(-1))[:, 1].min()
 
 

@@ -12,7 +12,7 @@ from qframe.cli.main import main
 from qframe.envs.checks import picture_of
 from qframe.envs.gymnasium import rate_of
 from qframe.envs.protocol import FaultyEnvironment
-from qframe.training.video import MAX_THUMBNAILS, Camera, film
+from qframe.training.video import MAX_PICTURES, Camera, film
 from tests import probes
 from tests.training.test_evaluation import evaluation_of
 
@@ -26,17 +26,17 @@ def test_a_film_has_a_picture_of_every_step(tmp_path):
     assert made.result.returns == evaluation.final(network).returns[:2]
     assert [path.name for path in made.path.parent.iterdir()] == ["final.mp4"]
     assert made.animation.startswith(b"GIF89a")
-    assert iio.imread(made.animation, extension=".gif").shape[1:] == (80, 120, 3)
+    assert iio.imread(made.animation, extension=".gif").shape[1:] == (400, 600, 3)
 
 
 def test_odd_sides_are_padded_and_long_episodes_thinned(tmp_path):
-    """Of 401 pictures every fourth is kept: 0, 4, …, 400, the picture's brightness its number over two."""
-    count = 2 * MAX_THUMBNAILS + 1
+    """Of 201 pictures every fourth is kept: 0, 4, …, 200, the picture's brightness its number over two."""
+    count = 2 * MAX_PICTURES + 1
     with Camera(tmp_path / "x.mp4", 30.0) as camera:
         for number in range(count):
             camera(np.full((33, 21, 3), number // 2, np.uint8))
     assert iio.imread(tmp_path / "x.mp4", plugin="pyav").shape == (count, 34, 22, 3)
-    kept = [int(picture[0, 0, 0]) for picture in camera._thumbnails]
+    kept = [int(picture[0, 0, 0]) for picture in camera._kept]
     assert kept == [number // 2 for number in range(0, count, 4)]
 
 
@@ -136,7 +136,7 @@ def test_a_run_films_its_evaluations_into_its_folder_and_tensorboard(tmp_path):
     names = sorted(path.name for path in (tmp_path / "videos").iterdir())
     assert names == ["0000000200.mp4", "0000000400.mp4", "final.mp4"]
     events = EventAccumulator(str(tmp_path)).Reload()
-    (first, second), (final,) = events.Images("eval/video"), events.Images("eval/video_final")
+    (first, second), (final,) = events.Images("video/evaluation"), events.Images("video/final")
     assert (first.step, second.step, final.step) == (200, 400, 400)
     assert all(event.encoded_image_string.startswith(b"GIF89a") for event in (first, second, final))
     summary = json.loads((tmp_path / "summary.json").read_text())
