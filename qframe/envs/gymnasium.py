@@ -188,7 +188,8 @@ class GymnasiumEnvs:
 
 def _action_names(env: gym.Env[Any, Any]) -> list[str] | None:
     """The names of discrete actions, for plots: Atari's, MiniGrid's enumeration, or those of Gymnasium's own tasks."""
-    meanings, actions = getattr(env.unwrapped, "get_action_meanings", None), getattr(env.unwrapped, "actions", None)
+    meanings: Any = getattr(env.unwrapped, "get_action_meanings", None)
+    actions = getattr(env.unwrapped, "actions", None)
     if callable(meanings):
         return [str(name).lower() for name in meanings()]
     if isinstance(actions, type) and issubclass(actions, Enum):
