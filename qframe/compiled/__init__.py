@@ -2,6 +2,4 @@
 
 from qframe.compiled.loss import CompiledLoss
 
-__all__ = [
-    "CompiledLoss",
-]
+__all__ = ["CompiledLoss"]

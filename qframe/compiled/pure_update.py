@@ -12,7 +12,7 @@ from qframe.objectives import DQNLoss
 from qframe.objectives.q_learning import Noise
 from qframe.optimizer.flat_vector import FlatVector
 from qframe.optimizer.nonfinite import is_sound, without_skipped
-from qframe.optimizer.pure_steps import State
+from qframe.optimizer.pure_steps import State, clip
 
 
 class PureUpdate:
@@ -85,9 +85,7 @@ class PureUpdate:
                 objective = torch.func.grad(self._objective, has_aux=True)
                 gradient, (metrics, priority) = objective(new, new_target, fixed, batch, names, noise)
                 if self._max_grad_norm is not None or self._skips:
-                    metrics["grad_norm"] = torch.linalg.vector_norm(gradient)
-                if self._max_grad_norm is not None:
-                    gradient = gradient * (self._max_grad_norm / (metrics["grad_norm"] + 1e-6)).clamp(max=1.0)
+                    gradient, metrics["grad_norm"] = clip(gradient, self._max_grad_norm)
                 earlier = new, new_state
                 new, new_state = self._step(new, gradient, new_state, lr)
                 if self._skips:

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 from tensordict import TensorDict
-from torch import Tensor, optim
+from torch import Tensor
 
 from qframe.compiled.cuda_graph import CapturedFunction
 from qframe.compiled.library import NativeFunction
@@ -19,7 +19,8 @@ from qframe.machine.allocator import keep_freed_memory
 from qframe.networks.normalization import RunningNorm
 from qframe.objectives import DQNLoss
 from qframe.optimizer.flat_vector import FlatVector
-from qframe.optimizer.pure_steps import State, pure_step
+from qframe.optimizer.optimizer import Optimizer
+from qframe.optimizer.pure_steps import pure_step
 
 Result = TypeVar("Result")
 LAYOUTS = 8
@@ -28,20 +29,6 @@ LAYOUTS = 8
 
 class NotCompiled(RunError):
     """The update cannot be compiled here: no compiler, or one that fails."""
-
-
-class Trained(Protocol):
-    """The interface of an optimizer for compiled updates."""
-
-    wrapped: optim.Optimizer
-    flat: FlatVector | None
-    max_grad_norm: float | None
-    skips: bool
-
-    @property
-    def lr(self) -> float: ...
-
-    def tensors(self) -> State: ...
 
 
 class TargetUpdater(Protocol):
@@ -78,7 +65,7 @@ class CompiledUpdate:
     def __init__(
         self,
         loss: DQNLoss,
-        optimizer: Trained,
+        optimizer: Optimizer,
         target_update: TargetUpdater,
         *,
         autocast: torch.dtype | None = None,

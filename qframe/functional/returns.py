@@ -12,11 +12,12 @@ from qframe.functional.backup import Backup, affine
 def n_step_return(reward: Tensor, discount: Tensor, value: Tensor) -> Tensor:
     """The n-step return ``r_0 + γ_0 r_1 + … + (γ_0 ⋯ γ_{n−1}) · v``, n the length of the time dimension.
 
-    See "Learning to Predict by the Methods of Temporal Differences", Sutton, 1988.
+    For code of your own: a run sums n steps as they are stored, in ``qframe.replay.n_step``. See "Learning to Predict
+    by the Methods of Temporal Differences", Sutton, 1988.
 
     Args:
         reward: ``[*B, T]``.
-        discount: ``[*B, T]``, γ per step, 0 where the episode terminated: what lies beyond is selected away.
+        discount: ``[*B, T]``, γ per step, 0 where the episode terminated; nothing beyond it is used.
         value: bootstrap at the end of the last step, ``[*B]``.
 
     Returns:

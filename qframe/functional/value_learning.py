@@ -1,4 +1,7 @@
-"""Targets and losses of scalar value learning, as functions of tensors.
+"""Targets and losses of scalar value learning, for code of your own.
+
+A run does not call them: its targets come from ``qframe.objectives.q_learning``, and n steps from
+``qframe.replay.n_step``.
 
 Shapes: ``*B`` any batch dimensions, ``A`` actions. ``discount`` is γᵏ over the steps used, 0 where the episode
 terminated: a truncated episode keeps its bootstrap.

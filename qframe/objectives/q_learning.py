@@ -92,6 +92,10 @@ def dqn_target(
         best = next_values.max(-1).values  # [B]
         return batch.reward + batch.discount * best  # [B]; discount is γ, or 0 where the episode terminated
 
+    The mask of the next state enters in the estimator, which alone selects next actions: ``TD0`` takes
+    ``greedy(selector, batch.next_mask)``, and soft policies give illegal actions no weight. The predictions themselves
+    are read unmasked.
+
     Args:
         head: interprets predictions.
         selector: the network that selects next actions, ``(observation, noise) → Prediction``: the online one for

@@ -86,6 +86,16 @@ def sgd(group: Mapping[str, Any], param: Tensor, grad: Tensor, state: State, lr:
     return param - lr * move, {"momentum_buffer": momentum}
 
 
+def clip(grad: Tensor, max_norm: float | None) -> tuple[Tensor, Tensor]:
+    """The gradient scaled down to a norm of at most ``max_norm`` (None: as it is), like torch's ``clip_grad_norm_``.
+
+    Returns:
+        The gradient, and its norm before, ``[]``.
+    """
+    norm = torch.linalg.vector_norm(grad)
+    return grad if max_norm is None else grad * (max_norm / (norm + 1e-6)).clamp(max=1.0), norm
+
+
 STEPS: dict[type[optim.Optimizer], Step] = {
     optim.Adam: adam, optim.AdamW: adam, optim.RAdam: radam, optim.RMSprop: rmsprop, optim.SGD: sgd,
 }  # fmt: skip
