@@ -289,6 +289,42 @@ class ActionSpace:
                 "without effect"
             )
 
+    def check_action(self, action: Tensor, width: int, *, reads: bool) -> None:
+        """Check that actions in the layout of the encoding are among those of ``width`` action values.
+
+        Args:
+            action: as a loss reads it.
+            width: the last dimension of the action values.
+            reads: whether the numbers are checked as well, and not the shape alone.
+
+        Raises:
+            ValueError: a wrong last dimension, an index out of range, or a vector that is not one-hot.
+
+        >>> ActionSpace("categorical").check_action(torch.tensor([0, 4]), 4, reads=True)
+        Traceback (most recent call last):
+        ValueError: expected action indices from 0 to 3, got 0 to 4
+        """
+        sizes, is_hot = self.sizes_of(width), "one-hot" in self.encoding
+        entries = width if is_hot else len(sizes)
+        if (is_hot or self.is_joint) and action.shape[-1:] != (entries,):
+            other = {"one-hot": "categorical", "mult-one-hot": "multi-categorical"}.get(self.encoding)
+            hint = f"; for indices use action_space={other!r}" if other else ""
+            raise ValueError(
+                f"expected {self.encoding} actions with {entries} entries in the last dimension, got shape "
+                f"{[*action.shape]}{hint}"
+            )
+        if not reads or not action.numel():
+            return
+        if is_hot:
+            ones = torch.stack([part.sum(-1) for part in action.split(sizes, -1)])
+            if not bool(((action == 0) | (action == 1)).all() & (ones == 1).all()):
+                raise ValueError(f"expected {self.encoding} actions with a single 1 per choice, got other vectors")
+            return
+        for part, size in zip(action.split(1, -1) if self.is_joint else [action], sizes, strict=True):
+            low, high = int(part.min()), int(part.max())
+            if low < 0 or high >= size:
+                raise ValueError(f"expected action indices from 0 to {size - 1}, got {low} to {high}")
+
     # ── Branches in front, in networks and losses ─────────────────────────────────────────────────────────────────
 
     def split(self, out: Tensor) -> Tensor:

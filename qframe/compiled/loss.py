@@ -48,6 +48,7 @@ class CompiledLoss:
         Returns:
             As the loss: "loss" ``[]``, to be differentiated once, and the metrics.
         """
+        self._loss.check_action(batch)
         rows: Rows = dict(batch.items(True, True))  # pyright: ignore
         rows.pop(self._loss.priority_key, None)  # of the previous call
         names = batch.names if batch.batch_dims > 1 else None

@@ -146,6 +146,7 @@ class CompiledUpdate:
 
     def _inputs(self, batches: TensorDict, updates: int, stored: Rows) -> tuple[list[Tensor], Layout]:
         """All tensors that a round takes, as a flat list, and their layout."""
+        self._optimizer.follow()
         self._lr.fill_(self._optimizer.lr)
         self._calls.fill_(self._target_update.calls)
         rows: Rows = {key: leaf.unflatten(0, (updates, -1)) for key, leaf in batches.items(True, True)}  # pyright: ignore

@@ -116,7 +116,7 @@ class EGreedyModule(TensorDictModuleBase):
             return tensordict
         score = 0.5 - torch.rand(*batch, space.num_actions, generator=self.generator, device="cpu")
         random = space.greedy_action(score.to(action.device), mask).to(action.dtype)
-        replaced = self._replaced(batch, action.device).reshape(*batch, *[1] * (action.ndim - len(batch)))
+        replaced = self._replaced(batch, action.device).reshape((*batch, *[1] * (action.ndim - len(batch))))
         return tensordict.set(self.action_key, torch.where(replaced, random, action))
 
     def explore(self, action: Tensor, mask: Tensor | None = None, value: Tensor | None = None) -> Tensor:

@@ -1,5 +1,6 @@
-"""Hints to the compiler about how to divide the work; they have no effect in eager mode."""
+"""What compiled code needs: hints about how to divide the work, and where a tensor's numbers may be looked at."""
 
+import torch
 from torch import Tensor
 
 
@@ -12,3 +13,13 @@ def stored(x: Tensor) -> Tensor:
     """
     x = x.contiguous()
     return x.as_strided(x.shape, x.stride())
+
+
+def is_readable(x: Tensor) -> bool:
+    """Whether Python may look at the numbers of ``x``: not while compiling, nor within ``vmap`` or ``torch.func.grad``.
+
+    >>> is_readable(torch.ones(2)), is_readable(torch.ones(2, device="meta"))
+    (True, False)
+    """
+    in_transform = torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]
+    return not (torch.compiler.is_compiling() or x.is_meta or in_transform)

@@ -90,6 +90,8 @@ class PlainNetwork:
         self._module = module
         self.branches: Branches = action_space
         self.head: Head[Any] = ScalarHead(None, 1, loss_function=loss_function or "l2")
+        self.width: int | None = None
+        """The number of action values, known from the first prediction."""
 
     def observe(self, tensordict: TensorDictBase) -> Tensor:
         """The observation."""
@@ -97,7 +99,9 @@ class PlainNetwork:
 
     def predict(self, observation: Tensor, taus: Tensor | None = None) -> Prediction:
         """The prediction for every action, ``[*B, A, 1]``; for a joint one ``[D, *B, A, 1]``."""
-        return Prediction(self.branches.split(self._module(observation).unsqueeze(-1)))
+        value = self._module(observation)
+        self.width = value.shape[-1]
+        return Prediction(self.branches.split(value.unsqueeze(-1)))
 
 
 class TensorDictNetwork:
@@ -118,6 +122,7 @@ class TensorDictNetwork:
         self._value_key = getattr(q_value, "action_value_key", ACTION_VALUE)
         support = getattr(q_value, "support", None)
         self._is_distributional = support is not None
+        self.width: int | None = None
         if support is None:
             self.head: Head[Any] = ScalarHead(None, 1, loss_function=loss_function or "l2")
         else:
@@ -134,6 +139,7 @@ class TensorDictNetwork:
         for stage in self._stages:
             tensordict = stage(tensordict)
         value = required(tensordict, self._value_key, "the action values")
+        self.width = value.shape[-1]
         if not self._is_distributional:
             return Prediction(self.branches.split(value.unsqueeze(-1)))
         if value.ndim < 2 or value.shape[-2] != self.head.num_outputs:

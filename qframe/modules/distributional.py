@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from qframe.actions.from_spec import VarNums
 from qframe.actions.specs.base import TensorSpec
 from qframe.functional.action import mask_values
+from qframe.functional.compiling import is_readable
 from qframe.keys import ACTION_VALUE, OBSERVATION, NestedKey, required
 from qframe.modules.q_value import QValueModule, value_network
 from qframe.modules.safe import SafeSequential
@@ -249,15 +250,8 @@ def _check_width(out_shape: Sequence[int] | None, support: Tensor) -> None:
 
 def _check_log_probs(value: Tensor) -> None:
     """Refuse positive log-probabilities where the check is possible without synchronising with a device."""
-    if torch.compiler.is_compiling() or value.device.type != "cpu" or _in_transform():
-        return
-    if bool((value > 0).any()):
+    if value.device.type == "cpu" and is_readable(value) and bool((value > 0).any()):
         raise ValueError(
             f"expected log-probabilities, all ≤ 0, got a greatest entry of {value.max().item():.4g}; "
             "apply log_softmax over dimension -2 first"
         )
-
-
-def _in_transform() -> bool:
-    """Whether a transform of ``torch.func`` (vmap, grad, …) is running."""
-    return torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from qframe.actions import ActionSpace
 from qframe.estimators.protocol import Batch, ValueEstimator
+from qframe.functional.compiling import is_readable
 from qframe.keys import NestedKey
 from qframe.networks.protocol import Network
 
@@ -77,7 +78,7 @@ class BatchReader:
             ValueError: a flat batch for an estimator over time, or entries whose shapes disagree.
         """
         keys, branches, following = self.keys, self._network.branches, tensordict["next"]
-        index = self._action_space.encode(tensordict[keys.action])  # [*B], or [*B, D]
+        index = self._action_space.encode(self._action(tensordict))  # [*B], or [*B, D]
         mask: Tensor | None = tensordict.get(keys.action_mask, None)
         next_mask = following[keys.action_mask] if self._needs_mask else following.get(keys.action_mask, None)
         shape = index.shape
@@ -109,6 +110,38 @@ class BatchReader:
                 f"{[*reward.shape]}; sample slices, or use TD0"
             )
         return batch
+
+    @property
+    def width(self) -> int | None:
+        """The number of action values; None until the first prediction of a network that does not know it."""
+        return self._action_space.width if self._action_space.has_sizes else getattr(self._network, "width", None)
+
+    def check_action(self, tensordict: TensorDictBase, *, reads: bool) -> None:
+        """Check the actions of a batch, if the number of action values is known.
+
+        Args:
+            tensordict: the batch.
+            reads: whether their numbers are checked, where Python may look at them, and not their shape alone.
+
+        Raises:
+            ValueError: they are not of the action space.
+        """
+        if self.width is not None:
+            action = tensordict[self.keys.action]
+            self._action_space.check_action(action, self.width, reads=reads and is_readable(action))
+
+    def _action(self, tensordict: TensorDictBase) -> Tensor:
+        """The actions; indices ``[*B, 1]`` become ``[*B]``."""
+        action = tensordict[self.keys.action]
+        if self._action_space.encoding != "categorical" or action.shape[-1:] != (1,):
+            return action
+        batch, reward = tensordict.batch_size, tensordict["next"][self.keys.reward]
+        if not batch:  # from keywords: the observations tell [*B] from [*B, 1]
+            observed = self._network.observe(tensordict)
+            leaf = observed if isinstance(observed, Tensor) else next(iter(observed.values(True, True)))
+            batch = leaf.shape[: action.dim()]
+        is_batch = batch == action.shape or reward.shape == (*action.shape, 1)
+        return action if is_batch else action.squeeze(-1)
 
     def _discount_and_done(
         self, tensordict: TensorDictBase, following: TensorDictBase, reward: Tensor, gamma: float
@@ -171,4 +204,7 @@ def _squeeze(value: Tensor, batch: torch.Size, key: NestedKey) -> Tensor:
         return value
     if value.shape == (*batch, 1):
         return value.squeeze(-1)
-    raise ValueError(f"expected {key} of shape {[*batch]} or {[*batch, 1]} like the actions, got {[*value.shape]}")
+    raise ValueError(
+        f"expected {key} of shape {[*batch]} or {[*batch, 1]} like the actions, got {[*value.shape]}; are the actions "
+        "in the layout of the action space, an index or one-hot?"
+    )

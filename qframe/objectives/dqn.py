@@ -104,6 +104,9 @@ class DQNLoss(nn.Module):
 
     learns_state_value: ClassVar[bool] = False
     """Whether a state-value stream outside Q gets a gradient."""
+    checks_range: bool = True
+    """Whether indices are compared with the number of actions, not their shape alone. A run, whose replay holds only
+    actions of its space, sets it to False: on a GPU looking at them waits for the device."""
     refused_words: ClassVar[dict[str, str]] = {}
     """Entries of an estimator's ``requires`` that this loss cannot serve, with the reasons."""
 
@@ -170,6 +173,14 @@ class DQNLoss(nn.Module):
     def priority_key(self) -> NestedKey:
         """The key under which the loss writes the source of priorities."""
         return self._reader.keys.priority if self.priority == "td_error" else "priority"
+
+    def check_action(self, batch: TensorDictBase) -> None:
+        """Check that the actions of a batch are of the action space, as far as ``checks_range`` says.
+
+        Raises:
+            ValueError: they are not.
+        """
+        self._reader.check_action(batch, reads=self.checks_range)
 
     def set_keys(self, **keys: NestedKey) -> None:
         """Read and write under other names, given for the fields of ``BatchKeys``.
@@ -247,8 +258,14 @@ class DQNLoss(nn.Module):
             ValueError: a flat batch for an estimator over time, or entries whose shapes disagree.
         """
         ordered, restore = time_last(from_keywords(keywords) if tensordict is None else tensordict)
+        is_checked = self._reader.width is not None
+        self.check_action(ordered)
         batch = self._read(ordered)
-        loss, td_error = self._losses(batch, self.draw_noise(batch.reward.shape) if noise is None else noise)
+        try:
+            loss, td_error = self._losses(batch, self.draw_noise(batch.reward.shape) if noise is None else noise)
+        finally:
+            if not is_checked:  # the prediction has shown the number of actions
+                self.check_action(ordered)
         reduced = _REDUCTIONS[self.reduction](loss if batch.priority_weight is None else batch.priority_weight * loss)
         if tensordict is None:
             return reduced

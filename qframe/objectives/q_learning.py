@@ -110,6 +110,7 @@ def dqn_target(
         The target, of the type that ``head.loss`` takes.
     """
     bootstrap = target(batch.next_observation, noise.target)  # [*B, A, N]
+    _check_batch(bootstrap.out.shape[-2 - batch.reward.dim() : -2], batch.reward.shape)
     value = head.value(bootstrap)
     select = value if selector is None else head.value(selector(batch.next_observation, noise.selector))
     now = None
@@ -167,6 +168,19 @@ def dqn_loss(
 
 
 def of_action(prediction: Prediction, action: Tensor) -> Prediction:
-    """The prediction of one action per batch entry: ``[*B, A, N]``, ``[*B]`` → ``[*B, N]``."""
+    """The prediction of one action per batch entry: ``[*B, A, N]``, ``[*B]`` → ``[*B, N]``.
+
+    Raises:
+        ValueError: there is not one action per prediction.
+    """
+    _check_batch(prediction.out.shape[:-2], action.shape)
     taus = None if prediction.taus is None else prediction.taus.squeeze(-2)  # [*B, N]
     return Prediction(take(prediction.out, action), taus)
+
+
+def _check_batch(predicted: torch.Size, given: torch.Size) -> None:
+    if predicted != given:
+        raise ValueError(
+            f"expected one action for each of {[*predicted]} predictions, got {[*given]}; give observations, "
+            "actions and rewards the same batch dimensions"
+        )

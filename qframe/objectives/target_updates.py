@@ -37,8 +37,7 @@ class TargetUpdate:
             )
         networks = loss.target_value_network, loss.value_network
         self._pairs = list(zip(*(network.parameters() for network in networks), strict=True))
-        self._first = next((pair for pair in self._pairs if pair[1].requires_grad), ())
-        self._tensors = _flattened(self._pairs)
+        self._vectors, self._tensors = _flattened(self._pairs)
         self._buffers = list(zip(*map(_buffer_slots, networks), strict=True))
         self.calls = 0
 
@@ -49,9 +48,8 @@ class TargetUpdate:
 
     def _parameters(self) -> tuple[list[Tensor], list[Tensor]]:
         """The parameters of the target and of the online network, trainable ones as one vector each."""
-        vectors, firsts = self._tensors, self._first
-        if firsts and [x.data_ptr() for x in firsts] != [x[0].data_ptr() for x in vectors]:
-            self._tensors = _flattened(self._pairs)
+        if not all(vector.follow() for vector in self._vectors):
+            self._vectors, self._tensors = _flattened(self._pairs)
         return self._tensors
 
     def _buffer_pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -192,14 +190,15 @@ class NoUpdate:
         """Do nothing."""
 
 
-def _flattened(pairs: list[tuple[nn.Parameter, nn.Parameter]]) -> tuple[list[Tensor], list[Tensor]]:
-    """Target and online parameters; trainable ones are one vector each if dtypes and devices agree."""
+def _flattened(
+    pairs: list[tuple[nn.Parameter, nn.Parameter]],
+) -> tuple[list[FlatVector], tuple[list[Tensor], list[Tensor]]]:
+    """The vectors of trainable parameters, if dtypes and devices agree; and all parameters of target and online."""
     learning, others = ([pair for pair in pairs if pair[1].requires_grad is learns] for learns in (True, False))
     sides = [[pair[side] for pair in learning] for side in (0, 1)]
-    target, online = sides
-    if all(map(FlatVector.fits, sides)):
-        target, online = ([FlatVector(side).vector] for side in sides)
-    return [*target, *(t for t, _ in others)], [*online, *(o for _, o in others)]
+    vectors = [FlatVector(side) for side in sides] if all(map(FlatVector.fits, sides)) else []
+    target, online = [[vector.vector] for vector in vectors] if vectors else sides
+    return vectors, ([*target, *(t for t, _ in others)], [*online, *(o for _, o in others)])
 
 
 def _buffer_slots(network: nn.Module) -> Iterator[tuple[nn.Module, str]]:

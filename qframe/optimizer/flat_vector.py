@@ -27,13 +27,33 @@ class FlatVector:
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        self._parameters = list(parameters)
         self._shapes = [parameter.shape for parameter in parameters]
         self._sizes = [-(-shape.numel() // _ALIGNMENT) * _ALIGNMENT for shape in self._shapes]
         shared = _shared(parameters, self._sizes)
         self.vector = self.join([parameter.detach() for parameter in parameters]) if shared is None else shared
+        self._views = self.views(self.vector)
+        self._addresses = [view.data_ptr() for view in self._views]
         if shared is None:
-            for parameter, view in zip(parameters, self.views(self.vector), strict=True):
+            for parameter, view in zip(parameters, self._views, strict=True):
                 parameter.data = view
+
+    def follow(self) -> bool:
+        """Take over parameters that were bound to other memory since, as by ``parameter.data = …``.
+
+        Returns:
+            Whether the vector holds all of them again; not those of another device, dtype or shape.
+        """
+        if [parameter.data_ptr() for parameter in self._parameters] == self._addresses:
+            return True
+        pairs = list(zip(self._parameters, self._views, strict=True))
+        if any((own.device, own.dtype, own.shape) != (view.device, view.dtype, view.shape) for own, view in pairs):
+            return False
+        for parameter, view in pairs:
+            if parameter.data_ptr() != view.data_ptr():
+                view.copy_(parameter.detach())
+                parameter.data = view
+        return True
 
     @staticmethod
     def fits(parameters: Sequence[nn.Parameter]) -> bool:

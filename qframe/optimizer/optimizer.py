@@ -85,6 +85,7 @@ class Optimizer:
         Returns:
             The global norm of the gradient before clipping, ``[]``; None if gradients are neither clipped nor checked.
         """
+        self.follow()
         self.wrapped.zero_grad(set_to_none=not self._gradients)
         if self._gradients and self._learning[0].grad is not self._gradients[0]:
             for parameter, gradient in zip(self._learning, self._gradients, strict=True):
@@ -97,6 +98,15 @@ class Optimizer:
             return step_where_sound(self.wrapped, self._parameters, loss, norm)
         self.wrapped.step()
         return norm
+
+    def follow(self) -> None:
+        """Take over parameters that were bound to other memory, as by ``parameter.data = …``.
+
+        Raises:
+            ValueError: one now has another device, dtype or shape.
+        """
+        if self.flat is not None and not self.flat.follow():
+            raise ValueError("a parameter has another device, dtype or shape than the optimizer's; build a new one")
 
     def tensors(self) -> dict[str, Tensor]:
         """The optimizer's state for the vector of all parameters; a compiled update changes it in place."""

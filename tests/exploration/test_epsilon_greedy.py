@@ -105,6 +105,14 @@ def test_random_actions_are_legal_and_uniform(spec):
     assert mean == pytest.approx(legal_means[spec.encoding], abs=0.03)
 
 
+@pytest.mark.parametrize("spec", SPACES)
+def test_one_state_without_batch_dimensions_gets_random_actions_of_its_shape(spec):
+    module = always(spec)
+    seen = [module(TensorDict({"action": spec.project(spec.zero())}, []))["action"] for _ in range(80)]
+    assert all(spec.is_in(action) and action.shape == spec.shape for action in seen)
+    assert {str(action) for action in seen} == {str(spec.rand()) for _ in range(500)}
+
+
 def test_explore_keeps_to_legal_actions():
     mask = torch.tensor([[True, False, True], [False, True, False]]).repeat(3000, 1)
     action = always(Categorical(3)).explore(torch.zeros(6000, dtype=torch.int64), mask).reshape(3000, 2)

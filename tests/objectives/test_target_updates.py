@@ -114,3 +114,13 @@ def test_an_update_needs_a_target_network_and_no_update_needs_none():
     with pytest.raises(ValueError, match="delay_value=True"):
         SoftUpdate(loss, tau=0.1)
     NoUpdate(loss).step()
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_a_weight_bound_to_other_memory_is_followed(place):
+    loss = loss_with_buffers()
+    update = SoftUpdate(loss, tau=0.5)
+    source = list(loss.value_network.parameters())[place]
+    source.data = torch.full_like(source, 7.0)
+    update.step()
+    assert list(loss.target_value_network.parameters())[place].flatten()[0].item() == 3.5

@@ -131,3 +131,25 @@ def test_gradients_that_someone_dropped_come_back_into_the_vector():
     before = network[2].bias.detach().clone()
     optimizer.minimize(network[2].bias.sum())
     assert (before - network[2].bias).tolist() == pytest.approx([1.0, 1.0])
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_a_weight_bound_to_other_memory_is_still_learnt(place):
+    ours, theirs = networks()
+    optimizer, reference = Optimizer(ours.parameters(), optim.SGD, lr=0.1), optim.SGD(theirs.parameters(), lr=0.1)
+    for network in (ours, theirs):
+        parameter = list(network.parameters())[place]
+        parameter.data = torch.full_like(parameter, 0.5)
+    optimizer.minimize(ours(torch.ones(4, 3)).square().sum())
+    theirs(torch.ones(4, 3)).square().sum().backward()
+    reference.step()
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_parameter_of_another_dtype_than_the_optimizers_is_refused():
+    network, _ = networks()
+    optimizer = Optimizer(network.parameters(), optim.Adam, lr=0.1)
+    network.double()
+    with pytest.raises(ValueError, match="another device, dtype or shape"):
+        optimizer.minimize(network(torch.ones(4, 3).double()).sum())
