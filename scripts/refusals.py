@@ -39,7 +39,7 @@ BY_PARTS = (
     "trunk=nature",
     "network=shared_trunk network.dueling=false",
     "head=categorical head.num_atoms=1",
-    "head=categorical head.v_max=0",
+    "head=categorical head.v_min=1 head.v_max=0",
     "reward.clip=[1,-1]",
     "reward.scale=0",
     "loss=double_dqn loss.delay_value=false target=none",

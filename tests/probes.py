@@ -44,6 +44,33 @@ class Bandit(Probe):
         return observation, 1.0 if action == 1 else -1.0, terminated, truncated, info
 
 
+class Corridor(gym.Env):
+    """Cells in a row: action 1 goes right to the goal, action 0 left; every step pays ``step``, the last one ``goal``.
+
+    Cut after 30 steps.
+    """
+
+    def __init__(self, cells=5, step=-1.0, goal=0.0):
+        self.cells, self.pays, self.goal = cells, step, goal
+        self.observation_space = spaces.Box(0.0, 1.0, (cells,), np.float32)
+        self.action_space = spaces.Discrete(2)
+
+    def _observation(self):
+        return np.eye(self.cells, dtype=np.float32)[self.cell]
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.cell = self.step_number = 0
+        return self._observation(), {}
+
+    def step(self, action):
+        self.step_number += 1
+        self.cell = max(0, self.cell + (1 if action == 1 else -1))
+        is_over = self.cell == self.cells - 1
+        reward = self.goal if is_over else self.pays
+        return self._observation(), reward, is_over, self.step_number == 30 and not is_over, {}
+
+
 class Switches(gym.Env):
     """Every step shows what each switch should be, and pays the share that is right; 4 steps an episode.
 
@@ -257,7 +284,9 @@ def register():
         "TwoStep": (Probe, {"length": 2, "start_reward": 0.0}),
         "Legal": (Legal, {}),
         "Mixed": (Mixed, {}),
+        "Corridor-v0": (Corridor, {}),
         "Bandit": (Bandit, {}),
+        "Corridor": (Corridor, {}),
         "Counter": (Counter, {}),
         "DeepSea": (DeepSea, {"size": 10}),
         "Switches": (Switches, {}),

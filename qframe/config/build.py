@@ -33,7 +33,6 @@ from qframe.objectives import DQNLoss
 from qframe.optimizer.pure_steps import pure_step
 from qframe.runs.folder import UNFINISHED_CONFIG, RunFolder
 from qframe.training import Learner, Runner
-from qframe.training.episode_statistics import ReturnRange
 from qframe.training.runner import check_numbers
 from qframe.training.schedule import Schedule
 from qframe.training.timing import Profile
@@ -332,7 +331,6 @@ def build(
     seed, device = plain["seed"], assembly.device
     if plain["deterministic"]:
         only_deterministic(device)
-    within = built.loss.head.expressible
     collector = instantiate(
         plain["collector"],
         built.envs.make(derive_seed(seed, "train")),
@@ -341,7 +339,6 @@ def build(
         exploration=built.exploration,
         action_space=built.action_space,
         reward=built.reward,
-        returns=None if within is None else ReturnRange(plain["gamma"], built.envs.num_envs, within=within),
         device=device,
         stores_probability="behaviour_probability" in built.loss.estimator.requires,
     )

@@ -105,7 +105,7 @@ PROVIDED: dict[str, frozenset[str]] = {
     "exploration": frozenset({"spec", "action_space", "num_envs", "num_members", "seed"}),
     "reward": frozenset({"gamma", "num_envs"}),
     "collector": frozenset(
-        {"envs", "network", "exploration", "action_space", "reward", "returns", "device", "stores_probability"}
+        {"envs", "network", "exploration", "action_space", "reward", "device", "stores_probability"}
     ),
     "optimizer": frozenset({"parameters"}),
     "optimizer.algorithm": frozenset({"params", "lr"}),

@@ -11,7 +11,7 @@ from qframe.functional.backup import Law
 from qframe.functional.compiling import stored
 
 
-def categorical_projection(law: Law, v_min: float, v_max: float, num_atoms: int) -> Tensor:
+def categorical_projection(law: Law, v_min: float | Tensor, v_max: float | Tensor, num_atoms: int) -> Tensor:
     """The projection Φ of a distribution onto evenly spaced atoms, each mass shared by the two nearest.
 
     See "A Distributional Perspective on Reinforcement Learning", Bellemare et al., 2017, equation 7.
@@ -57,7 +57,9 @@ def categorical_cross_entropy(logits: Tensor, target_probs: Tensor) -> Tensor:
     return -(target_probs * logits.log_softmax(-1)).sum(-1)
 
 
-def gaussian_histogram(mean: Tensor, sigma: float, v_min: float, v_max: float, num_atoms: int) -> Tensor:
+def gaussian_histogram(
+    mean: Tensor, sigma: float | Tensor, v_min: float | Tensor, v_max: float | Tensor, num_atoms: int
+) -> Tensor:
     """The masses of bins around evenly spaced atoms under a Gaussian that is cut off at the outer bins' ends.
 
     See "Stop Regressing: Training Value Functions via Classification for Scalable Deep RL", Farebrother et al., 2024,
@@ -77,9 +79,10 @@ def gaussian_histogram(mean: Tensor, sigma: float, v_min: float, v_max: float, n
     tensor([[0.2407, 0.5186, 0.2407],
             [0.0299, 0.3075, 0.6626]])
     """
-    half = (v_max - v_min) / (num_atoms - 1) / 2
-    edges = torch.linspace(v_min - half, v_max + half, num_atoms + 1, dtype=mean.dtype, device=mean.device)
-    above = (edges - mean.clamp(v_min, v_max).unsqueeze(-1)) / (sigma * 2**0.5)
+    step = (v_max - v_min) / (num_atoms - 1)
+    edges = v_min + step * (torch.arange(num_atoms + 1, dtype=mean.dtype, device=mean.device) - 0.5)
+    inside = mean.clamp(v_min, v_max)  # pyright: ignore[reportCallIssue] - both are numbers, or both tensors
+    above = (edges - inside.unsqueeze(-1)) / (sigma * 2**0.5)
     cumulative = above.erf()  # [*B, N + 1], twice the distribution function, less 1
     return cumulative.diff(dim=-1) / (cumulative[..., -1:] - cumulative[..., :1])
 

@@ -61,6 +61,8 @@ class Head(nn.Module, ABC, Generic[TargetT]):
     """True where the target is the mean return alone, so that any estimate of the mean will do."""
     update_cost: ClassVar[int] = 1
     """The time of an update, as a rough multiple of one with a scalar head; ``compile=auto`` reads it."""
+    has_auto_bounds: tuple[bool, bool] = (False, False)
+    """Whether the lowest and the highest expressible return follow those of training, through ``set_bounds``."""
     takes_taus: ClassVar[bool] = False
     """True if the head predicts at given quantile levels, which ``draw_taus`` draws."""
 
@@ -90,6 +92,10 @@ class Head(nn.Module, ABC, Generic[TargetT]):
     def expressible(self) -> tuple[float, float] | None:
         """The lowest and the highest return that the head can express; None: any."""
         return None
+
+    def set_bounds(self, low: float, high: float) -> None:
+        """Express returns between these, for a head with ``has_auto_bounds``."""
+        raise NotImplementedError(f"{type(self).__name__} has no bounds to set")
 
     def prediction(self, features: Tensor, taus: Tensor | None = None) -> Prediction:
         """The outputs for every action, ``[*B, H]`` → ``[*B, A, N]``.

@@ -1,5 +1,7 @@
 """The categorical head of C51: probabilities of fixed, evenly spaced returns."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -17,9 +19,9 @@ class CategoricalHead(Head[Tensor]):
         features: size of the features that the network emits; None: the head owns no layer.
         num_actions: A.
         num_atoms: N ≥ 2.
-        v_min: lowest atom, in units of the discounted return.
-        v_max: highest atom.
-        transform: of returns: ``none`` or ``h``; atoms are then transformed returns.
+        v_min: lowest atom, in units of the discounted return; ``auto`` leaves it to ``set_bounds``.
+        v_max: highest atom, likewise.
+        transform: of returns: ``none`` or ``h``; numbers given here are then transformed returns.
 
     Raises:
         ValueError: fewer than two atoms, ``v_min`` not below ``v_max``, or an unknown transform.
@@ -36,24 +38,42 @@ class CategoricalHead(Head[Tensor]):
         num_actions: int,
         *,
         num_atoms: int = 51,
-        v_min: float = -10.0,
-        v_max: float = 10.0,
+        v_min: float | Literal["auto"] = -10.0,
+        v_max: float | Literal["auto"] = 10.0,
         transform: str = "none",
     ) -> None:
         if num_atoms < 2:
             raise ValueError(f"expected num_atoms of at least 2, got {num_atoms}")
-        if not v_min < v_max:
+        self.has_auto_bounds = v_min == "auto", v_max == "auto"
+        low = v_min if v_min != "auto" else -10.0 if v_max == "auto" else v_max - 20.0
+        high = low + 20.0 if v_max == "auto" else v_max
+        if not low < high:
             raise ValueError(f"expected v_min below v_max, got v_min={v_min} and v_max={v_max}")
         super().__init__(features, num_actions, num_outputs=num_atoms, transform=transform)
-        self.v_min, self.v_max = float(v_min), float(v_max)
         self.support: Tensor
-        self.register_buffer("support", torch.linspace(self.v_min, self.v_max, num_atoms))
+        self.register_buffer("support", torch.linspace(float(low), float(high), num_atoms))
+
+    @property
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """The lowest and the highest atom, ``[]`` each."""
+        return self.support[0], self.support[-1]
 
     @property
     def expressible(self) -> tuple[float, float]:
         ends = self.support[[0, -1]].double()
         low, high = (ends if self.transform is None else self.transform.inverse(ends)).tolist()
         return low, high
+
+    def set_bounds(self, low: float, high: float) -> None:
+        """Move the atoms, in place, to even steps between two returns; an end that was given as a number stays.
+
+        Outputs keep their places among the atoms, so their meaning changes: ``training.support`` fits them again.
+        """
+        wanted = torch.tensor([low, high], dtype=torch.float64)
+        wanted = wanted if self.transform is None else self.transform.forward(wanted)
+        pairs = zip(self.has_auto_bounds, wanted.tolist(), self.support[[0, -1]].tolist(), strict=True)
+        first, last = (new if is_auto else old for is_auto, new, old in pairs)
+        self.support.copy_(torch.linspace(first, last, self.num_outputs))
 
     def law(self, prediction: Prediction) -> Law:
         probs = prediction.out.softmax(-1)
@@ -65,7 +85,7 @@ class CategoricalHead(Head[Tensor]):
         return prediction.out.softmax(-1) @ self.support.to(prediction.out.dtype)
 
     def project(self, law: Law) -> Tensor:
-        return categorical_projection(law, self.v_min, self.v_max, self.num_outputs)
+        return categorical_projection(law, *self.ends, self.num_outputs)
 
     def loss(self, prediction: Prediction, target: Tensor) -> tuple[Tensor, Tensor]:
         support = self.support.to(target.dtype)

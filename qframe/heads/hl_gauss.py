@@ -1,5 +1,7 @@
 """The head of HL-Gauss: regression of the mean return as classification among fixed returns."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -19,8 +21,8 @@ class HLGaussHead(CategoricalHead):
         features: size of the features that the network emits; None: the head owns no layer.
         num_actions: A.
         num_atoms: N ≥ 2, the bins' centres.
-        v_min: lowest centre, in units of the discounted return.
-        v_max: highest centre.
+        v_min: lowest centre, in units of the discounted return; ``auto`` leaves it to ``set_bounds``.
+        v_max: highest centre, likewise.
         sigma: standard deviation of the Gaussian, as a ratio to the width of a bin, above 0.
         transform: of returns: ``none`` or ``h``; centres are then transformed returns.
 
@@ -36,8 +38,8 @@ class HLGaussHead(CategoricalHead):
         num_actions: int,
         *,
         num_atoms: int = 51,
-        v_min: float = -10.0,
-        v_max: float = 10.0,
+        v_min: float | Literal["auto"] = -10.0,
+        v_max: float | Literal["auto"] = 10.0,
         sigma: float = 0.75,
         transform: str = "none",
     ) -> None:
@@ -46,11 +48,16 @@ class HLGaussHead(CategoricalHead):
         )
         if not sigma > 0:
             raise ValueError(f"expected sigma above 0, got {sigma}")
-        self.sigma = sigma * (self.v_max - self.v_min) / (num_atoms - 1)
+        self._bins_per_sigma = sigma
+
+    @property
+    def sigma(self) -> Tensor:
+        """The standard deviation of the Gaussian, in units of the (transformed) return, ``[]``."""
+        return self._bins_per_sigma * (self.support[1] - self.support[0])
 
     def law(self, prediction: Prediction) -> Law:
         mean = prediction.out.softmax(-1) @ self.support.to(prediction.out.dtype)
         return Law(mean.unsqueeze(-1), torch.ones_like(mean).unsqueeze(-1))
 
     def project(self, law: Law) -> Tensor:
-        return gaussian_histogram(law.mean, self.sigma, self.v_min, self.v_max, self.num_outputs)
+        return gaussian_histogram(law.mean, self.sigma, *self.ends, self.num_outputs)

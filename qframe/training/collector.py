@@ -14,7 +14,7 @@ from qframe.exploration import Exploration
 from qframe.networks.noise import noisy_layers
 from qframe.networks.normalization import NormalizedTrunk
 from qframe.networks.protocol import Network
-from qframe.training.episode_statistics import EpisodeStatistics, ReturnRange
+from qframe.training.episode_statistics import EpisodeStatistics
 from qframe.training.protocol import CollectorProtocol
 from qframe.training.reward import RewardTransform
 
@@ -28,7 +28,6 @@ class Collector(CollectorProtocol):
         exploration: turns greedy actions into behaviour.
         action_space: turns indices into the actions of the environments.
         reward: transforms rewards before they are stored; None leaves them as they are.
-        returns: tracks the range of discounted returns, for heads with a fixed support; None: it is not tracked.
         device: of the network.
         stores_probability: whether each action's probability under the behaviour policy is stored with it, as
             ``action_probability``.
@@ -45,7 +44,6 @@ class Collector(CollectorProtocol):
         exploration: Exploration,
         action_space: ActionSpace,
         reward: RewardTransform | None = None,
-        returns: ReturnRange | None = None,
         device: torch.device,
         stores_probability: bool = False,
     ) -> None:
@@ -59,7 +57,7 @@ class Collector(CollectorProtocol):
         self._network, self._action_space, self._device = network, action_space, device
         self._noisy = noisy_layers(network)
         self._env_index = torch.arange(envs.num_envs)
-        self.statistics, self.returns = EpisodeStatistics(envs.num_envs), returns
+        self.statistics = EpisodeStatistics(envs.num_envs)
         self._reward = None if reward is None or reward.is_identity else reward
         parts = network.modules() if isinstance(network, nn.Module) else ()
         self._normalized = [part for part in parts if isinstance(part, NormalizedTrunk)]
@@ -104,8 +102,6 @@ class Collector(CollectorProtocol):
             ended, terminated = done | step.life_lost, step.terminated | step.life_lost
         reward = step.reward if self._reward is None else self._reward(step.reward, done, step.valid)
         reward = reward.astype(np.float32)
-        if self.returns is not None:
-            self.returns.add(reward, ended, step.valid)
         transitions = TensorDict(
             {
                 "observation": observation,
@@ -139,9 +135,6 @@ class Collector(CollectorProtocol):
     def exploration_metrics(self) -> dict[str, float]:
         return dict(self.exploration.metrics)
 
-    def return_warning(self) -> str | None:
-        return None if self.returns is None else self.returns.warning()
-
     def faults(self) -> dict[str, int]:
         return {name: count for name, count in self.envs.faults().items() if count}
 
@@ -156,9 +149,8 @@ class Collector(CollectorProtocol):
             return
         self.exploration.step(0, torch.ones(self.envs.num_envs, dtype=torch.bool))
         self.statistics.abandon()
-        for part in (self._reward, self.returns):
-            if part is not None:
-                part.abandon()
+        if self._reward is not None:
+            self._reward.abandon()
         self.envs.start_at([episode + 1 for episode in self.envs.episode.tolist()])
         self._observation = None
 
@@ -171,7 +163,6 @@ class Collector(CollectorProtocol):
             "noise": [layer.stream.generator.get_state() for layer in self._noisy],
             "statistics": self.statistics.state_dict(),
             "reward": None if self._reward is None else self._reward.state_dict(),
-            "returns": None if self.returns is None else self.returns.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -179,9 +170,8 @@ class Collector(CollectorProtocol):
         for layer, noise in zip(self._noisy, state["noise"], strict=True):
             layer.stream.generator.set_state(noise.cpu())
         self.statistics.load_state_dict(state["statistics"])
-        for part, saved in ((self._reward, state["reward"]), (self.returns, state["returns"])):
-            if part is not None and saved is not None:
-                part.load_state_dict(saved)
+        if self._reward is not None and state["reward"] is not None:
+            self._reward.load_state_dict(state["reward"])
         self.envs.start_at(state["episode"])
         self._observation = None
 

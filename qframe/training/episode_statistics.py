@@ -1,4 +1,4 @@
-"""Statistics of training episodes: their returns and lengths, and the range of their discounted returns."""
+"""Statistics of training episodes: their returns and lengths."""
 
 import statistics
 from collections import deque
@@ -80,67 +80,3 @@ class RecentEpisodes:
         """Resume from ``state``."""
         self._returns.extend(state["returns"])
         self.longest = state["longest"]
-
-
-class ReturnRange:
-    """The lowest and the highest discounted return from any step of the finished episodes.
-
-    A categorical head has a fixed support, and moves returns outside of it to its ends without an error.
-
-    Args:
-        gamma: γ.
-        num_envs: E.
-        within: the lowest and the highest return that the head can express.
-
-    >>> seen = ReturnRange(0.5, 1, within=(0.0, 2.0))
-    >>> for done in (False, True):
-    ...     seen.add(np.array([4.0]), np.array([done]), None)
-    >>> seen.low, seen.high
-    (4.0, 6.0)
-    >>> seen.warning()
-    "returns range from 4.0 to 6.0, but the head's support from 0.0 to 2.0; widen head.v_min and head.v_max"
-    """
-
-    def __init__(self, gamma: float, num_envs: int, *, within: tuple[float, float]) -> None:
-        self._gamma, self._within = gamma, within
-        self._rewards: list[list[float]] = [[] for _ in range(num_envs)]
-        self.low, self.high = float("inf"), float("-inf")
-        self._warned = False
-
-    def add(self, reward: NDArray[np.floating], done: NDArray[np.bool_], valid: NDArray[np.bool_] | None) -> None:
-        """Add one step of every environment, ``[E]`` each, with the rewards that are stored."""
-        for env in range(len(self._rewards)) if valid is None else np.flatnonzero(valid):
-            self._rewards[env].append(float(reward[env]))
-        for env in np.flatnonzero(done):
-            self._close(int(env))
-
-    def warning(self) -> str | None:
-        """A warning, once, if the head cannot express the returns."""
-        lowest, highest = self._within
-        if self._warned or (self.low >= lowest and self.high <= highest):
-            return None
-        self._warned = True
-        return (
-            f"returns range from {self.low:.1f} to {self.high:.1f}, but the head's support from {lowest:.1f} to "
-            f"{highest:.1f}; widen head.v_min and head.v_max"
-        )
-
-    def abandon(self) -> None:
-        """Forget the running episodes."""
-        self._rewards = [[] for _ in self._rewards]
-
-    def state_dict(self) -> dict[str, Any]:
-        """The range so far, and the rewards of the running episodes."""
-        return {"low": self.low, "high": self.high, "warned": self._warned, "rewards": self._rewards}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume from ``state``."""
-        self.low, self.high, self._warned = state["low"], state["high"], state["warned"]
-        self._rewards = [list(rewards) for rewards in state["rewards"]]
-
-    def _close(self, env: int) -> None:
-        following = 0.0
-        for reward in reversed(self._rewards[env]):
-            following = reward + self._gamma * following
-            self.low, self.high = min(self.low, following), max(self.high, following)
-        self._rewards[env] = []

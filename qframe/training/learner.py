@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from tensordict import TensorDict
+from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
 from qframe.actions.action_space import ActionSpace
@@ -17,6 +17,7 @@ from qframe.objectives import DQNLoss
 from qframe.optimizer.nonfinite import Diverged, SkippedUpdates, diverged, without_skipped
 from qframe.optimizer.optimizer import Optimizer
 from qframe.replay import Replay
+from qframe.training.support import Support
 
 _LARGEST_ROUND = 8  # most updates in one graph: each makes compiling take longer
 
@@ -56,6 +57,10 @@ class Learner:
         updates: int = 1,
     ) -> None:
         self.loss, self.replay, self.optimizer = loss, replay, optimizer
+        self.support = None if loss.head.expressible is None else Support(loss)
+        self.notes: list[str] = []
+        """Lines that the runner has not printed yet."""
+        loss.checks_range = False  # the collector stores no action outside the space
         self._autocast = autocast_type(device) if autocast else None
         options = {"autocast": self._autocast, "is_captured": compiled == "cuda_graph"}
         self.compiled = CompiledUpdate(loss, optimizer, target_update, **options) if compiled else None
@@ -112,12 +117,30 @@ class Learner:
         warnings.warn(f"{reason}; updates run uncompiled, which is slower", stacklevel=2)
         self.compiled, self._round = None, 1
 
+    def observe(self, transitions: TensorDict) -> None:
+        """Look at the transitions of a step, as they are stored, for the range of their returns."""
+        if self.support is not None:
+            self.support.add(transitions)
+
+    def _fit_support(self) -> None:
+        if self.support is not None and (note := self.support.fit(self._transitions)) is not None:
+            self.notes.append(note)
+
+    def _transitions(self, number: int) -> TensorDictBase:
+        """At least this many transitions, which later updates draw as if they had not been drawn."""
+        with self.replay.unchanged():
+            batches = [self.replay.sample()]
+            while sum(batch.numel() for batch in batches) < number:
+                batches.append(self.replay.sample())
+        return TensorDict.cat(batches).to(self._device)
+
     def learn(self, owed: int) -> int:
         """Take one update, or a round of them if one graph holds a round and that many are owed.
 
         Returns:
             The number of updates taken.
         """
+        self._fit_support()
         if self.compiled is None or not owed >= self._round > 1:
             self.update()
             return 1
@@ -210,6 +233,7 @@ class Learner:
             "sums": dict(self._sums),
             "summed": self._summed,
             "skipped": self.skipped.state_dict(),
+            "support": None if self.support is None else self.support.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -221,3 +245,5 @@ class Learner:
         self.loss.generator.set_state(state["generator"].cpu())
         self._sums = {name: total.to(self._device) for name, total in state["sums"].items()}
         self.skipped.load_state_dict(state.get("skipped", {}))
+        if self.support is not None and (support := state.get("support")) is not None:
+            self.support.load_state_dict(support)

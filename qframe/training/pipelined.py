@@ -14,7 +14,6 @@ from qframe.exploration import Exploration
 from qframe.networks.normalization import NormalizedTrunk
 from qframe.networks.protocol import Network
 from qframe.training.collector import Collector
-from qframe.training.episode_statistics import ReturnRange
 from qframe.training.protocol import CollectorProtocol
 from qframe.training.reward import RewardTransform
 from qframe.training.worker import Rows, Worker, rows_of
@@ -42,7 +41,6 @@ class PipelinedCollector(CollectorProtocol):
         exploration: Exploration,
         action_space: ActionSpace,
         reward: RewardTransform | None = None,
-        returns: ReturnRange | None = None,
         device: torch.device,
         stores_probability: bool = False,
     ) -> None:
@@ -50,7 +48,7 @@ class PipelinedCollector(CollectorProtocol):
         acting = deepcopy(network).cpu().requires_grad_(False)
         self._inner = Collector(
             envs, acting, exploration=exploration, action_space=action_space, reward=reward,
-            returns=returns, device=torch.device("cpu"), stores_probability=stores_probability,
+            device=torch.device("cpu"), stores_probability=stores_probability,
         )  # fmt: skip
         self.envs, self.device = envs, device
         self._seen, self._own = _tensors(network)
@@ -79,9 +77,6 @@ class PipelinedCollector(CollectorProtocol):
 
     def exploration_metrics(self) -> dict[str, float]:
         return self._call("exploration_metrics")
-
-    def return_warning(self) -> str | None:
-        return self._call("return_warning")
 
     def faults(self) -> dict[str, int]:
         return self._call("faults")

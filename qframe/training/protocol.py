@@ -28,10 +28,6 @@ class CollectorProtocol(Protocol):
         """The metrics of exploration, such as epsilon."""
         ...
 
-    def return_warning(self) -> str | None:
-        """A warning, once, if the returns seen exceed those that the head can express."""
-        ...
-
     def faults(self) -> dict[str, int]:
         """The nonzero counts of environments restarted and of episodes cut because of a fault."""
         ...

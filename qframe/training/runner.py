@@ -186,6 +186,7 @@ class Runner:
         finally:
             self.signals.is_stepping = False
         self.replay.extend(transitions)
+        self.learner.observe(transitions)
         self.schedule.advance(len(transitions))
         self.report.step(self.frames)
         self.learner.anneal(self.schedule.frames / self.total_frames)
@@ -199,6 +200,8 @@ class Runner:
         is_first = not self.learner.updates
         while (owed := self.schedule.updates_owed) and self.signals.received is None:
             self.schedule.updates_owed -= self.learner.learn(owed)  # one, or as many as a compiled graph takes at once
+        while self.learner.notes:
+            self._say(self.learner.notes.pop(0))
         if is_first and self.learner.batch_shape is not None:
             self._say(f"learning starts, batches {format_shape(self.learner.batch_shape)}")
         self.signals.check()
@@ -214,7 +217,7 @@ class Runner:
             times["time/wall_seconds"] = seconds
         metrics = training_metrics(self.collector, self.learner, self.replay, returns, lengths)
         self.logger.log(self.frames, times | metrics)
-        if (warning := self.collector.return_warning()) is not None:
+        if self.learner.support is not None and (warning := self.learner.support.warning()) is not None:
             self._say(warning)
         self.stop.set_seconds(seconds)
         self.report.update(self.frames, frames_per_second=rate, episode_return=self.episodes.mean_return)
@@ -245,11 +248,17 @@ class Runner:
         check_finite(self.learner.loss, self.learner.updates)
         if not self.collector.can_resume():
             self.collector.abandon_episodes()
-            self.replay.flush()
+            self._end_episodes()
         self.logger.flush()
         saved = self.checkpoints.save(self.folder.checkpoints, self.frames, self.state_dict())
         self._saved = position
         self._say(f"checkpoint saved, {saved}")
+
+    def _end_episodes(self) -> None:
+        """End the running episodes, which the collector has abandoned, for the replay and the range of returns."""
+        self.replay.flush()
+        if self.learner.support is not None:
+            self.learner.support.returns.abandon()
 
     def _position(self) -> tuple[object, ...]:
         """How far the run has come: equal positions have equal checkpoints."""
@@ -324,7 +333,7 @@ class Runner:
         if self.collector.resume_episodes(state["collector"]["running"]):
             self._saved = self._position() if (self.folder.checkpoints / state["name"]).is_dir() else None
         else:
-            self.replay.flush()
+            self._end_episodes()
             self.report.say("note: the replayed episodes differ from the saved ones, so new ones start instead")
 
 

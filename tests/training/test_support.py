@@ -1,0 +1,263 @@
+"""The support of C51 and HL-Gauss: set from the warm-up's returns, widened when returns leave it, watched if fixed."""
+
+import math
+from functools import partial
+
+import pytest
+import torch
+from tensordict import TensorDict
+
+from qframe.actions import Categorical, MultiCategorical
+from qframe.cli.main import main
+from qframe.heads import CategoricalHead, HLGaussHead, QuantileHead, ScalarHead
+from qframe.networks import EnsembleQNet, MLPTrunk, QNet, SharedTrunk
+from qframe.objectives import DQNLoss, DQVLoss
+from qframe.training.support import ReturnRange, Support
+from tests.runners import make_runner
+
+HEADS = {"categorical": CategoricalHead, "hl_gauss": HLGaussHead}
+
+
+def auto(head=CategoricalHead, **options):
+    return partial(head, **{"v_min": "auto", "v_max": "auto", **options})
+
+
+def seen(gamma, *episodes, cut=False):
+    returns = ReturnRange(gamma)
+    for rewards in episodes:
+        last = len(rewards) - 1
+        for place, reward in enumerate(rewards):
+            returns.add([0], [reward], [place == last], [cut and place == last])
+    return returns
+
+
+def test_the_range_is_that_of_every_step_of_finished_episodes():
+    """Returns 1 + .5·(−8 + .5·4) = −2, −6 and 4; the second environment's episode is not over."""
+    returns = ReturnRange(0.5)
+    for reward, over in ((1.0, False), (-8.0, False), (4.0, True)):
+        returns.add([0, 1], [reward, 100.0], [over, False], [False, False])
+    assert (returns.low, returns.high) == (-6.0, 4.0)
+    assert returns.so_far() == (-6.0, 200.0)
+
+
+def test_an_episode_that_was_cut_continues_as_it_went():
+    returns = seen(0.9, [1.0], cut=True)
+    assert (returns.low, returns.high) == pytest.approx((10.0, 10.0))
+    assert seen(1.0, [1.0, 2.0], cut=True).high == 3.0
+
+
+def test_an_episode_that_never_ends_is_watched_in_constant_memory():
+    returns = ReturnRange(0.9)
+    sizes = set()
+    for step in range(1000):
+        returns.add([0], [1.0 if step < 500 else -2.0], [False], [False])
+        sizes.add(len(returns.state_dict()["rewards"][0]))
+    assert max(sizes) < 100
+    assert (returns.low, returns.high) == pytest.approx((-20.0, 10.0), rel=0.02)
+
+
+def test_no_policy_goes_beyond_the_rewards_seen_for_ever():
+    assert seen(0.9, [-1.0, 3.0]).bounds() == pytest.approx((-10.0, 30.0))
+    assert seen(0.9, [1.0, 3.0]).bounds() == pytest.approx((1.0, 30.0))
+    assert seen(1.0, [-1.0, 0.0]).bounds() == (-math.inf, 0.0)
+
+
+def test_the_range_resumes_from_its_state():
+    one, other = seen(0.5, [1.0, 2.0]), ReturnRange(0.5)
+    one.add([3], [7.0], [False], [False])
+    other.load_state_dict(one.state_dict())
+    for returns in (one, other):
+        returns.add([3], [1.0], [True], [False])
+    assert (one.low, one.high) == (other.low, other.high) == (1.0, 7.5)
+
+
+def test_heads_say_what_they_can_express():
+    assert ScalarHead(4, 2).expressible is None
+    assert QuantileHead(4, 2).expressible is None
+    assert CategoricalHead(4, 2, v_min=-3.0, v_max=5.0).expressible == (-3.0, 5.0)
+    assert HLGaussHead(4, 2, v_min=-3.0, v_max=5.0).expressible == (-3.0, 5.0)
+    low, high = CategoricalHead(4, 2, v_min=-1.0, v_max=1.0, transform="h").expressible
+    assert torch.allclose(torch.tensor([low, high]), torch.tensor([-2.985, 2.985]), atol=0.02)  # h(3) is about 1
+
+
+@pytest.mark.parametrize("head", HEADS.values())
+def test_bounds_are_set_in_units_of_the_return_and_a_given_end_stays(head):
+    for transform in ("none", "h"):
+        free = head(4, 2, v_min="auto", v_max="auto", transform=transform)
+        free.set_bounds(-30.0, 700.0)
+        assert free.expressible == pytest.approx((-30.0, 700.0), rel=1e-4)
+    half = head(4, 2, v_min=-5.0, v_max="auto")
+    half.set_bounds(-30.0, 700.0)
+    assert half.expressible == (-5.0, 700.0)
+    fixed = head(4, 2, v_min=0.0, v_max=1.0)
+    fixed.set_bounds(-30.0, 700.0)
+    assert fixed.expressible == (0.0, 1.0)
+
+
+def support_of(head, gamma=0.9, network=QNet, loss=DQNLoss, **options):
+    torch.manual_seed(0)
+    options.setdefault("action_space", Categorical(2))
+    built = network(MLPTrunk((3,), num_cells=[32]), head, **options)
+    return Support(loss(built, delay_value=True, gamma=gamma))
+
+
+def add(support, *episodes):
+    for rewards in episodes:
+        for place, reward in enumerate(rewards):
+            over = place == len(rewards) - 1
+            following = {"reward": [[reward]], "done": [[over]], "truncated": [[False]]}
+            support.add(TensorDict({"env": [0], "next": {k: torch.tensor(v) for k, v in following.items()}}, [1]))
+
+
+def states(number):
+    generator = torch.Generator().manual_seed(7)
+    return TensorDict({"observation": torch.rand(number, 3, generator=generator)}, [number])
+
+
+@pytest.mark.parametrize(("episodes", "expected"), [
+    ([[-1.0] * 3], (-3.565, -1.0)),  # −2.71 to −1 with half of 1.71 on both sides, but never above −1
+    ([[0.0, 0.0, 1.0]], (0.715, 1.095)),
+    ([[0.0], [0.0]], (-1.0, 1.0)),
+    ([[5000.0], [3000.0]], (3000.0, 6000.0)),
+    ([[1e-3], [-1e-3]], (-2e-3, 2e-3)),
+])  # fmt: skip
+def test_the_first_support_follows_the_scale_of_the_warm_up(episodes, expected):
+    support = support_of(auto())
+    add(support, *episodes)
+    assert "so the head's support is now" in support.fit(states)
+    assert support.bounds == pytest.approx(expected, rel=1e-3)
+    assert support._loss.head.expressible == pytest.approx(expected, rel=1e-3)
+    assert support._loss.target_value_network.head.expressible == pytest.approx(expected, rel=1e-3)
+    assert support.fit(states) is None
+
+
+NETWORKS = {
+    "plain": {},
+    "dueling": {"network": SharedTrunk},
+    "noisy": {"noisy": True},
+    "ensemble": {"network": partial(EnsembleQNet, num_members=3, prior_scale=1.0)},
+    "branches": {"action_space": MultiCategorical([2, 3]), "loss": partial(DQNLoss, joint="branching")},
+    "dqv": {"network": partial(SharedTrunk, dueling=False), "loss": DQVLoss},
+}
+
+
+def values(network, data):
+    with torch.no_grad():
+        if getattr(network, "dueling", True):
+            return [network.head.value(network.predict(data["observation"]))]
+        return [network.head.value(p) for p in network.predict_streams(data["observation"])]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("head", HEADS)
+def test_action_values_keep_when_the_support_is_widened(head, network):
+    support = support_of(auto(HEADS[head]), **NETWORKS[network])
+    add(support, [1.0], [9.0])
+    support.fit(states)
+    networks = support._loss.value_network, support._loss.target_value_network
+    with torch.no_grad():  # outputs as different as those of a trained network
+        for part in networks:
+            for parameter in part.head.parameters():
+                parameter.mul_(8)
+            part.eval()
+    before = [values(part, states(500)) for part in networks]
+    add(support, [40.0])
+    assert "so the head's support is now 1 to 59.5" in support.fit(states)
+    for part, earlier in zip(networks, before, strict=True):
+        assert not part.training
+        for old, new in zip(earlier, values(part, states(500)), strict=True):
+            assert (new - old).abs().mean() < 0.08  # of returns from 1 to 13; an atom is 1.2 wide
+            assert (new - old).mean().abs() < 0.02
+
+
+def test_errors_of_the_values_are_orthogonal_to_the_features(monkeypatch):
+    monkeypatch.setattr("qframe.training.support.FIT_STEPS", 1000)
+    support = support_of(auto())
+    add(support, [1.0], [9.0])
+    support.fit(states)
+    network = support._loss.value_network
+    with torch.no_grad():
+        network.head.layer.weight.mul_(20)
+        features = network.trunk(states(1024)["observation"])
+    before = values(network, states(1024))[0]
+    support._move((-50.0, 100.0), states(1024))
+    error = values(network, states(1024))[0] - before
+    assert error.abs().mean() > 0.02
+    along = (features.T @ error).abs() / features.sum(0).clamp(min=1.0).unsqueeze(-1)  # the error where a feature is on
+    assert along.max() < 0.2 * error.abs().mean()
+    assert error.mean(0).abs().max() < 0.1 * error.abs().mean()
+
+
+def test_a_support_inside_which_returns_stay_is_not_moved_and_one_that_is_given_is_only_watched():
+    support = support_of(partial(CategoricalHead, v_min=0.0, v_max=2.0), gamma=0.5)
+    add(support, [1.0])
+    assert (support.fit(states), support.warning()) == (None, None)
+    add(support, [4.0, 4.0])
+    assert support.fit(states) is None
+    assert support.warning() == (
+        "returns range from 1 to 6, but the head's support from 0 to 2; widen head.v_min and head.v_max, or set them "
+        "to auto"
+    )
+    assert support.warning() is None
+    assert support.bounds == (0.0, 2.0)
+
+
+def test_one_given_end_stays_and_returns_beyond_it_are_warned_of():
+    support = support_of(auto(v_max=0.0))
+    add(support, [-8.0], [5.0])
+    assert support.fit(states) is not None
+    assert support.bounds == pytest.approx((-14.5, 0.0))
+    assert "widen head.v_min and head.v_max" in support.warning()
+    beyond = support_of(auto(v_max=0.0))
+    add(beyond, [7.0], [5.0])
+    beyond.fit(states)
+    assert beyond.bounds == (-1.0, 0.0)
+
+
+def test_a_support_resumes_from_its_state():
+    one, other = support_of(auto()), support_of(auto())
+    add(one, [1.0], [9.0])
+    one.fit(states)
+    other._loss.load_state_dict(one._loss.state_dict())
+    other.load_state_dict(one.state_dict())
+    for support in (one, other):
+        add(support, [400.0])
+        support.fit(states)
+    assert one.bounds == other.bounds
+    for a, b in zip(one._loss.state_dict().values(), other._loss.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+TASKS = {
+    "costs": {"step": -1.0, "goal": 0.0},  # the best return is −4, the worst −30
+    "thousands": {"step": -100.0, "goal": 5000.0},
+    "thousandths": {"step": -0.001, "goal": 0.02},
+    "far": {"cells": 12, "step": -0.1, "goal": 100.0},  # seldom reached during the warm-up
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_tasks_of_other_scales_are_learnt_as_well_as_by_the_quantile_head(tmp_path, task):
+    score = {}
+    quantile = partial(QuantileHead, num_quantiles=16)
+    for name, head in {"quantile": quantile, **{name: auto(head) for name, head in HEADS.items()}}.items():
+        options = {"kwargs": TASKS[task]}
+        runner = make_runner(tmp_path / name, "qframe-test/Corridor-v0", head=head, env_options=options, seed=1)
+        score[name] = runner.run()["eval_return_mean"]
+    worst = 30 * TASKS[task]["step"]
+    for name in HEADS:
+        assert score[name] >= score["quantile"] - 0.1 * (score["quantile"] - worst), score
+
+
+def test_a_run_says_which_support_it_has_and_logs_it(tmp_path, capsys):
+    words = ["head=categorical", "total_frames=1500", "evaluation.final_episodes=1", "compile=false"]
+    assert main(["train", *words, f"hydra.run.dir={tmp_path}"]) == 0
+    shown = capsys.readouterr().out
+    assert "so the head's support is now 1 to 100" in shown
+    assert '"head/v_min": 1.0, "head/v_max": 100.0' in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_a_support_that_is_too_narrow_is_warned_of_on_the_console(tmp_path, capsys):
+    words = ["head=categorical", "head.v_max=5", "head.v_min=0", "total_frames=1500", "evaluation.final_episodes=1"]
+    assert main(["train", *words, f"hydra.run.dir={tmp_path}"]) == 0
+    assert "but the head's support from 0 to 5; widen head.v_min and head.v_max" in capsys.readouterr().out
