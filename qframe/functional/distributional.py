@@ -79,10 +79,10 @@ def gaussian_histogram(
     tensor([[0.2407, 0.5186, 0.2407],
             [0.0299, 0.3075, 0.6626]])
     """
-    step = (v_max - v_min) / (num_atoms - 1)
-    edges = v_min + step * (torch.arange(num_atoms + 1, dtype=mean.dtype, device=mean.device) - 0.5)
-    inside = mean.clamp(v_min, v_max)  # pyright: ignore[reportCallIssue] - both are numbers, or both tensors
-    above = (edges - inside.unsqueeze(-1)) / (sigma * 2**0.5)
+    low, high = (torch.as_tensor(end, dtype=mean.dtype, device=mean.device) for end in (v_min, v_max))
+    step = (high - low) / (num_atoms - 1)
+    edges = low + step * (torch.arange(num_atoms + 1, dtype=mean.dtype, device=mean.device) - 0.5)
+    above = (edges - mean.clamp(low, high).unsqueeze(-1)) / (sigma * 2**0.5)
     cumulative = above.erf()  # [*B, N + 1], twice the distribution function, less 1
     return cumulative.diff(dim=-1) / (cumulative[..., -1:] - cumulative[..., :1])
 

@@ -78,7 +78,10 @@ class BatchReader:
             ValueError: a flat batch for an estimator over time, or entries whose shapes disagree.
         """
         keys, branches, following = self.keys, self._network.branches, tensordict["next"]
-        index = self._action_space.encode(self._action(tensordict))  # [*B], or [*B, D]
+        action = tensordict[keys.action]
+        if action.shape[-1:] == (1,) and self._action_space.encoding == "categorical":
+            action = self._index(action, tensordict)
+        index = self._action_space.encode(action)  # [*B], or [*B, D]
         mask: Tensor | None = tensordict.get(keys.action_mask, None)
         next_mask = following[keys.action_mask] if self._needs_mask else following.get(keys.action_mask, None)
         shape = index.shape
@@ -116,25 +119,23 @@ class BatchReader:
         """The number of action values; None until the first prediction of a network that does not know it."""
         return self._action_space.width if self._action_space.has_sizes else getattr(self._network, "width", None)
 
-    def check_action(self, tensordict: TensorDictBase, *, reads: bool) -> None:
-        """Check the actions of a batch, if the number of action values is known.
+    def check_action(self, tensordict: TensorDictBase) -> bool:
+        """Check the actions of a batch: their shape, and their numbers where Python may look at them.
 
-        Args:
-            tensordict: the batch.
-            reads: whether their numbers are checked, where Python may look at them, and not their shape alone.
+        Returns:
+            Whether they could be checked: not before the number of action values is known.
 
         Raises:
             ValueError: they are not of the action space.
         """
-        if self.width is not None:
-            action = tensordict[self.keys.action]
-            self._action_space.check_action(action, self.width, reads=reads and is_readable(action))
-
-    def _action(self, tensordict: TensorDictBase) -> Tensor:
-        """The actions; indices ``[*B, 1]`` become ``[*B]``."""
+        if self.width is None:
+            return False
         action = tensordict[self.keys.action]
-        if self._action_space.encoding != "categorical" or action.shape[-1:] != (1,):
-            return action
+        self._action_space.check_action(action, self.width, reads=is_readable(action))
+        return True
+
+    def _index(self, action: Tensor, tensordict: TensorDictBase) -> Tensor:
+        """Indices whose last dimension is 1; those ``[*B, 1]`` become ``[*B]``."""
         batch, reward = tensordict.batch_size, tensordict["next"][self.keys.reward]
         if not batch:  # from keywords: the observations tell [*B] from [*B, 1]
             observed = self._network.observe(tensordict)

@@ -104,9 +104,9 @@ class DQNLoss(nn.Module):
 
     learns_state_value: ClassVar[bool] = False
     """Whether a state-value stream outside Q gets a gradient."""
-    checks_range: bool = True
-    """Whether indices are compared with the number of actions, not their shape alone. A run, whose replay holds only
-    actions of its space, sets it to False: on a GPU looking at them waits for the device."""
+    checks_actions: bool = True
+    """Whether a batch's actions are compared with the action space. A run, whose replay holds only actions of its
+    space, sets it to False: on a GPU to look at them is to wait for the device."""
     refused_words: ClassVar[dict[str, str]] = {}
     """Entries of an estimator's ``requires`` that this loss cannot serve, with the reasons."""
 
@@ -175,12 +175,13 @@ class DQNLoss(nn.Module):
         return self._reader.keys.priority if self.priority == "td_error" else "priority"
 
     def check_action(self, batch: TensorDictBase) -> None:
-        """Check that the actions of a batch are of the action space, as far as ``checks_range`` says.
+        """Check that the actions of a batch are of the action space, unless ``checks_actions`` is False.
 
         Raises:
             ValueError: they are not.
         """
-        self._reader.check_action(batch, reads=self.checks_range)
+        if self.checks_actions:
+            self._reader.check_action(batch)
 
     def set_keys(self, **keys: NestedKey) -> None:
         """Read and write under other names, given for the fields of ``BatchKeys``.
@@ -258,14 +259,13 @@ class DQNLoss(nn.Module):
             ValueError: a flat batch for an estimator over time, or entries whose shapes disagree.
         """
         ordered, restore = time_last(from_keywords(keywords) if tensordict is None else tensordict)
-        is_checked = self._reader.width is not None
-        self.check_action(ordered)
+        is_checked = not self.checks_actions or self._reader.check_action(ordered)
         batch = self._read(ordered)
         try:
             loss, td_error = self._losses(batch, self.draw_noise(batch.reward.shape) if noise is None else noise)
         finally:
             if not is_checked:  # the prediction has shown the number of actions
-                self.check_action(ordered)
+                self._reader.check_action(ordered)
         reduced = _REDUCTIONS[self.reduction](loss if batch.priority_weight is None else batch.priority_weight * loss)
         if tensordict is None:
             return reduced

@@ -110,7 +110,8 @@ def dqn_target(
         The target, of the type that ``head.loss`` takes.
     """
     bootstrap = target(batch.next_observation, noise.target)  # [*B, A, N]
-    _check_batch(bootstrap.out.shape[-2 - batch.reward.dim() : -2], batch.reward.shape)
+    if (predicted := bootstrap.out.shape[-2 - batch.reward.dim() : -2]) != batch.reward.shape:
+        raise _unequal(predicted, batch.reward.shape)
     value = head.value(bootstrap)
     select = value if selector is None else head.value(selector(batch.next_observation, noise.selector))
     now = None
@@ -173,14 +174,14 @@ def of_action(prediction: Prediction, action: Tensor) -> Prediction:
     Raises:
         ValueError: there is not one action per prediction.
     """
-    _check_batch(prediction.out.shape[:-2], action.shape)
+    if prediction.out.shape[:-2] != action.shape:
+        raise _unequal(prediction.out.shape[:-2], action.shape)
     taus = None if prediction.taus is None else prediction.taus.squeeze(-2)  # [*B, N]
     return Prediction(take(prediction.out, action), taus)
 
 
-def _check_batch(predicted: torch.Size, given: torch.Size) -> None:
-    if predicted != given:
-        raise ValueError(
-            f"expected one action for each of {[*predicted]} predictions, got {[*given]}; give observations, "
-            "actions and rewards the same batch dimensions"
-        )
+def _unequal(predicted: torch.Size, given: torch.Size) -> ValueError:
+    return ValueError(
+        f"expected one action for each of {[*predicted]} predictions, got {[*given]}; give observations, actions and "
+        "rewards the same batch dimensions"
+    )

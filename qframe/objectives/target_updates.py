@@ -48,7 +48,7 @@ class TargetUpdate:
 
     def _parameters(self) -> tuple[list[Tensor], list[Tensor]]:
         """The parameters of the target and of the online network, trainable ones as one vector each."""
-        if not all(vector.follow() for vector in self._vectors):
+        if not all(map(FlatVector.follow, self._vectors)):
             self._vectors, self._tensors = _flattened(self._pairs)
         return self._tensors
 

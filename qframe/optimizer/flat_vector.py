@@ -44,7 +44,7 @@ class FlatVector:
         Returns:
             Whether the vector holds all of them again; not those of another device, dtype or shape.
         """
-        if [parameter.data_ptr() for parameter in self._parameters] == self._addresses:
+        if list(map(Tensor.data_ptr, self._parameters)) == self._addresses:
             return True
         pairs = list(zip(self._parameters, self._views, strict=True))
         if any((own.device, own.dtype, own.shape) != (view.device, view.dtype, view.shape) for own, view in pairs):

@@ -60,7 +60,7 @@ class Learner:
         self.support = None if loss.head.expressible is None else Support(loss)
         self.notes: list[str] = []
         """Lines that the runner has not printed yet."""
-        loss.checks_range = False  # the collector stores no action outside the space
+        loss.checks_actions = False  # the collector stores no action outside the space
         self._autocast = autocast_type(device) if autocast else None
         options = {"autocast": self._autocast, "is_captured": compiled == "cuda_graph"}
         self.compiled = CompiledUpdate(loss, optimizer, target_update, **options) if compiled else None
@@ -117,20 +117,11 @@ class Learner:
         warnings.warn(f"{reason}; updates run uncompiled, which is slower", stacklevel=2)
         self.compiled, self._round = None, 1
 
-    def observe(self, transitions: TensorDict) -> None:
-        """Look at the transitions of a step, as they are stored, for the range of their returns."""
-        if self.support is not None:
-            self.support.add(transitions)
-
-    def _fit_support(self) -> None:
-        if self.support is not None and (note := self.support.fit(self._transitions)) is not None:
-            self.notes.append(note)
-
     def _transitions(self, number: int) -> TensorDictBase:
-        """At least this many transitions, which later updates draw as if they had not been drawn."""
+        """About this many transitions, which later updates draw as if they had not been drawn."""
         with self.replay.unchanged():
             batches = [self.replay.sample()]
-            while sum(batch.numel() for batch in batches) < number:
+            while sum(batch.numel() for batch in batches) < number and len(batches) < 32:
                 batches.append(self.replay.sample())
         return TensorDict.cat(batches).to(self._device)
 
@@ -140,7 +131,8 @@ class Learner:
         Returns:
             The number of updates taken.
         """
-        self._fit_support()
+        if self.support is not None and (note := self.support.fit(self._transitions)) is not None:
+            self.notes.append(note)
         if self.compiled is None or not owed >= self._round > 1:
             self.update()
             return 1

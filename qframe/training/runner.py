@@ -186,7 +186,8 @@ class Runner:
         finally:
             self.signals.is_stepping = False
         self.replay.extend(transitions)
-        self.learner.observe(transitions)
+        if self.learner.support is not None:
+            self.learner.support.add(transitions)
         self.schedule.advance(len(transitions))
         self.report.step(self.frames)
         self.learner.anneal(self.schedule.frames / self.total_frames)

@@ -144,7 +144,7 @@ class Support:
         """Set the support, or widen it, if the returns need it; called before updates.
 
         Args:
-            draw_states: gives transitions of the replay, at least this many.
+            draw_states: gives about this many transitions of the replay.
 
         Returns:
             A note on the new support; None if it stays.

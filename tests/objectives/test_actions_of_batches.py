@@ -100,6 +100,6 @@ def test_a_distributional_network_and_compiled_code_refuse_them_too():
 
 def test_a_run_does_not_wait_for_the_device_to_check_ranges(network):
     loss = DQNLoss(network, action_space="categorical", gamma=0.9)
-    loss.checks_range = False
+    loss.checks_actions = False
     with pytest.raises(RuntimeError, match="out of bounds"):
         loss(**entries(INDEX + 1))
