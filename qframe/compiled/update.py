@@ -18,7 +18,7 @@ from qframe.errors import RunError
 from qframe.machine.allocator import keep_freed_memory
 from qframe.networks.normalization import RunningNorm
 from qframe.objectives import DQNLoss
-from qframe.optimizer.flat_vector import FlatVector
+from qframe.optimizer.flat_vector import MOVED, FlatVector
 from qframe.optimizer.optimizer import Optimizer
 from qframe.optimizer.pure_steps import pure_step
 
@@ -146,7 +146,8 @@ class CompiledUpdate:
 
     def _inputs(self, batches: TensorDict, updates: int, stored: Rows) -> tuple[list[Tensor], Layout]:
         """All tensors that a round takes, as a flat list, and their layout."""
-        self._optimizer.follow()
+        if self._optimizer.flat is None or not self._optimizer.flat.follow():
+            raise ValueError(MOVED)
         self._lr.fill_(self._optimizer.lr)
         self._calls.fill_(self._target_update.calls)
         rows: Rows = {key: leaf.unflatten(0, (updates, -1)) for key, leaf in batches.items(True, True)}  # pyright: ignore

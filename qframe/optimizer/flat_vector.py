@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 _ALIGNMENT = 16
 """Tensors are padded with zeros to a multiple of this many entries, as kernels read aligned memory faster."""
+MOVED = "a parameter has another device, dtype or shape than the optimizer's; build a new optimizer"
 
 
 class FlatVector:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from qframe.optimizer.flat_vector import FlatVector
+from qframe.optimizer.flat_vector import MOVED, FlatVector
 from qframe.optimizer.nonfinite import means_skipping, step_where_sound
 from qframe.optimizer.pure_steps import ELEMENTWISE, first_state
 from qframe.optimizer.state import of_all, of_each, take_over
@@ -85,7 +85,8 @@ class Optimizer:
         Returns:
             The global norm of the gradient before clipping, ``[]``; None if gradients are neither clipped nor checked.
         """
-        self.follow()
+        if self.flat is not None and not self.flat.follow():
+            raise ValueError(MOVED)
         self.wrapped.zero_grad(set_to_none=not self._gradients)
         if self._gradients and self._learning[0].grad is not self._gradients[0]:
             for parameter, gradient in zip(self._learning, self._gradients, strict=True):
@@ -98,15 +99,6 @@ class Optimizer:
             return step_where_sound(self.wrapped, self._parameters, loss, norm)
         self.wrapped.step()
         return norm
-
-    def follow(self) -> None:
-        """Take over parameters that were bound to other memory, as by ``parameter.data = …``.
-
-        Raises:
-            ValueError: one now has another device, dtype or shape.
-        """
-        if self.flat is not None and not self.flat.follow():
-            raise ValueError("a parameter has another device, dtype or shape than the optimizer's; build a new one")
 
     def tensors(self) -> dict[str, Tensor]:
         """The optimizer's state for the vector of all parameters; a compiled update changes it in place."""
