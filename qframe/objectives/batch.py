@@ -139,7 +139,7 @@ class BatchReader:
         batch, reward = tensordict.batch_size, tensordict["next"][self.keys.reward]
         if not batch:  # from keywords: the observations tell [*B] from [*B, 1]
             observed = self._network.observe(tensordict)
-            leaf = observed if isinstance(observed, Tensor) else next(iter(observed.values(True, True)))
+            leaf = observed if torch.is_tensor(observed) else next(iter(observed.values(True, True)))
             batch = leaf.shape[: action.dim()]
         is_batch = batch == action.shape or reward.shape == (*action.shape, 1)
         return action if is_batch else action.squeeze(-1)
