@@ -1,4 +1,4 @@
-"""How scores and paths are written for people."""
+"""How scores, time spans and paths are written for people."""
 
 import math
 from pathlib import Path
@@ -37,6 +37,18 @@ def format_count(number: int, noun: str) -> str:
 def format_path(path: Path) -> str:
     """A path as a user in the current folder would type it."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def format_span(seconds: float) -> str:
+    """A time span in its best unit.
+
+    >>> format_span(59), format_span(3600), format_span(400_000)
+    ('59 s', '60 min', '5 d')
+    """
+    for size, unit in ((1, "s"), (60, "min"), (3600, "h"), (86400, "d")):
+        if seconds < 100 * size or unit == "d":
+            return f"{seconds / size:.0f} {unit}"
+    raise AssertionError("unreachable")
 
 
 def _decimals(value: float) -> int:

@@ -122,8 +122,8 @@ def _bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=at_least(1), default=None, metavar="N", help=text)
     text = "keep the seeds that are finished, and resume the others"
     parser.add_argument("--resume", action="store_true", help=text)
-    text = "folder of PRESET.json (default results)"
-    parser.add_argument("--out", type=Path, default=Path("results"), metavar="DIR", help=text)
+    text = "for maintainers: also write DIR/PRESET.json, from as many seeds as the preset states (docs/results)"
+    parser.add_argument("--record", type=Path, metavar="DIR", help=text)
     _config_dir(parser)
     _trust(parser)
 

@@ -33,20 +33,20 @@ Result = dict[str, Any]
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train every seed, compare with the score, and write ``results/PRESET.json``.
+    """Train every seed, compare with the score, and write ``outputs/bench/PRESET/result.json``; ``--record`` copies it.
 
     Returns:
         0 if the score is reached; 1 if it is missed or a seed failed.
 
     Raises:
-        UserError: no such preset, a preset without a score or with faults, or seeds that were run before.
+        UserError: no such preset, a preset without a score or with faults, seeds that were run before, or too few to
+            record.
     """
     preset, config_dir, trust = arguments.preset, arguments.config_dir, arguments.trust
     apply_trust(trust)
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     folder = SweepFolder(FOLDER / preset)
     numbers = folder.numbered([(f"experiment={preset}", f"seed={seed}") for seed in seeds])
-    runs = [RunFolder(folder.job(number)) for number in numbers]
     swept = [f"experiment={preset}", f"seed={','.join(map(str, seeds))}"]
     of_hydra = [pinned_folder("sweep", folder.path), f"hydra.launcher.jobs={arguments.jobs or 'null'}"]
     overrides = [*swept, *of_hydra, "hydra.sweeper.retries=0"]  # a seed that fails counts against the preset
@@ -54,9 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
         score = preset_score(app.config_loader, preset)
         if score is None:
             raise UserError(f"experiment={preset} states no score to reach; add one under score: in its file")
+        if arguments.record is not None and len(seeds) < score.seeds:
+            raise UserError(f"--record: experiment={preset} states {score.seeds} seeds; add --seeds {score.seeds}")
         composition = composed(app.config_loader, overrides, build.PROVIDED, mode=RunMode.MULTIRUN)
         build.Assembly(composition.config, composition.faults).checked()
-        begun = [run for run in runs if run.path.exists()]
+        begun = [run for number in numbers if (run := RunFolder(folder.job(number))).path.exists()]
         if begun and not arguments.resume:
             raise UserError(f"{begun[0].path} holds a seed that was run before; add --resume to keep it, or remove it")
         for earlier in begun:
@@ -66,7 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
             launch(app, composition, record_of(overrides, config_dir, trust))
         except Stopped as stopped:
             raise Stopped(stopped.number, f"{stopped}; resume by the same command with --resume") from stopped
-    return verdict(preset, score, seeds, [RunFolder(run.path) for run in runs], arguments)
+    folder = SweepFolder(folder.path)
+    return verdict(preset, score, seeds, [RunFolder(folder.job(number)) for number in numbers], arguments)
 
 
 def check_kept(run: RunFolder, score: Score, config: dict[str, Any]) -> None:
@@ -96,7 +99,7 @@ def verdict(
     options = [*(["--config-dir", str(arguments.config_dir)] if arguments.config_dir else [])]
     options += [word for prefix in arguments.trust for word in ("--trust", prefix)]
     result = summarized(preset, score, dict(zip(seeds, runs, strict=True)), options)
-    path = arguments.out / f"{preset}.json"
+    path = FOLDER / preset / "result.json"
     write_json(path, result)
     low, high = map(format_score, result["interval"])
     mean, iqm = format_score(result["mean"]), format_score(result["iqm"])
@@ -107,11 +110,16 @@ def verdict(
     outcome = "pass" if result["passed"] else "fail"
     print(f"{outcome}: the preset states an IQM of at least {score.expected:g} ({score.protocol})")
     print(f"written to {path}")
+    if arguments.record is not None and result["count"] < score.seeds:
+        print(f"not recorded: {result['count']} of the {score.seeds} seeds that the preset states have finished")
+    elif arguments.record is not None:
+        write_json(arguments.record / f"{preset}.json", result)
+        print(f"recorded in {arguments.record / f'{preset}.json'}")
     return 0 if result["passed"] else 1
 
 
 def summarized(preset: str, score: Score, runs: dict[int, RunFolder], options: Sequence[str]) -> Result:
-    """The content of ``results/PRESET.json``: the scores, and all that is needed to repeat them.
+    """The content of ``result.json``: the scores, and all that is needed to repeat them.
 
     Args:
         preset: its name.

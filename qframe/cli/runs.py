@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 
 from qframe.cli.arguments import STATUSES
-from qframe.cli.tables import OUTPUTS, named_runs, print_table, span
+from qframe.cli.tables import OUTPUTS, named_runs, print_table
 from qframe.errors import UserError, hint
-from qframe.formatting import format_path, format_score
+from qframe.formatting import format_path, format_score, format_span
 from qframe.runs.folder import RunFolder, environment_name, flat, planned_jobs
 
 ORDERS: dict[str, Callable[[list[RunFolder]], Any]] = {
@@ -127,7 +127,7 @@ def _what(run: RunFolder, common: dict[Path, set[str]]) -> str:
 
 
 def _age(runs: list[RunFolder]) -> str:
-    return span(max(0.0, time.time() - max(run.changed for run in runs)))
+    return format_span(max(0.0, time.time() - max(run.changed for run in runs)))
 
 
 def _facts(run: RunFolder) -> dict[str, Any]:

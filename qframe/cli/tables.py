@@ -39,15 +39,3 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, number
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console(width=None if sys.stdout.isatty() else 200, soft_wrap=not sys.stdout.isatty()).print(table)
-
-
-def span(seconds: float) -> str:
-    """A time span in its best unit.
-
-    >>> span(59), span(3600), span(400_000)
-    ('59 s', '60 min', '5 d')
-    """
-    for size, unit in ((1, "s"), (60, "min"), (3600, "h"), (86400, "d")):
-        if seconds < 100 * size or unit == "d":
-            return f"{seconds / size:.0f} {unit}"
-    raise AssertionError("unreachable")

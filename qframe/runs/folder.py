@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -150,13 +151,14 @@ class RunFolder:
     @cached_property
     def overrides(self) -> list[str]:
         """The overrides of a job of a sweep; empty for a single run."""
-        listed = self.summary.get("overrides") or planned_jobs(self.path.parent).get(self.path.name)
+        listed = self.summary.get("overrides") or planned_jobs(self.path.parent).get(str(job_number(self.path.name)))
         return [str(override) for override in listed] if isinstance(listed, list) else []
 
     @property
     def is_job(self) -> bool:
-        """Whether it is a job of a sweep, whose folder is its number."""
-        return self.path.name.isdigit()
+        """Whether it is a job of a sweep."""
+        is_numbered = job_number(self.path.name) is not None
+        return self.path.name.isdigit() or (is_numbered and (self.path.parent / "jobs.json").is_file())
 
     def _logs(self, containing: str = "") -> list[dict[str, Any]]:
         """The logs whose line contains this text; others are not parsed: a sweep reads all its jobs every second."""
@@ -233,7 +235,7 @@ def find_runs(folder: Path) -> list[RunFolder]:
         return [RunFolder(folder)]
     found: list[RunFolder] = []
     inside = [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
-    for path in sorted(inside, key=lambda path: (len(path.name) if path.name.isdigit() else 0, path.name)):
+    for path in sorted(inside, key=lambda path: (job_number(path.name) or 0, path.name)):
         found += find_runs(path)
     return found
 
@@ -249,6 +251,16 @@ def is_unused(path: Path) -> bool:
     if not path.is_dir():
         return not path.exists()
     return {file.name for file in path.iterdir()} <= {".lock", UNFINISHED_CONFIG}
+
+
+def job_number(name: str) -> int | None:
+    """The number of a sweep's job by the name of its folder, such as ``3-head=quantile,seed=2``.
+
+    >>> job_number("3-head=quantile,seed=2"), job_number("12"), job_number("submitit")
+    (3, 12, None)
+    """
+    match = re.match(r"(\d+)(-|$)", name)
+    return int(match[1]) if match else None
 
 
 def planned_jobs(sweep: Path) -> dict[str, Any]:

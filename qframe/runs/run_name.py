@@ -57,8 +57,9 @@ def run_name(
         base = slug(preset.rpartition("/")[2])
     else:
         base = "_".join([environment_slug(config), *_algorithm(config)])
+    named_keys = [key for key in swept if not UNNAMED.fullmatch(key)]
     named = [text for text, key in zip(texts, keys, strict=True) if not IDENTITY.fullmatch(key)]
-    return "-".join(filter(None, (base or "run", changes(named), _joined(sorted(_short(swept).values())))))
+    return "-".join(filter(None, (base or "run", changes(named), _joined(sorted(short_keys(named_keys).values())))))
 
 
 def changes(overrides: Iterable[str]) -> str:
@@ -67,9 +68,22 @@ def changes(overrides: Iterable[str]) -> str:
     >>> changes(["seed=2", "optimizer.lr=1e-3", "trunk.num_cells=[256,256]"])
     'lr=1e-3,num_cells=256_256'
     """
-    texts = {key: text for text in overrides if not UNNAMED.fullmatch(key := _key(text))}
-    short = _short(texts)
-    return _joined([f"{short[key]}={slug(texts[key].partition('=')[2]) or 'none'}" for key in sorted(texts)])
+    return _listed(sorted((text for text in overrides if not UNNAMED.fullmatch(_key(text))), key=_key))
+
+
+def job_folder(number: int, overrides: Iterable[str]) -> str:
+    """The name of the folder of a sweep's job: its number, and the overrides in which it differs from the others.
+
+    >>> job_folder(3, ["head=quantile", "seed=2"]), job_folder(0, [])
+    ('3-head=quantile,seed=2', '0')
+    """
+    return "-".join(filter(None, (str(number), _listed(overrides))))
+
+
+def _listed(overrides: Iterable[str]) -> str:
+    texts = {_key(text): text for text in overrides}
+    short = short_keys(texts)
+    return _joined([f"{short[key]}={slug(text.partition('=')[2]) or 'none'}" for key, text in texts.items()])
 
 
 def _joined(parts: Sequence[str]) -> str:
@@ -130,7 +144,7 @@ def _key(override: str) -> str:
     return override.lstrip("+~").partition("=")[0].strip()
 
 
-def _short(keys: Iterable[str]) -> dict[str, str]:
+def short_keys(keys: Iterable[str]) -> dict[str, str]:
     """The last part of each key, or all of it where two would look alike."""
-    ends = {key: slug(key.removesuffix("._target_").split(".")[-1]) for key in keys if not UNNAMED.fullmatch(key)}
+    ends = {key: slug(key.removesuffix("._target_").split(".")[-1]) for key in keys}
     return {key: end if list(ends.values()).count(end) == 1 else slug(key) for key, end in ends.items()}

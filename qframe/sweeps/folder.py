@@ -1,7 +1,8 @@
 """The folder of a sweep: the number and the status of each job, and a lock that lets one process at a time run them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,57 @@ from omegaconf.errors import OmegaConfBaseException
 from qframe.config.compose import Composition
 from qframe.config.hydra_keys import inside
 from qframe.errors import ConfigError, Fault, UserError
-from qframe.runs.folder import RunFolder, is_unused, planned_jobs, read_json, write_json
+from qframe.runs.folder import RunFolder, is_unused, job_number, planned_jobs, read_json, write_json
 from qframe.runs.lock import FolderLock
+from qframe.runs.run_name import job_folder, short_keys
 
 Overrides = tuple[str, ...]
 DONE = ("finished", "pruned")
 """The statuses of a job that is not started again."""
 
 
+@dataclass(frozen=True)
+class Swept:
+    """The keys in which the jobs of a sweep differ.
+
+    Args:
+        keys: as on the command line.
+    """
+
+    keys: tuple[str, ...]
+
+    @classmethod
+    def among(cls, jobs: Iterable[Sequence[str]]) -> "Swept":
+        """The keys whose values vary among these jobs, all keys if there is one job.
+
+        >>> Swept.among([["a=1", "seed=1"], ["a=1", "seed=2"]])
+        Swept(keys=('seed',))
+        """
+        listed = [{text.partition("=")[0]: text for text in job} for job in jobs]
+        keys = dict.fromkeys(key for job in listed for key in job)
+        return cls(tuple(key for key in keys if len(listed) == 1 or len({job.get(key) for job in listed}) > 1))
+
+    @property
+    def headers(self) -> list[str]:
+        """The keys as titles of columns: the last part of each, where that is unique."""
+        return [*short_keys(self.keys).values()]
+
+    def picked(self, overrides: Iterable[str]) -> list[str]:
+        """The overrides of these keys."""
+        return [text for text in overrides if text.partition("=")[0] in self.keys]
+
+    def text(self, overrides: Iterable[str]) -> str:
+        """The overrides of these keys in one line."""
+        return " ".join(self.picked(overrides))
+
+    def values(self, overrides: Iterable[str]) -> list[str]:
+        """The value of each key; empty where it is not set."""
+        found = {key: value for key, _, value in (text.partition("=") for text in overrides)}
+        return [found.get(key, "") for key in self.keys]
+
+
 class SweepFolder:
-    """Names and files of one sweep; a job's folder is named by its number.
+    """Names and files of one sweep; a job's folder is named by its number and its differences from the other jobs.
 
     Args:
         path: the folder; created when something is written.
@@ -48,14 +90,28 @@ class SweepFolder:
         """The jobs of earlier launches by number."""
         return {int(number): tuple(overrides) for number, overrides in planned_jobs(self.path).items()}
 
-    def write_jobs(self, jobs: dict[int, Overrides]) -> None:
-        """Record the numbers, before any job starts."""
+    def write_jobs(self, jobs: dict[int, Overrides], swept: Swept | None = None) -> None:
+        """Record the numbers and name the folders, before any job starts.
+
+        Args:
+            jobs: to add.
+            swept: the keys that name them; None for those that vary among all jobs.
+        """
         every = self.earlier() | jobs
         write_json(self.jobs, {str(number): list(overrides) for number, overrides in sorted(every.items())})
+        swept = swept or Swept.among(every.values())
+        for number, overrides in jobs.items():
+            self._folders.setdefault(number, self.path / job_folder(number, swept.picked(overrides)))
 
     def job(self, number: int) -> Path:
         """The run folder of a job."""
-        return self.path / str(number)
+        return self._folders.get(number, self.path / str(number))
+
+    @cached_property
+    def _folders(self) -> dict[int, Path]:
+        """The folders of the jobs that have started: a folder keeps its name when later jobs vary other keys."""
+        paths = self.path.iterdir() if self.path.is_dir() else ()
+        return {number: path for path in paths if path.is_dir() and (number := job_number(path.name)) is not None}
 
     def summary(self, number: int) -> dict[str, Any]:
         """A job's ``summary.json``; {} if it never started."""
@@ -64,7 +120,7 @@ class SweepFolder:
     def summaries(self) -> dict[Path, dict[str, Any]]:
         """The summaries of all jobs that have started, by folder, in the order of their numbers."""
         found = {path.parent: read_json(path) for path in self.path.glob("*/summary.json")}
-        return dict(sorted(found.items(), key=lambda item: (len(item[0].name), item[0].name)))
+        return dict(sorted(found.items(), key=lambda item: (job_number(item[0].name) or 0, item[0].name)))
 
     def is_done(self, number: int) -> bool:
         """Whether the job is not started again."""

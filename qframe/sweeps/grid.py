@@ -14,12 +14,11 @@ from omegaconf import DictConfig, open_dict
 from qframe.config.compose import plain
 from qframe.config.numbers import integer
 from qframe.runs.folder import RunFolder
-from qframe.sweeps.folder import Overrides, SweepFolder
+from qframe.sweeps.folder import Overrides, SweepFolder, Swept
 from qframe.sweeps.job import OBJECTIVE
 from qframe.sweeps.job_spec import MOST_CHECKED, JobSpec, SpecMaker, composition
 from qframe.sweeps.loop import Needs, run_jobs
 from qframe.sweeps.progress_board import ProgressBoard
-from qframe.sweeps.results_table import varied_among
 
 SYNC = "qframe.training.Collector"
 
@@ -77,7 +76,7 @@ def launch(
     if engine_for is None:
         _launch_batches(jobs, folder, launcher, spec.loader)
         return
-    board = ProgressBoard(len(left), varied_among(numbered.values()))
+    board = ProgressBoard(len(left), Swept.among(numbered.values()))
     first = [composition(spec.loader, numbered[number]).config for number in left[:MOST_CHECKED]]
     run_jobs(jobs, engine_for(needs=needs_of(first), say=board.say), board)
 
@@ -98,7 +97,7 @@ def _launch_batches(jobs: Queue, folder: SweepFolder, launcher: Launcher, loader
     """Call Hydra's launcher once per try; the number of each job's folder is passed as an override."""
     while batch := list(iter(jobs.next, None)):
         listed = [
-            [*composition(loader, job.overrides).overrides, f"hydra.sweep.subdir='{job.number}'"] for job in batch
+            [*composition(loader, job.overrides).overrides, f"hydra.sweep.subdir='{job.folder.name}'"] for job in batch
         ]
         launcher.launch(listed, initial_job_idx=0)
         for job in batch:
@@ -124,7 +123,7 @@ def launch_batch(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_
         trust = getattr(launcher.task_function, "trust", ())
         listed = tuple(str(override).lstrip("+") for override in filter_overrides(list(hydra.overrides.task)))
         specs[number] = JobSpec(number, folder.absolute(), listed, plain(config)[0], trust)
-    board = ProgressBoard(len(specs), varied_among([job.overrides for job in specs.values()]))
+    board = ProgressBoard(len(specs), Swept.among([job.overrides for job in specs.values()]))
     engine = launcher.engine(needs=needs_of([job.config for job in specs.values()]), say=board.say)
     run_jobs(Queue(specs, specs.get), engine, board)
     returned = []

@@ -26,7 +26,7 @@ from qframe.config.saved_run import checkpoint, fitting
 from qframe.config.targets import apply_trust
 from qframe.errors import RunError, Stopped, UserError
 from qframe.machine.screen import guarded_screen
-from qframe.runs.folder import RunFolder
+from qframe.runs.folder import RunFolder, job_number
 from qframe.runs.lock import Locked
 from qframe.sweeps.folder import DONE
 from qframe.sweeps.job_spec import JobSpec
@@ -52,8 +52,8 @@ class Job:
         folder = Path(hydra.runtime.output_dir)
         overrides = tuple(str(override).lstrip("+") for override in hydra.overrides.task)
         print(f"job {folder.name}  {' '.join(overrides)}", flush=True)
-        number = int(folder.name) if folder.name.isdigit() else 0
-        return float(execute(JobSpec(number, folder, overrides, config, self.trust)).get(OBJECTIVE) or nan)
+        job = JobSpec(job_number(folder.name) or 0, folder, overrides, config, self.trust)
+        return float(execute(job).get(OBJECTIVE) or nan)
 
 
 def execute(job: JobSpec) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from math import isfinite
 from typing import Any
 
 import optuna
+from hydra.core.config_loader import ConfigLoader
 from hydra.plugins.launcher import Launcher
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
@@ -20,13 +21,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from qframe.errors import ConfigError, Fault, UserError
 from qframe.formatting import format_score
+from qframe.sweeps.best_preset import write_preset
 from qframe.sweeps.folder import SweepFolder
 from qframe.sweeps.grid import needs_of
 from qframe.sweeps.job_spec import JobSpec, SpecMaker, composition
 from qframe.sweeps.loop import run_jobs
 from qframe.sweeps.objective import evaluations, objective
 from qframe.sweeps.progress_board import ProgressBoard
-from qframe.sweeps.results_table import varied_among
 from qframe.sweeps.search_space import Space, format_parameters, pruner, sampler
 
 LOOK = 1.0  # seconds between two reads of the evaluations
@@ -71,7 +72,7 @@ def search(
             heartbeat=options["heartbeat"],
         )
         left = max(0, options["trials"] - jobs.counted) * len(space.repeats)
-        board = ProgressBoard(left or None, varied_among([space.fixed, space.fixed]))
+        board = ProgressBoard(left or None, space.swept)
         first = space.overrides({key: _any(distribution) for key, distribution in space.distributions.items()})
         needs = needs_of([composition(spec.loader, overrides).config for overrides in first])
         run_jobs(jobs, engine_for(needs=needs, say=board.say), board)
@@ -81,7 +82,7 @@ def search(
         message = f"the space differs from that of the earlier trials ({error}); choose another folder"
         raise UserError(message) from error
     finally:
-        _print_best(study, space, folder)
+        _print_best(study, space, folder, spec.loader)
     return study
 
 
@@ -134,8 +135,8 @@ def _any(distribution: optuna.distributions.BaseDistribution) -> Any:
     return choices[0] if choices else getattr(distribution, "low", None)
 
 
-def _print_best(study: optuna.Study, space: Space, folder: SweepFolder) -> None:
-    """Print the number of trials by state, and the best trial."""
+def _print_best(study: optuna.Study, space: Space, folder: SweepFolder, loader: ConfigLoader) -> None:
+    """Print the number of trials by state and the best trial, and write a preset that trains it."""
     trials = [trial for trial in study.get_trials(deepcopy=False) if OWNER in trial.user_attrs]
     states = {state: sum(trial.state == state for trial in trials) for state in TrialState}
     names = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
@@ -148,6 +149,7 @@ def _print_best(study: optuna.Study, space: Space, folder: SweepFolder) -> None:
         jobs = " ".join(map(str, folder.numbered(space.overrides(best.params))))
         parameters = " ".join(format_parameters(best.params))
         print(f"best: trial {best.number} (jobs {jobs}), {format_score(best.value)}: {parameters}")
+        print(f"best preset   {write_preset(folder, loader, space.overrides(best.params)[0])}")
 
 
 class TrialJobs:
@@ -260,7 +262,7 @@ class TrialJobs:
     def _enter(self, trial: int, params: dict[str, Any]) -> None:
         """Number the trial's jobs and queue those that are not done."""
         numbered = self._folder.numbered(self._space.overrides(params))
-        self._folder.write_jobs(numbered)
+        self._folder.write_jobs(numbered, self._space.swept)
         self._open[trial] = list(numbered)
         new = [number for number in numbered if not self._folder.is_done(number) and number not in self._active]
         self._left.extend(new)

@@ -10,6 +10,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from qframe.config.compose import parsed
 from qframe.errors import ConfigError, Fault
+from qframe.sweeps.folder import Swept
 from qframe.sweeps.parameter_grid import grid
 
 
@@ -25,6 +26,12 @@ class Space(NamedTuple):
     distributions: dict[str, BaseDistribution]
     fixed: tuple[str, ...]
     repeats: list[tuple[str, ...]]
+
+    @property
+    def swept(self) -> Swept:
+        """The keys in which trials differ, and those of the jobs of one."""
+        repeated = dict.fromkeys(text.partition("=")[0] for repeat in self.repeats for text in repeat)
+        return Swept((*self.distributions, *repeated))
 
     def overrides(self, params: dict[str, Any]) -> list[tuple[str, ...]]:
         """The overrides of a trial's jobs, one job per repeat."""

@@ -17,13 +17,13 @@ from qframe.config.targets import apply_trust
 from qframe.errors import ConfigError, UserError
 from qframe.formatting import format_path
 from qframe.runs.folder import new_folder, read_json, write_json
-from qframe.sweeps.folder import SweepFolder, output_folder
+from qframe.sweeps.folder import SweepFolder, Swept, output_folder
 from qframe.sweeps.grid import parameters, zipped
 from qframe.sweeps.job import Job
 from qframe.sweeps.job_spec import MOST_CHECKED, composition
 from qframe.sweeps.objective import check_objective
 from qframe.sweeps.parameter_grid import grid, samples
-from qframe.sweeps.results_table import print_results, varied_among
+from qframe.sweeps.results_table import print_results
 
 SLOW = 30
 """Jobs from which the time to compose them, some 15 ms each, is announced."""
@@ -106,12 +106,12 @@ def print_plan(app: Hydra, composed: Composition, texts: Sequence[str]) -> int:
         raise UserError(f"--dry-run: {sweeper} does not know its jobs in advance; use hydra/sweeper=grid")
     config, folder = _whole(composed), SweepFolder(path)
     jobs = folder.numbered(grid(_of_jobs(composed), parameters(config), zipped(config), app.config_loader))
-    varied = varied_among(jobs.values())
-    width = max(len(" ".join(varied(overrides))) for overrides in jobs.values())
+    swept = Swept.among(jobs.values())
+    width = max(len(swept.text(overrides)) for overrides in jobs.values())
     for number, overrides in jobs.items():
         faults = composition(app.config_loader, overrides).faults
         plan = f"refused: {faults[0]}" if faults else folder.plan(number)
-        print(f"{number:>4}  {' '.join(varied(overrides)):<{width}}  {plan}")
+        print(f"{number:>4}  {swept.text(overrides):<{width}}  {plan}")
     print(f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'} in {format_path(path)}; nothing was started")
     return 0
 

@@ -13,7 +13,7 @@ import pytest
 import qframe
 from qframe.cli import bench
 from qframe.cli.main import main
-from qframe.sweeps.folder import SweepFolder
+from qframe.sweeps.folder import SweepFolder, Swept
 
 PRESET = """# @package _global_
 # A short run
@@ -45,7 +45,7 @@ def job(seed):
     """The folder of a seed's job, whose number is recorded."""
     sweep = SweepFolder(Path("outputs/bench/short"))
     (number,) = numbers = sweep.numbered([("experiment=short", f"seed={seed}")])
-    sweep.write_jobs(numbers)
+    sweep.write_jobs(numbers, Swept(("seed",)))
     sweep.record.write_text('{"overrides": [], "config_dir": null, "trust": []}')
     return sweep.job(number)
 
@@ -67,7 +67,7 @@ def test_seeds_are_trained_as_a_sweep_and_summarized(own, capsys):
     printed = capsys.readouterr().out
     assert "sweep folder  outputs/bench/short\n" in printed
     assert "pass: the preset states an IQM of at least 5 (greedy)" in printed
-    result = json.loads(Path("results/short.json").read_text())
+    result = json.loads(Path("outputs/bench/short/result.json").read_text())
     assert [run["seed"] for run in result["runs"]] == [101, 102]
     assert [run["frames"] for run in result["runs"]] == [400, 400]
     scores = [run["eval_return_mean"] for run in result["runs"]]
@@ -82,7 +82,7 @@ def test_seeds_are_trained_as_a_sweep_and_summarized(own, capsys):
 def test_finished_seeds_are_not_run_again(own, capsys):
     for seed, score in ((101, 3.0), (102, 5.0), (103, 10.0), (104, 6.0)):
         finished(seed, score)
-    assert main([*BENCH, "--seeds", "4", "--resume", "--out", "docs"]) == 0
+    assert main([*BENCH, "--seeds", "4", "--resume", "--record", "docs"]) == 0
     printed = capsys.readouterr().out
     assert "mean 6.00, IQM 5.50 [" in printed
     assert "over 4 seeds" in printed
@@ -91,11 +91,20 @@ def test_finished_seeds_are_not_run_again(own, capsys):
     assert [run["seed"] for run in result["runs"]] == [101, 102, 103, 104]
 
 
+def test_a_result_is_recorded_from_as_many_seeds_as_the_preset_states(own, capsys):
+    finished(101, 9.0)
+    assert main([*BENCH, "--seeds", "1", "--resume", "--record", "docs"]) == 2
+    assert "--record: experiment=short states 2 seeds; add --seeds 2" in capsys.readouterr().err
+    assert main([*BENCH, "--seeds", "1", "--resume"]) == 0
+    assert not Path("docs").exists()
+    assert not Path("results").exists()
+
+
 def test_a_score_that_is_missed_fails(own, capsys):
     finished(7, 4.9)
     assert main([*BENCH, "--seeds", "1", "--first-seed", "7", "--resume"]) == 1
     assert "fail: the preset states an IQM of at least 5" in capsys.readouterr().out
-    result = json.loads(Path("results/short.json").read_text())
+    result = json.loads(Path("outputs/bench/short/result.json").read_text())
     assert result["command"] == "qframe bench short --seeds 1 --first-seed 7 --config-dir own"
 
 
@@ -104,18 +113,20 @@ def test_a_seed_without_a_result_fails_and_the_others_are_summarized(own, capsys
 
     def launch(app, composition, record):
         assert "hydra.sweeper.retries=0" in composition.overrides
-        SweepFolder(Path("outputs/bench/short")).write_jobs({1: ("experiment=short", "seed=102")})
+        SweepFolder(Path("outputs/bench/short")).write_jobs({1: ("experiment=short", "seed=102")}, Swept(("seed",)))
         job(102).mkdir(exist_ok=True)
         (job(102) / "summary.json").write_text('{"status": "failed", "reason": "training diverged"}')
         return 1
 
     monkeypatch.setattr(bench, "launch", launch)
-    assert main([*BENCH, "--seeds", "2", "--resume"]) == 1
+    assert main([*BENCH, "--seeds", "2", "--resume", "--record", "docs"]) == 1
     printed = capsys.readouterr().out
+    assert "not recorded: 1 of the 2 seeds that the preset states have finished" in printed
+    assert not Path("docs").exists()
     assert "IQM 9.00 [9.00, 9.00] over 1 seed\n" in printed
     assert "without a result: seeds 102" in printed
     assert "fail: the preset states an IQM of at least 5" in printed
-    result = json.loads(Path("results/short.json").read_text())
+    result = json.loads(Path("outputs/bench/short/result.json").read_text())
     assert (result["passed"], result["failed"]) == (False, [102])
     assert result["command"] == "qframe bench short --seeds 2 --config-dir own"
     assert main([*BENCH, "--seeds", "1", "--first-seed", "102", "--resume"]) == 1
@@ -125,8 +136,8 @@ def test_a_seed_without_a_result_fails_and_the_others_are_summarized(own, capsys
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("config.yaml", "total_frames: 800\n", "0 has total_frames=800, the preset now has 400"),
-        ("config.yaml", "{", "the files of the run in outputs/bench/short/0 are damaged"),
+        ("config.yaml", "total_frames: 800\n", "seed=101 has total_frames=800, the preset now has 400"),
+        ("config.yaml", "{", "the files of the run in outputs/bench/short/0-seed=101 are damaged"),
         ("summary.json", '{"status": "finished", "wall_seconds": 1}', "are damaged"),
     ],
 )
@@ -135,7 +146,7 @@ def test_a_seed_of_another_preset_or_a_damaged_one_is_not_averaged(own, capsys, 
     assert main([*BENCH, "--seeds", "1", "--resume"]) == 2
     printed = capsys.readouterr().err
     assert message in printed
-    assert "remove outputs/bench/short/0 to run its seed again" in printed
+    assert "remove outputs/bench/short/0-seed=101 to run its seed again" in printed
 
 
 def test_a_signal_stops_every_run_and_the_same_command_resumes(own):
@@ -143,7 +154,7 @@ def test_a_signal_stops_every_run_and_the_same_command_resumes(own):
     words = [sys.executable, "-m", "qframe", *BENCH, "--seeds", "1"]
     env = os.environ | {"PYTHONPATH": str(Path(qframe.__file__).parents[1])}
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
-    log, deadline = Path("outputs/bench/short/0/output.log"), time.monotonic() + 120
+    log, deadline = Path("outputs/bench/short/0-experiment=short,seed=101/output.log"), time.monotonic() + 120
     while time.monotonic() < deadline and not (log.is_file() and "evaluation" in log.read_text()):
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
@@ -151,9 +162,9 @@ def test_a_signal_stops_every_run_and_the_same_command_resumes(own):
     assert "resume by the same command with --resume" in err
     assert "1 of 1 jobs are left: qframe resume outputs/bench/short" in out
     assert process.returncode == 143
-    summary = json.loads(Path("outputs/bench/short/0/summary.json").read_text())
+    summary = json.loads(Path("outputs/bench/short/0-experiment=short,seed=101/summary.json").read_text())
     assert summary["status"] == "stopped"
-    config = Path("outputs/bench/short/0/config.yaml")
+    config = Path("outputs/bench/short/0-experiment=short,seed=101/config.yaml")
     config.write_text(config.read_text().replace("total_frames: 1000000", f"total_frames: {summary['frames'] + 8}"))
     preset(frames=summary["frames"] + 8)
     assert main([*BENCH, "--seeds", "1", "--resume"]) == 0
@@ -181,5 +192,5 @@ def test_faults_are_reported_before_anything_starts(own, words, message, capsys)
 def test_seeds_that_were_run_before_are_not_overwritten(own, capsys):
     finished(102, 5.0)
     assert main(BENCH) == 2
-    message = "outputs/bench/short/0 holds a seed that was run before; add --resume to keep it, or remove it"
+    message = "outputs/bench/short/0-seed=102 holds a seed that was run before; add --resume to keep it, or remove it"
     assert message in capsys.readouterr().err

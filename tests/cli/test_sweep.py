@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ import qframe
 from hydra_plugins.qframe_sweeps import require
 from qframe.cli.main import main
 from qframe.errors import UserError
+from qframe.runs.folder import job_number
 from tests.config import toy as toys
 
 FOLDER = Path("here")
@@ -22,7 +24,13 @@ def sweep(*words: str) -> int:
 
 
 def statuses() -> dict[str, str]:
-    return {file.parent.name: json.loads(file.read_text())["status"] for file in sorted(FOLDER.glob("*/summary.json"))}
+    return {job: summary["status"] for job, summary in summaries().items()}
+
+
+def summaries() -> dict[str, dict[str, Any]]:
+    """The summaries of the jobs by number."""
+    files = sorted(FOLDER.glob("*/summary.json"))
+    return {str(job_number(file.parent.name)): json.loads(file.read_text()) for file in files}
 
 
 @pytest.fixture
@@ -46,7 +54,10 @@ def test_more_values_are_more_jobs_and_the_others_keep_their_numbers(toy, built)
     assert sweep("seed=1,2") == 0
     assert sweep("seed=0,1,2,3") == 0
     assert built == [1, 2, 0, 3]
-    assert {job: json.loads((FOLDER / job / "summary.json").read_text())["overrides"] for job in "0123"} == {
+    assert sorted(path.name for path in FOLDER.iterdir() if path.is_dir()) == [
+        "0-seed=1", "1-seed=2", "2-seed=0", "3-seed=3"
+    ]  # fmt: skip
+    assert {job: summary["overrides"] for job, summary in summaries().items()} == {
         "0": ["seed=1"], "1": ["seed=2"], "2": ["seed=0"], "3": ["seed=3"]
     }  # fmt: skip
 
@@ -81,7 +92,7 @@ def test_a_dry_run_shows_the_jobs_and_writes_nothing(toy, built, capsys):
 
 def test_zipped_keys_on_the_command_line(toy):
     assert sweep("seed=1,2", "gamma=0.5,0.9", "hydra.sweeper.zip=[seed,gamma]") == 0
-    assert [json.loads((FOLDER / job / "summary.json").read_text())["overrides"] for job in "01"] == [
+    assert [summary["overrides"] for summary in summaries().values()] == [
         ["seed=1", "gamma=0.5"], ["seed=2", "gamma=0.9"]
     ]  # fmt: skip
 

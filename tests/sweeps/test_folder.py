@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from qframe.runs.folder import write_json
+from qframe.runs.run_name import job_folder
 from qframe.sweeps.folder import SweepFolder
 
 
@@ -31,6 +32,20 @@ def test_jobs_of_earlier_launches_stay_known(tmp_path):
     folder.write_jobs({0: ("seed=1",)})
     folder.write_jobs({1: ("seed=2",)})
     assert folder.earlier() == {0: ("seed=1",), 1: ("seed=2",)}
+
+
+def test_folders_are_named_by_the_differences_of_jobs_and_keep_their_names(tmp_path):
+    folder = SweepFolder(tmp_path)
+    folder.write_jobs({0: ("seed=1", "gamma=0.9"), 1: ("seed=2", "gamma=0.9")})
+    assert [folder.job(number).name for number in (0, 1)] == ["0-seed=1", "1-seed=2"]
+    folder.job(0).mkdir()
+    again = SweepFolder(tmp_path)
+    again.write_jobs({0: ("seed=1", "gamma=0.9"), 2: ("seed=1", "gamma=1.0", "trunk.num_cells=[8,8]")})
+    names = [again.job(number).name for number in (0, 2)]
+    assert names == ["0-seed=1", "2-seed=1,gamma=1.0,num_cells=8_8"]
+    again.write_jobs({3: ("env.id=a/b:c*?", f"name={'x' * 300}", "seed=1")})
+    assert again.job(3).name == f"3-{job_folder(3, ['id=a/b:c*?'])[2:]},2_more_{again.job(3).name[-6:]}"
+    assert len(again.job(3).name) < 100
 
 
 @pytest.mark.parametrize(
