@@ -51,8 +51,8 @@ class Job:
         hydra = HydraConfig.get()
         folder = Path(hydra.runtime.output_dir)
         overrides = tuple(str(override).lstrip("+") for override in hydra.overrides.task)
-        print(f"job {folder.name}  {' '.join(overrides)}", flush=True)
         job = JobSpec(job_number(folder.name) or 0, folder, overrides, config, self.trust)
+        print(f"job {job.number}  {' '.join(overrides)}", flush=True)
         return float(execute(job).get(OBJECTIVE) or nan)
 
 
@@ -121,7 +121,7 @@ def _record(error: Exception, job: JobSpec) -> dict[str, Any]:
     outcome = {"status": "refused" if is_refused else "failed", "reason": str(error) or repr(error)}
     if not isinstance(error, UserError | RunError):
         traceback.print_exception(error)
-    print(f"qframe: job {job.folder.name} ({' '.join(job.overrides)}) {outcome['status']}: {error}", file=sys.stderr)
+    print(f"qframe: job {job.number} ({' '.join(job.overrides)}) {outcome['status']}: {error}", file=sys.stderr)
     return _written(job, outcome)
 
 

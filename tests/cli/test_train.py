@@ -7,6 +7,12 @@ from qframe.cli.main import main
 from tests.config.toy import write
 
 
+def job(folder: Path, number: int) -> Path:
+    """The folder of a sweep's job."""
+    (found,) = folder.glob(f"{number}-*")
+    return found
+
+
 def outcome(folder: Path) -> dict:
     return json.loads((folder / "summary.json").read_text())
 
@@ -85,8 +91,10 @@ def test_a_users_own_option_and_trusted_package(toy, monkeypatch):
 def test_a_sweep_runs_every_combination_and_ends_with_a_table(toy, capsys):
     status, folder = train("-m", "seed=1,2", "head=default,other", kind="sweep")
     assert status == 0
-    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["0", "1", "2", "3"]
-    assert outcome(folder / "3") == {
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == [
+        "0-seed=1,head=default", "1-seed=1,head=other", "2-seed=2,head=default", "3-seed=2,head=other"
+    ]  # fmt: skip
+    assert outcome(job(folder, 3)) == {
         "status": "finished", "eval_return_mean": 20.0, "overrides": ["seed=2", "head=other"]
     }  # fmt: skip
     printed = capsys.readouterr().out
@@ -99,13 +107,13 @@ def test_a_sweep_runs_every_combination_and_ends_with_a_table(toy, capsys):
 def test_a_refused_combination_is_skipped_with_its_reason(toy, capsys):
     status, folder = train("-m", "env.num_envs=2,3", "head=default,other", kind="sweep")
     assert status == 0
-    refused = outcome(folder / "3")
+    refused = outcome(job(folder, 3))
     assert refused == {
         "status": "refused",
         "reason": "head.kind: expected a with three environments, got 'b'",
         "overrides": ["env.num_envs=3", "head=other"],
     }
-    assert [outcome(folder / str(job))["status"] for job in range(3)] == ["finished"] * 3
+    assert [outcome(job(folder, number))["status"] for number in range(3)] == ["finished"] * 3
     captured = capsys.readouterr()
     assert "job 3 (env.num_envs=3 head=other) refused: head.kind: expected a with three" in captured.err
     assert "Traceback" not in captured.err
@@ -116,7 +124,7 @@ def test_a_key_that_only_the_swept_options_know_is_known(toy):
     write(toy.conf / "network" / "deeper.yaml", (toy.conf / "network" / "deep.yaml").read_text())
     status, folder = train("-m", "network=deep,deeper", "network.trunk.depth=4", kind="sweep")
     assert status == 0
-    assert outcome(folder / "1")["status"] == "finished"
+    assert outcome(job(folder, 1))["status"] == "finished"
 
 
 def test_a_folder_with_an_odd_name(toy):
@@ -124,20 +132,20 @@ def test_a_folder_with_an_odd_name(toy):
     assert Path("it's here, a=b", "config.yaml").is_file()
     words = ["seed=1", "hydra/launcher=basic", """hydra.sweep.dir="it's there" """.strip()]
     assert main(["train", "-m", *words]) == 0
-    assert outcome(Path("it's there", "0"))["status"] == "finished"
+    assert outcome(job(Path("it's there"), 0))["status"] == "finished"
 
 
 def test_a_value_out_of_range_in_one_job_is_a_refused_combination(toy):
     status, folder = train("-m", "seed=-1,1", kind="sweep")
     assert status == 0
-    assert outcome(folder / "0")["status"] == "refused"
-    assert outcome(folder / "1")["status"] == "finished"
+    assert outcome(job(folder, 0))["status"] == "refused"
+    assert outcome(job(folder, 1))["status"] == "finished"
 
 
 def test_a_job_that_breaks_does_not_stop_the_sweep_but_the_status_is_1(toy, capsys):
     status, folder = train("-m", "seed=12,13,14", kind="sweep")
     assert status == 1
-    assert [outcome(folder / str(job))["status"] for job in range(3)] == ["refused", "failed", "finished"]
+    assert [outcome(job(folder, number))["status"] for number in range(3)] == ["refused", "failed", "finished"]
     assert "RuntimeError: thirteen" in capsys.readouterr().err
 
 
@@ -168,7 +176,7 @@ def test_a_sweep_in_which_every_job_is_refused_exits_2(toy):
 def test_a_preset_may_be_a_sweep(toy):
     status, folder = train("sweep=seeds", kind="sweep")
     assert status == 0
-    assert [outcome(folder / name)["overrides"][0] for name in ("0", "1")] == ["seed=1", "seed=2"]
+    assert [outcome(job(folder, number))["overrides"][0] for number in (0, 1)] == ["seed=1", "seed=2"]
 
 
 def test_sweep_parameters_without_m_are_not_passed_over(toy, capsys):
@@ -181,7 +189,7 @@ def test_sweep_parameters_without_m_are_not_passed_over(toy, capsys):
 def test_a_signal_stops_the_whole_sweep_with_its_status(toy, capsys):
     status, folder = train("-m", "seed=15,16", kind="sweep")
     assert status == 143
-    assert not (folder / "1").exists()
+    assert not [*folder.glob("1*")]
     assert "saved; go on with" in capsys.readouterr().err
     assert main(["train", "seed=15"]) == 143
 

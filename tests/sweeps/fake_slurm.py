@@ -67,11 +67,11 @@ def sacct(*words: str) -> None:
 
 
 def scancel(number: str, *words: str) -> None:
-    number = signal.Signals[f"SIG{words[1].removeprefix('SIG')}"] if words else signal.SIGTERM
+    sent = signal.Signals[f"SIG{words[1].removeprefix('SIG')}"] if words else signal.SIGTERM
     if not words:
         (ROOT / number / "state").write_text("CANCELLED")
     with suppress(ProcessLookupError, FileNotFoundError):
-        os.kill(int((ROOT / number / "pid").read_text()), number)
+        os.kill(int((ROOT / number / "pid").read_text()), sent)
 
 
 def scontrol(action: str, number: str) -> None:
