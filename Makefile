@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint types docs conformance refusals schema results peers benchmark clean
+.PHONY: help setup train test suite lint types docs conformance refusals schema results peers benchmark clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -18,7 +18,9 @@ train: $(VENV)/.core ## train DQN on CartPole-v1; other runs: make train ARGS="e
 	$(BIN)/qframe train $(ARGS)
 
 test: $(VENV)/.dev ## lint, types, all tests and doctests
-	$(MAKE) --no-print-directory lint types
+	$(MAKE) --no-print-directory --jobs lint types suite # together, since the suite waits for processes now and then
+
+suite: $(VENV)/.dev
 	$(BIN)/pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.dev ## ruff

@@ -32,6 +32,7 @@ class MlflowRecord(Record):
             raise ValueError('logger=mlflow needs the package mlflow-skinny; pip install "qframe[mlflow]"') from missing
         self._experiment, self._uri = experiment, tracking_uri
         self._client: Any = None
+        self._engine: Any = None
         self._run_id, self._status = "", "KILLED"
 
     def open(self, opening: Opening) -> None:
@@ -49,6 +50,7 @@ class MlflowRecord(Record):
     def _start(self, opening: Opening) -> None:
         file = opening.folder / "mlflow-run-id"
         self._client = self._mlflow.MlflowClient(self._uri)
+        self._engine = getattr(self._client._tracking_client.store, "engine", None)  # of a database
         if file.is_file():
             self._run_id = file.read_text().strip()
             self._client.update_run(self._run_id, status="RUNNING")
@@ -81,13 +83,15 @@ class MlflowRecord(Record):
         self._status = "FINISHED"
 
     def close(self) -> None:
-        """Set the status of the run: finished or killed."""
+        """Set the status of the run, finished or killed, and close the connections that MLflow leaves open."""
         client, self._client = self._client, None
         if client is not None and self._run_id:
             try:
                 client.set_terminated(self._run_id, self._status)
             except self._mlflow.exceptions.MlflowException as error:
                 warnings.warn(f"MLflow at {self._uri} could not mark the run as ended: {error}", stacklevel=2)
+        if self._engine is not None:
+            self._engine.dispose()
 
     def _find_experiment(self) -> str:
         """The experiment's id; made if it does not exist, which another process may do at the same moment."""

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections import Counter, deque
 from collections.abc import Iterable
+from contextlib import ExitStack
 from math import isfinite
 from typing import Any
 
@@ -58,31 +59,32 @@ def search(
     warnings.filterwarnings("ignore", message="Heartbeat of storage")  # TrialJobs sends heartbeats itself
     url = options["storage"] or f"sqlite:///{folder.path / 'optuna.db'}"
     storage = open_storage(url, heartbeat=options["heartbeat"], retries=options["retries"])
-    study = _study(storage, folder, options)
-    try:
-        jobs = TrialJobs(
-            study,
-            storage,
-            space,
-            folder=folder,
-            spec=spec,
-            total=options["trials"],
-            objective=options["objective"],
-            retries=options["retries"],
-            heartbeat=options["heartbeat"],
-        )
-        left = max(0, options["trials"] - jobs.counted) * len(space.repeats)
-        board = ProgressBoard(left or None, space.swept)
-        first = space.overrides({key: _any(distribution) for key, distribution in space.distributions.items()})
-        needs = needs_of([composition(spec.loader, overrides).config for overrides in first])
-        run_jobs(jobs, engine_for(needs=needs, say=board.say), board)
-    except ValueError as error:
-        if "dynamic value space" not in str(error) and "compatible" not in str(error):
-            raise
-        message = f"the space differs from that of the earlier trials ({error}); choose another folder"
-        raise UserError(message) from error
-    finally:
-        _print_best(study, space, folder, spec.loader)
+    with ExitStack() as ended:
+        ended.callback(close, storage)
+        study = _study(storage, folder, options)
+        ended.callback(_print_best, study, space, folder, spec.loader)
+        try:
+            jobs = TrialJobs(
+                study,
+                storage,
+                space,
+                folder=folder,
+                spec=spec,
+                total=options["trials"],
+                objective=options["objective"],
+                retries=options["retries"],
+                heartbeat=options["heartbeat"],
+            )
+            left = max(0, options["trials"] - jobs.counted) * len(space.repeats)
+            board = ProgressBoard(left or None, space.swept)
+            first = space.overrides({key: _any(distribution) for key, distribution in space.distributions.items()})
+            needs = needs_of([composition(spec.loader, overrides).config for overrides in first])
+            run_jobs(jobs, engine_for(needs=needs, say=board.say), board)
+        except ValueError as error:
+            if "dynamic value space" not in str(error) and "compatible" not in str(error):
+                raise
+            message = f"the space differs from that of the earlier trials ({error}); choose another folder"
+            raise UserError(message) from error
     return study
 
 
@@ -112,6 +114,12 @@ def open_storage(url: str, *, heartbeat: int, retries: int) -> optuna.storages.R
         reason = str(error).splitlines()[0]
         message = f"cannot open the database '{url}': {reason}"
         raise ConfigError([Fault("hydra.sweeper.storage", message)]) from error
+
+
+def close(storage: optuna.storages.RDBStorage) -> None:
+    """Close the connections to the database, which Optuna leaves open."""
+    storage.remove_session()
+    storage.engine.dispose()
 
 
 def _study(storage: optuna.storages.RDBStorage, folder: SweepFolder, options: dict[str, Any]) -> optuna.Study:

@@ -22,7 +22,9 @@ SUMMARY = {"status": "finished", "frames": 200, "eval_return_mean": 9.0}
 def new_store(tmp_path_factory):
     """An empty store, which MLflow takes seconds to make."""
     file = tmp_path_factory.mktemp("store") / "store.db"
-    MlflowClient(f"sqlite:///{file}").search_experiments()
+    client = MlflowClient(f"sqlite:///{file}")
+    client.search_experiments()
+    client._tracking_client.store.engine.dispose()
     return file
 
 
@@ -43,6 +45,7 @@ def test_mlflow_has_config_metrics_and_outcome_of_a_run_and_resumes_it(tmp_path,
     assert len(run.data.params["long"]) == 500
     assert run.data.metrics["eval_return_mean"] == 9.0
     assert [metric.step for metric in client.get_metric_history(run.info.run_id, "train/episode_return")] == [50, 100]
+    client._tracking_client.store.engine.dispose()
 
 
 def test_a_store_that_does_not_exist_is_reported(tmp_path):

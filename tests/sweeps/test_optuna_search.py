@@ -13,10 +13,20 @@ from qframe.errors import ConfigError
 from qframe.runs.folder import write_json
 from qframe.sweeps.folder import SweepFolder
 from qframe.sweeps.job_spec import JobSpec
-from qframe.sweeps.optuna_search import TrialJobs, open_storage
+from qframe.sweeps.optuna_search import TrialJobs, close, open_storage
 from qframe.sweeps.search_space import Space, space
 
 TWO_SEEDS = Space({"gamma": FloatDistribution(0.5, 1.0)}, ("name=x",), [("seed=1",), ("seed=2",)])
+
+
+opened = []
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    yield
+    while opened:
+        close(opened.pop())
 
 
 class Search:
@@ -26,6 +36,7 @@ class Search:
         warnings.simplefilter("ignore")
         self.folder = SweepFolder(path / owner)
         self.storage = open_storage(f"sqlite:///{path / 'optuna.db'}", heartbeat=heartbeat, retries=1)
+        opened.append(self.storage)
         self.launch = len(list(path.glob("launch*")))
         (path / f"launch{self.launch}").touch()
         self.study = optuna.create_study(
