@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from enum import Enum
+from enum import EnumMeta
 from functools import partial
 from numbers import Real
 from typing import Any, Literal
@@ -190,10 +190,10 @@ def _action_names(env: gym.Env[Any, Any]) -> list[str] | None:
     """The names of discrete actions, for plots: Atari's, MiniGrid's enumeration, or those of Gymnasium's own tasks."""
     meanings: Any = getattr(env.unwrapped, "get_action_meanings", None)
     actions = getattr(env.unwrapped, "actions", None)
-    if callable(meanings):
+    if meanings is not None:
         return [str(name).lower() for name in meanings()]
-    if isinstance(actions, type) and issubclass(actions, Enum):
-        return [action.name for action in actions]
+    if isinstance(actions, EnumMeta):
+        return list(actions.__members__)
     return _KNOWN_ACTIONS.get("" if env.spec is None else env.spec.name, "").split() or None
 
 

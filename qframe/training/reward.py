@@ -9,8 +9,58 @@ from numpy.typing import NDArray
 
 EPSILON = 1e-8
 LIMIT = 10.0
+LARGE, SMALL = 300.0, 0.01
+"""Returns beyond these are far from 1."""
 _PRIOR = 1e-4
 """The weight, in steps, of the initial variance of 1."""
+
+
+class RewardScale:
+    """The size of the discounted returns that the rewards of the warm-up, as they are stored, lead to.
+
+    It is the mean size of a reward times the steps over which rewards are added up: an episode, or ``1 / (1 − γ)`` if
+    that is less. Networks learn returns near 1 fastest: the step sizes of optimizers and the initial weights suit them.
+
+    Args:
+        gamma: γ.
+
+    >>> scale = RewardScale(0.99)
+    >>> scale.add(np.full(1000, -8.0), 5)
+    >>> scale.warning()
+    'rewards add up to discounted returns of about 800 in size; consider reward.normalize=true, or reward.scale=0.001'
+    """
+
+    def __init__(self, gamma: float) -> None:
+        self._gamma = gamma
+        self._sum = self._largest = 0.0
+        self._steps = self._episodes = 0
+
+    def add(self, reward: NDArray[np.floating], ended: int) -> None:
+        """Add the rewards of some steps, of which some ended an episode."""
+        size = np.abs(reward)
+        self._sum, self._largest = self._sum + float(size.sum()), max(self._largest, float(size.max(initial=0.0)))
+        self._steps, self._episodes = self._steps + size.size, self._episodes + ended
+
+    def warning(self) -> str | None:
+        """A warning if returns are far from 1: the mean one too large, or even the largest one too small."""
+        length = self._steps / max(1, self._episodes)
+        horizon = length if self._gamma == 1 else min(length, 1 / (1 - self._gamma))
+        mean, largest = horizon * self._sum / max(1, self._steps), horizon * self._largest
+        if mean <= LARGE and not 0 < largest < SMALL:
+            return None
+        size = mean if mean > LARGE else largest
+        return (
+            f"rewards add up to discounted returns of about {float(f'{size:.2g}'):g} in size; consider "
+            f"reward.normalize=true, or reward.scale={1 / size:.1g}"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far."""
+        return {name: value for name, value in vars(self).items() if name != "_gamma"}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Resume from ``state``."""
+        vars(self).update(state)
 
 
 class RewardTransform:

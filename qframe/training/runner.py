@@ -25,6 +25,7 @@ from qframe.training.evaluation import Evaluation
 from qframe.training.learner import Learner
 from qframe.training.metrics import training_metrics
 from qframe.training.protocol import CollectorProtocol
+from qframe.training.reward import RewardScale
 from qframe.training.schedule import Schedule
 from qframe.training.signals import Interrupted, StopSignals, kill_children
 from qframe.training.summary import Summary, final_scores, progress_entries, report_result
@@ -87,6 +88,7 @@ class Runner:
         self.stop = stop or EarlyStop()
         self.summary, self.clock = Summary(folder, seed), Clock(started)
         self.episodes, self.best = RecentEpisodes(), BestNetworks(evaluation.candidates)
+        self.reward_scale = RewardScale(learner.loss.gamma)
         self.signals = StopSignals()
         self._is_compiled = False
         self._resumed: dict[str, Any] | None = None  # the logger's state in the checkpoint that the run resumes from
@@ -188,6 +190,9 @@ class Runner:
         self.replay.extend(transitions)
         if self.learner.support is not None:
             self.learner.support.add(transitions)
+        if not self.learner.updates:
+            following = transitions["next"]
+            self.reward_scale.add(following["reward"].numpy(), int(following["done"].sum()))
         self.schedule.advance(len(transitions))
         self.report.step(self.frames)
         self.learner.anneal(self.schedule.frames / self.total_frames)
@@ -205,6 +210,8 @@ class Runner:
             self._say(self.learner.notes.pop(0))
         if is_first and self.learner.batch_shape is not None:
             self._say(f"learning starts, batches {format_shape(self.learner.batch_shape)}")
+            if (warning := self.reward_scale.warning()) is not None:
+                self._say(f"note: {warning}")
         self.signals.check()
 
     def _log(self) -> None:
@@ -308,6 +315,7 @@ class Runner:
                 **self.schedule.state_dict(),
                 **self.clock.state_dict(),
                 "episodes": self.episodes.state_dict(),
+                "reward_scale": self.reward_scale.state_dict(),
                 "logger": self.logger.state_dict(),
                 "stop": self.stop.state_dict(),
             },
@@ -324,6 +332,7 @@ class Runner:
         self.schedule.load_state_dict(run)
         self.clock.load_state_dict(run)
         self.episodes.load_state_dict(run["episodes"])
+        self.reward_scale.load_state_dict(run["reward_scale"])
         self.evaluation.longest_episode = self.episodes.longest
         self.best.load_state_dict(state["best"])
         self.stop.load_state_dict(run["stop"])

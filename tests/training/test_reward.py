@@ -10,7 +10,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from qframe.checkpoints import load_checkpoint
 from qframe.cli.main import main
 from qframe.envs import FaultyEnvironment, SelfResettingEpisodes
+from qframe.loggers.console import LineReport
 from qframe.training import RewardTransform
+from qframe.training.reward import RewardScale
 from tests.runners import make_runner
 
 COUNTER = "qframe-test/Counter-v0"
@@ -197,3 +199,46 @@ def test_an_error_of_a_vector_environments_own_is_not_called_a_fault_of_ours(tmp
     said = capfd.readouterr().err
     assert "Traceback" in said
     assert said.endswith("qframe: the environment raised this error; the lines above show where\n")
+
+
+def scale_of(*rewards, gamma=0.99, length=200):
+    scale = RewardScale(gamma)
+    for reward in rewards:
+        scale.add(np.full(length, reward, np.float32), 1)
+    return scale
+
+
+@pytest.mark.parametrize(
+    ("scale", "size", "remedy"),
+    [
+        (scale_of(-6.0), "600", "0.002"),  # Pendulum
+        (scale_of(1000.0, length=1), "1000", "0.001"),
+        (scale_of(10.0, gamma=1.0, length=1000), "10000", "0.0001"),
+        (scale_of(1e-6), "0.0001", "1e+04"),
+    ],
+)
+def test_rewards_whose_returns_are_far_from_one_are_warned_of(scale, size, remedy):
+    assert scale.warning() == (
+        f"rewards add up to discounted returns of about {size} in size; consider reward.normalize=true, or "
+        f"reward.scale={remedy}"
+    )
+
+
+def test_usual_rewards_are_not_warned_of():
+    """CartPole, a rare reward of 1 as in FrozenLake, none at all, and none seen yet."""
+    sparse = scale_of(*[0.0] * 500, length=8)
+    sparse.add(np.ones(1, np.float32), 1)
+    for scale in (scale_of(1.0), sparse, scale_of(0.0), RewardScale(0.99)):
+        assert scale.warning() is None
+
+
+def test_the_scale_of_rewards_is_said_when_learning_starts_and_survives_a_checkpoint(tmp_path, capsys):
+    options = {"kwargs": {"length": 50, "start_reward": -20.0, "end_reward": -20.0}}
+    given = {"env_options": options, "total_frames": 200, "report": LineReport(), "gamma": 0.99}
+    runner = make_runner(tmp_path, "qframe-test/Terminating-v0", **given)
+    runner.run()
+    line = "note: rewards add up to discounted returns of about 2000 in size; consider reward.normalize=true, or"  # no end yet
+    assert capsys.readouterr().out.count(line) == 1
+    loaded = RewardScale(0.99)
+    loaded.load_state_dict(runner.reward_scale.state_dict())
+    assert loaded.warning() == runner.reward_scale.warning()
