@@ -237,7 +237,7 @@ def test_the_scale_of_rewards_is_said_when_learning_starts_and_survives_a_checkp
     given = {"env_options": options, "total_frames": 200, "report": LineReport(), "gamma": 0.99}
     runner = make_runner(tmp_path, "qframe-test/Terminating-v0", **given)
     runner.run()
-    line = "note: rewards add up to discounted returns of about 2000 in size; consider reward.normalize=true, or"  # no end yet
+    line = "note: rewards add up to discounted returns of about 2000 in size; consider reward.normalize=true, or"
     assert capsys.readouterr().out.count(line) == 1
     loaded = RewardScale(0.99)
     loaded.load_state_dict(runner.reward_scale.state_dict())
