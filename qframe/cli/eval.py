@@ -8,6 +8,7 @@ from qframe.config.saved_run import open_run, trained_run
 from qframe.config.targets import apply_trust
 from qframe.errors import UserError
 from qframe.formatting import format_count, format_mean, format_score
+from qframe.loggers.console import LineReport
 from qframe.training import Evaluation
 from qframe.training.evaluation import cut_note, fault_note, format_protocol
 from qframe.training.video import film
@@ -25,7 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
     evaluation, stream = found.parts.evaluation, ("eval", arguments.seed)
     if arguments.video:
         _check_video(evaluation)
-    result = evaluation.play(found.network, episodes=arguments.episodes, stream=stream)
+    progress = LineReport().evaluating
+    result = evaluation.play(found.network, episodes=arguments.episodes, stream=stream, progress=progress)
     low, median, high = (format_score(float(of(result.returns))) for of in (np.min, np.median, np.max))
     print(f"{found.name} network of {folder.path}, trained for {found.frames:,} frames")
     print(f"episode_return {format_mean(result.mean, result.std)} over {format_count(len(result.returns), 'episode')}")

@@ -50,7 +50,10 @@ class Report:
 
 
 class LineReport(Report):
-    """Prints a line per log, for pipes and files, and a sign of life where logs are far apart in time."""
+    """Prints a line per log, for pipes and files, and a sign of life where logs are far apart in time.
+
+    Without a start, as for ``qframe eval``, it shows evaluations alone.
+    """
 
     def __init__(self) -> None:
         self._total = self._frames = 0
@@ -78,7 +81,8 @@ class LineReport(Report):
         print(text, flush=True)
 
     def _progress(self, frames: int, text: str) -> None:
-        self.say(f"{frames:>10,}/{self._total:,} frames  {_share(frames, self._total):4.0%}  {text}")
+        share = f"{frames:>10,}/{self._total:,} frames  {_share(frames, self._total):4.0%}  "
+        self.say(f"{share if self._total else ''}{text}")
 
 
 class BarReport(Report):

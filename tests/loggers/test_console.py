@@ -67,8 +67,13 @@ def test_long_work_without_a_log_shows_that_it_is_alive(monkeypatch, capsys):
         report.step(frames)
     for now[0], done in ((20.5, 1), (22.0, 3), (23.0, 4), (29.0, 12)):
         report.evaluating(done, 100)
+    LineReport().evaluating(1, 2)
+    alone = LineReport()
+    now[0] = 40.0
+    alone.evaluating(3, 4)
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
         ["160/1,000", "frames", "16%", "training"],
         ["200/1,000", "frames", "20%", "evaluating", "3/100"],
         ["200/1,000", "frames", "20%", "evaluating", "12/100"],
+        ["evaluating", "3/4"],
     ]
