@@ -48,6 +48,16 @@ def resolved(config: Mapping[str, Any]) -> tuple[dict[str, Any], Picked]:
     return config, picked
 
 
+def for_images(picked: Picked) -> Picked:
+    """The numbers to pick instead for a network that encodes images, which only the observation space shows."""
+    cores, again = os.cpu_count() or 1, Picked()
+    if "runner.threads" in picked:
+        again["runner.threads"] = cores, f"a network over images on {cores} cores"
+    if "env.num_envs" in picked and picked["env.num_envs"][0] > MOST_IMAGE_ENVS:
+        again["env.num_envs"] = MOST_IMAGE_ENVS, f"at most {MOST_IMAGE_ENVS} environments with images"
+    return again
+
+
 def pick_device(name: str) -> torch.device:
     """The device of this name; ``auto`` is CUDA if available, else the CPU."""
     if name == "auto":

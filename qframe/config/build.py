@@ -14,7 +14,7 @@ from torch import nn
 from qframe.actions import ActionSpace, make_action_space
 from qframe.compiled.cuda_graph import check_capturable
 from qframe.compiled.update import autocast_type
-from qframe.config.auto import pick_device, resolved
+from qframe.config.auto import for_images, pick_device, resolved
 from qframe.config.checker import Checker
 from qframe.config.combinations import refused
 from qframe.config.memory_prediction import memory_line, memory_warning
@@ -27,7 +27,7 @@ from qframe.loggers.console import Report, console_report
 from qframe.machine.allocator import share_heap
 from qframe.machine.determinism import only_deterministic
 from qframe.networks import EncodedTrunk, Trunk, make_encoder
-from qframe.networks.encoders import check_box
+from qframe.networks.encoders import check_box, has_images
 from qframe.networks.observation_scaling import byte_divisor, scaled_entries
 from qframe.objectives import DQNLoss
 from qframe.optimizer.pure_steps import pure_step
@@ -112,6 +112,7 @@ class Assembly:
         """Every part that needs no run folder. One that could not be built, or lacks an ingredient, is None."""
         config, seed = self.config, self.config["seed"]
         envs = self.part("env")
+        self._pick_for_images(envs)
         action_space = self.part("action_space", envs and envs.action_space)
         loss = self._loss(envs, action_space)
         # If a part is refused, those that need it are built on a stand-in, so that their own faults show as well.
@@ -143,6 +144,17 @@ class Assembly:
             self._check_update(parts.optimizer)
             self.faults += [] if self.faults else refused(parts, config)
         return parts
+
+    def _pick_for_images(self, envs: Any) -> None:
+        """Pick again what depends on images, which inside a Dict only the environment's space shows."""
+        if envs is None or not has_images(envs.observation_space):
+            return
+        again = for_images(self.picked)
+        for key, (value, _) in again.items():
+            group, name = key.split(".")
+            self.config[group] = {**self.config[group], name: value}
+        envs.num_envs = self.config["env"].get("num_envs", envs.num_envs)
+        self.picked |= again
 
     def _replay(self, num_envs: int) -> Any:
         """The replay, with its priorities if any."""

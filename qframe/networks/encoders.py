@@ -167,6 +167,18 @@ def make_encoder(space: Space[Any]) -> Encoder:
     )
 
 
+def has_images(space: spaces.Space[Any]) -> bool:
+    """Whether a nested observation has an entry that is encoded as an image."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        entries = space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces
+        return any(has_images(entry) or (isinstance(entry, spaces.Box) and _is_image(entry)) for entry in entries)
+    return False
+
+
+def _is_image(space: spaces.Box) -> bool:
+    return space.dtype == np.uint8 and len(space.shape) == 3
+
+
 def check_box(space: spaces.Box) -> None:
     """Check that a Box holds real numbers, at least one.
 
@@ -183,8 +195,7 @@ def check_box(space: spaces.Box) -> None:
 @make_encoder.register
 def _(space: spaces.Box) -> Encoder:
     check_box(space)
-    is_image = space.dtype == np.uint8 and len(space.shape) == 3
-    return (ImageEncoder if is_image else FlatEncoder)(space.shape, divisor=byte_divisor(space))
+    return (ImageEncoder if _is_image(space) else FlatEncoder)(space.shape, divisor=byte_divisor(space))
 
 
 @make_encoder.register

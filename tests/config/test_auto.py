@@ -96,3 +96,13 @@ def test_every_auto_of_a_command_line_is_in_order_and_built():
         composed("env.num_envs=automatic")
     with pytest.raises(ConfigError, match=r"collector\.depth: unknown key: collector=auto takes none"):
         composed("collector=auto", "+collector.depth=2")
+
+
+@pytest.mark.parametrize(("words", "picked"), [((), (8, 16)), (("env.num_envs=20", "runner.threads=2"), (2, 20))])
+def test_images_inside_a_dict_count_as_images(words, picked):
+    nested = ["env=gymnasium", "env.id=qframe-test/Mixed-v0", "env.num_envs=auto", "runner.every=64", *words]
+    assembly = build.Assembly(compose(nested, provided=build.PROVIDED))
+    assert (assembly.config["runner"]["threads"], assembly.config["env"]["num_envs"]) == picked
+    assert assembly.parts.envs.num_envs == picked[1]
+    reason = assembly.picked.get("runner.threads", (None, "a network over images on 8 cores"))[1]
+    assert reason == "a network over images on 8 cores"
