@@ -1,6 +1,7 @@
 """How scores, time spans and paths are written for people."""
 
 import math
+import shlex
 from pathlib import Path
 
 
@@ -36,7 +37,17 @@ def format_count(number: int, noun: str) -> str:
 
 def format_path(path: Path) -> str:
     """A path as a user in the current folder would type it."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    shown = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    return f"./{shown}" if shown.startswith("-") else shown
+
+
+def format_command(*words: str | Path) -> str:
+    """A command to be pasted into a shell.
+
+    >>> format_command("qframe", "resume", Path("my runs/1"))
+    "qframe resume 'my runs/1'"
+    """
+    return shlex.join(format_path(word) if isinstance(word, Path) else word for word in words)
 
 
 def format_span(seconds: float) -> str:

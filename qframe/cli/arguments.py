@@ -23,6 +23,17 @@ COMMANDS = {
     "export": "write the trained policy as one ONNX or torch.export file, checked against the network",
     "completion": "print the script that completes commands, groups, options and keys in your shell",
 }
+OF_HYDRA = {
+    "--cfg": "qframe check --print shows the config", "-c": "qframe check --print shows the config",
+    "--resolve": "qframe check --print shows the resolved config", "--info": "see qframe list and qframe check --print",
+    "-i": "see qframe list and qframe check --print", "--package": "qframe check --print shows the config",
+    "-p": "qframe check --print shows the config", "-cd": "use --config-dir DIR", "-cp": "use --config-dir DIR",
+    "--config-path": "use --config-dir DIR", "-cn": "choose a preset by experiment=NAME",
+    "--config-name": "choose a preset by experiment=NAME", "--hydra-help": "see qframe train --help",
+    "--shell-completion": "use qframe completion", "-sc": "use qframe completion", "--run": "leave it out",
+    "-r": "leave it out", "--experimental-rerun": "use qframe rerun RUN",
+}  # fmt: skip
+"""Options of Hydra's own command line, with the way to the same thing here."""
 STATUSES = ("finished", "running", "stopped", "crashed", "failed", "refused", "pruned")
 """Of a run."""
 
@@ -46,16 +57,21 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see {self.prog} --help")
 
     def parse_words(self, words: Sequence[str]) -> argparse.Namespace:
-        """Parse the arguments; options and overrides may come in any order.
+        """Parse the arguments; in any order; after ``--`` a path may begin with a dash.
 
         Raises:
             UserError: there is an unknown option, or an argument is missing or superfluous.
         """
+        if "--" in words:
+            place = words.index("--")
+            paths = [f"./{word}" if word.startswith("-") else word for word in words[place + 1 :]]
+            words = [*words[:place], *paths]
         arguments, rest = self.parse_known_intermixed_args(words)
         if rest:
             options = [option for option in self._option_string_actions if option.startswith("--")]
             remedy = hint(rest[0], options) if rest[0].startswith("-") else f"see {self.prog} --help"
-            raise UserError(f"unknown argument '{rest[0]}'; {remedy}")
+            word = rest[0].partition("=")[0]
+            raise UserError(f"unknown argument '{rest[0]}'; {OF_HYDRA.get(word, remedy)}")
         return arguments
 
 

@@ -179,7 +179,7 @@ def command(preset: str, seeds: Sequence[int], options: Sequence[str] = ()) -> s
     'qframe bench cartpole_dqn --seeds 2'
     """
     first = "" if seeds[0] == 101 else f" --first-seed {seeds[0]}"
-    return f"qframe bench {preset} --seeds {len(seeds)}{first} {shlex.join(options)}".rstrip()
+    return f"qframe bench {shlex.quote(preset)} --seeds {len(seeds)}{first} {shlex.join(options)}".rstrip()
 
 
 def _revision(manifest: dict[str, Any]) -> str | None:

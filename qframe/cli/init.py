@@ -9,6 +9,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from qframe.errors import UserError
+from qframe.formatting import format_command
 
 PLACEHOLDER = "my_lab"
 FOLDERS = ("conf", "tests")
@@ -29,7 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     print(f"Wrote {folder}. Train, then test it:\n")
-    print(f"  cd {folder}\n  qframe train --config-dir conf --trust {package} experiment=corridor\n  pytest")
+    print(f"  {format_command('cd', folder)}")
+    print(f"  qframe train --config-dir conf --trust {package} experiment=corridor\n  pytest")
     return 0
 
 

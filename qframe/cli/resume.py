@@ -41,6 +41,11 @@ def resume_run(folder: RunFolder, overrides: Sequence[str] = (), *, started: flo
     check_changes(overrides)
     config, state = saved_config(folder, overrides), checkpoint(folder)
     frames, status = state["run"]["frames"], folder.summary.get("status", "unknown")
+    if config.total_frames < frames and any(_key(override) == "total_frames" for override in overrides):
+        raise UserError(
+            f"{folder.path} has trained for {frames:,} frames already, more than total_frames={config.total_frames}; "
+            "choose a larger number"
+        )
     if frames >= config.total_frames and status == "finished":
         raise UserError(
             f"{folder.path} is finished, at {frames:,} of {config.total_frames:,} frames; to train on, add "
@@ -59,7 +64,7 @@ def check_changes(overrides: Sequence[str]) -> None:
         UserError: there is such a change.
     """
     for override in overrides:
-        key = override.lstrip("+~").partition("=")[0]
+        key = _key(override)
         group, *entries = re.split(r"[./[]", key)
         fixed = next((place for place in (group, ".".join([group, *entries[:1]])) if place in FIXED), None)
         if key in GROUPS:
@@ -72,3 +77,7 @@ def check_changes(overrides: Sequence[str]) -> None:
                 f"{key}: '{override}' cannot change while a run resumes, because {fixed} is part of what was trained; "
                 "start another run by qframe train"
             )
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]

@@ -18,6 +18,9 @@ from qframe.errors import ConfigError, Fault, UserError
 from qframe.runs.folder import RunFolder, new_folder
 from qframe.sweeps.folder import output_folder
 
+ANY_TIME = "any-time"
+"""Stands for the time in the folder of a run."""
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Train one run or a sweep; with ``resume=auto`` resume the run that the same command started earlier, if any.
@@ -96,10 +99,9 @@ def earlier_run(composition: Composition) -> RunFolder | None:
     raw = OmegaConf.to_container(composition.hydra.run, resolve=False)
     assert isinstance(whole, DictConfig)
     assert isinstance(raw, dict)
-    whole.hydra.run.dir = re.sub(r"\$\{now:[^}]*\}", "*", str(raw["dir"]))
-    pattern = str(Path(str(whole.hydra.run.dir)).absolute())
-    is_stamped = "*" in pattern
-    paths = map(Path, glob.glob(f"{pattern}*" if is_stamped else glob.escape(pattern)))
+    whole.hydra.run.dir = re.sub(r"\$\{now:[^}]*\}", ANY_TIME, str(raw["dir"]))
+    path = glob.escape(str(Path(str(whole.hydra.run.dir)).absolute()))
+    paths = map(Path, glob.glob(f"{path.replace(ANY_TIME, '*')}*" if ANY_TIME in path else path))
     config, _ = resolved(composition.config)
     same = [run for run in map(RunFolder, paths) if run.config == config]
     return max(same, key=lambda run: run.config_file.stat().st_mtime, default=None)

@@ -295,7 +295,9 @@ def validate_settings(config: Mapping[str, Any], also: Iterable[str] = ()) -> tu
         checker.faults.append(Fault(key, f"missing; {remedy}"))
     for key in config.keys() - set(known):
         names = (*known, *also)
-        checker.faults.append(Fault(str(key), f"unknown key; {hint(str(key), names)}", unknown=True))
+        places = [f"{group}.{key}" for group in GROUPS if key in (config.get(group) or ())]
+        remedy = f"it is {' or '.join(places)}" if places else hint(str(key), names)
+        checker.faults.append(Fault(str(key), f"unknown key; {remedy}", unknown=True))
     return checked, checker.faults
 
 

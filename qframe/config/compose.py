@@ -35,6 +35,7 @@ from qframe.config.hydra_app import (
     options,
     own_contents,
     traversals,
+    unpackaged,
 )
 from qframe.config.hydra_keys import unread
 from qframe.config.schema import GROUPS
@@ -42,6 +43,8 @@ from qframe.config.score import score_faults
 from qframe.config.typos import typos
 from qframe.errors import ConfigError, Fault, hint
 from qframe.runs.run_name import AUTO, run_name
+
+PRESETS = ("experiment", "sweep")
 
 
 @dataclass
@@ -94,12 +97,15 @@ def read(texts: Iterable[str], loader: ConfigLoader, *, sweep: bool = False) -> 
         elif override.is_sweep_override() and not sweep:
             message = f"expected one value, got several: '{text}'; add -m to sweep over them, or write a list as [1,2]"
             result.faults.append(Fault(key, message, SOURCE))
+        elif key in ("hydra/launcher", "hydra/sweeper") and override.value() not in options(loader, key):
+            remedy = hint(str(override.value()), options(loader, key))
+            result.faults.append(Fault(key, f"unknown option '{override.value()}'; {remedy}", SOURCE, unknown=True))
         elif override.is_hydra_override() or key == "hydra":
             result.hydra.append(text)
             result.choices += [text] if "/" in key else []
             result.keys.add(key)
         elif key in known and not isinstance(override.value(), dict):
-            _choice(override, options(loader, key), result)
+            _choice(override, options(loader, key), result, loader)
         elif override.package is not None or "/" in key:
             result.faults.append(Fault(key, f"unknown group; {hint(key, known)}", SOURCE, unknown=True))
         elif override.is_delete():
@@ -112,7 +118,8 @@ def read(texts: Iterable[str], loader: ConfigLoader, *, sweep: bool = False) -> 
 
 def pinned_folder(kind: str, folder: Path) -> str:
     """The override that fixes the folder of a ``run`` or ``sweep`` to the one that was checked."""
-    return f"hydra.{kind}.dir={QuotedString(str(folder), Quote.single).with_quotes()}"
+    plain = str(folder).replace("${", r"\${")  # a path is no interpolation
+    return f"hydra.{kind}.dir={QuotedString(plain, Quote.single).with_quotes()}"
 
 
 def parsed(text: str, loader: ConfigLoader, faults: list[Fault]) -> Override | None:
@@ -130,7 +137,7 @@ def parsed(text: str, loader: ConfigLoader, faults: list[Fault]) -> Override | N
         return None
 
 
-def _choice(override: Override, known: list[str], result: Overrides) -> None:
+def _choice(override: Override, known: list[str], result: Overrides, loader: ConfigLoader) -> None:
     group, text = override.key_or_group, override.input_line or ""
     if override.is_delete():
         result.hydra.append(text)
@@ -139,7 +146,13 @@ def _choice(override: Override, known: list[str], result: Overrides) -> None:
     chosen = _options_chosen(override)
     wrong = [name for name in chosen if name not in known]
     for name in wrong:
-        result.faults.append(Fault(group, f"unknown option '{name}'; {hint(name, known)}", SOURCE, unknown=True))
+        remedy = f"leave the group out with '~{group}'" if name == "null" else hint(name, known)
+        result.faults.append(Fault(group, f"unknown option '{name}'; {remedy}", SOURCE, unknown=True))
+    for name in chosen if group in PRESETS else ():
+        if name in known and (file := unpackaged(loader, f"{group}/{name}")):
+            message = "its first line must be '# @package _global_', as a preset sets keys at the top of the config"
+            result.faults.append(Fault(group, message, file, unknown=True))
+            wrong.append(name)
     if wrong:
         result.broken.add(group)
     else:
@@ -256,7 +269,7 @@ def composed(
     try:
         files = _files(loader, overrides, mode) if read_before is None else _of_job(loader, overrides, read_before)
     except Exception as error:  # whatever Hydra raises here comes from a file or an override
-        raise ConfigError([*overrides.faults, composition_fault(error, loader)]) from error
+        raise ConfigError([*overrides.faults, composition_fault(error, loader, overrides.hydra)]) from error
     deletion_faults = _delete(files.config, overrides.deleted)
     values, faults = plain(files.config)
     score = values.pop("score", None)

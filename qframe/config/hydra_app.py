@@ -1,7 +1,7 @@
 """The Hydra adapter: starts Hydra on ``conf/``, lists groups and files, locates values, turns errors into faults."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -18,7 +18,8 @@ from hydra.core.default_element import DefaultsTreeNode, InputDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import OmegaConf
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
@@ -319,6 +320,13 @@ def _chooses(file: Path, group: str, name: str) -> bool:
     return False
 
 
+def unpackaged(loader: ConfigLoader, config_path: str) -> str:
+    """The file of a preset, if it does not say that its keys belong at the top of the config; else ""."""
+    file = config_file(loader, config_path)
+    is_packaged = file is None or re.search(r"^#\s*@package\s+_global_", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return "" if is_packaged else file_name(loader, config_path)
+
+
 def traversals(paths: Iterable[str | None], loader: ConfigLoader) -> list[Fault]:
     """A fault for every option whose name leads out of the folders of configuration."""
     led_out = [path for path in paths if path and (".." in path.split("/") or path.startswith(("/", "~")))]
@@ -331,8 +339,18 @@ def traversals(paths: Iterable[str | None], loader: ConfigLoader) -> list[Fault]
     return faults
 
 
-def composition_fault(error: Exception, loader: ConfigLoader) -> Fault:
+def composition_fault(error: Exception, loader: ConfigLoader, overrides: Sequence[str] = ()) -> Fault:
     """Why Hydra could not compose, in one line with the file."""
+    if isinstance(error, RecursionError):
+        cycle = " and ".join(_cycle(yaml_files(loader)))
+        return Fault("", "the defaults of these files lead in a circle; remove one entry", cycle, unknown=True)
+    wrong = re.match(r"Could not override '(hydra\.[^']+)'", str(error))
+    if wrong is not None:
+        kept = [text for text in overrides if not text.lstrip("+").startswith(f"{wrong[1]}=")]
+        parent, _, key = wrong[1].rpartition(".")
+        node = OmegaConf.select(loader.load_configuration(CONFIG_NAME, kept, run_mode=RunMode.MULTIRUN), parent)
+        names = [str(name) for name in node if name != "_target_"] if isinstance(node, DictConfig) else []
+        return Fault(wrong[1], f"unknown key; {hint(key, names, f'{parent}.')}", SOURCE, unknown=True)
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         place = f"{format_path(Path(mark.name))}, line {mark.line + 1}, column {mark.column + 1}"
@@ -345,11 +363,34 @@ def composition_fault(error: Exception, loader: ConfigLoader) -> Fault:
     return Fault("", prefix + first_line(error), file_name(loader, parent[1]) if parent else "", unknown=True)
 
 
+def _cycle(files: Collection[Path]) -> list[str]:
+    """The files whose defaults lists lead back to themselves."""
+    named = {file: [other for other in files if _names(file, other)] for file in files}
+    reached = {file: set(others) for file, others in named.items()}
+    for _ in files:
+        reached = {file: others.union(*(reached[other] for other in others)) for file, others in reached.items()}
+    return [format_path(file) for file in files if file in reached[file]]
+
+
+def _names(file: Path, other: Path) -> bool:
+    """Whether the defaults list of one file names another."""
+    content = _read(file, file.stat().st_mtime_ns)
+    listed = content.get("defaults") if isinstance(content, dict) else None
+    for entry in listed if isinstance(listed, list) else ():
+        if isinstance(entry, str) and other == file.with_name(f"{entry}.yaml"):
+            return True
+        pairs = entry.items() if isinstance(entry, dict) else ()
+        groups = ((str(key).split()[-1].split("@")[0].lstrip("/"), name) for key, name in pairs)
+        if any(str(other.with_suffix("")).endswith(f"/{group}/{name}") for group, name in groups):
+            return True
+    return False
+
+
 def first_line(error: BaseException) -> str:
     """The error in one line, without Hydra's advice to force the key in."""
     cause = error.__cause__
     text = f"{error}\n{cause or ''}".replace("override ++", "override ")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    noise = ("To append", "full_key", "object_type", "reference_type", "See http")
+    noise = ("To append", "full_key", "object_type", "reference_type", "See http", "Set the environment")
     kept = [line.rstrip(".") for line in lines if not line.startswith(noise)]
     return "; ".join(dict.fromkeys(kept[:3])) or type(error).__name__

@@ -18,7 +18,7 @@ from qframe.config.auto import resolved
 from qframe.config.compose import recheck
 from qframe.config.parts import Parts
 from qframe.config.schema import available_device
-from qframe.errors import UserError
+from qframe.errors import RunError, UserError
 from qframe.runs.folder import RunFolder
 
 
@@ -129,6 +129,8 @@ def fitting() -> Iterator[None]:
     """
     try:
         yield
+    except RunError:  # such as another process that trains the run
+        raise
     except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         lines = [line.strip() for line in str(error).splitlines()[:2]]
         message = f"the checkpoint does not fit the config: {type(error).__name__}: {' '.join(lines)}"

@@ -90,9 +90,7 @@ def resolve(target: str, where: str = "") -> Callable[..., Any]:
         target = f"{WRAPPERS[0]}.{target}"
     path, _, name = target.rpartition(".")
     if not path or not all(part.isidentifier() for part in target.split(".")):
-        near = nearest(target, gymnasium.wrappers.__all__)
-        remedy = f"; the nearest wrapper of Gymnasium is {near}" if near else ""
-        raise _fault(where, f"expected a dotted name such as qframe.networks.MLP, got '{target}'{remedy}")
+        raise _fault(where, f"expected a dotted name such as qframe.networks.MLP, got '{target}'{_meant(target)}")
     if not _may_import(target) or name.startswith("_"):
         raise _refusal(where, target)
     holder = _holder(path, where, target)
@@ -109,6 +107,18 @@ def resolve(target: str, where: str = "") -> Callable[..., Any]:
     if not _is_allowed(found) or (inspect.isclass(holder) and not inspect.ismethod(found)):
         raise _refusal(where, target)
     return found
+
+
+def _meant(name: str) -> str:
+    """A remedy for a name without its module: the class of torch or the wrapper of Gymnasium that it may mean."""
+    import gymnasium.wrappers
+
+    for module in map(importlib.import_module, TORCH):
+        for written, found in vars(module).items():
+            if written.lower() == name.lower() and _is_allowed(found):
+                return f"; write {module.__name__}.{written}"
+    near = nearest(name, gymnasium.wrappers.__all__)
+    return f"; the nearest wrapper of Gymnasium is {near}" if near else ""
 
 
 def instantiate(node: Mapping[str, Any] | DictConfig, /, *args: Any, where: str = "", **runtime: Any) -> Any:

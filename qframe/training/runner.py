@@ -10,7 +10,7 @@ import torch
 
 from qframe.checkpoints.save import Checkpoints
 from qframe.errors import Stopped
-from qframe.formatting import format_path
+from qframe.formatting import format_command
 from qframe.loggers.console import Report, format_shape, seed_notes
 from qframe.loggers.logger import Logger
 from qframe.networks.protocol import TrainedNetwork
@@ -281,7 +281,8 @@ class Runner:
             self._write_checkpoint()
             kept = f"stopped at {self.frames:,} frames with a checkpoint"
         self.summary.write("stopped", self._progress())
-        return Stopped(self.signals.received, f"{kept}; resume with: qframe resume {format_path(self.folder.path)}")
+        command = format_command("qframe", "resume", self.folder.path)
+        return Stopped(self.signals.received, f"{kept}; resume with: {command}")
 
     def _finish(self) -> dict[str, Any]:
         """Save, evaluate the best and the last network on the same fresh seeds, and write the summary."""

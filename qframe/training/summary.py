@@ -8,7 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from qframe.formatting import format_count, format_mean, format_path, format_score
+from qframe.formatting import format_command, format_count, format_mean, format_path, format_score
 from qframe.loggers.console import Report
 from qframe.networks.protocol import TrainedNetwork
 from qframe.runs.folder import RunFolder
@@ -155,4 +155,4 @@ def report_result(
     report.say(f"{summary['frames']:,} frames and {summary['updates']:,} updates in {summary['wall_seconds']:.1f} s")
     report.say(f"run folder   {format_path(folder)}")
     if tensorboard:
-        report.say(f"TensorBoard  tensorboard --logdir {format_path(folder)}")
+        report.say(f"TensorBoard  {format_command('tensorboard', '--logdir', folder)}")

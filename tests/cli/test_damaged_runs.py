@@ -8,6 +8,8 @@ import torch
 
 from qframe.checkpoints import files
 from qframe.cli.main import main
+from qframe.config.saved_run import fitting
+from qframe.runs.lock import Locked
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +112,18 @@ def test_a_change_that_does_not_fit_the_checkpoint_leaves_the_run_as_it_was(run,
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     assert "the checkpoint does not fit the config" in refusal(capsys, "resume", run, "total_frames=300", change)
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+
+def test_fewer_frames_than_a_run_has_trained_for_are_refused(run, capsys):
+    before = (run / "config.yaml").read_bytes()
+    message = "has trained for 200 frames already, more than total_frames=100; choose a larger number"
+    assert message in refusal(capsys, "resume", run, "total_frames=100")
+    assert (run / "config.yaml").read_bytes() == before
+
+
+def test_a_run_that_another_process_trains_is_not_blamed_on_its_config(run):
+    with pytest.raises(Locked, match="is being trained by"), fitting():
+        raise Locked("the run in x is being trained by process 1")
 
 
 def test_an_override_that_is_none_is_not_blamed_on_the_file(run, capsys):

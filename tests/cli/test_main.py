@@ -1,4 +1,5 @@
 import runpy
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import qframe
 from qframe.cli import main as cli
 from qframe.cli.main import main
 from qframe.errors import RunError, Stopped, UserError
+from qframe.formatting import format_command
 
 
 def test_help_and_version(capsys):
@@ -29,6 +31,9 @@ def test_help_and_version(capsys):
         (["list", "--config-di", "x"], "qframe: unknown argument '--config-di'; nearest is '--config-dir'"),
         (["list", "a", "b"], "qframe: unknown argument 'b'; see qframe list --help\n"),
         (["resume"], "qframe: the following arguments are required: RUN; see qframe resume --help\n"),
+        (["train", "--cfg", "job"], "qframe: unknown argument '--cfg'; qframe check --print shows the config"),
+        (["train", "-cd", "conf"], "qframe: unknown argument '-cd'; use --config-dir DIR"),
+        (["check", "--info"], "qframe: unknown argument '--info'; see qframe list and qframe check --print"),
         (["eval", "x", "--episodes", "1.5"], "qframe: argument --episodes: '1.5' is not an integer (e.g. 1000,"),
         (["list", "--config-dir"], "qframe: argument --config-dir: expected one argument; see qframe list --help\n"),
     ],
@@ -118,3 +123,18 @@ def test_check_tells_all_faults_at_once(toy, capsys):
 def test_check_tells_what_only_building_shows(toy, capsys):
     assert main(["check", "head=other", "env.num_envs=3"]) == 2
     assert capsys.readouterr().err == "qframe: head.kind: expected a with three environments, got 'b'\n"
+
+
+def test_after_two_dashes_a_path_may_begin_with_a_dash(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-dash").mkdir()
+    assert main(["runs", "--", "-dash"]) == 2
+    assert capsys.readouterr().err == "qframe: there is no run in '-dash'; runs are in outputs/\n"
+
+
+def test_commands_that_are_printed_can_be_pasted_into_a_shell(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "it's [mine] $HOME"
+    command = format_command("qframe", "resume", place)
+    assert shlex.split(command) == ["qframe", "resume", "it's [mine] $HOME"]
+    assert format_command("cd", tmp_path / "-dash") == "cd ./-dash"

@@ -197,3 +197,11 @@ def test_a_signal_stops_the_whole_sweep_with_its_status(toy, capsys):
 def test_several_values_without_m_are_refused(toy, capsys):
     assert main(["train", "seed=1,2"]) == 2
     assert "add -m to sweep over them" in capsys.readouterr().err
+
+
+def test_a_current_folder_with_an_odd_name(toy, monkeypatch, capsys):
+    place = toy.folder / "a [b] *c ${d} 'e'"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    assert main(["train", "-m", "seed=1,2"]) == 0
+    assert len(list(place.glob("outputs/sweeps/*/*/*/summary.json"))) == 2

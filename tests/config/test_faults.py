@@ -3,6 +3,7 @@
 import pytest
 
 from qframe.cli.main import main
+from tests.config.toy import write
 
 
 def faults(capsys, *words):
@@ -42,6 +43,14 @@ def test_the_faults_of_all_groups_are_reported_at_once(capsys):
         ),
         (["=5"], "expected key=value or group=option, got '=5'"),
         (["env=null"], "env: unknown option 'null'"),
+        (["experiment=null"], "experiment: unknown option 'null'; leave the group out with '~experiment'"),
+        (["activation=relu"], "activation: unknown key; it is trunk.activation"),
+        (
+            ["trunk.activation=relu"],
+            "trunk.activation: expected a dotted name such as qframe.networks.MLP, got 'relu'; write torch.nn.ReLU",
+        ),
+        (["hydra.launcher.jbos=2"], "hydra.launcher.jbos: unknown key; nearest is 'hydra.launcher.jobs' (valid: jobs)"),
+        (["hydra/launcher=lcal"], "hydra/launcher: unknown option 'lcal'; nearest is 'local'"),
         (["~runner.stop.wall_seconds"], "~runner.stop.wall_seconds: nothing to remove: its value is null"),
         (["name=ä"], "expected key=value or group=option, got 'name=ä' (a character that needs quotes)"),
     ],
@@ -55,3 +64,20 @@ def test_an_item_of_a_list_given_on_the_command_line_is_placed_there(capsys):
     (line,) = faults(capsys, "trunk.num_cells=[8,x]")
     assert line.startswith("trunk.num_cells[1]")
     assert line.endswith("[command line]")
+
+
+def test_a_preset_without_a_package_line_is_reported(capsys, tmp_path):
+    write(tmp_path / "experiment" / "mine.yaml", "defaults:\n  - override /head: quantile\ngamma: 0.9\n")
+    (line,) = faults(capsys, "--config-dir", str(tmp_path), "experiment=mine")
+    assert line.startswith("experiment: its first line must be '# @package _global_', as a preset sets keys")
+    assert line.endswith("experiment/mine.yaml]")
+
+
+@pytest.mark.parametrize("entry", ["- {name}", "- /experiment: {name}"])
+def test_defaults_that_lead_in_a_circle_are_reported(entry, capsys, tmp_path):
+    for name, other in (("one", "two"), ("two", "one")):
+        text = f"# @package _global_\ndefaults:\n  {entry.format(name=other)}\n"
+        write(tmp_path / "experiment" / f"{name}.yaml", text)
+    (line,) = faults(capsys, "--config-dir", str(tmp_path), "experiment=one")
+    assert line.startswith("the defaults of these files lead in a circle; remove one entry  [")
+    assert line.endswith("experiment/two.yaml]")
