@@ -27,12 +27,13 @@ def require(package: str, *, extra: str) -> None:
         UserError: it cannot be imported.
     """
     from qframe.errors import UserError
+    from qframe.formatting import install_command
 
     try:
         importlib.import_module(package)
     except ImportError as error:
         message = f"this needs the package '{package}', which cannot be imported ({error})"
-        raise UserError(f"{message}; pip install 'qframe[{extra}]'") from error
+        raise UserError(f"{message}; {install_command(extra)}") from error
 
 
 class JobSweeper(Sweeper):

@@ -4,6 +4,9 @@ import math
 import shlex
 from pathlib import Path
 
+DISTRIBUTION = "qframe-rl"
+"""The name on the package index, where ``qframe`` is somebody else's."""
+
 
 def format_score(value: float | None) -> str:
     """A return with at least three significant digits and one decimal; ``-`` for None and NaN.
@@ -60,6 +63,14 @@ def format_span(seconds: float) -> str:
         if seconds < 100 * size or unit == "d":
             return f"{seconds / size:.0f} {unit}"
     raise AssertionError("unreachable")
+
+
+def install_command(extra: str) -> str:
+    """The command that installs an extra of qframe, from the checkout if there is one."""
+    checkout = Path(__file__).resolve().parents[1]
+    if not (checkout / "pyproject.toml").is_file():
+        return f'pip install "{DISTRIBUTION}[{extra}]"'
+    return f'pip install -e "{"." if checkout == Path.cwd() else checkout}[{extra}]"'
 
 
 def _decimals(value: float) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from qframe.cli.tables import named_runs, print_table
 from qframe.config.hydra_app import conf_dir
 from qframe.errors import UserError
-from qframe.formatting import format_path
+from qframe.formatting import format_path, install_command
 from qframe.runs.comparison.csv_files import write_csv
 from qframe.runs.comparison.groups import repeated_seeds
 from qframe.runs.comparison.html_page import write_page
@@ -28,7 +28,8 @@ def run(arguments: argparse.Namespace) -> int:
         UserError: no run is finished, a run has no such score, or a package is missing.
     """
     if arguments.out is not None and importlib.util.find_spec("matplotlib") is None:
-        raise UserError('--out: plots need the package matplotlib, which is not installed; pip install "qframe[plots]"')
+        missing = "plots need the package matplotlib, which is not installed"
+        raise UserError(f"--out: {missing}; {install_command('plots')}")
     if arguments.out is not None and arguments.out.exists() and not arguments.out.is_dir():
         raise UserError(f"--out: '{arguments.out}' is a file; name a folder")
     runs = named_runs(arguments.runs)

@@ -14,7 +14,7 @@ from qframe.config.targets import apply_trust
 from qframe.errors import UserError, hint
 from qframe.export.formats import FORMATS
 from qframe.export.policy import GreedyPolicy
-from qframe.formatting import format_path
+from qframe.formatting import format_path, install_command
 from qframe.loggers.probe_states import FixedStates
 
 CHECKED = 1_000  # observations
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     form = FORMATS[arguments.format]
     missing = [package for package in form.packages if importlib.util.find_spec(package) is None]
     if missing:
-        raise UserError(f'--format: {arguments.format} needs {", ".join(missing)}; pip install "qframe[onnx]"')
+        raise UserError(f"--format: {arguments.format} needs {', '.join(missing)}; {install_command('onnx')}")
     apply_trust(arguments.trust)
     folder = open_run(arguments.run)
     found = trained_run(folder, last=arguments.last, device="cpu")

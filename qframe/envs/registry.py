@@ -13,6 +13,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
 from qframe.envs.checks import raised
+from qframe.formatting import install_command
 
 
 class _Package(NamedTuple):
@@ -140,7 +141,7 @@ def _is_env(value: Any, module: str | None) -> bool:
 
 def _missing_extra(id: str, absent: Exception) -> str:
     extra = next((extra for word, extra in _EXTRAS.items() if word in str(absent)), None)
-    remedy = f'pip install "qframe[{extra}]"' if extra else str(absent)
+    remedy = install_command(extra) if extra else str(absent)
     return f"environment {id} needs packages that are not installed; {remedy}"
 
 
@@ -170,7 +171,7 @@ def snake_case(name: str) -> str:
 def missing(package: str, feature: str, extra: str) -> str:
     """The message about a package that is not installed, with the extra that installs it.
 
-    >>> missing("minatar", "MinAtar games", "minatar")
-    'the package minatar, needed for MinAtar games, is not installed; pip install "qframe[minatar]"'
+    >>> missing("minatar", "MinAtar games", "minatar").partition(";")[0]
+    'the package minatar, needed for MinAtar games, is not installed'
     """
-    return f'the package {package}, needed for {feature}, is not installed; pip install "qframe[{extra}]"'
+    return f"the package {package}, needed for {feature}, is not installed; {install_command(extra)}"

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from qframe.formatting import install_command
 from qframe.loggers.protocol import Opening, Record, RecordUnavailable
 from qframe.runs.folder import flat
 
@@ -29,7 +30,7 @@ class MlflowRecord(Record):
             self._mlflow: Any = importlib.import_module("mlflow")
             self._entities: Any = importlib.import_module("mlflow.entities")
         except ImportError as missing:
-            raise ValueError('logger=mlflow needs the package mlflow-skinny; pip install "qframe[mlflow]"') from missing
+            raise ValueError(f"logger=mlflow needs the package mlflow-skinny; {install_command('mlflow')}") from missing
         self._experiment, self._uri = experiment, tracking_uri
         self._client: Any = None
         self._engine: Any = None

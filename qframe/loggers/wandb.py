@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from qframe.formatting import install_command
 from qframe.loggers.protocol import Opening, Record, RecordUnavailable
 
 
@@ -29,7 +30,7 @@ class WandbRecord(Record):
         try:
             self._wandb: Any = importlib.import_module("wandb")
         except ImportError as missing:
-            raise ValueError('logger=wandb needs the package wandb; pip install "qframe[wandb]"') from missing
+            raise ValueError(f"logger=wandb needs the package wandb; {install_command('wandb')}") from missing
         self._options = {"project": project, "entity": entity, "mode": mode}
         self._run: Any = None
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+import qframe
 from qframe.errors import UserError
 from qframe.runs.checkpoint_names import checkpoints_in
 from qframe.runs.lock import FolderLock
@@ -26,7 +27,7 @@ UNFINISHED_CONFIG = ".config.tmp"
 """The file that becomes ``config.yaml`` once it is whole."""
 QUIET = 15 * 60
 """Seconds without a change after which a run on another host counts as crashed."""
-_PACKAGES = ("qframe", "torch", "tensordict", "hydra-core", "omegaconf", "gymnasium", "numpy", "tensorboard")
+_PACKAGES = ("torch", "tensordict", "hydra-core", "omegaconf", "gymnasium", "numpy", "tensorboard")
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, if PyYAML was built with it
 
 
@@ -320,7 +321,7 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    found = {"qframe": qframe.__version__}
     for package in _PACKAGES:
         try:
             found[package] = version(package)

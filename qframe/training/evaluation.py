@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qframe.actions.action_space import ActionSpace
 from qframe.envs import Envs, Start, derive_seed
 from qframe.envs.observations import as_tensors
-from qframe.formatting import format_count, format_mean
+from qframe.formatting import format_count, format_mean, install_command
 from qframe.machine.allocator import give_back_freed_memory
 from qframe.networks.protocol import TrainedNetwork
 
@@ -134,9 +134,8 @@ class Evaluation:
             ValueError: the environments draw no pictures, or a package is missing.
         """
         if any(find_spec(package) is None for package in ("imageio", "av")):
-            raise ValueError(
-                'video needs the packages imageio and av, which are not installed; pip install "qframe[video]"'
-            )
+            missing = "video needs the packages imageio and av, which are not installed"
+            raise ValueError(f"{missing}; {install_command('video')}")
         if (rate := self._envs.pictures_per_second) is None:
             raise ValueError(f"video needs an environment with the render mode rgb_array, which {self._envs.id} lacks")
         return rate

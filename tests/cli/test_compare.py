@@ -112,7 +112,7 @@ def test_bad_arguments_are_refused(sweep, words, message, capsys):
 def test_plots_without_matplotlib_are_refused_before_anything_is_read(sweep, monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert main(["compare", "sweep", "--out", "out"]) == 2
-    assert 'pip install "qframe[plots]"' in capsys.readouterr().err
+    assert '[plots]"' in capsys.readouterr().err
     assert main(["compare", "sweep"]) == 0
 
 

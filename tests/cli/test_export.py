@@ -11,6 +11,7 @@ import pytest
 
 from qframe.cli import export
 from qframe.cli.main import main
+from qframe.formatting import install_command
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tutorials" / "export.md").read_text()
 LOADERS = [block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "policy." in block]
@@ -57,7 +58,7 @@ def test_a_missing_package_is_reported_with_the_pip_command(run, monkeypatch, ca
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else real(name))
     assert main(["export", str(run)]) == 2
-    assert '--format: onnx needs onnxruntime; pip install "qframe[onnx]"' in capsys.readouterr().err
+    assert f"--format: onnx needs onnxruntime; {install_command('onnx')}" in capsys.readouterr().err
 
 
 def test_a_policy_that_is_not_the_networks_is_not_passed_over(run, monkeypatch, tmp_path, capsys):

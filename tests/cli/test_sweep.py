@@ -175,6 +175,6 @@ def test_an_impossible_search_is_refused(toy, words, message, capsys):
 
 
 def test_a_missing_package_is_reported_with_the_command_that_installs_it():
-    message = r"'no_such_package', which cannot be imported .*; pip install 'qframe\[optuna\]'"
+    message = r"'no_such_package', which cannot be imported .*; pip install -e \".*\[optuna\]\""
     with pytest.raises(UserError, match=message):
         require("no_such_package", extra="optuna")

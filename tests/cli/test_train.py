@@ -203,5 +203,5 @@ def test_a_current_folder_with_an_odd_name(toy, monkeypatch, capsys):
     place = toy.folder / "a [b] *c ${d} 'e'"
     place.mkdir()
     monkeypatch.chdir(place)
-    assert main(["train", "-m", "seed=1,2"]) == 0
-    assert len(list(place.glob("outputs/sweeps/*/*/*/summary.json"))) == 2
+    assert main(["train", "-m", "seed=1,2", "hydra/launcher=basic"]) == 0
+    assert len(list(place.glob("outputs/sweeps/*/*/*/config.yaml"))) == 2

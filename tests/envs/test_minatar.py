@@ -102,7 +102,7 @@ def test_wrong_arguments_are_refused(options, message):
 
 def test_a_missing_package_is_named_with_its_pip_command(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "minatar.environments.breakout", None)
-    with pytest.raises(ValueError, match=r'the package minatar, .* pip install "qframe\[minatar\]"'):
+    with pytest.raises(ValueError, match=r'the package minatar, .* pip install -e ".*\[minatar\]"'):
         MinAtarEnvs("breakout", num_envs=1)
 
 

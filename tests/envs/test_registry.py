@@ -113,7 +113,7 @@ def test_a_missing_package_is_named_with_its_pip_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "minatar.gym", None)
     for id in [id for id in gym.registry if id.startswith("MinAtar/")]:
         monkeypatch.delitem(gym.registry, id)
-    with pytest.raises(ValueError, match=r'for environment MinAtar/Breakout-v1, .*; pip install "qframe\[minatar\]"'):
+    with pytest.raises(ValueError, match=r'for environment MinAtar/Breakout-v1, .*; pip install -e ".*\[minatar\]"'):
         envs("MinAtar/Breakout-v1")
 
 

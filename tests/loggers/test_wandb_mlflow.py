@@ -113,7 +113,7 @@ def test_a_missing_package_is_reported_with_the_pip_command(option, extra, monke
         raise ImportError(name)
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(ValueError, match=rf'pip install "qframe\[{extra}\]"'):
+    with pytest.raises(ValueError, match=rf'pip install -e ".*\[{extra}\]"'):
         WandbRecord(project="p") if option == "wandb" else MlflowRecord(experiment="e", tracking_uri="u")
 
 

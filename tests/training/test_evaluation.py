@@ -213,7 +213,7 @@ def test_numbers_out_of_range_are_refused(choices, message):
 
 def test_without_the_package_for_videos_the_message_has_the_pip_command(monkeypatch):
     monkeypatch.setattr("qframe.training.evaluation.find_spec", lambda package: None)
-    with pytest.raises(ValueError, match=r'video needs the packages imageio and av, .*; pip install "qframe\[video\]"'):
+    with pytest.raises(ValueError, match=r'video needs the packages imageio and av, .*; pip install -e ".*\[video\]"'):
         evaluation_of("CartPole-v1", video=1)
 
 
