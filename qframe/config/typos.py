@@ -1,7 +1,7 @@
 """Finds mistyped names in the YAML files alone, before torch is imported, which takes seconds.
 
-Only if nothing else on the command line can be at fault are these all the faults; otherwise the constructors'
-signatures are read, as in :func:`qframe.config.checker.validate`.
+Only if the command line sets no other values of parts are these all the faults; otherwise the constructors are asked,
+as in :func:`qframe.config.checker.validate`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -43,23 +43,15 @@ def typos(
         node = values.get(group)
         if not isinstance(node, Mapping) or group not in listed:
             return None
-        for key, value in node.items():
-            place = f"{group}.{key}"
-            if key not in listed[group]:
-                target = str(node.get("_target_"))
-                if place not in typed or target in UNLISTED or not target.startswith("qframe."):
-                    return None
-                faults.append(unknown_key(str(key), target, listed[group].keys() - {"_target_"}, group))
-            elif place in typed and not _is_alike(value, listed[group][key]):
+        for key in node:
+            place, target = f"{group}.{key}", str(node.get("_target_"))
+            if (place in typed) is (key in listed[group]):  # a value that may be wrong, or a key of another file
                 return None
+            if place in typed and (target in UNLISTED or not target.startswith("qframe.")):
+                return None
+            if place in typed:
+                faults.append(unknown_key(str(key), target, listed[group].keys() - {"_target_"}, group))
     if any(key.partition(".")[0] in GROUPS and key.count(".") > 1 for key in typed):
         return None
     return faults if any(fault.unknown for fault in (*found, *faults)) else None
 
-
-def _is_alike(value: Any, usual: Any) -> bool:
-    """Whether a value is sound because the usual one is: it is of the same type, and no choice among names."""
-    number = (int, float)
-    if isinstance(value, bool) or isinstance(usual, bool):
-        return type(value) is type(usual)
-    return isinstance(value, number) and isinstance(usual, number)

@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from qframe.cli.main import main
-from tests.config.toy import write
+from qframe.config.compose import composed, pinned_folder
+from qframe.config.hydra_app import hydra_app
+from tests.config.toy import PROVIDED, write
 
 
 def job(folder: Path, number: int) -> Path:
@@ -200,8 +202,15 @@ def test_several_values_without_m_are_refused(toy, capsys):
 
 
 def test_a_current_folder_with_an_odd_name(toy, monkeypatch, capsys):
-    place = toy.folder / "a [b] *c ${d} 'e'"
+    place = toy.folder / "a [b] *c 'e'"
     place.mkdir()
     monkeypatch.chdir(place)
     assert main(["train", "-m", "seed=1,2", "hydra/launcher=basic"]) == 0
     assert len(list(place.glob("outputs/sweeps/*/*/*/config.yaml"))) == 2
+
+
+def test_a_folder_is_no_interpolation(toy):
+    folder = toy.folder / "costs ${seed} and 'more'"
+    with hydra_app() as app:
+        found = composed(app.config_loader, [pinned_folder("sweep", folder)], PROVIDED).hydra
+    assert found.sweep.dir == str(folder)
