@@ -16,10 +16,10 @@ COMMANDS = {
     "resume": "resume a run exactly where it stopped, or a sweep",
     "bench": "train several seeds of a preset and compare them with the score that it states",
     "eval": "play greedy episodes of a trained run and print their statistics",
-    "compare": "compare runs: scores with intervals, learning curves; as table, CSV, PNG and HTML",
+    "compare": "compare runs: scores with intervals, learning curves; as table, CSV, SVG and HTML",
     "runs": "list runs and sweeps: status, frames, score, age",
     "diff": "show how the configs of two runs differ",
-    "rerun": "train the same run again and check that it logs the same",
+    "rerun": "train the same run again and check that it logs the same, or with changes such as seed=2",
     "export": "write the trained policy as one ONNX or torch.export file, checked against the network",
     "completion": "print the script that completes commands, groups, options and keys in your shell",
 }
@@ -161,19 +161,26 @@ def _eval(parser: argparse.ArgumentParser) -> None:
 def _compare(parser: argparse.ArgumentParser) -> None:
     text = "folders of runs, or folders with runs in them, such as sweeps"
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help=text)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write CSV, PNG and index.html there")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write CSV, SVG and index.html there")
     text = "the key of summary.json to compare (default eval_return_mean; eval_return_last: the last network)"
     parser.add_argument("--score", default="eval_return_mean", metavar="NAME", help=text)
     text = "a return to reach, for all environments or as ENV=R (default: nine tenths of the way from the lowest"
     text += " evaluation in an environment to the highest); may be repeated"
     parser.add_argument("--threshold", action="append", default=[], metavar="R", help=text)
+    text = "group runs by these keys alone, as head,replay.n_step (default: by all in which they differ but the seed)"
+    parser.add_argument("--by", action="append", default=[], metavar="KEY[,KEY]", help=text)
+    _where(parser)
+
+
+def _where(parser: argparse.ArgumentParser) -> None:
+    text = "only runs with this value in their config, as env.id=CartPole-v1; may be repeated"
+    parser.add_argument("--where", action="append", default=[], metavar="KEY=VALUE", help=text)
 
 
 def _runs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="folders to search (default outputs/)")
     parser.add_argument("--status", metavar="S[,S]", help=f"only these: {', '.join(STATUSES)}")
-    text = "only runs with this value in their config, as env.id=CartPole-v1; may be repeated"
-    parser.add_argument("--where", action="append", default=[], metavar="KEY=VALUE", help=text)
+    _where(parser)
     text = "age, score, frames, status, path (default age, newest first)"
     parser.add_argument("--sort", default="age", metavar="BY", help=text)
     parser.add_argument("--jobs", action="store_true", help="list every job of a sweep on its own line")
@@ -187,6 +194,8 @@ def _diff(parser: argparse.ArgumentParser) -> None:
 
 def _rerun(parser: argparse.ArgumentParser) -> None:
     _run(parser)
+    text = "key=value, as seed=2: changes of the run, which is then not compared with the earlier one"
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help=text)
     parser.add_argument("--dir", type=Path, metavar="DIR", help="the new run's folder (default in outputs/)")
     _trust(parser)
 

@@ -1,21 +1,19 @@
 """``qframe compare RUN…``: compare runs, grouped by their differences within each environment, in a table and files."""
 
 import argparse
-import importlib.util
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from qframe.cli.tables import named_runs, print_table
+from qframe.cli.tables import matching, named_runs, print_table
 from qframe.config.hydra_app import conf_dir
 from qframe.errors import UserError
-from qframe.formatting import format_path, install_command
+from qframe.formatting import format_path
 from qframe.runs.comparison.csv_files import write_csv
 from qframe.runs.comparison.groups import repeated_seeds
 from qframe.runs.comparison.html_page import write_page
-from qframe.runs.comparison.plots import write_plots
-from qframe.runs.comparison.results import EnvironmentResult, compare
-from qframe.runs.comparison.table_cells import group_row, headers, interval, probability
+from qframe.runs.comparison.plots import draw_plots, write_plots
+from qframe.runs.comparison.results import EnvironmentResult, compare, overview
+from qframe.runs.comparison.table_cells import group_row, headers, interval, probability, share
 from qframe.runs.folder import RunFolder
 
 MOST_PAIRS = 10
@@ -27,28 +25,38 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: no run is finished, a run has no such score, or a package is missing.
     """
-    if arguments.out is not None and importlib.util.find_spec("matplotlib") is None:
-        missing = "plots need the package matplotlib, which is not installed"
-        raise UserError(f"--out: {missing}; {install_command('plots')}")
     if arguments.out is not None and arguments.out.exists() and not arguments.out.is_dir():
         raise UserError(f"--out: '{arguments.out}' is a file; name a folder")
-    runs = named_runs(arguments.runs)
-    finished, others = [r for r in runs if r.is_finished], [r for r in runs if not r.is_finished]
-    notes = _notes(others)
+    runs = matching(named_runs(arguments.runs), arguments.where)
+    finished = [run for run in runs if run.is_finished and run.config]
+    notes = _notes([run for run in runs if run not in finished])
     if not finished:
-        raise UserError(f"none of these runs is finished; {'; '.join(notes)}")
-    results = compare(finished, score=arguments.score, thresholds=_thresholds(arguments.threshold), names=_names())
+        raise UserError(f"none of these runs is finished; {'; '.join(notes) or 'none has the values of --where'}")
+    results = compare(
+        finished,
+        score=arguments.score,
+        thresholds=_thresholds(arguments.threshold),
+        names=_names(),
+        by=[key for text in arguments.by for key in text.split(",")],
+    )
     notes += list(_seed_notes(results))
     for result in results:
         _print(result, arguments.score)
+    if len(results) > 1:
+        print("IQM over environments, normalised by the lowest and the highest score of a run in each")
+        rows = [(row.label, *map(share, (row.mean, *row.scores))) for row in overview(results)]
+        columns = ("mean", *(result.environment for result in results))
+        print_table(("group", *columns), rows, numbers=columns)
+        print()
     for note in notes:
         print(f"note: {note}")
     if arguments.out is not None:
         arguments.out.mkdir(parents=True, exist_ok=True)
         write_csv(arguments.out, results, arguments.score)
-        pictures = write_plots(arguments.out, results, arguments.score)
-        page = write_page(arguments.out, results, arguments.score, pictures, notes)
-        print(f"written to   {format_path(page)}, with CSV and PNG beside it")
+        plots = draw_plots(results, arguments.score)
+        write_plots(arguments.out, plots)
+        page = write_page(arguments.out, results, arguments.score, plots, notes)
+        print(f"written to   {format_path(page)}, with CSV and SVG beside it")
     return 0
 
 
@@ -66,10 +74,11 @@ def _print(result: EnvironmentResult, score: str) -> None:
 
 
 def _notes(others: Sequence[RunFolder]) -> list[str]:
-    """Notes on the runs that are left out, by status."""
-    counts = Counter(run.status for run in others)
-    shown = {status: next(run.path for run in others if run.status == status) for status in counts}
-    return [f"{n} {status} left out, for example {format_path(shown[status])}" for status, n in counts.items()]
+    """Notes on the runs that are left out, by reason."""
+    found: dict[str, list[RunFolder]] = {}
+    for run in others:
+        found.setdefault("without a readable config.yaml" if run.is_finished else run.status, []).append(run)
+    return [f"{len(runs)} {why} left out, for example {format_path(runs[0].path)}" for why, runs in found.items()]
 
 
 def _seed_notes(results: Iterable[EnvironmentResult]) -> Iterable[str]:

@@ -52,4 +52,6 @@ def _one(path: Path) -> RunFolder:
     runs = named_runs([path])
     if len(runs) > 1:
         raise UserError(f"'{path}' holds {len(runs)} runs; name one of them, as {runs[0].path}")
+    if not runs[0].config:
+        raise UserError(f"cannot read {runs[0].config_file}; restore it from a copy")
     return runs[0]

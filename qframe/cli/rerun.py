@@ -1,4 +1,4 @@
-"""``qframe rerun RUN``: train the same run again in a new folder, and check that it logs the same."""
+"""``qframe rerun RUN``: train the same run again in a new folder and check that it logs the same, or with changes."""
 
 import argparse
 from collections.abc import Iterable
@@ -13,32 +13,40 @@ from qframe.cli.tables import OUTPUTS
 from qframe.config import build
 from qframe.config.auto import pick_device
 from qframe.config.saved_run import open_run, saved_config
+from qframe.config.schema import GROUPS
 from qframe.config.targets import apply_trust
 from qframe.errors import UserError
 from qframe.runs.folder import RunFolder, is_unused, new_folder
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train with the run's own resolved config, on the device it picked, and compare the logs.
+    """Train with the run's own resolved config, on the device it picked, and compare the logs unless it is changed.
 
     Returns:
         0; 1 if the two differ.
 
     Raises:
-        UserError: there is no run, or its config cannot run here.
+        UserError: there is no run, its config cannot run here, or an override chooses an option of a group.
     """
+    overrides = list(arguments.overrides)
+    if chosen := [text for text in overrides if text.partition("=")[0].lstrip("+~") in GROUPS]:
+        message = "a run is trained again with its own parts; change values, or use qframe train"
+        raise UserError(f"'{chosen[0]}': {message}")
     apply_trust(arguments.trust)
     earlier = RunFolder(open_run(arguments.run).path)
-    config = saved_config(RunFolder(earlier.path))
+    config = saved_config(RunFolder(earlier.path), overrides)
     device = earlier.manifest.get("picked", {}).get("device")
-    if device and device != str(pick_device(config.device)):
-        config = saved_config(RunFolder(earlier.path), [f"device={device}"])
+    is_moved = any(text.startswith("device=") for text in overrides)
+    if device and not is_moved and device != str(pick_device(config.device)):
+        config = saved_config(RunFolder(earlier.path), [*overrides, f"device={device}"])
     assembly = build.Assembly(config).checked()
     folder = _folder(config, arguments.dir)
     runner = build.build(assembly, folder, started=arguments.started)
     for key, then, now in differences(_versions(earlier), _versions(RunFolder(folder))):
         print(f"changed since: {key} was {then}, is {now}")
     runner.run()
+    if overrides:
+        return 0
     difference, message = compared(earlier, RunFolder(folder))
     print(message)
     return 1 if difference else 0

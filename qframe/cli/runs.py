@@ -8,13 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from qframe.cli.arguments import STATUSES
-from qframe.cli.tables import OUTPUTS, named_runs, print_table
+from qframe.cli.tables import OUTPUTS, matching, named_runs, print_table
 from qframe.errors import UserError, hint
 from qframe.formatting import format_path, format_score, format_span
-from qframe.runs.folder import RunFolder, environment_name, flat, planned_jobs
+from qframe.runs.folder import RunFolder, environment_name, planned_jobs
 
 ORDERS: dict[str, Callable[[list[RunFolder]], Any]] = {
     "age": lambda runs: -max(run.changed for run in runs),
@@ -65,24 +63,7 @@ def _filtered(runs: list[RunFolder], statuses: str | None, conditions: Sequence[
         if status not in (*STATUSES, *there):
             raise UserError(f"--status: unknown status '{status}'; {hint(status, (*STATUSES, *there))}")
     runs = [run for run in runs if wanted is None or run.status in wanted]
-    for condition in conditions:
-        key, separator, text = condition.partition("=")
-        if not separator:
-            raise UserError(f"--where: '{condition}' is not KEY=VALUE, as env.id=CartPole-v1")
-        keys = {name for run in runs for name in flat(run.config)}
-        if runs and key not in keys:
-            raise UserError(f"--where: no run has the key '{key}'; {hint(key, keys)}")
-        runs = [run for run in runs if key in (config := flat(run.config)) and _equals(config[key], text)]
-    return runs
-
-
-def _equals(value: Any, text: str) -> bool:
-    try:
-        meant = yaml.safe_load(text)
-        number = float(text) if isinstance(value, int | float) and not isinstance(value, bool) else None
-    except (yaml.YAMLError, ValueError):
-        meant = number = None
-    return str(value) == text or value == meant or (number is not None and value == number)
+    return matching(runs, conditions)
 
 
 def _common_overrides(runs: Sequence[RunFolder]) -> dict[Path, set[str]]:
@@ -123,6 +104,8 @@ def _what(run: RunFolder, common: dict[Path, set[str]]) -> str:
     if run.is_job and run.overrides:
         own = [override for override in run.overrides if override not in common[run.path.parent]]
         return " ".join(own or run.overrides)
+    if not run.config:
+        return "config.yaml cannot be read"
     return f"{run.config.get('name', '?')} seed {run.config.get('seed', '?')}"
 
 

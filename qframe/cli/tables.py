@@ -3,13 +3,15 @@
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+import yaml
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from qframe.errors import UserError
-from qframe.runs.folder import RunFolder, find_runs
+from qframe.errors import UserError, hint
+from qframe.runs.folder import RunFolder, find_runs, flat
 
 OUTPUTS = Path("outputs")
 
@@ -29,6 +31,36 @@ def named_runs(paths: Iterable[Path]) -> list[RunFolder]:
             raise UserError(f"there is no run in '{path}'; runs are in {OUTPUTS}/")
         found |= {run.path.resolve(): run for run in runs}
     return list(found.values())
+
+
+def matching(runs: list[RunFolder], conditions: Sequence[str]) -> list[RunFolder]:
+    """The runs with these values in their configs.
+
+    Args:
+        runs: to choose from.
+        conditions: ``KEY=VALUE`` each.
+
+    Raises:
+        UserError: a condition has no value, or no run has its key.
+    """
+    for condition in conditions:
+        key, separator, text = condition.partition("=")
+        if not separator:
+            raise UserError(f"--where: '{condition}' is not KEY=VALUE, as env.id=CartPole-v1")
+        keys = {name for run in runs for name in flat(run.config)}
+        if runs and key not in keys:
+            raise UserError(f"--where: no run has the key '{key}'; {hint(key, keys)}")
+        runs = [run for run in runs if key in (config := flat(run.config)) and _equals(config[key], text)]
+    return runs
+
+
+def _equals(value: Any, text: str) -> bool:
+    try:
+        meant = yaml.safe_load(text)
+        number = float(text) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    except (yaml.YAMLError, ValueError):
+        meant = number = None
+    return str(value) == text or value == meant or (number is not None and value == number)
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[str] = ()) -> None:

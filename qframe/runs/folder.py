@@ -296,6 +296,18 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return result
 
 
+def value_at(config: Mapping[str, Any], key: str) -> Any:
+    """The value or node at a key with dots; None if there is none.
+
+    >>> value_at({"head": {"num_atoms": 51}}, "head.num_atoms")
+    51
+    """
+    node: Any = config
+    for step in key.split("."):
+        node = node.get(step) if isinstance(node, Mapping) else None
+    return node
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; {} if the file is missing or damaged."""
     try:

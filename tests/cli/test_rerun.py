@@ -72,3 +72,13 @@ def test_a_difference_sets_the_exit_status(run, capsys):
     assert main(["rerun", "run", "--dir", "again"]) == 1
     message = f"differs from {log['frames']} frames on: exploration/epsilon was 2.0, is {log['exploration/epsilon']}"
     assert capsys.readouterr().out.splitlines()[-1] == message
+
+
+def test_a_run_with_changes_is_trained_and_not_compared(run, capsys):
+    assert main(["rerun", "run", "seed=2", "--dir", "second"]) == 0
+    assert "the same" not in capsys.readouterr().out
+    configs = [RunFolder(run.parent / name).config for name in ("run", "second")]
+    assert [config.pop("seed") for config in configs] == [1, 2]
+    assert configs[0] == configs[1]
+    assert main(["rerun", "run", "head=quantile"]) == 2
+    assert "'head=quantile': a run is trained again with its own parts" in capsys.readouterr().err

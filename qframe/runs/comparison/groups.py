@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qframe.runs.folder import RunFolder, environment_name, flat
+from qframe.runs.folder import RunFolder, environment_name, flat, value_at
 
 IRRELEVANT = ("seed", "name", "device", "logger", "checkpoint", "evaluation", "hydra")
 """Keys that may differ within a group: the seed, and keys that training does not depend on."""
@@ -43,14 +43,19 @@ def by_environment(runs: Iterable[RunFolder]) -> dict[str, list[RunFolder]]:
     return dict(sorted(named.items()))
 
 
-def groups(runs: Sequence[RunFolder], names: Mapping[str, str]) -> list[Group]:
+def groups(runs: Sequence[RunFolder], names: Mapping[str, str], by: Sequence[str] = ()) -> list[Group]:
     """The groups of runs of one environment, in the order of their first runs.
 
     Args:
         runs: all of one environment.
         names: short names of classes, by ``group=target``; other classes go by their own name.
+        by: keys or groups of the config; runs with equal values belong together, whatever else differs.
     """
     found: dict[str, list[RunFolder]] = {}
+    if by:
+        for run in runs:
+            found.setdefault(", ".join(f"{key}={_named(run.config, key, names)}" for key in by), []).append(run)
+        return [Group(label, tuple(members)) for label, members in found.items()]
     for run in runs:
         found.setdefault(_key(_choices(run)), []).append(run)
     labels = _labels([_choices(members[0]) for members in found.values()], names)
@@ -61,10 +66,28 @@ def groups(runs: Sequence[RunFolder], names: Mapping[str, str]) -> list[Group]:
     return [Group(label, tuple(members)) for label, members in zip(labels, found.values(), strict=True)]
 
 
+def differences(found: Sequence[Group]) -> dict[str, list[str]]:
+    """The keys in which the first runs of the groups differ, with their values; "–" where a key is not set.
+
+    Args:
+        found: groups of one environment.
+    """
+    choices = [_choices(group.runs[0]) for group in found]
+    keys = dict.fromkeys(key for chosen in choices for key in chosen)
+    return {key: [_shown(c[key]) if key in c else "–" for c in choices] for key in keys if _varies(key, choices)}
+
+
 def repeated_seeds(group: Group) -> list[int]:
     """Seeds that occur more than once; each of their runs counts."""
     seeds = [run.config.get("seed") for run in group.runs]
     return sorted({seed for seed in seeds if isinstance(seed, int) and seeds.count(seed) > 1})
+
+
+def _named(config: Mapping[str, Any], key: str, names: Mapping[str, str]) -> str:
+    value = value_at(config, key)
+    if isinstance(value, Mapping) and "_target_" in value:
+        return names.get(f"{key}={value['_target_']}", str(value["_target_"]).rpartition(".")[2])
+    return _shown(value)
 
 
 def _environment(run: RunFolder) -> dict[str, Any]:

@@ -1,105 +1,246 @@
-"""The plots of ``qframe compare``: learning curves with quartiles, scores with intervals, performance profiles."""
+"""The plots of ``qframe compare`` as SVG: learning curves with quartiles, scores with intervals, performance profiles.
 
-import importlib
-from collections.abc import Mapping, Sequence
+They need no other package, follow the page's light or dark colours, and scale with its width.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from math import ceil, floor, isfinite, log10
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import numpy as np
-
+from qframe.formatting import format_score
 from qframe.runs.comparison.results import EnvironmentResult, GroupResult
 from qframe.runs.statistics import interquartile_mean
 
-Colours = Mapping[str, Any]
-STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3, "font.size": 10}
+WIDTH = 420
+LEFT, RIGHT, TOP, BOTTOM = 54, 408, 14, 192  # the frame of a plot
+LINE = 16
+"""Height of a line of the legend."""
+LONGEST = 62  # characters of a label that fit
+LIGHT = (
+    "#1f77b4", "#d95f02", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#c2559d", "#6b6b6b", "#8f8f00", "#0f8fa3",
+)  # fmt: skip
+DARK = (
+    "#6baed6", "#fd8d3c", "#74c476", "#ff7b6b", "#b9a3e3", "#c8a296", "#f4a6d7", "#c7c7c7", "#d6d67a", "#7fdbe8",
+)  # fmt: skip
+COLOURS = (
+    ":root { color-scheme: light dark; "
+    + "--text: #1c1c1c; --weak: #666; --line: #d8d8d8; --ground: #fff; --link: #0b57d0; "
+    + "".join(f"--c{index}: {colour}; " for index, colour in enumerate(LIGHT))
+    + "}\n@media (prefers-color-scheme: dark) { :root { --text: #e8e8e8; --weak: #a8a8a8; --line: #444; "
+    + "--ground: #17181a; --link: #8ab4f8; "
+    + "".join(f"--c{index}: {colour}; " for index, colour in enumerate(DARK))
+    + "} }\nsvg { font: 12px system-ui, sans-serif; } svg text { fill: var(--text); }\n"
+    + "svg .weak { fill: var(--weak); }\n"
+    + "svg .grid { stroke: var(--line); stroke-width: 1; } svg .goal { stroke: var(--weak); stroke-dasharray: 2 3; }\n"
+    + "svg path { fill: none; stroke-width: 2; stroke-linejoin: round; } svg .band { stroke: none; opacity: .2; }\n"
+    + "svg .interval { stroke-width: 6; opacity: .4; } svg .mean { stroke-width: 3; }\n"
+    + "".join(
+        f".c{index} {{ stroke: var(--c{index}); }} .c{index}.band, .c{index}.dot {{ fill: var(--c{index}); }}\n"
+        for index in range(len(LIGHT))
+    )
+)
+"""The style of the plots, in the page or in a file of its own."""
+
+Colours = Mapping[str, int]
+Points = Iterable[tuple[float, float]]
 
 
-def write_plots(folder: Path, results: Sequence[EnvironmentResult], score: str) -> list[tuple[str, Path]]:
-    """Write a PNG per environment and kind of plot.
+class Plot(NamedTuple):
+    """One plot: its environment, its kind, a caption, and the SVG without its style."""
 
-    Returns:
-        The caption of each plot, and its file.
+    environment: str
+    kind: str
+    caption: str
+    svg: str
+
+
+def draw_plots(results: Sequence[EnvironmentResult], score: str) -> list[Plot]:
+    """Three plots per environment; a group has the same colour in all of them."""
+    labels = dict.fromkeys(found.group.label for result in results for found in result.groups)
+    colours = {label: index for index, label in enumerate(labels)}
+    drawn = []
+    for result in results:
+        for kind, draw in (("curves", _curves), ("scores", _scores), ("profile", _profile)):
+            caption, svg = draw(result, colours, score)
+            drawn.append(Plot(result.environment, kind, caption, svg))
+    return drawn
+
+
+def write_plots(folder: Path, plots: Sequence[Plot]) -> None:
+    """Write every plot as a file of its own, such as ``curves-0.svg``."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(plot.environment for plot in plots))}
+    for plot in plots:
+        head, _, rest = plot.svg.partition(">")
+        style = f"<style>{COLOURS}\nsvg {{ background: var(--ground); }}</style>"
+        (folder / f"{plot.kind}-{numbers[plot.environment]}.svg").write_text(f"{head}>{style}{rest}", encoding="utf-8")
+
+
+class _Axes:
+    """A frame with a grid: turns values into places of the picture.
+
+    Args:
+        x: lowest and highest value.
+        y: lowest and highest value; None for a plot of rows.
+        bottom: of the frame.
     """
-    matplotlib: Any = importlib.import_module("matplotlib")
-    figure_class: Any = importlib.import_module("matplotlib.figure").Figure
-    written = []
-    labels = list(dict.fromkeys(found.group.label for result in results for found in result.groups))
-    palette = matplotlib.colormaps["tab10" if len(labels) <= 10 else "tab20"].colors
-    colours = {label: palette[index % len(palette)] for index, label in enumerate(labels)}
-    with matplotlib.rc_context(STYLE):
-        for number, result in enumerate(results):
-            for kind, draw in (("curves", _curves), ("scores", _scores), ("profile", _profile)):
-                height = 4.2 if kind != "scores" else 1.2 + 0.45 * len(result.groups)
-                figure = figure_class(figsize=(8, height), layout="constrained")
-                axes = figure.subplots()
-                caption = draw(axes, result, colours, score)
-                axes.set_title(plain(result.environment), loc="left")
-                path = folder / f"{kind}-{number}.png"
-                figure.savefig(path, dpi=110)
-                written.append((f"{result.environment}: {caption}", path))
-    return written
+
+    def __init__(self, x: tuple[float, float], y: tuple[float, float] | None, bottom: float = BOTTOM) -> None:
+        self._x, self._y, self._bottom = x, y, bottom
+        self.parts: list[str] = []
+        for value in ticks(*x):
+            at = self.x(value)
+            self.add("line", style="grid", x1=at, x2=at, y1=TOP, y2=bottom)
+            self.write(_short(value), at, bottom + 15, anchor="middle", style="weak")
+        for value in ticks(*y) if y else ():
+            at = self.y(value)
+            self.add("line", style="grid", x1=LEFT, x2=RIGHT, y1=at, y2=at)
+            self.write(_short(value), LEFT - 6, at + 4, anchor="end", style="weak")
+
+    def add(self, tag: str, text: str | None = None, *, style: str = "", **attributes: float | str) -> None:
+        """Add an element with a class."""
+        shown = {"class": style} | attributes if style else attributes
+        listed = " ".join(
+            f'{key.replace("_", "-")}="{value if isinstance(value, str) else f"{value:.1f}"}"'
+            for key, value in shown.items()
+        )
+        self.parts.append(f"<{tag} {listed} />" if text is None else f"<{tag} {listed}>{escape(text)}</{tag}>")
+
+    def write(self, text: str, x: float, y: float, *, anchor: str = "start", style: str = "") -> None:
+        """Add a text."""
+        self.add("text", text, style=style, x=x, y=y, text_anchor=anchor)
+
+    def x(self, value: float) -> float:
+        """The place of a value from left to right."""
+        low, high = self._x
+        return LEFT + (RIGHT - LEFT) * (value - low) / ((high - low) or 1)
+
+    def y(self, value: float) -> float:
+        """The place of a value from top to bottom."""
+        low, high = self._y or (0.0, 1.0)
+        return self._bottom - (self._bottom - TOP) * (value - low) / ((high - low) or 1)
+
+    def line(self, points: Points, style: str) -> None:
+        """Add a curve; a single point is a dot."""
+        placed = [(self.x(x), self.y(y)) for x, y in points]
+        if len(placed) == 1:
+            self.add("circle", style=f"{style} dot", cx=placed[0][0], cy=placed[0][1], r=3)
+        elif placed:
+            self.add("path", style=style, d=f"M{_joined(placed)}")
+
+    def band(self, low: Points, high: Points, style: str) -> None:
+        """Fill the area between two curves."""
+        around = [(self.x(x), self.y(y)) for x, y in [*low, *reversed(list(high))]]
+        self.add("path", style=f"{style} band", d=f"M{_joined(around)}Z")
+
+    def goal(self, value: float) -> None:
+        """A dotted line at the return to reach, with its value."""
+        at = self.y(value)
+        self.add("line", style="goal", x1=LEFT, x2=RIGHT, y1=at, y2=at)
+        self.write(f"threshold {format_score(value)}", LEFT + 4, at - 4, style="weak")
+
+    def svg(self, x_label: str, legend: Sequence[tuple[int, str]], title: str) -> str:
+        """The whole picture, with a legend of colours and labels below it."""
+        y = self._bottom + 32
+        self.write(_cut(x_label), (LEFT + RIGHT) / 2, y, anchor="middle")
+        for colour, label in legend:
+            y += LINE
+            self.add("path", style=_style(colour), d=f"M{LEFT},{y}h18")
+            self.write(label, LEFT + 24, y + 4)
+        opening = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y + 14:.0f}" role="img" '
+        return f'{opening}aria-label="{escape(title)}">{"".join(self.parts)}</svg>'
 
 
-def plain(text: str) -> str:
-    """A name that matplotlib shows unchanged: without mathematics, and without a leading underscore, which hides it."""
-    text = text if len(text) <= 90 else f"{text[:89]}…"
-    return text.replace("$", r"\$") if not text.startswith("_") else f" {text}".replace("$", r"\$")
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers from ``low`` to ``high``, about five of them.
+
+    >>> ticks(0, 500), ticks(0.1, 0.29)
+    ([0.0, 100.0, 200.0, 300.0, 400.0, 500.0], [0.1, 0.15, 0.2, 0.25])
+    """
+    span = high - low
+    if not (isfinite(span) and span > 0):
+        return [low] if isfinite(low) else []
+    raw = span / 5
+    size = 10.0 ** floor(log10(raw))
+    step = min((factor * size for factor in (1, 2, 2.5, 5, 10)), key=lambda step: abs(step - raw))
+    digits = max(0, 2 - floor(log10(step)))
+    first, last = ceil(low / step - 1e-9), floor(high / step + 1e-9)
+    return [round(number * step, digits) for number in range(first, last + 1)]
 
 
-def _curves(axes: Any, result: EnvironmentResult, colours: Colours, score: str) -> str:
-    for found in result.groups:
-        frames, returns = found.curves
-        if not len(frames):
-            continue
-        middle = [interquartile_mean(column) for column in returns.T]
+def _curves(result: EnvironmentResult, colours: Colours, score: str) -> tuple[str, str]:
+    drawn = [found for found in result.groups if len(found.curves.frames)]
+    bounds = [bound for found in drawn for quartile in found.curves.quartiles for bound in quartile]
+    bounds += [] if result.threshold is None else [result.threshold]
+    frames = [frame for found in drawn for frame in found.curves.frames]
+    axes = _Axes((0.0, max(frames, default=1.0)), _padded(bounds))
+    for found in drawn:
+        at, returns = found.curves
         low, high = found.curves.quartiles
-        colour, marker = colours[found.group.label], "." if len(frames) < 3 else ""
-        axes.plot(frames, middle, color=colour, label=_label(found), marker=marker)
-        axes.fill_between(frames, low, high, color=colour, alpha=0.2, linewidth=0)
+        style = _style(colours[found.group.label])
+        axes.band(zip(at, low, strict=True), zip(at, high, strict=True), style)
+        axes.line(((x, interquartile_mean(column)) for x, column in zip(at, returns.T, strict=True)), style)
     if result.threshold is not None:
-        axes.axhline(result.threshold, color="grey", linewidth=1, linestyle=":")
-    axes.set_xlabel("frames")
-    axes.set_ylabel("mean greedy return of an evaluation")
-    axes.xaxis.set_major_formatter(_thousands)
-    _legend(axes)
-    return "learning curves: interquartile mean over runs, band from the lower to the upper quartile"
+        axes.goal(result.threshold)
+    caption = "learning curves: interquartile mean over runs, band from the lower to the upper quartile"
+    return caption, axes.svg("frames", _legend(drawn, colours), f"{result.environment}: {caption}")
 
 
-def _scores(axes: Any, result: EnvironmentResult, colours: Colours, score: str) -> str:
+def _scores(result: EnvironmentResult, colours: Colours, score: str) -> tuple[str, str]:
+    row, every = 34, [float(value) for found in result.groups for value in found.scores[:, 0]]
+    bounds = [bound for found in result.groups for bound in found.interval or ()]
+    axes = _Axes(_padded([*every, *bounds]), None, bottom=TOP + row * len(result.groups) + 6)
     for index, found in enumerate(result.groups):
+        y, style = TOP + row * index + 24, _style(colours[found.group.label])
         low, high = found.interval or (found.iqm, found.iqm)
-        colour = colours[found.group.label]
-        axes.plot([low, high], [index, index], color=colour, linewidth=6, alpha=0.4, solid_capstyle="butt")
-        axes.plot([found.iqm], [index], color=colour, marker="|", markersize=16, markeredgewidth=3)
-        axes.plot(found.scores[:, 0], np.full(len(found.scores), index), "k.", markersize=4, alpha=0.6)
-    axes.set_yticks(range(len(result.groups)), [_label(found) for found in result.groups])
-    axes.set_ylim(len(result.groups) - 0.5, -0.5)
-    axes.set_xlabel(plain(score))
-    return "interquartile mean, its 95 % interval by stratified bootstrap, and every run"
+        axes.write(_label(found), LEFT + 4, y - 10)
+        axes.add("path", style=f"{style} interval", d=f"M{axes.x(low):.1f},{y}H{axes.x(high):.1f}")
+        axes.add("path", style=f"{style} mean", d=f"M{axes.x(found.iqm):.1f},{y - 6}v12")
+        for value in found.scores[:, 0]:
+            axes.add("circle", style=f"{style} dot", cx=axes.x(float(value)), cy=y, r=2.5)
+    caption = "interquartile mean, its 95 % interval by stratified bootstrap, and every run"
+    return caption, axes.svg(score, (), f"{result.environment}: {caption}")
 
 
-def _profile(axes: Any, result: EnvironmentResult, colours: Colours, score: str) -> str:
+def _profile(result: EnvironmentResult, colours: Colours, score: str) -> tuple[str, str]:
     grid, fractions = result.profile()
+    axes = _Axes((float(grid[0]), float(grid[-1])), (0.0, 1.0))
     for found, fraction in zip(result.groups, fractions, strict=True):
-        axes.plot(grid, fraction, color=colours[found.group.label], label=_label(found), drawstyle="steps-post")
-    axes.set_xlabel(plain(f"{score} above"))
-    axes.set_ylabel("fraction of runs")
-    axes.set_ylim(-0.02, 1.02)
-    _legend(axes)
-    return "performance profiles"
+        axes.line(zip(grid, fraction, strict=True), _style(colours[found.group.label]))
+    caption = "performance profiles: the fraction of runs with a score above each value"
+    return caption, axes.svg(f"{score} above", _legend(result.groups, colours), f"{result.environment}: {caption}")
 
 
-def _legend(axes: Any) -> None:
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.16), frameon=False)
+def _legend(groups: Iterable[GroupResult], colours: Colours) -> list[tuple[int, str]]:
+    return [(colours[found.group.label], _label(found)) for found in groups]
 
 
 def _label(found: GroupResult) -> str:
-    return plain(f"{found.group.label} ({len(found.scores)})")
+    return f"{_cut(found.group.label)} ({len(found.scores)})"
 
 
-def _thousands(value: float, position: int | None = None) -> str:
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def _style(colour: int) -> str:
+    return f"c{colour % len(LIGHT)}"
+
+
+def _padded(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    margin = 0.05 * (high - low) or 0.5
+    return low - margin, high + margin
+
+
+def _joined(points: Iterable[tuple[float, float]]) -> str:
+    return "L".join(f"{x:.1f},{y:.1f}" for x, y in points)
+
+
+def _short(value: float) -> str:
     for size, unit in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:g}{unit}"
     return f"{value:g}"
+

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from qframe.errors import UserError, hint
 from qframe.runs.comparison.groups import Group, by_environment, groups
 from qframe.runs.curves import Curves, Reached, curves, time_to, usual_threshold
-from qframe.runs.folder import RunFolder
+from qframe.runs.folder import RunFolder, flat, value_at
 from qframe.runs.statistics import (
     improvement_interval,
     interquartile_mean,
@@ -60,8 +60,42 @@ class EnvironmentResult:
         return grid, [performance_profile(result.scores, grid) for result in self.groups]
 
 
+@dataclass(frozen=True)
+class OverviewRow:
+    """The scores of one group label over several environments, each normalised to [0, 1] by all runs there.
+
+    ``scores`` has one interquartile mean per environment, None where the group has no run; ``mean`` is their mean, None
+    if one is missing.
+    """
+
+    label: str
+    scores: list[float | None]
+    mean: float | None
+
+
+def overview(results: Sequence[EnvironmentResult]) -> list[OverviewRow]:
+    """A row per group label, best first: in each environment 0 is the lowest score of a run and 1 the highest."""
+    found: dict[str, list[float | None]] = {}
+    for index, result in enumerate(results):
+        scores = np.concatenate([group.scores for group in result.groups])
+        low, span = float(scores.min()), float(np.ptp(scores)) or 1.0
+        for group in result.groups:
+            row = found.setdefault(group.group.label, [None] * len(results))
+            row[index] = (group.iqm - low) / span
+    rows = []
+    for label, scores_of in found.items():
+        known = [score for score in scores_of if score is not None]
+        rows.append(OverviewRow(label, scores_of, sum(known) / len(known) if len(known) == len(results) else None))
+    return sorted(rows, key=lambda row: -np.inf if row.mean is None else row.mean, reverse=True)
+
+
 def compare(
-    runs: Sequence[RunFolder], *, score: str, thresholds: Mapping[str, float], names: Mapping[str, str]
+    runs: Sequence[RunFolder],
+    *,
+    score: str,
+    thresholds: Mapping[str, float],
+    names: Mapping[str, str],
+    by: Sequence[str] = (),
 ) -> list[EnvironmentResult]:
     """The results of each environment.
 
@@ -70,14 +104,19 @@ def compare(
         score: its key in their summaries.
         thresholds: returns to reach, by environment; ``""`` is for all others.
         names: short names of classes, by ``group=target``.
+        by: keys that group the runs; none for all in which they differ.
 
     Raises:
-        UserError: a run has no such score, or a threshold is for an environment without runs.
+        UserError: no run has such a key, a run has no such score, or a threshold is for an environment without runs.
     """
     for run in runs:
         if not _is_number(run.summary.get(score)):
             known = [name for name, value in run.summary.items() if _is_number(value)]
             raise UserError(f"--score: {run.path} has no number '{score}'; {hint(score, known)}")
+    for key in by:
+        if all(value_at(run.config, key) is None for run in runs):
+            known = {name for run in runs for name in (*run.config, *flat(run.config))}
+            raise UserError(f"--by: no run has the key '{key}'; {hint(key, known)}")
     environments = by_environment(runs)
     for name in thresholds:
         if name and name not in environments:
@@ -85,7 +124,7 @@ def compare(
     results = []
     for environment, members in environments.items():
         threshold = thresholds.get(environment, thresholds.get("", usual_threshold(members)))
-        found = [_group_result(group, score, threshold) for group in groups(members, names)]
+        found = [_group_result(group, score, threshold) for group in groups(members, names, by)]
         found.sort(key=lambda result: -result.iqm)
         pairs = [(better, worse) for index, better in enumerate(found) for worse in found[index + 1 :]]
         results.append(EnvironmentResult(environment, threshold, found, [_improvement(*pair) for pair in pairs]))

@@ -37,3 +37,8 @@ def probability(value: float) -> str:
 def number(value: float) -> str:
     """Frames or seconds; a dash if they are infinite."""
     return f"{value:,.0f}" if isfinite(value) else "–"
+
+
+def share(value: float | None) -> str:
+    """A normalised score; a dash where there is none."""
+    return "–" if value is None else f"{value:.2f}"
