@@ -5,7 +5,7 @@ FROM python:3.11-slim
 
 # Where torch comes from; an empty value takes PyPI's wheels, which hold CUDA.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-# Extras to install, such as "[atari,minatar,plots]".
+# Extras to install, such as "[atari,minatar]".
 ARG EXTRAS=""
 
 # The C++ compiler serves compile=auto and the native sums of priorities; without one both run in Python.

@@ -32,7 +32,7 @@ def test_a_changed_version_is_reported(run, capsys):
     (run / "manifest.json").write_text(json.dumps(manifest))
     assert main(["rerun", "run"]) == 0
     assert "changed since: torch was 1.0, is " in capsys.readouterr().out
-    assert len(list((run.parent / "outputs").glob("*/*-cartpole_dqn-s1/summary.json"))) == 1
+    assert len(list((run.parent / "outputs").glob("*/*-s1/summary.json"))) == 1
 
 
 def test_the_first_difference_is_named(tmp_path):

@@ -124,7 +124,7 @@ def test_diff_shows_markup_as_it_is(outputs, capsys):
 def test_a_config_that_cannot_be_read_is_reported(outputs, capsys):
     (outputs / "day" / "a" / "config.yaml").write_text("a: [b")
     assert main(["runs"]) == 0
-    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.endswith("outputs/day/a")]
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.split()[-1:] == ["outputs/day/a"]]
     assert "config.yaml cannot be read" in row
     assert main(["diff", "outputs/day/a", "outputs/day/b"]) == 2
     assert "cannot read outputs/day/a/config.yaml; restore it from a copy" in capsys.readouterr().err
