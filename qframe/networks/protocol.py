@@ -1,6 +1,6 @@
 """The interface of a network, as losses, collectors and evaluations use it."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from tensordict import TensorDictBase
 from torch import Tensor
@@ -38,7 +38,6 @@ class Network(Protocol):
     def predict(self, observation: Any, taus: Tensor | None = None) -> Prediction: ...
 
 
-@runtime_checkable
 class TrainedNetwork(Network, Protocol):
     """A network that is a module itself, as a runner trains and evaluates it."""
 

@@ -77,8 +77,8 @@ class Learner:
     @property
     def network(self) -> TrainedNetwork:
         """The online network."""
-        network = self.loss.value_network
-        assert isinstance(network, TrainedNetwork), f"{type(network).__name__} has no head to evaluate"
+        network: Any = self.loss.value_network
+        assert hasattr(network, "head"), f"{type(network).__name__} has no head to evaluate"
         return network
 
     def prepare(self) -> None:

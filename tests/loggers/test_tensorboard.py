@@ -40,7 +40,7 @@ def events(tmp_path_factory):
 def test_scalars_are_grouped(events):
     tags = events.Tags()["scalars"]
     groups = {tag.partition("/")[0] for tag in tags if "/" in tag}
-    assert groups == {"train", "eval", "loss", "time", "replay", "exploration"}
+    assert groups == {"train", "eval", "loss", "time", "replay", "exploration", "head"}
     assert {tag for tag in tags if "/" not in tag} == {"eval_return_mean", "eval_return_last"}
     assert [scalar.step for scalar in events.Scalars("eval/episode_return")] == [304, 600]
 
