@@ -44,6 +44,14 @@ class Bandit(Probe):
         return observation, 1.0 if action == 1 else -1.0, terminated, truncated, info
 
 
+class RareReward(Probe):
+    """One step; action 0 always pays 1, action 1 pays 16 in one case of ten: 1.6 in the mean."""
+
+    def step(self, action):
+        observation, _, terminated, truncated, info = super().step(action)
+        return observation, 1.0 if action == 0 else 16.0 * (self.np_random.random() < 0.1), terminated, truncated, info
+
+
 class Corridor(gym.Env):
     """Cells in a row: action 1 goes right to the goal, action 0 left; every step pays ``step``, the last one ``goal``.
 
@@ -287,6 +295,7 @@ def register():
         "Corridor-v0": (Corridor, {}),
         "Bandit": (Bandit, {}),
         "Corridor": (Corridor, {}),
+        "RareReward": (RareReward, {}),
         "Counter": (Counter, {}),
         "DeepSea": (DeepSea, {"size": 10}),
         "Switches": (Switches, {}),

@@ -63,12 +63,12 @@ class ReturnRange:
                 self.low, self.high = self._range(rewards, is_cut=True, first=self._horizon)
                 self._rewards[number] = rewards[self._horizon :]
 
-    def so_far(self) -> tuple[float, float]:
-        """The range, the running episodes counted as if they were cut now."""
+    def so_far(self, *, continues: bool) -> tuple[float, float]:
+        """The range with the running episodes: as if they were cut now and continued, or ended now."""
         low, high = self.low, self.high
         for rewards in self._rewards.values():
             if rewards:
-                ends = self._range(rewards, is_cut=True)
+                ends = self._range(rewards, is_cut=continues)
                 low, high = min(low, ends[0]), max(high, ends[1])
         return low, high
 
@@ -150,7 +150,7 @@ class Support:
             A note on the new support; None if it stays.
         """
         is_first, is_auto = not self.is_set, self._loss.head.has_auto_bounds
-        low, high = self.returns.so_far() if is_first else (self.returns.low, self.returns.high)
+        low, high = self.returns.so_far(continues=True) if is_first else (self.returns.low, self.returns.high)
         crossed = self._crossed(low, high)
         moves = [auto and (is_first or over) for auto, over in zip(is_auto, crossed, strict=True)]
         if low > high or not any(moves):
@@ -161,13 +161,13 @@ class Support:
             ends[0 if moves[0] else 1] = ends[1] - 1.0 if moves[0] else ends[0] + 1.0
         self._move((ends[0], ends[1]), None if is_first else draw_states(STATES))
         self.is_set = True
-        return (
-            f"returns range from {low:.4g} to {high:.4g}, so the head's support is now {ends[0]:.4g} to {ends[1]:.4g}"
-        )
+        names = ("head.v_min", "head.v_max")
+        now = [f"{name} is now {end:.4g}" for name, end, moved in zip(names, ends, moves, strict=True) if moved]
+        return f"returns range from {low:.4g} to {high:.4g}: {' and '.join(now)}"
 
     def warning(self) -> str | None:
         """A warning, once, if the head cannot express the returns and its support is fixed."""
-        low, high = self.returns.low, self.returns.high
+        low, high = self.returns.so_far(continues=False)
         over = self._crossed(low, high)
         fixed = [is_over and not auto for is_over, auto in zip(over, self._loss.head.has_auto_bounds, strict=True)]
         if self._has_warned or low > high or not any(fixed):

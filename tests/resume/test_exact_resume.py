@@ -21,6 +21,7 @@ CARTPOLE = "CartPole-v1"
 CASES = {
     "scalar": {},
     "categorical-prioritized": {"head": partial(CategoricalHead, num_atoms=11), "replay": prioritized(ReplayBuffer)},
+    "categorical-auto": {"head": partial(CategoricalHead, num_atoms=11, v_min="auto", v_max="auto")},
     "quantile-3-steps": {"head": partial(QuantileHead, num_quantiles=8), "replay_options": {"n_step": 3}},
     "slices": {"replay": SliceReplayBuffer, "replay_options": {"slice_length": 8}, "estimator": "TDLambda"},
     "normalised": {"normalize_observation": True, "reward": {"normalize": True}},

@@ -1,9 +1,11 @@
 """Whole runs on tiny environments whose values are known, with every head."""
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from qframe.heads import (
     CategoricalHead,
@@ -68,6 +70,17 @@ def test_the_better_action_is_found(tmp_path, head):
     summary = runner.run()
     assert values(runner, 0.0).tolist() == pytest.approx([-1.0, 1.0], abs=0.15)
     assert summary["eval_return_mean"] == 1.0
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_default_head_prefers_a_rare_large_reward_that_is_better_in_the_mean(tmp_path, seed):
+    """Huber's centre of its returns is .1, below the other action's 1."""
+    head = partial(ScalarHead, loss_function=yaml.safe_load(Path("conf/head/scalar.yaml").read_text())["loss_function"])
+    runner = make_runner(tmp_path, "qframe-test/RareReward-v0", head=head, seed=seed, total_frames=3000)
+    runner.run()
+    usual, rare = values(runner, 0.0).tolist()
+    assert usual == pytest.approx(1.0, abs=0.2)
+    assert rare > usual
 
 
 @pytest.mark.parametrize("network", [QNet, SharedTrunk])

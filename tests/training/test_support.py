@@ -37,7 +37,8 @@ def test_the_range_is_that_of_every_step_of_finished_episodes():
     for reward, over in ((1.0, False), (-8.0, False), (4.0, True)):
         returns.add([0, 1], [reward, 100.0], [over, False], [False, False])
     assert (returns.low, returns.high) == (-6.0, 4.0)
-    assert returns.so_far() == (-6.0, 200.0)
+    assert returns.so_far(continues=True) == (-6.0, 200.0)
+    assert returns.so_far(continues=False) == (-6.0, 175.0)
 
 
 def test_an_episode_that_was_cut_continues_as_it_went():
@@ -124,7 +125,7 @@ def states(number):
 def test_the_first_support_follows_the_scale_of_the_warm_up(episodes, expected):
     support = support_of(auto())
     add(support, *episodes)
-    assert "so the head's support is now" in support.fit(states)
+    assert "head.v_min is now" in support.fit(states)
     assert support.bounds == pytest.approx(expected, rel=1e-3)
     assert support._loss.head.expressible == pytest.approx(expected, rel=1e-3)
     assert support._loss.target_value_network.head.expressible == pytest.approx(expected, rel=1e-3)
@@ -162,7 +163,7 @@ def test_action_values_keep_when_the_support_is_widened(head, network):
             part.eval()
     before = [values(part, states(500)) for part in networks]
     add(support, [40.0])
-    assert "so the head's support is now 1 to 59.5" in support.fit(states)
+    assert support.fit(states) == "returns range from 1 to 40: head.v_max is now 59.5"
     for part, earlier in zip(networks, before, strict=True):
         assert not part.training
         for old, new in zip(earlier, values(part, states(500)), strict=True):
@@ -200,6 +201,14 @@ def test_a_support_inside_which_returns_stay_is_not_moved_and_one_that_is_given_
     )
     assert support.warning() is None
     assert support.bounds == (0.0, 2.0)
+
+
+def test_a_fixed_support_is_compared_with_an_episode_that_never_ends():
+    support = support_of(partial(CategoricalHead, v_min=-20.0, v_max=0.0))
+    for _ in range(3):
+        following = {"reward": torch.ones(1, 1), "done": torch.zeros(1, 1), "truncated": torch.zeros(1, 1)}
+        support.add(TensorDict({"env": [0], "next": following}, [1]))
+    assert "returns range from 1 to 2.71, but the head's support from -20 to 0" in support.warning()
 
 
 def test_one_given_end_stays_and_returns_beyond_it_are_warned_of():
@@ -253,7 +262,7 @@ def test_a_run_says_which_support_it_has_and_logs_it(tmp_path, capsys):
     words = ["head=categorical", "total_frames=1500", "evaluation.final_episodes=1", "compile=false"]
     assert main(["train", *words, f"hydra.run.dir={tmp_path}"]) == 0
     shown = capsys.readouterr().out
-    assert "so the head's support is now 1 to 100" in shown
+    assert "head.v_min is now 1 and head.v_max is now 100" in shown
     assert '"head/v_min": 1.0, "head/v_max": 100.0' in (tmp_path / "metrics.jsonl").read_text()
 
 
