@@ -1,7 +1,7 @@
 """TensorBoard: scalars in groups, a layout of charts, hyperparameters, the config, and pictures of the network."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from qframe.loggers.pictures import draw_laws, draw_values
 from qframe.loggers.probe_states import FixedStates
 from qframe.loggers.protocol import Opening, Record
 from qframe.networks.protocol import TrainedNetwork
-from qframe.runs.folder import flat
+from qframe.runs.folder import flat, planned_jobs
 
 LAYOUT = {
     "qframe": {
@@ -59,7 +59,7 @@ class TensorBoard(Record):
             text = yaml.safe_dump(dict(opening.config), sort_keys=False, allow_unicode=True, width=120)
             self.writer.add_text("config", "".join(f"    {line}\n" for line in text.splitlines()))
             self.writer.add_custom_scalars(LAYOUT)
-            self._hyperparameters(opening.config)
+            self._hyperparameters(opening.config, varied_keys([*planned_jobs(opening.folder.parent).values()]))
 
     def log(self, frames: int, values: Mapping[str, float]) -> None:
         """Write one scalar per metric."""
@@ -100,13 +100,16 @@ class TensorBoard(Record):
             self._writer.close()
             self._writer = None
 
-    def _hyperparameters(self, config: Mapping[str, Any]) -> None:
+    def _hyperparameters(self, config: Mapping[str, Any], varied: set[str]) -> None:
         """Add the run to the HParams tab, at its start.
 
-        No list of columns is written: TensorBoard derives it from all the runs it shows, columns that differ first.
+        A sweep's job shows only the values that differ among the jobs. No list of columns is written: TensorBoard
+        derives it from all the runs it shows, columns that differ first.
         """
         chosen = flat({group: value for group, value in config.items() if group not in NO_HYPERPARAMETERS})
         values = {key.removesuffix("._target_"): _plain(key, value) for key, value in chosen.items()}
+        if varied:
+            values = {key: value for key, value in values.items() if any(f"{key}.".startswith(f"{v}.") for v in varied)}
         values |= {"seed": str(config["seed"])} if "seed" in config else {}  # as a number it would be shown as 1.0000
         self._session(hparams({key: value for key, value in values.items() if value is not None}, {})[1])
 
@@ -128,6 +131,18 @@ class TensorBoard(Record):
     def _histogram(self, name: str, values: torch.Tensor, frames: int) -> None:
         if values.isfinite().all():
             self.writer.add_histogram(name.replace(".", "/"), values.float().cpu(), frames)
+
+
+def varied_keys(jobs: Sequence[Sequence[str]]) -> set[str]:
+    """The keys in which the jobs of a sweep differ; none if they differ in presets, which may set any key.
+
+    >>> sorted(varied_keys([["head=scalar", "seed=1", "gamma=.9"], ["head=quantile", "seed=2", "gamma=.9"]]))
+    ['head', 'seed']
+    """
+    every = {override for job in jobs for override in job}
+    shared = every.intersection(*jobs)
+    varied = {override.lstrip("+~").partition("=")[0] for override in every - shared}
+    return set() if "experiment" in varied else varied
 
 
 def _plain(key: str, value: Any) -> str | float | int | None:

@@ -1,5 +1,6 @@
 """The event files of a run, read back as TensorBoard does."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -71,6 +72,24 @@ def test_the_config_is_text_and_hyperparameters(events):
     assert metadata.SESSION_END_INFO_TAG in events.summary_metadata
     assert metadata.EXPERIMENT_TAG not in events.summary_metadata  # it would hide what only other runs vary
     assert "custom_scalars__config__" in events.Tags()["tensors"]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "names"),
+    [
+        ([["head=scalar", "gamma=.9"], ["head=quantile", "gamma=.9"]], {"head", "head.num_atoms", "seed"}),
+        ([["gamma=.9"], ["gamma=.8"]], {"gamma", "seed"}),
+        ([["experiment=a"], ["experiment=b"]], {"gamma", "head", "head.num_atoms", "seed"}),
+        ([["gamma=.9"]], {"gamma", "head", "head.num_atoms", "seed"}),
+    ],
+)
+def test_the_jobs_of_a_sweep_show_only_the_hyperparameters_that_differ(tmp_path, jobs, names):
+    (tmp_path / "jobs.json").write_text(json.dumps(dict(enumerate(jobs))))
+    board = TensorBoard(histograms=False)
+    board.open(Opening(tmp_path / "0", {"gamma": 0.9, "head": {"_target_": "a.B", "num_atoms": 5}, "seed": 1}))
+    board.close()
+    start = read(tmp_path / "0").SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
+    assert set(metadata.parse_session_start_info_plugin_data(start).hparams) == names
 
 
 def test_secrets_are_not_in_the_event_files(tmp_path):
