@@ -37,6 +37,11 @@ class EarlyStop:
         self._worse = 0  # evaluations since the best
         self._last: tuple[int, float] | None = None
 
+    @property
+    def evaluated_at(self) -> int | None:
+        """The frame of the last evaluation; None before the first."""
+        return None if self._last is None else self._last[0]
+
     def add_evaluation(self, frames: int, mean: float) -> None:
         """Add the mean return of the evaluation at this frame."""
         is_better = self._best is None or mean > self._best

@@ -221,7 +221,7 @@ class Runner:
         self.evaluation.longest_episode = self.episodes.longest
         rate, seconds = self.clock.lap(self.frames), self.clock.wall_seconds
         times = {"time/frames_per_second": rate}
-        if "evaluate" not in self.schedule.due:  # which logs them at this frame
+        if "evaluate" not in self.schedule.due and self.stop.evaluated_at != self.frames:  # which logs them
             times["time/wall_seconds"] = seconds
         metrics = training_metrics(self.collector, self.learner, self.replay, returns, lengths)
         self.logger.log(self.frames, times | metrics)
