@@ -103,6 +103,8 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-m", "--multirun", action="store_true", help=text)
     text = "with -m: only print the jobs, and what launching the sweep would do with each"
     parser.add_argument("--dry-run", action="store_true", help=text)
+    text = "start from the config of an earlier run in place of the defaults, as --config RUN/config.yaml"
+    parser.add_argument("--config", type=Path, metavar="FILE", help=text)
     _overrides(parser)
 
 
@@ -118,7 +120,8 @@ def _init(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(parser: argparse.ArgumentParser) -> None:
-    text = "only this group, as network; experiment lists the presets with the scores that they state"
+    text = "only this group, as network, or the file of one option, as network/q_net; experiment lists the presets with"
+    text += " the scores that they state"
     parser.add_argument("group", nargs="?", metavar="GROUP", help=text)
     _config_dir(parser)
 

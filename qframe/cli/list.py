@@ -1,4 +1,4 @@
-"""``qframe list``: the groups of the config and their options, each with the first line of its file."""
+"""``qframe list``: the groups of the config, their options with the first line of each file, or one file as a whole."""
 
 import argparse
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from hydra.core.config_loader import ConfigLoader
 from qframe.config.hydra_app import config_file, groups, hydra_app, options
 from qframe.config.score import preset_score
 from qframe.errors import ConfigError, Fault, hint
+from qframe.formatting import format_path
 
 PRESETS = "experiment"
 
@@ -16,11 +17,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the options.
 
     Raises:
-        ConfigError: there is no such group, or a preset's score has faults.
+        ConfigError: there is no such group or option, or a preset's score has faults.
     """
     with hydra_app(arguments.config_dir) as app:
         loader = app.config_loader
         known = [group for group in groups(loader) if options(loader, group)]
+        group, _, option = (arguments.group or "").rpartition("/")
+        if group in known and option not in known:
+            if option not in options(loader, group):
+                raise ConfigError([Fault(group, f"unknown option '{option}'; {hint(option, options(loader, group))}")])
+            file = config_file(loader, arguments.group)
+            print(f"# {format_path(file)}\n{file.read_text(encoding='utf-8').rstrip()}" if file else "")
+            return 0
         if arguments.group is not None and arguments.group not in known:
             raise ConfigError([Fault(arguments.group, f"unknown group; {hint(arguments.group, known)}")])
         chosen = [arguments.group] if arguments.group else known

@@ -5,6 +5,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     runs = _filtered(named_runs(folders), arguments.status, arguments.where)
     if arguments.json:
         for found in sorted(runs, key=lambda found: ORDERS[arguments.sort]([found])):
-            print(json.dumps(_facts(found)))
+            print(json.dumps(facts(found)))
         return 0
     grouped: dict[Path, list[RunFolder]] = {}
     for found in runs:
@@ -113,7 +114,19 @@ def _age(runs: list[RunFolder]) -> str:
     return format_span(max(0.0, time.time() - max(run.changed for run in runs)))
 
 
-def _facts(run: RunFolder) -> dict[str, Any]:
+class RunTable(list[dict[str, Any]]):
+    """A list of runs that a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        columns = dict.fromkeys(key for row in self for key in row)
+        cells = [[escape("" if row.get(key) is None else str(row.get(key))) for key in columns] for row in self]
+        head = "".join(f"<th>{escape(key)}</th>" for key in columns)
+        body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in cells)
+        return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def facts(run: RunFolder) -> dict[str, Any]:
+    """A run as plain values."""
     return {
         "path": str(run.path),
         "status": run.status,

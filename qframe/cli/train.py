@@ -25,6 +25,8 @@ ANY_TIME = "any-time"
 def run(arguments: argparse.Namespace) -> int:
     """Train one run or a sweep; with ``resume=auto`` resume the run that the same command started earlier, if any.
 
+    ``arguments.folder`` is the folder of a single run afterwards.
+
     Raises:
         UserError: the config has faults; nothing was written.
     """
@@ -32,7 +34,14 @@ def run(arguments: argparse.Namespace) -> int:
     overrides, is_resumed = without_resume(arguments.overrides)
     with hydra_app(arguments.config_dir) as app:
         mode = RunMode.MULTIRUN if arguments.multirun else RunMode.RUN
-        composition = composed(app.config_loader, overrides, PROVIDED, mode=mode)
+        if arguments.config is not None:
+            from qframe.config.saved_run import composed_from  # not at the top: see typos.py
+
+            if mode is RunMode.MULTIRUN:
+                raise UserError("--config starts a single run; put its changes into a preset to sweep over it")
+            composition = composed_from(app.config_loader, arguments.config, overrides)
+        else:
+            composition = composed(app.config_loader, overrides, PROVIDED, mode=mode)
         if mode is RunMode.RUN and composition.hydra.mode is RunMode.MULTIRUN:  # a preset that is a sweep
             composition = composed(app.config_loader, overrides, PROVIDED, mode=RunMode.MULTIRUN)
             mode = RunMode.MULTIRUN
@@ -56,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qframe.config import build
 
     earlier = earlier_run(composition) if is_resumed and not composition.faults else None
+    arguments.folder = earlier and earlier.path
     if earlier is not None and earlier.summary.get("status") == "finished":
         print(f"{earlier.path} is finished already; without resume=auto, a new run starts")
         return 0
@@ -63,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         return resume_run(earlier, started=arguments.started)
     assembly = build.Assembly(composition.config, composition.faults).checked()
     path, is_stamped = (earlier.path, False) if earlier is not None else output_folder(composition, "run")
-    folder = new_folder(path, is_stamped=is_stamped)
+    arguments.folder = folder = new_folder(path, is_stamped=is_stamped)
     try:
         runner = build.build(assembly, folder, started=arguments.started)
     except Exception as error:

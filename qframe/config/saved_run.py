@@ -1,12 +1,15 @@
 """Opening a run folder that a command names: its config, its parts and its checkpoints."""
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
@@ -15,11 +18,13 @@ from qframe.checkpoints import load_checkpoint
 from qframe.checkpoints.files import FORMAT, config_format, other_format
 from qframe.config import build
 from qframe.config.auto import resolved
-from qframe.config.compose import recheck
+from qframe.config.compose import PRESETS, Composition, composed, recheck
+from qframe.config.hydra_app import groups
 from qframe.config.parts import Parts
-from qframe.config.schema import available_device
-from qframe.errors import RunError, UserError
+from qframe.config.schema import PROVIDED, available_device
+from qframe.errors import ConfigError, RunError, UserError
 from qframe.runs.folder import RunFolder
+from qframe.runs.run_name import run_name
 
 
 def open_run(path: Path) -> RunFolder:
@@ -42,14 +47,56 @@ def open_run(path: Path) -> RunFolder:
     raise UserError(f"'{path}' is not the folder of a run: it has no config.yaml; {remedy}")
 
 
-def saved_config(folder: RunFolder, overrides: Sequence[str] = ()) -> DictConfig:
+def composed_from(loader: ConfigLoader, file: Path, texts: Sequence[str]) -> Composition:
+    """The config of an earlier run with overrides, for a new run.
+
+    Args:
+        loader: knows the options of groups.
+        file: the run's ``config.yaml``.
+        texts: ``group=option`` and ``key=value``.
+
+    Raises:
+        ConfigError: a fault in the config or in an override.
+        UserError: the file is not the config of a run.
+    """
+    if file.name != "config.yaml" or not file.is_file():
+        remedy = "a preset belongs in DIR/experiment, and is chosen by --config-dir DIR experiment=NAME"
+        raise UserError(f"--config: '{file}' is not the config.yaml of a run; {remedy}")
+    known, typed = groups(loader), {text.lstrip("+~").partition("=")[0]: text for text in texts}
+    choices = {key: text for key, text in typed.items() if key in known}
+    if presets := [choices[key] for key in PRESETS if key in choices]:
+        raise UserError(f"--config takes the place of a preset; leave out '{presets[0]}'")
+    rest = [text for key, text in typed.items() if key not in known and not key.startswith("hydra")]
+    of_choices = [text for key, text in typed.items() if re.split("[./]", key)[0] in ("hydra", *choices)]
+    base = composed(loader, ["~experiment", *of_choices], PROVIDED)
+    if base.faults:
+        raise ConfigError(base.faults)
+    config = saved_config(RunFolder(file.parent), rest, {key: base.config[key] for key in choices})
+    if "name" not in typed:
+        config.name = run_name(config, texts, preset=config.name)
+    plain = OmegaConf.to_container(config)
+    assert isinstance(plain, dict)
+    values: dict[str, Any] = {str(key): value for key, value in plain.items()}
+    return replace(base, config=values, score=None, keys=base.keys | typed.keys())
+
+
+def saved_config(
+    folder: RunFolder, overrides: Sequence[str] = (), nodes: Mapping[str, Any] | None = None
+) -> DictConfig:
     """The run's config with ``key=value`` overrides, checked again.
+
+    Args:
+        folder: of the run.
+        overrides: of values.
+        nodes: groups that are replaced.
 
     Raises:
         ConfigError: a fault in it.
         UserError: an invalid override, an unreadable file, or a run of another format.
     """
     saved = _load(folder)
+    for group, node in (nodes or {}).items():
+        saved[group] = node
     try:
         changed = OmegaConf.merge(saved, OmegaConf.from_dotlist(list(_checked(overrides))))
     except (OmegaConfBaseException, YAMLError, ValueError) as error:

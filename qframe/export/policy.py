@@ -1,5 +1,6 @@
 """A trained network as one function of plain tensors, which is exported and then runs without qframe."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from qframe.actions import ActionSpace
+from qframe.envs.observations import as_tensors, own_copy
 from qframe.networks.protocol import TrainedNetwork
 
 Path = tuple[str, ...]
@@ -87,3 +89,44 @@ class GreedyPolicy(nn.Module):
         if self._action_space.is_joint:
             return (index.reshape(-1, *self.table.shape) + self.table).to(self.table.dtype), value
         return self.table[index], value
+
+
+class Policy:
+    """The greedy policy of a trained network, for the observations of one environment.
+
+    Args:
+        network: the trained network.
+        action_space: of the environment.
+    """
+
+    def __init__(self, network: TrainedNetwork, action_space: ActionSpace) -> None:
+        self.network, self.action_space = network, action_space
+        network.eval()
+
+    def __call__(self, observation: Any, mask: Any = None) -> Any:
+        """The action for ``env.step``.
+
+        Args:
+            observation: as the environment gives it, with the wrappers of training.
+            mask: bool ``[A]``, the legal actions, those of all branches side by side; None: all.
+        """
+        value = self.values(observation)[None]
+        legal = None if mask is None else self.action_space.legal(np.asarray(mask, np.bool_)[None])
+        index = self.action_space.greedy_index(value, None if legal is None else torch.from_numpy(legal))
+        return self.action_space.to_env(index[0])
+
+    def values(self, observation: Any) -> Tensor:
+        """The action values ``[A]``, those of all branches side by side."""
+        batch = as_tensors(own_copy(_batch_of_one(observation)))
+        with torch.no_grad():
+            device = next(iter(self.network.head.parameters())).device
+            value = self.network.head.value(self.network.predict(batch.to(device)))
+        return self.network.branches.join(value)[0].cpu()
+
+
+def _batch_of_one(observation: Any) -> Any:
+    if isinstance(observation, Mapping):
+        return {key: _batch_of_one(entry) for key, entry in observation.items()}
+    if isinstance(observation, tuple):
+        return tuple(map(_batch_of_one, observation))
+    return np.asarray(observation)[None]
