@@ -14,6 +14,7 @@ from qframe.cli.tables import OUTPUTS, matching, named_runs, print_table
 from qframe.errors import UserError, hint
 from qframe.formatting import format_path, format_score, format_span
 from qframe.runs.folder import RunFolder, environment_name, planned_jobs
+from qframe.runs.swept import Swept
 
 ORDERS: dict[str, Callable[[list[RunFolder]], Any]] = {
     "age": lambda runs: -max(run.changed for run in runs),
@@ -46,9 +47,10 @@ def run(arguments: argparse.Namespace) -> int:
         grouped.setdefault(found.path.parent if is_grouped else found.path, []).append(found)
     ordered = sorted(grouped.items(), key=lambda item: ORDERS[arguments.sort](item[1]))
     is_whole = arguments.status is None and not arguments.where
-    common = _common_overrides(runs)
+    sweeps = {path: [run for run in runs if run.path.parent == path] for path in {run.path.parent for run in runs}}
+    swept = {path: _swept(path, jobs) for path, jobs in sweeps.items()}
     rows = [
-        _run_row(runs[0], common) if runs[0].path == path else _sweep_row(path, runs, is_whole=is_whole)
+        _run_row(runs[0], swept) if runs[0].path == path else _sweep_row(path, runs, is_whole=is_whole)
         for path, runs in ordered
     ]
     print_table(("status", "frames", "score", "age", "run", "folder"), rows, numbers=("frames", "score", "age"))
@@ -67,20 +69,17 @@ def _filtered(runs: list[RunFolder], statuses: str | None, conditions: Sequence[
     return matching(runs, conditions)
 
 
-def _common_overrides(runs: Sequence[RunFolder]) -> dict[Path, set[str]]:
-    """The overrides that all jobs of a sweep share, by the sweep's folder; they distinguish no job."""
-    found: dict[Path, list[set[str]]] = {}
-    for run in runs:
-        found.setdefault(run.path.parent, []).append(set(run.overrides))
-    return {path: set.intersection(*overrides) if len(overrides) > 1 else set() for path, overrides in found.items()}
+def _swept(path: Path, runs: Sequence[RunFolder]) -> Swept:
+    """The keys in which the jobs of a sweep's folder differ."""
+    return Swept.among([*planned_jobs(path).values()] or [run.overrides for run in runs])
 
 
-def _run_row(run: RunFolder, common: dict[Path, set[str]]) -> tuple[str, ...]:
+def _run_row(run: RunFolder, swept: dict[Path, Swept]) -> tuple[str, ...]:
     total = run.config.get("total_frames")
     share = f" {min(1.0, run.frames / total):4.0%}" if isinstance(total, int) and not run.is_finished else ""
     latest = run.evaluations[-1][1] if run.evaluations else None
     score = format_score(run.score) if run.score is not None else "" if latest is None else f"({format_score(latest)})"
-    return run.status, f"{run.frames:,}{share}", score, _age([run]), _what(run, common), format_path(run.path)
+    return run.status, f"{run.frames:,}{share}", score, _age([run]), _what(run, swept), format_path(run.path)
 
 
 def _sweep_row(path: Path, runs: list[RunFolder], *, is_whole: bool) -> tuple[str, ...]:
@@ -91,20 +90,19 @@ def _sweep_row(path: Path, runs: list[RunFolder], *, is_whole: bool) -> tuple[st
     status = ", ".join([f"{finished}/{total} finished", *(f"{n} {status}" for status, n in counts.items())])
     scores = [run.score for run in runs if run.score is not None]
     score = f"{format_score(min(scores))} … {format_score(max(scores))}" if scores else ""
-    names = "/".join(sorted({str(run.config["name"]) for run in runs if "name" in run.config}))
-    what = f"sweep {names}"
+    keys = ", ".join(_swept(path, runs).headers)
+    what = f"sweep over {keys}" if keys else "sweep"
     return status, f"{sum(run.frames for run in runs):,}", score, _age(runs), what, format_path(path)
 
 
-def _what(run: RunFolder, common: dict[Path, set[str]]) -> str:
+def _what(run: RunFolder, swept: dict[Path, Swept]) -> str:
     """A run's name and seed, or a job's overrides; if it has no result, the reason."""
     reason = run.summary.get("reason") or run.summary.get("error")
     if reason and run.status != "finished":
         text = " ".join(str(reason).split())
         return text if len(text) <= 80 else f"{text[:79]}…"
     if run.is_job and run.overrides:
-        own = [override for override in run.overrides if override not in common[run.path.parent]]
-        return " ".join(own or run.overrides)
+        return swept[run.path.parent].text(run.overrides) or " ".join(run.overrides)
     if not run.config:
         return "config.yaml cannot be read"
     return f"{run.config.get('name', '?')} seed {run.config.get('seed', '?')}"

@@ -1,8 +1,7 @@
 """The folder of a sweep: the number and the status of each job, and a lock that lets one process at a time run them."""
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,51 +14,12 @@ from qframe.config.hydra_keys import inside
 from qframe.errors import ConfigError, Fault, UserError
 from qframe.runs.folder import RunFolder, is_unused, job_number, planned_jobs, read_json, write_json
 from qframe.runs.lock import FolderLock
-from qframe.runs.run_name import job_folder, short_keys
+from qframe.runs.run_name import job_folder
+from qframe.runs.swept import Swept
 
 Overrides = tuple[str, ...]
 DONE = ("finished", "pruned")
 """The statuses of a job that is not started again."""
-
-
-@dataclass(frozen=True)
-class Swept:
-    """The keys in which the jobs of a sweep differ.
-
-    Args:
-        keys: as on the command line.
-    """
-
-    keys: tuple[str, ...]
-
-    @classmethod
-    def among(cls, jobs: Iterable[Sequence[str]]) -> "Swept":
-        """The keys whose values vary among these jobs, all keys if there is one job.
-
-        >>> Swept.among([["a=1", "seed=1"], ["a=1", "seed=2"]])
-        Swept(keys=('seed',))
-        """
-        listed = [{text.partition("=")[0]: text for text in job} for job in jobs]
-        keys = dict.fromkeys(key for job in listed for key in job)
-        return cls(tuple(key for key in keys if len(listed) == 1 or len({job.get(key) for job in listed}) > 1))
-
-    @property
-    def headers(self) -> list[str]:
-        """The keys as titles of columns: the last part of each, where that is unique."""
-        return [*short_keys(self.keys).values()]
-
-    def picked(self, overrides: Iterable[str]) -> list[str]:
-        """The overrides of these keys."""
-        return [text for text in overrides if text.partition("=")[0] in self.keys]
-
-    def text(self, overrides: Iterable[str]) -> str:
-        """The overrides of these keys in one line."""
-        return " ".join(self.picked(overrides))
-
-    def values(self, overrides: Iterable[str]) -> list[str]:
-        """The value of each key; empty where it is not set."""
-        found = {key: value for key, _, value in (text.partition("=") for text in overrides)}
-        return [found.get(key, "") for key in self.keys]
 
 
 class SweepFolder:

@@ -14,7 +14,8 @@ from omegaconf import DictConfig, open_dict
 from qframe.config.compose import plain
 from qframe.config.numbers import integer
 from qframe.runs.folder import RunFolder
-from qframe.sweeps.folder import Overrides, SweepFolder, Swept
+from qframe.runs.swept import Swept
+from qframe.sweeps.folder import Overrides, SweepFolder
 from qframe.sweeps.job import OBJECTIVE
 from qframe.sweeps.job_spec import MOST_CHECKED, JobSpec, SpecMaker, composition
 from qframe.sweeps.loop import Needs, run_jobs

@@ -16,7 +16,7 @@ from rich.table import Table
 from qframe.config.numbers import integer
 from qframe.formatting import format_score, format_span
 from qframe.runs.folder import RunFolder
-from qframe.sweeps.folder import Swept
+from qframe.runs.swept import Swept
 from qframe.sweeps.job_spec import JobSpec
 from qframe.sweeps.results_table import job_table, screen
 

@@ -17,7 +17,8 @@ from rich.text import Text
 
 from qframe.formatting import format_mean, format_path, format_score
 from qframe.runs.folder import job_number
-from qframe.sweeps.folder import DONE, SweepFolder, Swept
+from qframe.runs.swept import Swept
+from qframe.sweeps.folder import DONE, SweepFolder
 from qframe.sweeps.objective import TITLES, objective
 
 Row = tuple[Mapping[str, Any], float | None]

@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from qframe.config.compose import parsed
 from qframe.errors import ConfigError, Fault
-from qframe.sweeps.folder import Swept
+from qframe.runs.swept import Swept
 from qframe.sweeps.parameter_grid import grid
 
 

@@ -17,7 +17,8 @@ from qframe.config.targets import apply_trust
 from qframe.errors import ConfigError, UserError
 from qframe.formatting import format_path
 from qframe.runs.folder import new_folder, read_json, write_json
-from qframe.sweeps.folder import SweepFolder, Swept, output_folder
+from qframe.runs.swept import Swept
+from qframe.sweeps.folder import SweepFolder, output_folder
 from qframe.sweeps.grid import parameters, zipped
 from qframe.sweeps.job import Job
 from qframe.sweeps.job_spec import MOST_CHECKED, composition

@@ -13,7 +13,8 @@ import pytest
 import qframe
 from qframe.cli import bench
 from qframe.cli.main import main
-from qframe.sweeps.folder import SweepFolder, Swept
+from qframe.runs.swept import Swept
+from qframe.sweeps.folder import SweepFolder
 
 PRESET = """# @package _global_
 # A short run

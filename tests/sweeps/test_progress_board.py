@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from qframe.sweeps.folder import Swept
+from qframe.runs.swept import Swept
 from qframe.sweeps.job_spec import JobSpec
 from qframe.sweeps.progress_board import ProgressBoard
 from qframe.sweeps.results_table import results_table
