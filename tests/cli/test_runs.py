@@ -67,7 +67,9 @@ def test_jobs_show_their_differences_and_a_sweep_the_jobs_to_come(outputs, capsy
     assert "seed=3" in printed
     assert "total_frames" not in printed
     assert main(["runs"]) == 0
-    assert "2/5 finished, 1 failed, 1 running, 1 not started" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "2/5 finished, 1 failed, 1 running, 1 not started" in printed
+    assert "sweep over seed" in printed
 
 
 def test_filters_and_orders(outputs, capsys):

@@ -90,6 +90,11 @@ def test_a_dry_run_shows_the_jobs_and_writes_nothing(toy, built, capsys):
     assert built == [1, 13, 13]
 
 
+def test_many_jobs_are_announced_before_they_are_composed(toy, capsys):
+    assert main(["train", "-m", "--dry-run", "seed=range(40)"]) == 0
+    assert capsys.readouterr().out.startswith("checking the configs of 40 jobs\n")
+
+
 def test_zipped_keys_on_the_command_line(toy):
     assert sweep("seed=1,2", "gamma=0.5,0.9", "hydra.sweeper.zip=[seed,gamma]") == 0
     assert [summary["overrides"] for summary in summaries().values()] == [
