@@ -9,6 +9,7 @@ from qframe.config import build
 from qframe.config.compose import compose
 from qframe.config.hydra_app import hydra_app, options
 from qframe.config.score import Score, preset_score
+from qframe.formatting import format_score
 from qframe.runs.folder import environment_name, read_json
 
 ROOT = Path(__file__).parents[1]
@@ -46,14 +47,14 @@ def _row(preset: str, score: Score) -> tuple[str, ...]:
 def _measured(preset: str, result: dict[str, Any]) -> tuple[str, ...]:
     low, high = result["interval"]
     runs = result["runs"]
-    last = f"{_mean(runs, 'eval_return_last'):.1f}" if result["metric"] == "eval_return_mean" else "–"
+    last = format_score(_mean(runs, "eval_return_last")) if result["metric"] == "eval_return_mean" else "–"
     verdict = "reached" if result["passed"] else "missed"
     return (
         f"[`{result['command']}`](results/{preset}.json)",
         str(environment_name(result["env"])),
         f"{result['frames']:,}",
-        f"{result['mean']:.1f}",
-        f"{result['iqm']:.1f} [{low:.1f}, {high:.1f}]",
+        format_score(result["mean"]),
+        f"{format_score(result['iqm'])} [{format_score(low)}, {format_score(high)}]",
         last,
         f"{result['expected']:g}, {verdict}",
         f"{_mean(runs, 'wall_seconds'):.0f}",

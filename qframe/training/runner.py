@@ -295,7 +295,8 @@ class Runner:
             scores = final_scores(
                 self.evaluation, self.network, self.best, self.films, frames=self.frames, progress=progress
             )
-        scores |= {"evaluation_seconds": self.clock.evaluation_seconds, "total_seconds": self.clock.wall_seconds}
+        evaluating, seconds = round(self.clock.evaluation_seconds, 3), self.clock.wall_seconds
+        scores |= {"evaluation_seconds": evaluating, "total_seconds": seconds}
         reason = {} if self.stop.reason is None else {"reason": self.stop.reason}
         summary = self.summary.write("finished", reached | scores | reason)
         self.logger.finish(summary)
