@@ -91,7 +91,12 @@ def run_jobs(jobs: Jobs, engine: Engine, board: Board) -> None:
                 while signals.received is None and len(running) < engine.slots and (job := jobs.next()) is not None:
                     job = sharing(job, engine.threads)
                     board.started(job)
-                    running[job.number] = (job, engine.start(job))
+                    try:
+                        running[job.number] = (job, engine.start(job))
+                    except Exception:  # a signal reaches a whole process group, and so the server that starts the jobs
+                        if signals.received is None:
+                            raise
+                        break
                 if not running:
                     break
                 time.sleep(POLL)

@@ -121,6 +121,18 @@ def test_a_signal_stops_all_that_run_and_starts_no_more(tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("is_stopped", [True, False])
+def test_a_signal_that_ends_the_server_of_jobs_stops_the_sweep(is_stopped, tmp_path, monkeypatch):
+    def start(self, job):
+        if is_stopped:
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise EOFError("unexpected EOF")
+
+    monkeypatch.setattr(Script, "start", start)
+    with pytest.raises(Stopped if is_stopped else EOFError):
+        run(tmp_path, 2, {0: ["finished"]})
+
+
 class Pruning(Queue):
     def to_prune(self, running: Iterable[JobSpec]) -> dict[int, str]:
         return {job.number: "worse than the median" for job in running if job.number == 0}
