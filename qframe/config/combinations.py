@@ -112,8 +112,8 @@ def _rounds_of_another_length(parts: Parts, config: Mapping[str, Any]) -> str | 
     if fixed is None or fixed == own:
         return None
     return (
-        f"{type(parts.replay).__name__} is learned from in rounds of {fixed[1]} updates every {fixed[0]:,} frames, got "
-        f"{own[1]} every {own[0]}; set runner.every=auto runner.updates=auto"
+        f"{type(parts.replay).__name__} is learned from in rounds of {fixed[1]} updates every {fixed[0]:,} frames; set "
+        "runner.every=auto runner.updates=auto"
     )
 
 
