@@ -11,6 +11,7 @@ from qframe.envs import GymnasiumEnvs
 from qframe.exploration import EGreedyModule
 from qframe.heads import ScalarHead
 from qframe.loggers import Logger
+from qframe.machine.generators import seed_globally
 from qframe.networks import EncodedTrunk, MLPTrunk, QNet, make_encoder
 from qframe.objectives import DQNLoss, SoftUpdate
 from qframe.optimizer import Optimizer
@@ -44,6 +45,7 @@ def make_runner(
     *,
     head=ScalarHead,
     network=QNet,
+    trunk=make_trunk,
     replay=ReplayBuffer,
     replay_options=None,
     estimator="TD0",
@@ -62,11 +64,13 @@ def make_runner(
     reward=None,
     **runner_options,
 ):
-    torch.manual_seed(seed)
+    seed_globally(seed)
     envs = GymnasiumEnvs(env, num_envs=num_envs, vectorization=vectorization, **(env_options or {}))
-    space = make_action_space(envs.action_space, encoding=encoding, joint=joint)
-    trunk = make_trunk(envs.observation_space)
-    value_network = network(trunk, head, action_space=space, normalize_observation=normalize_observation)
+    by_branches = {"max_enumerated": 0} if encoding == "auto" else {}
+    space = make_action_space(envs.action_space, encoding=encoding, joint=joint, **by_branches)
+    value_network = network(
+        trunk(envs.observation_space), head, action_space=space, normalize_observation=normalize_observation
+    )
     loss = DQNLoss(value_network, delay_value=True, joint=joint, gamma=gamma)
     loss.make_value_estimator(estimator)
     buffer = replay(2000, 32, gamma=gamma, num_envs=num_envs, **(replay_options or {}))

@@ -28,6 +28,8 @@ PRODUCTS: dict[Any, Callable[..., Any]] = {
     torch.ops.aten.convolution_backward.default: convolution_backward,
 }
 """The functions that replace matrix products and convolutions when a graph is traced."""
+BATCH_NORMS = torch.ops.aten.native_batch_norm.default, torch.ops.aten.cudnn_batch_norm.default
+"""They write to two inputs, which their schemas do not say."""
 COMPILER = Path(__file__).with_name("compile_graph.py")
 """Run as a script, never imported here: that would import torch's whole compiler."""
 TICK = 5.0  # seconds
@@ -66,7 +68,10 @@ class NativeFunction:
         self._gpu = next((tensor.device.index for tensor in inputs if tensor.is_cuda), -1)
         self._compiling: _Compiling | None = None
         self._ways = list(WAYS)
-        self._begin()
+        if (reason := _reason_not_to_compile(self._graph)) is not None:
+            self._run_uncompiled(reason)
+        else:
+            self._begin()
 
     @property
     def library(self) -> Path | None:
@@ -120,7 +125,10 @@ class NativeFunction:
                 self._compiling = self._compile() if self.library is None else None
                 return
             del self._ways[0]
-        self._warn("gives wrong results when compiled; it runs uncompiled, which is slower")
+        self._run_uncompiled("gives wrong results when compiled")
+
+    def _run_uncompiled(self, reason: str) -> None:
+        self._warn(f"{reason}; it runs uncompiled, which is slower")
         self._run = lambda inputs: pytree.tree_leaves(self._function(*inputs))
 
     def _judge(self, library: Path) -> None:
@@ -195,6 +203,16 @@ def trace(function: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple[fx.Gr
     with torch.no_grad():
         graph = make_fx(flat, tracing_mode="fake", decomposition_table=PRODUCTS)(*inputs)
     return graph, nestings[-1]
+
+
+def _reason_not_to_compile(graph: fx.GraphModule) -> str | None:
+    """An effect of a graph that compiled code would lack, for a warning."""
+    for node in graph.graph.nodes:
+        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+            return "draws from torch's global generator, as dropout does"
+        if node.target in BATCH_NORMS and node.args[3] is not None and node.args[5]:
+            return "changes the statistics of batch normalisation"
+    return None
 
 
 def _fingerprint(graph: fx.GraphModule, inputs: Sequence[Tensor], way: str) -> str:

@@ -16,6 +16,7 @@ from qframe.compiled.signature import Layout, Rows, flatten
 from qframe.compiled.verdict import Comparison
 from qframe.errors import RunError
 from qframe.machine.allocator import keep_freed_memory
+from qframe.networks.modes import with_modes
 from qframe.networks.normalization import RunningNorm
 from qframe.objectives import DQNLoss
 from qframe.optimizer.flat_vector import MOVED, FlatVector
@@ -92,7 +93,8 @@ class CompiledUpdate:
         keep_freed_memory()
         self.reads_rows = is_captured or vector.device.type == "cpu"
         """Whether it reads a replay's rows itself; compiling for a GPU would allocate them a second time."""
-        self.holds_rounds = not (target and any(isinstance(part, RunningNorm) for part in networks[0].modules()))
+        changing = [part for part in networks[0].modules() if isinstance(part, RunningNorm)] + with_modes(networks[0])
+        self.holds_rounds = not (target and any(True for part in changing for _ in part.buffers()))
         """Whether a round of K equals K rounds of one: a target network's statistics move only after a round."""
         self._functions: dict[Any, NativeFunction | CapturedFunction] = {}
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 import numpy as np
-import torch
 from gymnasium import spaces
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -14,9 +13,11 @@ from torch import nn
 from qframe.actions import ActionSpace, make_action_space
 from qframe.compiled.cuda_graph import check_capturable
 from qframe.compiled.update import autocast_type
-from qframe.config.auto import for_images, pick_device, resolved
+from qframe.config.auto import Picked, for_images, pick_device, resolved
 from qframe.config.checker import Checker
 from qframe.config.combinations import refused
+from qframe.config.contracts import check_contract, check_network, check_trunk
+from qframe.config.hydra_app import conf_dir
 from qframe.config.memory_prediction import memory_line, memory_warning
 from qframe.config.parts import Parts
 from qframe.config.schema import GROUPS, PROVIDED, SETTINGS
@@ -26,9 +27,11 @@ from qframe.errors import ConfigError, Fault
 from qframe.loggers.console import Report, console_report
 from qframe.machine.allocator import share_heap
 from qframe.machine.determinism import only_deterministic
+from qframe.machine.generators import globally_seeded, seed_globally
 from qframe.networks import EncodedTrunk, Trunk, make_encoder
 from qframe.networks.encoders import check_box, has_images
 from qframe.networks.observation_scaling import byte_divisor, scaled_entries
+from qframe.networks.trunks import fitting_trunk
 from qframe.objectives import DQNLoss
 from qframe.optimizer.pure_steps import pure_step
 from qframe.runs.folder import UNFINISHED_CONFIG, RunFolder
@@ -64,10 +67,37 @@ class Assembly:
         self.faults, self._trains = list(found), trains
         self._broken = {re.split(r"[.\[]", fault.where)[0] for fault in found}
         sound = {key: STAND_INS[key] for key in STAND_INS.keys() & self._broken}
-        self.config, self.picked = resolved({**_plain(config), **sound})
+        settings = {**_plain(config), **sound}
+        self._envs: list[Any] = []  # built already, to see the observations
+        trunk = self._pick_trunk(settings)
+        self.config, self.picked = resolved(settings)
+        self.picked |= trunk
         if self._broken <= {*SETTINGS, *GROUPS}:
             self.device = pick_device(self.config["device"])
             self.parts = self._parts()
+
+    def _pick_trunk(self, settings: dict[str, Any]) -> Picked:
+        """Replace ``trunk=auto`` in the settings by the trunk that fits the observations, with its own keys kept."""
+        node = settings.get("trunk")
+        if not isinstance(node, Mapping) or node.get("_target_") != "auto" or "trunk" in self._broken:
+            return {}
+        self.config, env = settings, settings.get("env")
+        if isinstance(env, Mapping) and env.get("num_envs") == "auto":
+            envs = self.part("env", node={**env, "num_envs": 1})
+        else:
+            envs = self.part("env")
+            self._envs.append(envs)
+        space = spaces.Box(0, 1) if envs is None else envs.observation_space
+        option, changes, reason = fitting_trunk(space)
+        own = {key: value for key, value in node.items() if key != "_target_"}
+        checker = Checker(PROVIDED)
+        written: Any = OmegaConf.to_container(OmegaConf.load(conf_dir() / "trunk" / f"{option}.yaml"))
+        picked = {**written, **changes, **own}
+        settings["trunk"] = checker.node(picked, "trunk")
+        self.faults += checker.faults
+        self._broken |= {"trunk"} if checker.faults else set()
+        described = "".join(f", {key}={value}" for key, value in changes.items())
+        return {} if envs is None else {"trunk": (option, f"{reason}{described}")}
 
     def check_films(self) -> None:
         """Add a fault if videos are to be recorded and the environments cannot be rendered."""
@@ -103,7 +133,9 @@ class Assembly:
         if is_broken or any(ingredient is None for ingredient in (*ingredients, *provided.values())):
             return None
         try:
-            return instantiate(node or self.config[group], *ingredients, where=group, **provided)
+            part = instantiate(node or self.config[group], *ingredients, where=group, **provided)
+            check_contract(group, part)
+            return part
         except ConfigError as error:
             self.faults += error.faults
             return None
@@ -111,7 +143,7 @@ class Assembly:
     def _parts(self) -> Parts:
         """Every part that needs no run folder. One that could not be built, or lacks an ingredient, is None."""
         config, seed = self.config, self.config["seed"]
-        envs = self.part("env")
+        envs = self._envs[0] if self._envs else self.part("env")
         self._pick_for_images(envs)
         action_space = self.part("action_space", envs and envs.action_space)
         loss = self._loss(envs, action_space)
@@ -202,9 +234,14 @@ class Assembly:
                 self.part("head", 1, 2)
             return None
         config = self.config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(config["seed"], "network"))
-            network = self.part("network", self._trunk(envs), self._make_head, action_space=action_space)
+        with globally_seeded(derive_seed(config["seed"], "network")):
+            try:
+                network = self.part("network", self._trunk(envs), self._make_head, action_space=action_space)
+                if network is not None:
+                    check_network(network, envs.observation_space, action_space.num_actions)
+            except ConfigError as error:
+                self.faults += error.faults
+                return None
         if network is None:
             return None
         loss = self.part(
@@ -264,13 +301,15 @@ class Assembly:
                 check_box(space)
                 is_float = np.issubdtype(space.dtype, np.floating)
                 scale: dict[str, Any] = {} if is_float else {"byte_divisor": byte_divisor(space)}
-                return self.part("trunk", space.shape, **scale)
+                trunk = self.part("trunk", space.shape, **scale)
+                return trunk if trunk is None else check_trunk(trunk, space)
             encoder = make_encoder(space)
         except ValueError as error:
             self.faults.append(Fault("env", str(error)))
             return None
         trunk = self.part("trunk", (encoder.num_features,))
-        return None if trunk is None else EncodedTrunk(encoder, trunk)
+        encoded = spaces.Box(-np.inf, np.inf, (encoder.num_features,))
+        return None if trunk is None else EncodedTrunk(encoder, check_trunk(trunk, encoded))
 
 
 def check(config: Mapping[str, Any], found: Sequence[Fault] = ()) -> list[Fault]:
@@ -302,10 +341,12 @@ def describe(assembly: Assembly) -> dict[str, str]:
     note = memory_warning(built) or ""
     update = f"{'double, ' if loss.double_dqn else ''}{type(built.target_update).__name__}"
     return {
-        "environment": f"{built.envs.id} × {built.envs.num_envs} ({built.envs.vectorization})",
+        "environment": f"{built.envs.id} × {built.envs.num_envs} ({built.envs.vectorization})"
+        + (f"; {built.envs.note}" if built.envs.note else ""),
         "observation": _observation(built.envs),
-        "action": f"{built.envs.action_space} as {built.action_space}",
-        "network": f"{type(loss.value_network).__name__}, {parameters:,} parameters",
+        "action": f"{built.envs.action_space} as {built.action_space}; "
+        + (f"masked by {built.envs.mask_source}" if built.envs.has_masks else "no action mask found"),
+        "network": f"{type(loss.value_network).__name__}, {parameters:,} parameters" + _trunk_note(assembly.picked),
         "head": f"{type(loss.head).__name__}, {loss.head.num_outputs} per action",
         "estimator": f"{type(loss.estimator).__name__}, gamma {loss.gamma}",
         "loss": f"{type(loss).__name__}, {update}",
@@ -343,6 +384,7 @@ def build(
     seed, device = plain["seed"], assembly.device
     if plain["deterministic"]:
         only_deterministic(device)
+    seed_globally(derive_seed(seed, "global"))
     collector = instantiate(
         plain["collector"],
         built.envs.make(derive_seed(seed, "train")),
@@ -389,6 +431,8 @@ def build(
         report.say(f"the replay takes {memory_line(built)}")
         if (note := memory_warning(built)) is not None:
             report.say(note)
+        if built.envs.note is not None:
+            report.say(f"note: {built.envs.note}")
         for key, (value, reason) in assembly.picked.items():
             report.say(f"auto: {key}={str(value).lower()} ({reason})")
         folder.lock.acquire()  # creates the folder
@@ -416,6 +460,10 @@ def _observation(envs: Envs) -> str:
     scaled = scaled_entries(envs.observation_space)
     note = f"; bytes scaled to [0, 1]: {', '.join(scaled)}" if scaled else ""
     return f"{' '.join(str(envs.observation_space).split())}{note}"
+
+
+def _trunk_note(picked: Picked) -> str:
+    return f"; trunk={picked['trunk'][0]} ({picked['trunk'][1]})" if "trunk" in picked else ""
 
 
 def _spaces(envs: Envs) -> str:

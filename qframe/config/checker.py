@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, is_typeddict
 
 from qframe.config.numbers import integer
-from qframe.config.parameters import alternatives, parameters, takes_callable, takes_class
+from qframe.config.parameters import BY_POSITION, alternatives, parameters, takes_callable, takes_class
 from qframe.config.schema import AUTO_COLLECTOR, AUTO_NUMBERS, GROUPS, SETTINGS
 from qframe.config.targets import refused_import, resolve
 from qframe.errors import ConfigError, Fault, hint, nearest
@@ -52,7 +52,9 @@ class Checker:
         except ConfigError as error:
             self.faults += error.faults
             return dict(node)
-        given = self.provided.get(where, frozenset())
+        given = set(self.provided.get(where, ()))
+        if given.issuperset(first := BY_POSITION.get(where, ())):
+            given |= {*known.positional[: len(first)]}
         checked: dict[str, Any] = {"_target_": node["_target_"]}
         for key, value in ((str(key), value) for key, value in node.items() if key != "_target_"):
             place = f"{where}.{key}"
@@ -271,6 +273,8 @@ def validate(
             for unknown in config[key].keys() - AUTO_COLLECTOR.keys():
                 message = "unknown key: collector=auto takes none; choose a collector by its name"
                 checker.faults.append(Fault(f"{key}.{unknown}", message, unknown=True))
+        elif key == "trunk" and isinstance(config[key], Mapping) and config[key].get("_target_") == "auto":
+            checked[key] = dict(config[key])  # checked once the trunk is picked
         elif isinstance(config[key], Mapping):
             node = dict(config[key])
             # Evaluation's changes of the environments are checked where these environments are built.

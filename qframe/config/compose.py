@@ -25,6 +25,7 @@ from qframe.config.hydra_app import (
     CONFIG_NAME,
     SOURCE,
     composition_fault,
+    config_file,
     contradictions,
     first_line,
     groups,
@@ -113,7 +114,22 @@ def read(texts: Iterable[str], loader: ConfigLoader, *, sweep: bool = False) -> 
         else:
             result.keys.add(key)
             result.hydra.append(f"++{text.lstrip('+')}")
+    _add_brought(result, loader)
     return result
+
+
+def _add_brought(result: Overrides, loader: ConfigLoader) -> None:
+    """Add the choices that the typed environment's file ``brings``, unless they are typed or a preset is."""
+    typed: dict[str, str] = {text.partition("=")[0]: text.partition("=")[2] for text in result.single}
+    file = config_file(loader, f"env/{typed['env']}") if "env" in typed and "experiment" not in typed else None
+    if file is None:
+        return
+    content: Any = OmegaConf.to_container(OmegaConf.load(file))
+    for key, value in content.get("brings", {}).items():
+        if key not in typed and key not in result.swept:
+            text = f"{'' if key in groups(loader) else '++'}{key}={value}"
+            result.hydra.insert(0, text)
+            result.choices += [text] if key in groups(loader) else []
 
 
 def pinned_folder(kind: str, folder: Path) -> str:
@@ -320,7 +336,10 @@ def _of_job(loader: ConfigLoader, overrides: Overrides, read_before: dict[tuple[
 def plain(config: DictConfig) -> tuple[dict[str, Any], list[Fault]]:
     """The config as plain values, and a fault for every value that is missing or cannot be interpolated."""
     faults: list[Fault] = []
-    return _plain(config, "", faults), faults
+    values = _plain(config, "", faults)
+    if isinstance(values.get("env"), dict):
+        values["env"].pop("brings", None)  # read from the file
+    return values, faults
 
 
 def _plain(node: Any, where: str, faults: list[Fault]) -> Any:

@@ -358,6 +358,9 @@ def composition_fault(error: Exception, loader: ConfigLoader, overrides: Sequenc
     parent = re.match(r"In '([^']+)'", str(error))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and parent:
         return _no_option(error.missing_cfg_file, parent[1], loader)
+    if isinstance(error, UnicodeDecodeError):
+        files = [format_path(file) for file in yaml_files(loader) if error.object in file.read_bytes()]
+        return Fault("", "not text in UTF-8; save it in that encoding", " or ".join(files), unknown=True)
     known = isinstance(error, HydraException | OmegaConfBaseException)
     prefix = "" if known else f"Hydra could not compose this ({type(error).__name__}): "
     return Fault("", prefix + first_line(error), file_name(loader, parent[1]) if parent else "", unknown=True)

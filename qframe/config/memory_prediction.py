@@ -14,7 +14,6 @@ import torch
 from gymnasium import Space
 
 from qframe.config.parts import Parts
-from qframe.envs.masks import branch_sizes
 from qframe.envs.observations import own_copy
 
 _REWARD_AND_ENDS = 4 + 3  # a 32-bit float; terminated, truncated and done
@@ -94,7 +93,7 @@ def _row(parts: Parts) -> _Row:
 def _mask_bytes(parts: Parts) -> int:
     if not parts.envs.has_masks:
         return 0
-    return parts.action_space.legal(np.ones((1, sum(branch_sizes(parts.envs.action_space))), np.bool_)).nbytes
+    return parts.action_space.legal(np.ones((1, sum(parts.action_space.choices)), np.bool_)).nbytes
 
 
 def _place(parts: Parts) -> str:

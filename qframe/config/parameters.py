@@ -8,6 +8,13 @@ from functools import cache
 from typing import Annotated, Any, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
 
 EMPTY = inspect.Parameter.empty
+BY_POSITION: dict[str, tuple[str, ...]] = {
+    "action_space": ("space",), "trunk": ("observation_shape",), "network": ("trunk", "make_head"),
+    "head": ("features", "num_actions"), "loss": ("value_network",), "target": ("loss",),
+    "exploration": ("action_space",), "optimizer": ("parameters",), "evaluation": ("envs", "action_space"),
+    "collector": ("envs", "network"),
+}  # fmt: skip
+"""The first arguments of a group's class, which qframe gives it by position, whatever their names."""
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -18,11 +25,13 @@ class Parameters:
     Args:
         annotation: the type of each, by name; ``Any`` where there is none.
         required: the names without a default.
+        positional: the names of those that can be given by position, in order.
         is_open: any further name is accepted (``**kwargs``).
     """
 
     annotation: dict[str, Any]
     required: frozenset[str]
+    positional: tuple[str, ...]
     is_open: bool
 
 
@@ -34,15 +43,15 @@ def parameters(target: Callable[..., Any]) -> Parameters:
     frozenset({'size'})
     """
     annotation: dict[str, Any] = {}
-    required: frozenset[str] | None = None
+    own: tuple[frozenset[str], tuple[str, ...]] | None = None
     is_open = False
     for function in _constructors(target):
-        found, needed, is_open = _read(function, skip_first=inspect.isclass(target))
+        found, needed, positional, is_open = _read(function, skip_first=inspect.isclass(target))
         annotation = found | annotation
-        required = needed if required is None else required  # the class may supply what its base needs
+        own = own or (needed, positional)  # the class may supply what its base needs
         if not is_open:
             break
-    return Parameters(annotation, required or frozenset(), is_open)
+    return Parameters(annotation, *(own or (frozenset(), ())), is_open)
 
 
 def alternatives(annotation: Any) -> list[Any]:
@@ -91,8 +100,13 @@ def _no_arguments(self: object) -> None:
     """The constructor of a class that has none of its own."""
 
 
-def _read(function: Callable[..., Any], *, skip_first: bool) -> tuple[dict[str, Any], frozenset[str], bool]:
-    listed = list(inspect.signature(function).parameters.values())[int(skip_first) :]
+def _read(
+    function: Callable[..., Any], *, skip_first: bool
+) -> tuple[dict[str, Any], frozenset[str], tuple[str, ...], bool]:
+    try:
+        listed = list(inspect.signature(function).parameters.values())[int(skip_first) :]
+    except ValueError:  # written in C, without a signature
+        return {}, frozenset(), (), True
     try:
         hints = get_type_hints(function, include_extras=True)
     except (NameError, TypeError, AttributeError):
@@ -100,4 +114,5 @@ def _read(function: Callable[..., Any], *, skip_first: bool) -> tuple[dict[str, 
     named = [p for p in listed if p.kind in NAMED]
     needed = frozenset(p.name for p in named if p.default is EMPTY)
     is_open = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in listed)
-    return {p.name: hints.get(p.name, Any) for p in named}, needed, is_open
+    positional = tuple(p.name for p in named if p.kind is not inspect.Parameter.KEYWORD_ONLY)
+    return {p.name: hints.get(p.name, Any) for p in named}, needed, positional, is_open

@@ -19,7 +19,7 @@ from typing import Any, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 
-from qframe.config.parameters import alternatives, parameters, takes_callable, takes_class
+from qframe.config.parameters import BY_POSITION, alternatives, parameters, takes_callable, takes_class
 from qframe.errors import ConfigError, Fault, UserError, hint, nearest
 
 PARTS = "qframe"
@@ -142,14 +142,17 @@ def instantiate(node: Mapping[str, Any] | DictConfig, /, *args: Any, where: str 
     target, given = _described(plain, where)
     known = parameters(target)
     wanted = {key: value for key, value in runtime.items() if key in known.annotation or known.is_open}
+    given |= wanted
+    _check_call(target, args, given, where)
     with _refusals(target, where):
-        return target(*args, **(given | wanted))
+        return target(*args, **given)
 
 
 def _described(node: Mapping[str, Any], where: str) -> tuple[Callable[..., Any], dict[str, Any]]:
     target = resolve(node["_target_"], _join(where, "_target_"))
-    if (foreign := refused_import(node.get("id", ""))) is not None and _under(target.__module__, "qframe.envs"):
-        raise _fault(_join(where, "id"), foreign)
+    for key in ("id", "register") if _under(target.__module__ or "", "qframe.envs") else ():
+        if node.get(key) is not None and (foreign := refused_import(node[key])) is not None:
+            raise _fault(_join(where, key), foreign)
     annotation = parameters(target).annotation
     arguments = {key: value for key, value in node.items() if key != "_target_"}
     given = {key: _value(value, annotation.get(key, Any), _join(where, key)) for key, value in arguments.items()}
@@ -181,6 +184,18 @@ def _waits(target: Callable[..., Any], given: Mapping[str, Any]) -> bool:
     return not inspect.isclass(target) or bool(parameters(target).required - given.keys())
 
 
+def _check_call(target: Callable[..., Any], args: tuple[Any, ...], given: Mapping[str, Any], where: str) -> None:
+    """Check that a class takes the arguments of its group."""
+    try:
+        inspect.signature(target).bind(*args, **given)
+    except TypeError as unlike:
+        first = " and ".join(BY_POSITION.get(where, ()))
+        remedy = f"; its first arguments must be {first}, with any names" if first else ""
+        raise _fault(where, f"{target.__qualname__} cannot be called: {unlike}{remedy}") from unlike
+    except ValueError:  # it has no signature to inspect
+        pass
+
+
 @contextmanager
 def _refusals(target: Callable[..., Any], where: str) -> Iterator[None]:
     """Turn the errors of a constructor into faults of the config."""
@@ -188,10 +203,34 @@ def _refusals(target: Callable[..., Any], where: str) -> Iterator[None]:
         yield
     except (ValueError, TypeError, OverflowError, MemoryError, RuntimeError) as error:  # torch's own are RuntimeErrors
         message = next(iter(str(error).splitlines()), type(error).__name__)
+        if isinstance(error, TypeError | RuntimeError) and _is_foreign(target):
+            message = _failure(target, error, where)
         if isinstance(error, MemoryError) or TOO_LARGE.search(message):
             message = message.rpartition("allocate memory: ")[2]
             message = f"does not fit this machine's memory: {message}; choose smaller sizes"
         raise ConfigError([Fault(where or target.__qualname__, message)]) from error
+    except Exception as error:
+        if not _is_foreign(target):
+            raise
+        raise ConfigError([Fault(where, _failure(target, error, where))]) from error
+
+
+def _is_foreign(target: Callable[..., Any]) -> bool:
+    """Whether a class is neither qframe's nor of the libraries below it."""
+    return not any(_under(target.__module__ or "", library) for library in (PARTS, "torch", "gymnasium"))
+
+
+def _failure(target: Callable[..., Any], error: BaseException, where: str) -> str:
+    """The message about a class that is not qframe's, and failed when it was built."""
+    first = ", ".join((*BY_POSITION.get(where, ()), "…"))
+    return f"{target.__qualname__}({first}) failed: {located(error)}"
+
+
+def located(error: BaseException) -> str:
+    """An exception from somebody else's code in one line, with the line that raised it."""
+    from qframe.envs.checks import raised  # not at the top: importing Gymnasium would slow `qframe list` down
+
+    return raised(error)
 
 
 def _may_import(target: str) -> bool:
@@ -201,6 +240,8 @@ def _may_import(target: str) -> bool:
 
 
 def _is_allowed(found: object) -> bool:
+    if inspect.isbuiltin(found) and any(_under(found.__module__ or "", prefix) for prefix in _trusted):
+        return True
     is_alternative_constructor = inspect.ismethod(found) and inspect.isclass(found.__self__)
     if not (inspect.isclass(found) or inspect.isfunction(found) or is_alternative_constructor):
         return False

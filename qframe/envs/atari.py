@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from qframe.envs.envpool import EnvPoolEpisodes, envpool_atari, shared_settings
 from qframe.envs.episodes import SeededEpisodes
-from qframe.envs.protocol import Episodes, SeedOf, Start, Step
-from qframe.envs.registry import missing, nearest, snake_case
+from qframe.envs.protocol import Envs, Episodes, SeedOf, Start, Step
+from qframe.envs.registry import missing, snake_case
 from qframe.envs.seeding import derive_seed
+from qframe.errors import hint
 
 Backend = Literal["ale_vector", "gymnasium", "envpool"]
 MAX_NO_OPS = 30
@@ -24,7 +25,7 @@ FOR_TWO = ("combat", "joust", "maze_craze", "warlords")
 """Two-player games, whose ROMs crash the emulator's process when there is one player."""
 
 
-class AtariEnvs:
+class AtariEnvs(Envs):
     """An Atari game with the usual preprocessing: an observation is a stack of four grey frames of 84 × 84 pixels.
 
     See "Revisiting the Arcade Learning Environment", Machado et al., 2018, and "Human-level control through deep
@@ -109,7 +110,6 @@ class AtariEnvs:
             self._make_pool = envpool_atari(self.id, **self._options)
 
     def make(self, seed: int) -> Episodes:
-        """The training games; every episode's seed is derived from ``seed``, its environment and its number."""
         reports_lives = self._terminal_on_life_loss
         if self.vectorization == "envpool":
             seed_of = partial(derive_seed, seed, "envpool")
@@ -119,14 +119,7 @@ class AtariEnvs:
     def make_seeded(
         self, num_envs: int, seed_of: SeedOf, *, max_episode_steps: int | None = None, renders: bool = False
     ) -> "AtariEpisodes":
-        """Games in which ``seed_of`` gives the seed of every episode; losing a life does not end one.
-
-        Args:
-            num_envs: number of games.
-            seed_of: gives the seed of each episode.
-            max_episode_steps: unused, as every game has a limit.
-            renders: whether ``picture`` gives the screen in colour; the games then run in Gymnasium's wrappers.
-        """
+        """See ``Envs``; losing a life does not end an episode, every game has a limit, and pictures are in colour."""
         make = partial(gymnasium_wrappers, self.id, **self._options, render_mode="rgb_array") if renders else self._make
         # The games of one vector environment step together: when no episode is left, another one is played.
         return AtariEpisodes(make(num_envs), lambda index, episode: seed_of(index, episode) or 0, reports_lives=False)
@@ -240,7 +233,7 @@ def known_game(game: str) -> str:
         return name
     if name in FOR_TWO:
         raise ValueError(f"{game!r} needs two players in the emulator; choose a single-player game")
-    raise ValueError(f"there is no Atari game {game!r}{nearest(name, games, listed=True)}")
+    raise ValueError(f"there is no Atari game {game!r}; {hint(name, games)}")
 
 
 def _missing(package: str) -> str:

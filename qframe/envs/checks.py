@@ -4,7 +4,9 @@ A vector environment in processes can only forward tracebacks. So the wrapper ``
 into its environment's infos, and ``check_infos`` raises it in the training process.
 """
 
+import pickle
 import sysconfig
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from copy import deepcopy
@@ -19,9 +21,11 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from qframe.actions.gymnasium_spaces import action_of, choices
 from qframe.envs.masks import FAULT as MASK_FAULT
-from qframe.envs.masks import MASK, branch_sizes, checked_mask
+from qframe.envs.masks import MASK, checked_mask
 from qframe.envs.protocol import FaultyEnvironment, Observation
+from qframe.envs.seeding import SeededSpaces
 
 READ = (MASK, MASK_FAULT)
 """The entries of an environment's infos that are read."""
@@ -33,10 +37,11 @@ _LIBRARIES = tuple({f"{sysconfig.get_path(name)}/" for name in ("stdlib", "purel
 _MOST_PLACES = 4
 SKIPPED = "qframe_skipped"
 """The key of infos that marks an episode cut at a number that is not finite."""
-REMEDY = "fix the environment, or add a wrapper that prevents it"
+REMEDY = "correct it in a wrapper (env.wrappers), or in the environment if it is yours"
 _USUAL_START, _USUAL_STEP = (np.ndarray, dict), (np.ndarray, float, bool, bool, dict)
 LATE_MASK = "the first reset gave no action mask, but a later step did; return info['action_mask'] from reset as well"
 MOST = 255
+TRIAL_SECONDS = 0.5
 
 
 def fault_of(env: gym.Env[Any, Any]) -> str | None:
@@ -47,8 +52,26 @@ def fault_of(env: gym.Env[Any, Any]) -> str | None:
     _, info = checked.reset(seed=0)
     if (fault := info.get(FAULT, info.get(MASK_FAULT))) is not None:
         return fault
-    env.action_space.seed(0)
-    return checked.step(_legal(env.action_space, info.get(MASK)))[4].get(FAULT)
+    return checked.step(_legal(env.action_space, info.get(MASK), np.random.default_rng(0)))[4].get(FAULT)
+
+
+def first_difference(env: gym.Env[Any, Any], steps: int) -> int | None:
+    """The step at which two short episodes with the same seed and actions differ; None if they do not."""
+    episodes = zip(_trial(env, steps), _trial(env, steps), strict=False)
+    return next((step for step, (one, other) in enumerate(episodes) if one != other), None)
+
+
+def _trial(env: gym.Env[Any, Any], steps: int) -> list[bytes]:
+    """What an episode of random legal actions shows at each step, until a fault or the end of the time."""
+    checked, rng, until = Checked(env), np.random.default_rng(0), time.monotonic() + TRIAL_SECONDS
+    observation, info = checked.reset(seed=1)
+    seen, result = list[bytes](), ()
+    while FAULT not in info:
+        seen.append(pickle.dumps((_copied(observation, env.observation_space), result, info.get(MASK))))
+        if len(seen) > steps or any(result[1:3]) or time.monotonic() > until:
+            break
+        observation, *result, info = checked.step(_legal(env.action_space, info.get(MASK), rng))
+    return seen
 
 
 def fault_of_spaces(env: gym.Env[Any, Any]) -> str | None:
@@ -70,17 +93,14 @@ def _odd_key(space: spaces.Space[Any]) -> object | None:
     return next((key for key in (*odd, *map(_odd_key, inner)) if key is not None), None)
 
 
-def _legal(space: spaces.Space[Any], mask: Any) -> Any:
-    """An action that the mask allows, or any action without a mask."""
-    sizes = branch_sizes(space)
-    if mask is None or not sizes:
+def _legal(space: spaces.Space[Any], mask: Any, rng: np.random.Generator) -> Any:
+    """A random action that the mask allows, or any action without a mask."""
+    sizes, starts = choices(space)
+    if not sizes:
         return space.sample()
-    flat = checked_mask(mask, space, is_over=False).mask
-    first = [int(part.argmax()) for part in np.split(flat, np.cumsum(sizes)[:-1])]
-    if isinstance(space, spaces.Discrete):
-        return space.start + first[0]
-    action = np.asarray(first, space.dtype).reshape(space.shape or ())
-    return action + space.start if isinstance(space, spaces.MultiDiscrete) else action
+    legal = np.ones(sum(sizes), np.bool_) if mask is None else checked_mask(mask, space, is_over=False).mask
+    parts = zip(np.split(legal, np.cumsum(sizes)[:-1]), starts, strict=True)
+    return action_of(space, [start + int(rng.choice(np.flatnonzero(part | ~part.any()))) for part, start in parts])
 
 
 class Checked(gym.Wrapper[Any, Any, Any, Any]):
@@ -96,9 +116,12 @@ class Checked(gym.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         self._space = space = env.observation_space
         self._layout = (space.shape, space.dtype) if isinstance(space, spaces.Box) else None
+        self._generators = SeededSpaces(env)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Reset."""
+        """Reset; a seed is that of the spaces as well."""
+        if seed is not None:
+            self._generators.seed(seed)
         try:
             start: Any = self.env.reset(seed=seed, options=options or None)
             if type(start) is tuple and tuple(map(type, start)) == _USUAL_START:
@@ -203,6 +226,9 @@ def stepped(envs: VectorEnv[Any, Any, Any], action: NDArray[Any]) -> tuple[Any, 
         result, given, terminated, truncated, info = envs.step(action)
     except (TypeError, ValueError, KeyError, SystemExit) as error:
         raise _as_fault(error) from error
+    for name, over in (("terminated", terminated), ("truncated", truncated)):
+        if np.shape(over) != (envs.num_envs,):
+            raise FaultyEnvironment(f"{name} must be of shape ({envs.num_envs},), but is of {np.shape(over)}; {REMEDY}")
     if given.shape != (envs.num_envs,):
         raise FaultyEnvironment(f"rewards must be numbers, but have shape {list(given.shape[1:])}; use float(reward)")
     is_finite = np.isfinite(given.astype(np.float32))  # as the replay stores them
@@ -228,6 +254,8 @@ def check_observation(
             raise FaultyEnvironment(f"observation{name} is not in {space}: its keys are {[*observation]}; {REMEDY}")
         for key, entry_space in entries.items():
             check_observation(observation[key], entry_space, terminated, f"{name}[{key!r}]")
+    elif space.shape is not None and observation.shape[1:] != space.shape:
+        raise FaultyEnvironment(f"observation{name} is not in {space}: its shape is {observation.shape[1:]}; {REMEDY}")
     elif isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
         _check_choice(observation, space, name)
     elif observation.dtype == np.float32 and not np.isfinite(observation).all():
@@ -272,12 +300,6 @@ def was_reset(envs: VectorEnv[Any, Any, Any], **choices: Any) -> tuple[Any, dict
         raise _as_fault(error) from error
 
 
-def _as_fault(error: Exception | SystemExit) -> BaseException:
-    """A ``FaultyEnvironment``, or the error itself if an environment raised it."""
-    fault = fault_of_vector(error)
-    return error if fault is None else FaultyEnvironment(fault)
-
-
 class _Broken(Exception):
     """A returned value breaks the interface; the message says how."""
 
@@ -285,26 +307,20 @@ class _Broken(Exception):
 def fault_of_error(error: BaseException, method: str) -> str:
     """The message for an exception from an environment's method, or from the checks of its result."""
     message = str(error) if isinstance(error, _Broken) else f"{method} failed: {raised(error)}"
-    return f"{message}; fix the environment"
+    return f"{message}; {REMEDY}"
 
 
 def as_start(start: Any, space: spaces.Space[Any]) -> tuple[Any, dict[str, Any]]:
-    """The result of ``reset``, checked.
-
-    Raises:
-        _Broken: it breaks the interface.
-    """
-    if (fault := fault_of_start(start) or _misfit("reset", start[0], space)) is not None:
+    """The result of ``reset``, checked; ``_Broken`` says how it breaks the interface."""
+    if not (isinstance(start, tuple | list) and len(start) == 2):
+        raise _Broken(f"reset must return (observation, info), but returned {_kind(start)}")
+    if (fault := _fault_of_info(start[1]) or _misfit("reset", start[0], space)) is not None:
         raise _Broken(fault)
     return start[0], kept(start[1])
 
 
 def as_step(result: Any, space: spaces.Space[Any]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-    """The result of ``step``, checked, with reward and ends as Python's own types.
-
-    Raises:
-        _Broken: it breaks the interface.
-    """
+    """The result of ``step``, checked, with reward and ends as Python's own types."""
     if (fault := fault_of_step(result) or _misfit("step", result[0], space)) is not None:
         raise _Broken(fault)
     observation, reward, terminated, truncated, info = result
@@ -317,15 +333,11 @@ def kept(info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _misfit(name: str, observation: Any, space: spaces.Space[Any]) -> str | None:
-    misfit = misfit_of(observation, space)
-    return None if misfit is None else f"{name} must return an observation in {space}, but returned {misfit}"
-
-
-def fault_of_start(start: Any) -> str | None:
-    """How the result of ``reset`` breaks the interface, the observation aside."""
-    if not (isinstance(start, tuple | list) and len(start) == 2):
-        return f"reset must return (observation, info), but returned {_kind(start)}"
-    return _fault_of_info(start[1])
+    if (misfit := misfit_of(observation, space)) is None:
+        return None
+    is_type = isinstance(space, spaces.Box) and misfit.startswith("numbers of type ")
+    remedy = f"; add {{_target_: DtypeObservation, dtype: {misfit.split()[-1]}}} to env.wrappers" if is_type else ""
+    return f"{name} must return an observation in {space}, but returned {misfit}{remedy}"
 
 
 def fault_of_step(result: Any) -> str | None:
@@ -339,7 +351,9 @@ def fault_of_step(result: Any) -> str | None:
     _, reward, terminated, truncated, info = result
     if not (type(reward) is float or isinstance(reward, Real) or _is_number(reward, "biuf")):
         shape = np.shape(reward) if isinstance(reward, np.ndarray | list | tuple) else ()
-        found = f"an array of shape {shape}; use float(reward)" if shape else f"{reward!r}"
+        several = "several agents or objectives cannot be trained: weigh their rewards to one"
+        remedy = "use float(reward)" if np.size(reward) == 1 else several
+        found = f"an array of shape {shape}; {remedy}" if shape else f"{reward!r}"
         return f"the reward must be a number, but is {found}"
     for name, over in (("terminated", terminated), ("truncated", truncated)):
         if not (type(over) is bool or _is_number(np.asarray(over).reshape(-1)[:2].squeeze(), "biuf")):
@@ -417,22 +431,18 @@ def _kind(result: object) -> str:
     return f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
 
 
-def fault_of_vector(error: Exception | SystemExit) -> str | None:
-    """The message if results of environments could not be stacked; None for an error that an environment raised."""
+def _as_fault(error: Exception | SystemExit) -> BaseException:
+    """A ``FaultyEnvironment`` if results could not be stacked; the error itself if an environment raised it."""
     if isinstance(error, SystemExit):
-        return f"an environment ended the process: {raised(error)}; fix the environment"
-    if not _is_of_vectorization(error):
-        return None
-    reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-    return f"rewards and observations of the environments cannot be stacked: {reason}; fix the environment"
-
-
-def _is_of_vectorization(error: Exception) -> bool:
-    """Whether an error comes from stacking results, and not from an environment."""
+        return FaultyEnvironment(f"an environment ended the process: {raised(error)}; {REMEDY}")
     codes = [frame.f_code for frame, _ in walk_tb(error.__traceback__)]
     code = next(code for code in reversed(codes) if "numpy" not in Path(code.co_filename).parts)
-    is_inside = "gymnasium/vector/" in Path(code.co_filename).as_posix()
-    return is_inside and code.co_name != "_raise_if_errors"
+    if "gymnasium/vector/" not in Path(code.co_filename).as_posix() or code.co_name == "_raise_if_errors":
+        return error
+    reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+    return FaultyEnvironment(
+        f"rewards and observations of the environments cannot be stacked: {reason}; {REMEDY}"
+    )
 
 
 def picture_of(drawn: Any) -> NDArray[np.uint8]:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from qframe.envs.episodes import SelfResettingEpisodes
 from qframe.envs.protocol import Start, Step
-from qframe.envs.registry import missing, nearest
+from qframe.envs.registry import missing
+from qframe.errors import hint
 
 MakePool = Callable[[int, int], VectorEnv[Any, Any, Any]]
 """(number of environments, seed) → environments."""
@@ -31,7 +32,7 @@ def envpool_atari(game: str, **options: Any) -> MakePool:
     tasks = {task.removesuffix("-v5").lower(): task for task in envpool.list_all_envs() if task.endswith("-v5")}
     name = game.replace("_", "")
     if name not in tasks:
-        raise ValueError(f"envpool has no game {game!r}{nearest(name, tasks)}; use backend=ale_vector")
+        raise ValueError(f"envpool has no game {game!r}; {hint(name, tasks)}; use backend=ale_vector")
     make: Any = partial(
         envpool.make_gymnasium,
         tasks[name],
@@ -84,12 +85,10 @@ class EnvPoolEpisodes(SelfResettingEpisodes):
         self._lives = np.zeros(num_envs, dtype=np.int64)
 
     def reset(self) -> Start:
-        """Start an episode in every environment."""
         self._lives[:] = 0
         return super().reset()
 
     def step(self, action: NDArray[Any]) -> Step:
-        """Step every environment; one whose episode has just ended only resets."""
         step = super().step(action)
         lives = self.step_info["lives"].astype(np.int64)
         is_lost = (lives < self._lives) & ~(step.terminated | step.truncated)

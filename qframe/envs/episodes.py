@@ -5,7 +5,8 @@ that happened, and the observation to act on next. A reset step never looks like
 of an episode is kept.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from qframe.envs.checks import (
     LATE_MASK,
+    REMEDY,
     SKIPPED,
     check_infos,
     check_observation,
@@ -24,7 +26,7 @@ from qframe.envs.checks import (
 )
 from qframe.envs.masks import MASK, native_masks
 from qframe.envs.observations import own_copy
-from qframe.envs.protocol import FaultyEnvironment, Observation, SeedOf, Start, Step
+from qframe.envs.protocol import Episodes, FaultyEnvironment, Observation, SeedOf, Start, Step
 
 LONGEST_REPLAY = 100_000
 """Steps of the longest episode that is replayed; a longer one would take too much time, and memory for its actions."""
@@ -33,7 +35,7 @@ SHORTEST_ROOM = 1_024
 """Steps for whose actions memory is allocated at first."""
 
 
-class ReplayedEpisodes:
+class ReplayedEpisodes(Episodes):
     """Remembers the actions of running episodes and replays them: an environment's state is its seed plus its actions.
 
     Args:
@@ -45,7 +47,6 @@ class ReplayedEpisodes:
     def __init__(self, num_envs: int, seed_of: SeedOf, *, is_deterministic: bool) -> None:
         self.num_envs = num_envs
         self.episode = np.zeros(num_envs, dtype=np.int64)
-        """The number of each environment's running episode, ``[E]``."""
         self._seed_of, self._remembers = seed_of, is_deterministic
         # The actions of every step since the longest running episode began. Arrays of one step each, kept that long,
         # would fragment the memory that the next observations need.
@@ -54,25 +55,12 @@ class ReplayedEpisodes:
         self._began = np.zeros(num_envs, dtype=np.int64)  # the row at which each running episode began
 
     def reset(self) -> Start:
-        """Start an episode in every environment."""
         self._taken = 0
         return self._restart(np.ones(self.num_envs, dtype=np.bool_), None)
-
-    def step(self, action: NDArray[Any]) -> Step:
-        """Step every environment."""
-        raise NotImplementedError
 
     def _restart(self, done: NDArray[np.bool_], mask: NDArray[np.bool_] | None) -> Start:
         """Start a new episode, with its own seed, where ``done``; elsewhere the action mask stays ``mask``."""
         raise NotImplementedError
-
-    def faults(self) -> dict[str, int]:
-        """Empty: every fault raises an error."""
-        return {}
-
-    def start_at(self, episode: Sequence[int]) -> None:
-        """Make the next ``reset`` start the episodes of these numbers, one per environment."""
-        self.episode[:] = episode
 
     @property
     def can_replay(self) -> bool:
@@ -93,9 +81,6 @@ class ReplayedEpisodes:
 
         The longest one sets the pace. Until its own episode is due to begin, every other environment plays a copy of
         the longest one, with the same seed and actions: so no episode ends early, and every action is legal.
-
-        Returns:
-            The observations to act on next and the returns ``[E]`` so far; None if an episode came out differently.
         """
         length, actions = np.array(played["length"]), played["actions"]
         self.start_at(played["episode"])
@@ -159,9 +144,6 @@ class SeededEpisodes(ReplayedEpisodes):
         seed_of: gives the seed of each episode.
         has_masks: whether the environments have action masks.
         is_deterministic: whether an episode is determined by its seed and actions.
-
-    Raises:
-        FaultyEnvironment: by ``reset`` and ``step``, if an environment returns something that cannot be trained on.
     """
 
     has_episode_seeds = True
@@ -184,7 +166,6 @@ class SeededEpisodes(ReplayedEpisodes):
         """The infos of the last reset."""
 
     def step(self, action: NDArray[Any]) -> Step:
-        """Step every environment, and start a new episode where one ended."""
         # Environments may change an action that is an array.
         lent = action.copy() if action.ndim > 1 else action
         result, reward, terminated, truncated, self.step_info = stepped(self._envs, lent)
@@ -204,7 +185,6 @@ class SeededEpisodes(ReplayedEpisodes):
         return Step(next_observation, reward, terminated, truncated, None, start.observation, next_mask, start.mask)
 
     def _restart(self, done: NDArray[np.bool_], mask: NDArray[np.bool_] | None) -> Start:
-        """Start a new episode, with its own seed, where ``done``; elsewhere the action mask stays ``mask``."""
         self._began[done] = self._taken
         seeds: Any = [self._seed_of(i, int(self.episode[i])) if ended else None for i, ended in enumerate(done)]
         result, self.reset_info = was_reset(self._envs, seed=seeds, options={"reset_mask": done})
@@ -228,27 +208,20 @@ class SeededEpisodes(ReplayedEpisodes):
         return info["action_mask"]
 
     def faults(self) -> dict[str, int]:
-        """The number of processes restarted, and of episodes cut at a number that is not finite."""
         return {"restarts": getattr(self._envs, "restarts", 0), "skipped": self._skipped}
 
     def picture(self) -> NDArray[np.uint8]:
-        """A picture of the first environment, ``[H, W, 3]``, if made with ``renders=True``.
-
-        Raises:
-            FaultyEnvironment: ``render`` failed, or returned no picture.
-        """
         try:
             pictures: Any = self._envs.render()
         except (Exception, SystemExit) as error:
-            raise FaultyEnvironment(f"render failed: {raised(error)}; fix the environment") from error
+            raise FaultyEnvironment(f"render failed: {raised(error)}; {REMEDY}") from error
         return picture_of(pictures[0])
 
     def close(self) -> None:
-        """Close the environments."""
         self._envs.close()
 
 
-class SelfResettingEpisodes:
+class SelfResettingEpisodes(Episodes):
     """Environments that reset themselves (native vector environments), with one seed for all of them at the start.
 
     ``NEXT_STEP``: the step after the end of an episode only resets; it is marked invalid. ``SAME_STEP``: the step that
@@ -261,10 +234,7 @@ class SelfResettingEpisodes:
 
     Raises:
         ValueError: the vector environment does not declare how it resets.
-        FaultyEnvironment: by ``reset`` and ``step``, if an environment returns something that cannot be trained on.
     """
-
-    has_episode_seeds = False
 
     def __init__(
         self, envs: VectorEnv[Any, Any, Any], seed_of: Callable[[int], int], *, has_masks: bool = False
@@ -283,39 +253,20 @@ class SelfResettingEpisodes:
         self.step_info: Mapping[str, Any] = {}
         """The infos of the last step."""
 
-    @property
-    def can_replay(self) -> bool:
-        """False: one generator serves all environments, so the state in which an episode began is unknown."""
-        return False
-
-    def played(self) -> dict[str, Any]:
-        """The number of each environment's running episode."""
-        return {"episode": self.episode.tolist()}
-
-    def replay(self, played: Mapping[str, Any]) -> None:
-        """Return None: no episode can be replayed."""
-
-    def faults(self) -> dict[str, int]:
-        """Empty: every fault raises an error."""
-        return {}
-
-    def start_at(self, episode: Sequence[int]) -> None:
-        """Continue counting from these episode numbers, which also determine the seed of the first reset."""
-        self.episode[:] = episode
-
     def reset(self) -> Start:
-        """Start an episode in every environment."""
         self._resets_next[:] = False
-        result, info = was_reset(self._envs, seed=self._seed_of(int(self.episode.sum())))
-        observation = own_copy(result)
+        with _as_faults("reset"):
+            result, info = was_reset(self._envs, seed=self._seed_of(int(self.episode.sum())))
+            observation = own_copy(result)
         check_observation(observation, self._envs.single_observation_space)
         return Start(observation, self._mask(info, np.zeros(self.num_envs, dtype=np.bool_)))
 
     def step(self, action: NDArray[Any]) -> Step:
         """Step every environment; one whose episode has just ended only resets."""
-        result, reward, terminated, truncated, info = stepped(self._envs, action)
+        with _as_faults("step"):
+            result, reward, terminated, truncated, info = stepped(self._envs, action)
+            observation, terminated, truncated = own_copy(result), terminated.astype(bool), truncated.astype(bool)
         self.step_info = info
-        observation, terminated, truncated = own_copy(result), terminated.astype(bool), truncated.astype(bool)
         space = self._envs.single_observation_space
         done = terminated | truncated
         self.episode += done
@@ -341,10 +292,10 @@ class SelfResettingEpisodes:
         given = info.get(f"_{MASK}", np.full(self.num_envs, MASK in info))
         found = info.get(MASK, [None] * self.num_envs)
         checked = native_masks(found, given, self._envs.single_action_space, done)
-        for index, (_, fault) in enumerate(checked):
+        for index, (_, fault, _) in enumerate(checked):
             if fault is not None:
                 raise FaultyEnvironment(f"environment {index}: {fault}; or use env.vectorization=sync")
-        return np.stack([mask for mask, _ in checked])
+        return np.stack([mask for mask, _, _ in checked])
 
     def _with_final_mask(
         self, mask: NDArray[np.bool_] | None, info: Mapping[str, Any], done: NDArray[np.bool_]
@@ -355,17 +306,19 @@ class SelfResettingEpisodes:
         final = self._mask({MASK: [None] * self.num_envs, **info.get("final_info", {})}, np.ones_like(done))
         return np.where(done[:, None], final, mask)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
-    def picture(self) -> NDArray[np.uint8]:
-        """Unavailable.
-
-        Raises:
-            ValueError: always.
-        """
-        raise ValueError("self-resetting environments cannot render; use environments made by make_seeded")
-
     def close(self) -> None:
-        """Close the environments."""
         self._envs.close()
+
+
+@contextmanager
+def _as_faults(method: str) -> Iterator[None]:
+    """Raise any exception of a vector environment's method as its fault."""
+    try:
+        yield
+    except FaultyEnvironment:
+        raise
+    except Exception as error:
+        raise FaultyEnvironment(f"{method} of the vector environment failed: {raised(error)}") from error
 
 
 def _with_final(observation: Observation, info: Mapping[str, Any], done: NDArray[np.bool_]) -> Observation:
@@ -373,8 +326,14 @@ def _with_final(observation: Observation, info: Mapping[str, Any], done: NDArray
     if not done.any():
         return observation
     final = own_copy(observation)
-    for index in np.flatnonzero(done):
-        _put(final, int(index), info["final_obs"][index])
+    try:
+        for index in np.flatnonzero(done):
+            _put(final, int(index), info["final_obs"][index])
+    except (KeyError, IndexError, TypeError, ValueError) as missing:
+        raise FaultyEnvironment(
+            "a vector environment that resets in the same step must return the last observations of its episodes as "
+            f"info['final_obs'], but: {raised(missing)}; or use env.vectorization=sync"
+        ) from missing
     return final
 
 

@@ -6,12 +6,14 @@ for MultiDiscrete, and two (value 0, value 1) per bit for MultiBinary.
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
+
+from qframe.actions.gymnasium_spaces import choices
 
 MASK = "action_mask"
 FAULT = "action_mask_fault"
@@ -19,11 +21,15 @@ FAULT = "action_mask_fault"
 _OTHER = "give booleans or 0/1 (True = legal)"
 
 
+NoLegal = Literal["stop", "truncate", "all"]
+
+
 class CheckedMask(NamedTuple):
     """A flat mask, and the fault of the one that the environment gave, if any."""
 
     mask: NDArray[np.bool_]  # [ΣA]
     fault: str | None
+    is_empty: bool = False  # a branch has no legal action; then the mask allows all of its actions
 
 
 class ActionMasks(gym.Wrapper[Any, Any, Any, Any]):
@@ -34,17 +40,20 @@ class ActionMasks(gym.Wrapper[Any, Any, Any, Any]):
     that it wraps. A faulty mask is reported in ``info["action_mask_fault"]``.
 
     Args:
-        env: with a Discrete, MultiDiscrete or MultiBinary action space.
+        env: with an action space of discrete choices.
         mask_key: the key of the mask in the observation; None: the observation holds none. If a single other entry
             remains, it becomes the observation.
+
+        no_legal: at a mask without a legal action, report a fault (``stop``), truncate the episode (``truncate``), or
+            allow all actions (``all``).
 
     Raises:
         ValueError: the observation has no such key.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], mask_key: str | None = None) -> None:
+    def __init__(self, env: gym.Env[Any, Any], mask_key: str | None = None, *, no_legal: NoLegal = "stop") -> None:
         super().__init__(env)
-        self._mask_key = mask_key
+        self._mask_key, self._no_legal = mask_key, no_legal
         self._only: str | None = None
         if mask_key is not None:
             self.observation_space, self._only = _without(env.observation_space, mask_key)
@@ -53,18 +62,22 @@ class ActionMasks(gym.Wrapper[Any, Any, Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset, with the mask of the first observation."""
         observation, info = self.env.reset(seed=seed, options=options)
-        return self._masked(observation, info, is_over=False)
+        observation, info, _ = self._masked(observation, info, is_over=False)
+        return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step, with the mask of the next observation; without one for the last observation, all actions are legal."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        observation, info = self._masked(observation, info, is_over=bool(terminated or truncated))
+        observation, info, is_empty = self._masked(observation, info, is_over=bool(terminated or truncated))
+        if is_empty and self._no_legal == "truncate":
+            truncated, info = True, {key: entry for key, entry in info.items() if key != FAULT}
         return observation, reward, terminated, truncated, info
 
-    def _masked(self, observation: Any, info: dict[str, Any], *, is_over: bool) -> tuple[Any, dict[str, Any]]:
+    def _masked(self, observation: Any, info: dict[str, Any], *, is_over: bool) -> tuple[Any, dict[str, Any], bool]:
         observation, found = self._find(observation, info)
-        mask, fault = checked_mask(found, self.env.action_space, is_over=is_over)
-        return observation, {**info, MASK: mask, **({} if fault is None else {FAULT: fault})}
+        mask, fault, is_empty = checked_mask(found, self.env.action_space, is_over=is_over)
+        fault = None if is_empty and self._no_legal == "all" else fault
+        return observation, {**info, MASK: mask, **({} if fault is None else {FAULT: fault})}, is_empty
 
     def _find(self, observation: Any, info: Mapping[str, Any]) -> tuple[Any, Any]:
         """The observation without the mask, and the mask."""
@@ -87,7 +100,7 @@ def checked_mask(found: Any, space: spaces.Space[Any], *, is_over: bool) -> Chec
 
     No action follows the end: there a missing mask, or a branch without a legal action, becomes all legal.
     """
-    sizes = branch_sizes(space)
+    sizes, _ = choices(space)
     every = np.ones(sum(sizes), dtype=np.bool_)
     if found is None:
         missing = "the action mask is missing; return one after every reset and step"
@@ -105,26 +118,13 @@ def _with_choice(mask: NDArray[np.bool_], sizes: Sequence[int], *, is_over: bool
     empty = [d for d, (start, stop) in enumerate(pairwise(stops)) if not mask[start:stop].any()]
     if not empty:
         return CheckedMask(mask, None)
+    for d in empty:
+        mask[stops[d] : stops[d + 1]] = True
     if is_over:
-        for d in empty:
-            mask[stops[d] : stops[d + 1]] = True
         return CheckedMask(mask, None)
     branch = f" in branch {empty[0]}" if len(sizes) > 1 else ""
-    remedy = "end the episode in such a state, or allow an action without effect"
-    return CheckedMask(mask, f"the action mask allows no action{branch}; {remedy}")
-
-
-def branch_sizes(space: spaces.Space[Any]) -> list[int]:
-    """The number of values of each branch of an action: one branch for Discrete, none for an unsupported space.
-
-    >>> branch_sizes(spaces.MultiDiscrete([[2, 3], [4, 1]])), branch_sizes(spaces.MultiBinary(2))
-    ([2, 3, 4, 1], [2, 2])
-    """
-    if isinstance(space, spaces.Discrete):
-        return [int(space.n)]
-    if isinstance(space, spaces.MultiDiscrete):
-        return space.nvec.reshape(-1).tolist()
-    return [2] * int(np.prod(space.shape)) if isinstance(space, spaces.MultiBinary) else []
+    remedy = "end the episode in such a state, or allow an action without effect; or set env.no_legal=truncate or all"
+    return CheckedMask(mask, f"the action mask allows no action{branch}; {remedy}", is_empty=True)
 
 
 def flat_mask(mask: Any, space: spaces.Space[Any]) -> NDArray[np.bool_]:
@@ -132,8 +132,8 @@ def flat_mask(mask: Any, space: spaces.Space[Any]) -> NDArray[np.bool_]:
 
     Args:
         mask: booleans or 0/1 of any type: ``[n]`` for Discrete; flat ``[ΣA]``, or an array per branch, nested as the
-            space is, for MultiDiscrete; ``[2n]`` for MultiBinary, or ``[n]`` integers as in Gymnasium's ``sample``: 0
-            or 1 is the only legal value of that bit, 2 allows both.
+            space is, for MultiDiscrete, Tuple and Dict; ``[2n]`` for MultiBinary, or ``[n]`` integers as in
+            Gymnasium's ``sample``: 0 or 1 is the only legal value of that bit, 2 allows both.
         space: the action space.
 
     Raises:
@@ -144,7 +144,9 @@ def flat_mask(mask: Any, space: spaces.Space[Any]) -> NDArray[np.bool_]:
     >>> flat_mask(np.array([0, 1, 2]), spaces.MultiBinary(3))
     array([ True, False, False,  True,  True,  True])
     """
-    sizes, rows = branch_sizes(space), _rows(mask)
+    if isinstance(space, spaces.Tuple | spaces.Dict) and (parts := _parts(mask, space)) is not None:
+        return np.concatenate([flat_mask(part, entry) for part, entry in parts])
+    (sizes, _), rows = choices(space), _rows(mask)
     flat = np.concatenate(rows) if rows else np.zeros(0, dtype=np.bool_)
     if isinstance(space, spaces.MultiBinary) and flat.size == len(sizes):
         return _of_samples(flat)
@@ -155,6 +157,15 @@ def flat_mask(mask: Any, space: spaces.Space[Any]) -> NDArray[np.bool_]:
         found += f" in {np.ndim(mask)} dimensions" if is_nested else ""
         raise ValueError(f"an action mask for {space} needs {_expected(sizes)}, but has {found}")
     return _booleans(flat)
+
+
+def _parts(mask: Any, space: spaces.Tuple | spaces.Dict) -> list[tuple[Any, spaces.Space[Any]]] | None:
+    """The mask of each entry of a space, with that entry; None for a mask that is not nested like it."""
+    if isinstance(space, spaces.Dict):
+        is_like = isinstance(mask, Mapping) and mask.keys() == space.spaces.keys()
+        return [(mask[key], entry) for key, entry in space.items()] if is_like else None
+    is_like = isinstance(mask, tuple | list) and len(mask) == len(space.spaces) and any(map(np.ndim, mask))
+    return list(zip(mask, space, strict=True)) if is_like else None
 
 
 def _expected(sizes: Sequence[int]) -> str:

@@ -13,10 +13,11 @@ from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
 from qframe.envs.episodes import SeededEpisodes
-from qframe.envs.protocol import SeedOf
-from qframe.envs.registry import missing, nearest, snake_case
+from qframe.envs.protocol import Envs, SeedOf
+from qframe.envs.registry import missing, snake_case
 from qframe.envs.seeding import derive_seed
 from qframe.envs.wrappers import Resting
+from qframe.errors import hint
 
 GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 _PALETTE = [
@@ -26,7 +27,7 @@ _PALETTE = [
 _PIXELS = 16  # per side of a cell in a picture
 
 
-class MinAtarEnvs:
+class MinAtarEnvs(Envs):
     """A MinAtar game. Games run side by side in one process, as a step costs less than a message to another process.
 
     See "MinAtar: An Atari-Inspired Testbed for Thorough and Reproducible Reinforcement Learning Experiments", Young
@@ -65,7 +66,7 @@ class MinAtarEnvs:
             raise ValueError(f"expected sticky in [0, 1], got {sticky}")
         name = snake_case(str(game))
         if name not in GAMES:
-            raise ValueError(f"there is no MinAtar game {game!r}{nearest(name, GAMES, listed=True)}")
+            raise ValueError(f"there is no MinAtar game {game!r}; {hint(name, GAMES)}")
         self.id, self.num_envs, self._limit = name, num_envs, max_episode_steps
         self._make = partial(
             MinAtarGame, name, sticky=sticky, full_action_space=full_action_space, ramping=ramping
@@ -78,13 +79,11 @@ class MinAtarEnvs:
         self.action_names = [_ACTIONS[action] for action in one.actions]
 
     def make(self, seed: int) -> SeededEpisodes:
-        """The training games; every episode's seed is derived from ``seed``, its environment and its number."""
         return self.make_seeded(self.num_envs, partial(derive_seed, seed), max_episode_steps=self._limit)
 
     def make_seeded(
         self, num_envs: int, seed_of: SeedOf, *, max_episode_steps: int | None = None, renders: bool = False
     ) -> SeededEpisodes:
-        """Games in which ``seed_of`` gives the seed of every episode; a limit set in the config takes precedence."""
         limit = self._limit or max_episode_steps
         make = partial(_limited, partial(self._make, render_mode="rgb_array" if renders else None), limit)
         makers = [lambda: Resting(make())] * num_envs

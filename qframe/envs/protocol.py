@@ -42,10 +42,14 @@ class Step(NamedTuple):
 
 
 class Episodes(Protocol):
-    """E running environments, as the collector and the evaluation use them."""
+    """E running environments, as the collector and the evaluation use them; the defaults are of those without replay.
+
+    Raises:
+        FaultyEnvironment: by ``reset`` and ``step``, if an environment returns something that cannot be trained on.
+    """
 
     num_envs: int
-    has_episode_seeds: bool
+    has_episode_seeds: bool = False
     """Whether every episode has its own seed, so that it can be replayed alone."""
     episode: NDArray[np.int64]
     """The number of each environment's running episode, ``[E]``."""
@@ -53,11 +57,11 @@ class Episodes(Protocol):
     @property
     def can_replay(self) -> bool:
         """Whether the running episodes can be replayed from their seeds and the actions taken since."""
-        ...
+        return False
 
     def played(self) -> dict[str, Any]:
-        """The record of the running episodes that ``replay`` takes."""
-        ...
+        """The record of the running episodes that ``replay`` takes, their numbers at least."""
+        return {"episode": self.episode.tolist()}
 
     def replay(self, played: Mapping[str, Any]) -> tuple[Start, NDArray[np.float64]] | None:
         """Replay recorded episodes.
@@ -65,19 +69,31 @@ class Episodes(Protocol):
         Returns:
             The observations to act on next and the returns ``[E]`` so far; None if an episode came out differently.
         """
+        return None
+
+    def start_at(self, episode: Sequence[int]) -> None:
+        """Make the next ``reset`` start the episodes of these numbers, one per environment."""
+        self.episode[:] = episode
+
+    def reset(self) -> Start:
+        """Start an episode in every environment."""
         ...
 
-    def start_at(self, episode: Sequence[int]) -> None: ...
-
-    def reset(self) -> Start: ...
-
-    def step(self, action: NDArray[Any]) -> Step: ...
+    def step(self, action: NDArray[Any]) -> Step:
+        """Step every environment, and start a new episode where one ended."""
+        ...
 
     def faults(self) -> dict[str, int]:
         """The number of processes restarted (``restarts``) and of episodes cut at a non-finite number (``skipped``)."""
-        ...
+        return {}
 
-    def picture(self) -> NDArray[np.uint8]: ...
+    def picture(self) -> NDArray[np.uint8]:
+        """A picture of the first environment, ``[H, W, 3]``, if made with ``renders=True``.
+
+        Raises:
+            FaultyEnvironment: ``render`` failed, or returned no picture.
+        """
+        raise ValueError("these environments cannot render; use those of make_seeded with renders=True")
 
     def close(self) -> None: ...
 
@@ -96,6 +112,10 @@ class Envs(Protocol):
     """The frame rate of videos; None if the environments cannot render."""
     protocol: dict[str, Any]
     """The settings that a score depends on; they are saved beside it."""
+    mask_source: str | None = None
+    """Where an action mask was found; None: nowhere."""
+    note: str | None = None
+    """A limit of these environments that is printed before training; None: there is none."""
 
     def make(self, seed: int) -> Episodes:
         """The training environments; every episode's seed is derived from ``seed``, its environment and its number."""

@@ -1,18 +1,22 @@
 """Lookup of environments: Gymnasium's by id or class, the nearest names, and the packages that provide them."""
 
-import difflib
+import ast
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import gymnasium as gym
-from gymnasium.envs.registration import EnvSpec
+import numpy as np
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from qframe.envs.checks import raised
+from qframe.errors import nearest
 from qframe.formatting import install_command
 
 
@@ -46,15 +50,22 @@ def split_id(id: str) -> tuple[str | None, str]:
     return (path, last) if is_dotted else (None, id)
 
 
-def find(id: str) -> EnvSpec:
+def find(id: str, register: str | None = None) -> EnvSpec:
     """The spec that Gymnasium makes the environment from.
+
+    Args:
+        id: of the environment.
+        register: a function that is called first, ``module.function``, and registers ids.
 
     Raises:
         ValueError: an unknown environment, a module that cannot be imported, or a missing extra.
     """
     module_name, name = split_id(id)
+    before = set(gym.registry)
     module = None if module_name is None else _imported(module_name, id)
     _register_family(name)
+    if register is not None:
+        _call(register, id)
     written = getattr(module, name, None)
     if _is_env(written, module_name):
         return EnvSpec(id=name, entry_point=written)
@@ -63,11 +74,67 @@ def find(id: str) -> EnvSpec:
     except gym.error.Error as unknown:
         if written is not None:
             package = str(module_name).partition(".")[0]
-            message = f"{id!r} is not a subclass of gymnasium.Env defined in {package}, but {written!r}"
+            message = f"{id!r} is neither a subclass of gymnasium.Env nor a function, defined in {package}: {written!r}"
             raise ValueError(message) from unknown
-        ours = [key for key, value in vars(module).items() if _is_env(value, module_name)] if module else []
-        near = nearest(name, [*gym.registry, *ours]) or f": {next(iter(str(unknown).splitlines()))}"
-        raise ValueError(f"no environment is registered as {id!r}{near}") from unknown
+        classes = inspect.getmembers(module, inspect.isclass)
+        ours = [key for key, value in classes if _is_env(value, module_name)]
+        raise ValueError(_unknown(id, name, module_name, [*sorted(set(gym.registry) - before), *ours])) from unknown
+
+
+def _unknown(id: str, name: str, module: str | None, ours: Sequence[str]) -> str:
+    """The message about an unknown id, with the ids and classes that its module has."""
+    near = nearest(name, gym.registry if module is None else ours)
+    hint = f"; nearest is '{near}'" if near else ""
+    if module is None:
+        hint += "; an environment of another package is env.id=package:Id-v0 --trust package"
+    elif ours:
+        hint += f"; {module} has {', '.join(ours[:8])}{', …' if len(ours) > 8 else ''}"
+    else:
+        hint += f"; importing {module} registers none: name a function that does as env.register={module}.function"
+    return f"no environment is registered as {id!r}{hint}"
+
+
+def _call(register: str, id: str) -> None:
+    """Call a function that registers environments."""
+    path, _, name = register.rpartition(".")
+    function = getattr(_imported(path, id), name, None) if path else None
+    if not callable(function):
+        raise ValueError(f"env.register must name a function as package.function, but there is no {register!r}")
+    try:
+        function()
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"env.register={register} failed: {raised(error)}") from error
+
+
+def as_parameters(entry_point: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments from a config as an environment's constructor takes them.
+
+    Text that is a Python tuple, such as ``"(84, 84)"``, becomes one, at any depth; a list becomes a tuple or an array
+    where the parameter's annotation says so.
+
+    >>> as_parameters(None, {"config": {"shape": "(84, 84)"}, "name": "(x"})
+    {'config': {'shape': (84, 84)}, 'name': '(x'}
+    """
+    hints: dict[str, str] = {}
+    with suppress(Exception):  # a constructor that cannot be inspected, or an entry point that is not yet imported
+        target = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+        hints = {name: str(parameter.annotation) for name, parameter in inspect.signature(target).parameters.items()}
+    return {key: _as_parameter(value, hints.get(key, "")) for key, value in kwargs.items()}
+
+
+def _as_parameter(value: Any, hint: str = "") -> Any:
+    if isinstance(value, Mapping):
+        return {key: _as_parameter(item) for key, item in value.items()}
+    if isinstance(value, list):
+        items = [_as_parameter(item) for item in value]
+        if "ndarray" in hint or "NDArray" in hint:
+            return np.array(items)
+        return tuple(items) if "tuple" in hint.lower() and "list" not in hint.lower() else items
+    if isinstance(value, str) and value.startswith("(") and value.endswith(")"):
+        with suppress(ValueError, SyntaxError):
+            written = ast.literal_eval(value)
+            return written if isinstance(written, tuple) else value
+    return value
 
 
 def made(
@@ -86,7 +153,13 @@ def made(
     """
     try:
         given = replace(spec, kwargs={**spec.kwargs, **kwargs})
-        return gym.make(given, max_episode_steps=max_episode_steps, disable_env_checker=True)
+        creator = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+        if getattr(creator, "metadata", {}) is None:  # Gymnasium refuses a class without metadata, unless it is hidden
+            given = replace(given, entry_point=partial(creator))  # pyright: ignore
+        env = gym.make(given, max_episode_steps=max_episode_steps, disable_env_checker=True)
+        if env.unwrapped.metadata is None:
+            env.unwrapped.metadata = {}
+        return env
     except gym.error.DependencyNotInstalled as absent:
         raise ValueError(_missing_extra(id, absent)) from absent
     except ModuleNotFoundError as absent:
@@ -97,7 +170,18 @@ def made(
         cause = (refused.__context__ if is_again else None) or refused  # Gymnasium's message names no line
         given_kwargs = f" with kwargs {dict(kwargs)}" if kwargs else ""
         remedy = "; to limit episodes, set env.max_episode_steps" if "max_episode_steps" in kwargs else ""
+        if not remedy and isinstance(cause, TypeError) and "argument" in str(cause):
+            remedy = _parameters(spec.entry_point)
         raise ValueError(f"making {id}{given_kwargs} failed: {raised(cause)}{remedy}") from refused
+
+
+def _parameters(entry_point: Any) -> str:
+    """The parameters of an environment's constructor, for the end of a message."""
+    with suppress(Exception):  # it cannot be inspected
+        target = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+        names = [str(parameter).partition(":")[0] for parameter in inspect.signature(target).parameters.values()]
+        return f"; env.kwargs may hold {', '.join(names) or 'nothing'}"
+    return ""
 
 
 def _register_family(name: str) -> None:
@@ -133,8 +217,8 @@ def _is_absent(module: str, error: BaseException) -> bool:
 
 
 def _is_env(value: Any, module: str | None) -> bool:
-    """Whether a value is an environment class that the module's own package defines."""
-    if module is None or not (inspect.isclass(value) and issubclass(value, gym.Env)):
+    """Whether a value is an environment class, or a function, that the module's own package defines."""
+    if module is None or not ((inspect.isclass(value) and issubclass(value, gym.Env)) or inspect.isfunction(value)):
         return False
     return value.__module__.partition(".")[0] == module.partition(".")[0]
 
@@ -143,20 +227,6 @@ def _missing_extra(id: str, absent: Exception) -> str:
     extra = next((extra for word, extra in _EXTRAS.items() if word in str(absent)), None)
     remedy = install_command(extra) if extra else str(absent)
     return f"environment {id} needs packages that are not installed; {remedy}"
-
-
-def nearest(name: str, names: Iterable[str], *, listed: bool = False) -> str:
-    """The end of a message about an unknown name: the nearest names or, with ``listed``, all names if none is near.
-
-    >>> nearest("breakou", ["breakout", "freeway"])
-    '; the nearest is breakout'
-    """
-    known = sorted(names)
-    plain = {re.sub(r"[^a-z0-9]", "", other.lower()): other for other in reversed(known)}
-    near = difflib.get_close_matches(re.sub(r"[^a-z0-9]", "", name.lower()), plain, n=3, cutoff=0.6)
-    if near:
-        return f"; the nearest {'is' if len(near) == 1 else 'are'} {', '.join(plain[other] for other in near)}"
-    return f" ({', '.join(known)})" if listed else ""
 
 
 def snake_case(name: str) -> str:

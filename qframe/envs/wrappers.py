@@ -7,9 +7,12 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
+from torch.nn.functional import adaptive_avg_pool2d
 
+from qframe.actions.gymnasium_spaces import action_of, choices
 from qframe.envs.checks import fault_of, raised
 
 Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
@@ -19,6 +22,8 @@ _KEEPS_STATISTICS = {
     "NormalizeObservation": "network.normalize_observation=true",
     "NormalizeReward": "reward.normalize=true",
 }
+_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+"""The weights of red, green and blue in grey; ITU-R BT.601."""
 _GRID_SIZES = (11, 6, 4)  # kinds of objects, colours, and states or directions, in MiniGrid's order
 
 
@@ -102,6 +107,113 @@ class SymbolicGrid(gym.ObservationWrapper[Any, Any, Any]):
         image = observation["image"] if isinstance(observation, Mapping) else observation
         parts = [codes[image[..., number]] for number, codes in enumerate(self._codes)]
         return np.moveaxis(np.concatenate(parts, -1), -1, 0)
+
+
+class Entry(gym.ObservationWrapper[Any, Any, Any]):
+    """One entry of a Dict or Tuple observation as the whole observation.
+
+    Args:
+        env: with Dict or Tuple observations.
+        key: of the entry; a dotted path leads to a nested one, and a number to an entry of a Tuple.
+
+    Raises:
+        ValueError: there is no such entry.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], key: str | int) -> None:
+        super().__init__(env)
+        self._path, space = str(key).split("."), env.observation_space
+        for name in self._path:
+            inner: Any = getattr(space, "spaces", {})
+            entries = inner if isinstance(inner, Mapping) else {str(n): entry for n, entry in enumerate(inner)}
+            if name not in entries:
+                found = f"its entries are {', '.join(entries)}" if entries else f"it is {space}"
+                raise ValueError(f"the observation has no entry {key!r}; {found}")
+            space = entries[name]
+        self.observation_space = space
+
+    def observation(self, observation: Any) -> Any:
+        """The entry."""
+        for name in self._path:
+            observation = observation[name] if isinstance(observation, Mapping) else observation[int(name)]
+        return observation
+
+
+class Pixels(gym.ObservationWrapper[Any, Any, Any]):
+    """Any picture as a stack of byte frames with the channels first, ``[stack · C, size, size]``.
+
+    Args:
+        env: whose observation is a picture ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]`` with finite bounds; see ``Entry``
+            for one in a Dict.
+        size: height and width of a frame, in pixels; None keeps those of the picture.
+        grey: whether colours become grey.
+        stack: number of frames, the newest last; an episode begins with frames of zeros.
+
+    Raises:
+        ValueError: the observation is no picture, or a number below 1.
+    """
+
+    def __init__(
+        self, env: gym.Env[Any, Any], *, size: int | None = 84, grey: bool = True, stack: int = 4
+    ) -> None:
+        super().__init__(env)
+        space: Any = env.observation_space
+        is_picture = isinstance(space, spaces.Box) and len(space.shape) in (2, 3) and space.is_bounded()
+        if not is_picture or stack < 1 or (size is not None and size < 1):
+            remedy = "choose one with qframe.envs.Entry" if isinstance(space, spaces.Dict) else "give finite bounds"
+            fault = f"got size={size} and stack={stack}" if is_picture else f"got {space}; {remedy}"
+            raise ValueError(f"expected a picture [H, W], [H, W, C] or [C, H, W], and sizes of at least 1, {fault}")
+        self._low, self._high = float(space.low.min()), float(space.high.max())
+        self._is_first = len(space.shape) == 3 and space.shape[0] <= 4 < space.shape[2]
+        self._grey, self._size = grey, size
+        frame = self._frame(np.zeros(space.shape, space.dtype))
+        self._stack = np.zeros((stack, *frame.shape), np.uint8)
+        self.observation_space = spaces.Box(0, 255, (stack * frame.shape[0], *frame.shape[1:]), np.uint8)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Reset, with frames of zeros before the first."""
+        self._stack[:] = 0
+        return super().reset(seed=seed, options=options)
+
+    def observation(self, observation: NDArray[Any]) -> NDArray[np.uint8]:
+        """The last frames."""
+        self._stack = np.concatenate([self._stack[1:], self._frame(observation)[None]])
+        return self._stack.reshape(self.observation_space.shape or ())
+
+    def _frame(self, picture: NDArray[Any]) -> NDArray[np.uint8]:
+        """One picture as ``[C, H, W]`` bytes."""
+        picture = np.asarray(picture)
+        picture = picture[None] if picture.ndim == 2 else picture
+        planes = picture if self._is_first or len(picture) == 1 else np.moveaxis(picture, -1, 0)
+        if planes.dtype != np.uint8 or (self._low, self._high) != (0, 255):
+            planes = np.clip((planes - self._low) * (255 / (self._high - self._low)), 0, 255)
+        if self._grey and len(planes) in (3, 4):  # a fourth plane is opacity
+            planes = np.tensordot(_LUMINANCE, planes[:3].astype(np.float32), 1)[None]
+        if self._size is not None and planes.shape[1:] != (self._size, self._size):
+            planes = resized(planes, self._size)
+        return np.rint(planes).astype(np.uint8)
+
+
+def resized(planes: NDArray[Any], size: int) -> NDArray[np.float32]:
+    """Planes ``[C, H, W]`` as ``[C, size, size]``, each pixel the mean over the area it covers."""
+    return adaptive_avg_pool2d(torch.from_numpy(planes.astype(np.float32)), size).numpy()
+
+
+class JointActions(gym.ActionWrapper[Any, Any, Any]):
+    """Tuple and Dict actions of discrete parts as one MultiDiscrete action, which has a branch for every choice.
+
+    Args:
+        env: with such actions, nested to any depth.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        sizes, starts = choices(env.action_space)
+        self.action_space = spaces.MultiDiscrete(list(sizes), start=list(starts))
+
+    def action(self, action: NDArray[Any]) -> Any:
+        """The action in the environment's form."""
+        return action_of(self.env.action_space, action.tolist())
 
 
 class _OwnObservations(gym.ObservationWrapper[Any, Any, Any]):

@@ -7,11 +7,12 @@ from torch import Tensor
 
 from qframe.actions import AnyActionSpace, as_action_space
 from qframe.exploration.epsilon_greedy import exploring
+from qframe.exploration.protocol import Exploration
 from qframe.exploration.schedules import SCHEDULES
 from qframe.functional.action import soft
 
 
-class Boltzmann:
+class Boltzmann(Exploration):
     """Draws legal actions from ``π(a|s) ∝ exp(q(s, a) / τ)``, with τ on a schedule.
 
     See "Reinforcement Learning: An Introduction", Sutton and Barto, 1998, section 2.3. Each branch of a joint
@@ -26,7 +27,8 @@ class Boltzmann:
         seed: of the draws, on the CPU.
 
     Raises:
-        ValueError: a temperature that is not positive, or a schedule that is unknown or shorter than a frame.
+        ValueError: a temperature that is not positive, or a schedule that is unknown or shorter than a frame; by
+            ``explore``, if the action values are missing.
 
     >>> from qframe.actions import Categorical
     >>> explore, value = Boltzmann(Categorical(2), 0.5, 0.5), torch.tensor([[0.0, 60.0]])
@@ -37,7 +39,6 @@ class Boltzmann:
     """
 
     has_probability = True
-    reads_members = False
 
     def __init__(
         self,
@@ -66,28 +67,12 @@ class Boltzmann:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Metrics to log under ``exploration/``."""
         return {"temperature": self.temperature}
 
     def step(self, frames: int = 1, done: Tensor | None = None) -> None:
-        """Count environment steps; where episodes end makes no difference."""
         self.frames += frames
 
     def explore(self, action: Tensor, mask: Tensor | None = None, value: Tensor | None = None) -> Tensor:
-        """Draw an action for every environment.
-
-        Args:
-            action: greedy indices ``[E]`` or ``[E, D]``; kept if exploration is off.
-            mask: legal actions ``[E, A]``, bool.
-            value: action values ``[E, A]``.
-
-        Returns:
-            Indices like ``action``.
-
-        Raises:
-            ValueError: the values are missing.
-            RuntimeError: an environment has no legal action; the message names it.
-        """
         if mask is not None:
             self._action_space.check_mask(mask)
         if value is None:
@@ -99,16 +84,7 @@ class Boltzmann:
         return self._action_space.greedy_index(log_policy + gumbel.to(log_policy), mask)
 
     def probability(self, action: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-        """μ(a|s) of the actions just taken: the product over branches of their probabilities.
-
-        Args:
-            action: indices ``[E]`` or ``[E, D]``, as ``explore`` gave them.
-            value: action values ``[E, A]``.
-            mask: legal actions ``[E, A]``.
-
-        Returns:
-            ``[E]``.
-        """
+        """μ(a|s), the product over branches of their probabilities."""
         value = value.to(action.device)
         if not exploring():
             return self._action_space.agree(action, self._action_space.greedy_index(value, mask)).float()
@@ -121,15 +97,9 @@ class Boltzmann:
         parts = zip(value.float().split(sizes, -1), masks, strict=True)
         return torch.cat([soft(part, self.temperature, legal).log_prob for part, legal in parts], -1)
 
-    def stored(self) -> dict[str, Tensor]:
-        """Nothing is stored with transitions."""
-        return {}
-
     def state_dict(self) -> dict[str, Any]:
-        """The frame count and the generator's state."""
         return {"frames": self.frames, "generator": self._generator.get_state()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore a saved state."""
-        self.frames = state["frames"]
-        self._generator.set_state(state["generator"].cpu())
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.frames = state_dict["frames"]
+        self._generator.set_state(state_dict["generator"].cpu())

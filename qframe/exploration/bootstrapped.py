@@ -7,9 +7,10 @@ from torch import Tensor
 
 from qframe.actions import AnyActionSpace, as_action_space
 from qframe.exploration.epsilon_greedy import exploring
+from qframe.exploration.protocol import Exploration
 
 
-class Bootstrapped:
+class Bootstrapped(Exploration):
     """Every environment acts greedily for one member of an ensemble, drawn again at the start of each episode.
 
     A member keeps to its own estimate for a whole episode, so exploration is as deep as the episode. Each member learns
@@ -24,7 +25,7 @@ class Bootstrapped:
         seed: of the module's own generator.
 
     Raises:
-        ValueError: a number out of range.
+        ValueError: a number out of range; by ``explore``, values that are not those of K members.
 
     >>> from qframe.actions import Categorical
     >>> explore = Bootstrapped(Categorical(2), num_members=3, num_envs=1)
@@ -33,7 +34,6 @@ class Bootstrapped:
     tensor([1])
     """
 
-    has_probability = False
     reads_members = True
 
     def __init__(
@@ -54,28 +54,13 @@ class Bootstrapped:
         self._generator = torch.Generator().manual_seed(seed)
         self.member = self._draw()  # [E]
 
-    @property
-    def metrics(self) -> dict[str, float]:
-        """Nothing to log."""
-        return {}
-
     def step(self, frames: int = 1, done: Tensor | None = None) -> None:
         """Draw a new member where an episode ended."""
         if done is not None and bool(done.any()):
             self.member = torch.where(done, self._draw(), self.member)
 
     def explore(self, action: Tensor, mask: Tensor | None = None, value: Tensor | None = None) -> Tensor:
-        """The greedy actions ``[E]`` of the member that acts in each environment.
-
-        Args:
-            action: greedy indices of the members' mean ``[E]``; kept if exploration is off.
-            mask: legal actions ``[E, A]``, bool.
-            value: every member's action values ``[K, E, A]``.
-
-        Raises:
-            ValueError: the values are not those of K members.
-            RuntimeError: an environment has no legal action; the message names it.
-        """
+        """The greedy actions ``[E]`` of the member that acts in each environment, from values ``[K, E, A]``."""
         if mask is not None:
             self._action_space.check_mask(mask)
         if value is None or value.dim() != 3 or len(value) != self.num_members:
@@ -94,25 +79,12 @@ class Bootstrapped:
         drawn = torch.rand(len(self._envs), self.num_members, generator=self._generator)
         return {"bootstrap_mask": drawn < self.bootstrap_probability}
 
-    def probability(self, action: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Not defined for this strategy.
-
-        Raises:
-            RuntimeError: always.
-        """
-        raise RuntimeError(
-            "bootstrapped exploration defines no probability of a single step, as one member acts for a whole episode; "
-            "use exploration=epsilon_greedy or exploration=boltzmann"
-        )
-
     def state_dict(self) -> dict[str, Any]:
-        """The members that act and the generator's state."""
         return {"member": self.member, "generator": self._generator.get_state()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore a saved state."""
-        self.member = state["member"]
-        self._generator.set_state(state["generator"].cpu())
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.member = state_dict["member"]
+        self._generator.set_state(state_dict["generator"].cpu())
 
     def _draw(self) -> Tensor:
         return torch.randint(self.num_members, self._envs.shape, generator=self._generator)

@@ -4,33 +4,22 @@ from typing import Any, Literal
 
 import torch
 from tensordict import TensorDictBase
-from tensordict.nn import (
-    InteractionType as ExplorationType,
-)
-from tensordict.nn import (
-    TensorDictModuleBase,
-    dispatch,
-)
-from tensordict.nn import (
-    interaction_type as exploration_type,
-)
-from tensordict.nn import (
-    set_interaction_type as set_exploration_type,
-)
+from tensordict.nn import InteractionType as ExplorationType
+from tensordict.nn import TensorDictModuleBase, dispatch
+from tensordict.nn import interaction_type as exploration_type
+from tensordict.nn import set_interaction_type as set_exploration_type
 from torch import Tensor
 
 from qframe.actions import AnyActionSpace, as_action_space
 from qframe.actions.action_space import check_boolean
+from qframe.exploration.protocol import Exploration
 from qframe.exploration.schedules import epsilon_schedule
 from qframe.keys import ACTION, NestedKey, required
 
-__all__ = [
-    "EGreedyModule", "ExplorationType", "exploration_type",
-    "set_exploration_type",
-]
+__all__ = ["EGreedyModule", "ExplorationType", "exploration_type", "set_exploration_type"]
 
 
-class EGreedyModule(TensorDictModuleBase):
+class EGreedyModule(TensorDictModuleBase, Exploration):
     """Replaces each environment's action with probability ε by a uniformly random legal one.
 
     See "Human-level control through deep reinforcement learning", Mnih et al., 2015, Methods.
@@ -65,7 +54,6 @@ class EGreedyModule(TensorDictModuleBase):
     """
 
     has_probability = True
-    reads_members = False
 
     def __init__(
         self,
@@ -95,11 +83,9 @@ class EGreedyModule(TensorDictModuleBase):
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Metrics to log under ``exploration/``."""
         return {"epsilon": self.epsilon}
 
     def step(self, frames: int = 1, done: Tensor | None = None) -> None:
-        """Count environment steps; where episodes end makes no difference."""
         self.frames += frames
 
     @dispatch(auto_batch_size=False)
@@ -120,16 +106,7 @@ class EGreedyModule(TensorDictModuleBase):
         return tensordict.set(self.action_key, torch.where(replaced, random, action))
 
     def explore(self, action: Tensor, mask: Tensor | None = None, value: Tensor | None = None) -> Tensor:
-        """Explore with indices, without a tensordict.
-
-        Args:
-            action: greedy indices ``[E]``, or ``[E, D]`` with one per branch.
-            mask: legal actions ``[E, A]``, bool, those of all branches side by side.
-            value: not read.
-
-        Returns:
-            Indices like ``action``.
-        """
+        """Explore with indices, without a tensordict."""
         if mask is not None:
             self.action_space.check_mask(mask)
         if not exploring():
@@ -143,26 +120,13 @@ class EGreedyModule(TensorDictModuleBase):
         return torch.where(space.over_branches(replaced), random, action)
 
     def probability(self, action: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-        """μ(a|s) of the actions just taken: ``(1 − ε) · 1[a greedy] + ε / number of legal actions``.
-
-        Args:
-            action: indices ``[E]`` or ``[E, D]``, as ``explore`` gave them.
-            value: action values ``[E, A]``, those that the greedy actions come from.
-            mask: legal actions ``[E, A]``.
-
-        Returns:
-            ``[E]``.
-        """
+        """μ(a|s), ``(1 − ε) · 1[a greedy] + ε / number of legal actions``."""
         space = self.action_space
         is_greedy = space.agree(action, space.greedy_index(value.to(action.device), mask)).float()
         if not exploring():
             return is_greedy
         epsilon = self._epsilons()
         return (1 - epsilon) * is_greedy + epsilon / space.num_legal(action, mask)
-
-    def stored(self) -> dict[str, Tensor]:
-        """Nothing is stored with transitions."""
-        return {}
 
     def get_extra_state(self) -> dict[str, Any]:
         """The frame count and the generator's state, for ``state_dict``."""

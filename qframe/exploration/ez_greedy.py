@@ -8,10 +8,11 @@ from torch import Tensor
 
 from qframe.actions import AnyActionSpace, as_action_space
 from qframe.exploration.epsilon_greedy import exploring
+from qframe.exploration.protocol import Exploration
 from qframe.exploration.schedules import epsilon_schedule
 
 
-class EZGreedy:
+class EZGreedy(Exploration):
     """εz-greedy: with probability ε an environment starts a random action and repeats it for n ~ zeta(μ) steps.
 
     It reaches goals many equal actions away, whereas ε-greedy rarely moves far. See
@@ -39,9 +40,6 @@ class EZGreedy:
     >>> explore.explore(torch.zeros(2, dtype=torch.int64)).shape
     torch.Size([2])
     """
-
-    has_probability = False
-    reads_members = False
 
     def __init__(
         self,
@@ -74,7 +72,6 @@ class EZGreedy:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Metrics to log under ``exploration/``."""
         return {"epsilon": self.epsilon}
 
     def step(self, frames: int = 1, done: Tensor | None = None) -> None:
@@ -82,16 +79,7 @@ class EZGreedy:
         self.frames += frames
 
     def explore(self, action: Tensor, mask: Tensor | None = None, value: Tensor | None = None) -> Tensor:
-        """The greedy index, or the one that the environment repeats.
-
-        Args:
-            action: greedy indices ``[E]``, or ``[E, D]`` with one per branch.
-            mask: legal actions ``[E, A]``, bool.
-            value: not read.
-
-        Raises:
-            RuntimeError: an environment has no legal action; the message names it.
-        """
+        """The greedy index, or the one that the environment repeats."""
         if mask is not None:
             self._action_space.check_mask(mask)
         if not exploring():
@@ -107,23 +95,7 @@ class EZGreedy:
         self._remaining -= repeats
         return torch.where(self._per_action(repeats), self._held, action.cpu()).to(action.device)
 
-    def probability(self, action: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Not defined for this strategy.
-
-        Raises:
-            RuntimeError: always.
-        """
-        raise RuntimeError(
-            "εz-greedy exploration defines no probability of a single step, as it depends on the steps before; "
-            "use exploration=epsilon_greedy or exploration=boltzmann"
-        )
-
-    def stored(self) -> dict[str, Tensor]:
-        """Nothing is stored with transitions."""
-        return {}
-
     def state_dict(self) -> dict[str, Any]:
-        """The frame count, the running repetitions and the generator's state."""
         return {
             "frames": self.frames,
             "remaining": self._remaining.tolist(),
@@ -131,11 +103,10 @@ class EZGreedy:
             "generator": self._rng.bit_generator.state,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore a saved state."""
-        self.frames = state["frames"]
-        self._remaining, self._held = np.array(state["remaining"]), torch.tensor(state["held"])
-        self._rng.bit_generator.state = state["generator"]
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.frames = state_dict["frames"]
+        self._remaining, self._held = np.array(state_dict["remaining"]), torch.tensor(state_dict["held"])
+        self._rng.bit_generator.state = state_dict["generator"]
 
     def _draw(self, mask: Tensor | None) -> Tensor:
         """Uniformly random legal actions, like the held ones."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from qframe.actions.action_space import ActionSpace
 from qframe.envs import Envs, derive_seed
 from qframe.envs.observations import as_tensors
+from qframe.networks.modes import evaluating
 from qframe.networks.protocol import TrainedNetwork
 
 Array = NDArray[np.float64]
@@ -74,13 +75,11 @@ class FixedStates:
     def see(self, network: TrainedNetwork) -> Seen:
         """The action values and return distributions of every state."""
         observation, mask = self.played
-        training = network.training
-        network.eval()
         device = next(iter(network.head.parameters())).device
-        prediction = network.predict(observation.to(device))
-        values = network.branches.join(network.head.value(prediction)).float().cpu()  # [S, ΣA]
-        law = network.head.returns(prediction)
-        network.train(training)
+        with evaluating(network):
+            prediction = network.predict(observation.to(device))
+            values = network.branches.join(network.head.value(prediction)).float().cpu()  # [S, ΣA]
+            law = network.head.returns(prediction)
         best = self._action_space.greedy_index(values, mask)
         location, mass = (x.float().cpu() for x in torch.broadcast_tensors(*law))
         num_members = 1

@@ -11,16 +11,6 @@ from qframe.networks.shared_trunk import SharedTrunk
 from qframe.networks.trunks import ConvTrunk, MLPTrunk, Trunk
 
 __all__ = [
-    "MLP",
-    "ConvNet",
-    "ConvTrunk",
-    "EncodedTrunk",
-    "EnsembleQNet",
-    "ImpalaTrunk",
-    "MLPTrunk",
-    "NoisyLinear",
-    "QNet",
-    "SharedTrunk",
-    "Trunk",
-    "make_encoder",
+    "MLP", "ConvNet", "ConvTrunk", "EncodedTrunk", "EnsembleQNet", "ImpalaTrunk", "MLPTrunk", "NoisyLinear", "QNet",
+    "SharedTrunk", "Trunk", "make_encoder",
 ]

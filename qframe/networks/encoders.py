@@ -14,7 +14,7 @@ from gymnasium import Space, spaces
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
-from qframe.networks.observation_scaling import BYTE, as_floats, byte_divisor
+from qframe.networks.observation_scaling import BYTE, as_floats, byte_divisor, has_integer_bounds
 from qframe.networks.trunks import Shapes, Trunk
 
 REFUSED_OBSERVATIONS: dict[str, str] = {
@@ -36,19 +36,30 @@ class FlatEncoder(Encoder):
     Args:
         shape: of one entry.
         divisor: the number by which bytes are divided; 1 leaves them.
+        bounds: the lowest and highest values of integers, which become [0, 1]; None leaves them.
 
     >>> FlatEncoder((2, 3))(torch.ones(5, 2, 3, dtype=torch.int8)).shape
     torch.Size([5, 6])
     """
 
-    def __init__(self, shape: Sequence[int], *, divisor: float = 1.0) -> None:
+    def __init__(
+        self, shape: Sequence[int], *, divisor: float = 1.0, bounds: tuple[Any, Any] | None = None
+    ) -> None:
         super().__init__()
         self.shapes: Shapes = {(): tuple(shape)}
+        self.low: Tensor | None
+        self.span: Tensor | None
+        low, high = (None, None) if bounds is None else (torch.as_tensor(bound).float().flatten() for bound in bounds)
+        self.register_buffer("low", low, persistent=False)
+        self.register_buffer("span", None if high is None or low is None else high - low, persistent=False)
         self._rank, self.num_features, self._divisor = len(shape), torch.Size(shape).numel(), divisor
 
     def forward(self, observation: Tensor) -> Tensor:
         flat = observation.flatten(-self._rank) if self._rank else observation.unsqueeze(-1)
-        return flat if flat.is_floating_point() else as_floats(flat, self._divisor)
+        if flat.is_floating_point():
+            return flat
+        floats = as_floats(flat, self._divisor)
+        return floats if self.low is None or self.span is None else (floats - self.low) / self.span
 
 
 class OneHotEncoder(Encoder):
@@ -195,7 +206,10 @@ def check_box(space: spaces.Box) -> None:
 @make_encoder.register
 def _(space: spaces.Box) -> Encoder:
     check_box(space)
-    return (ImageEncoder if _is_image(space) else FlatEncoder)(space.shape, divisor=byte_divisor(space))
+    if _is_image(space):
+        return ImageEncoder(space.shape, divisor=byte_divisor(space))
+    bounds = (space.low, space.high) if has_integer_bounds(space) else None
+    return FlatEncoder(space.shape, divisor=1.0 if bounds else byte_divisor(space), bounds=bounds)
 
 
 @make_encoder.register

@@ -1,8 +1,8 @@
 """An ensemble of Q-values on one trunk, for exploration by sampling a member."""
 
 from copy import deepcopy
+from typing import Any
 
-from tensordict import TensorDictBase
 from torch import Tensor
 
 from qframe.actions import AnyActionSpace
@@ -85,7 +85,7 @@ class EnsembleQNet(GreedyNetwork):
         if noisy:
             make_noisy(trunk, self.head, *([] if self.state_head is None else [self.state_head]), std_init=noisy_std)
 
-    def predict(self, observation: Tensor, taus: Tensor | None = None) -> Prediction:
+    def predict(self, observation: Any, taus: Tensor | None = None) -> Prediction:
         """The prediction of every member for every action, ``[*B, …]`` → ``[K, *B, A, N]``."""
         scale = self.num_members if self.scale_gradients else 1
         features = _scaled_gradient(self.trunk(observation), 1 / scale)
@@ -99,10 +99,6 @@ class EnsembleQNet(GreedyNetwork):
             prior = self.prior_head.prediction(self.prior_trunk(observation), prediction.levels).out
             out = out + self.prior_scale * self.members.split(prior)
         return prediction._replace(out=out)
-
-    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        value = self.members.join(self.head.value(self.predict(self.observe(tensordict))))
-        return self.write(tensordict, value)
 
 
 def _scaled_gradient(x: Tensor, scale: float) -> Tensor:

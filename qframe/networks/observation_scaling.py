@@ -22,6 +22,20 @@ def byte_divisor(space: Space[Any]) -> float:
     return BYTE if (space.low == 0).all() and (space.high == BYTE).all() else 1.0
 
 
+def has_integer_bounds(space: Space[Any]) -> bool:
+    """Whether a space holds integers between bounds of its own, not those of its type (bytes aside).
+
+    >>> has_integer_bounds(spaces.Box(-5, 20, (3,), np.int64)), has_integer_bounds(spaces.Box(0, 65535, (), np.uint16))
+    (True, False)
+    """
+    if not isinstance(space, spaces.Box) or space.dtype.kind not in "iu":
+        return False
+    limits = np.iinfo(space.dtype)
+    is_inside = space.dtype.itemsize == 1 or bool(((space.low > limits.min) & (space.high < limits.max)).all())
+    is_unsigned_inside = space.dtype.kind == "u" and bool((space.high < limits.max).all())
+    return (is_inside or is_unsigned_inside) and bool((space.high > space.low).all())
+
+
 def as_floats(observation: Tensor, divisor: float, dtype: torch.dtype | None = None) -> Tensor:
     """An observation as floats, its bytes divided by ``divisor``; floats keep their values: they were scaled before.
 

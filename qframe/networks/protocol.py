@@ -1,9 +1,10 @@
 """The interface of a network, as losses, collectors and evaluations use it."""
 
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from tensordict import TensorDictBase
-from torch import Tensor
+from torch import Tensor, nn
 
 from qframe.heads import Head, Prediction
 
@@ -41,9 +42,7 @@ class Network(Protocol):
 class TrainedNetwork(Network, Protocol):
     """A network that is a module itself, as a runner trains and evaluates it."""
 
-    training: bool
-
-    def train(self, mode: bool = True) -> Any: ...
+    def modules(self) -> Iterator[nn.Module]: ...
 
     def eval(self) -> Any: ...
 

@@ -34,6 +34,7 @@ def choose(action_space: ActionSpace, value: Tensor) -> tuple[Tensor, Tensor, Te
 class GreedyNetwork(TensorDictModuleBase):
     """A network that reads ``observation`` and writes the action that is greedy for its values."""
 
+    head: Head[Any]
     branches: Branches
 
     def __init__(self, action_space: AnyActionSpace) -> None:
@@ -44,6 +45,14 @@ class GreedyNetwork(TensorDictModuleBase):
     def observe(self, tensordict: TensorDictBase) -> Tensor:
         """The observation in a tensordict."""
         return tensordict[OBSERVATION]
+
+    def predict(self, observation: Any, taus: Tensor | None = None) -> Prediction:
+        """The prediction for every action, ``[*B, …]`` → ``[*B, A, N]``; with branches ``[D, *B, A, N]``."""
+        raise NotImplementedError
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        value = self.branches.join(self.head.value(self.predict(self.observe(tensordict))))
+        return self.write(tensordict, value)
 
     def write(self, tensordict: TensorDictBase, value: Tensor) -> TensorDictBase:
         """Write the action values ``[*B, A]``, the greedy action and its value."""
@@ -92,13 +101,6 @@ class QNet(GreedyNetwork):
             make_noisy(trunk, self.head, std_init=noisy_std)
         self.branches = self.action_space
 
-    def predict(self, observation: Tensor, taus: Tensor | None = None) -> Prediction:
-        """The prediction for every action, ``[*B, …]`` → ``[*B, A, N]``; for a joint one ``[D, *B, A, N]``."""
+    def predict(self, observation: Any, taus: Tensor | None = None) -> Prediction:
         out, taus = self.head.prediction(self.trunk(observation), taus)
         return Prediction(self.branches.split(out), taus)
-
-    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        value = self.branches.join(self.head.value(self.predict(self.observe(tensordict))))
-        return self.write(tensordict, value)
-
-

@@ -82,8 +82,7 @@ class SharedTrunk(GreedyNetwork):
         """The state value from the trunk's features."""
         return TensorDictModule(_StateValue(self.state_head), ["hidden"], [STATE_VALUE])
 
-    def predict(self, observation: Tensor, taus: Tensor | None = None) -> Prediction:
-        """The prediction for every action, ``[*B, …]`` → ``[*B, A, N]``; for a joint one ``[D, *B, A, N]``."""
+    def predict(self, observation: Any, taus: Tensor | None = None) -> Prediction:
         return self._combined(self.trunk(observation), taus)
 
     def predict_streams(self, observation: Tensor, taus: Tensor | None = None) -> tuple[Prediction, Prediction]:

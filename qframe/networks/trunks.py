@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
+from gymnasium import Space, spaces
 from torch import Tensor, nn
 
 from qframe.networks.observation_scaling import BYTE, as_floats
@@ -94,6 +95,7 @@ class ConvTrunk(Trunk):
         num_features: size of the last linear layer.
         layer_norm: whether each layer is normalised before its activation, a convolution's over channels and pixels;
             see "Simplifying Deep Temporal Difference Learning", Gallici et al., 2025.
+        channels_last: whether an observation is ``(H, W, C)``.
         byte_divisor: the number by which bytes are divided; 1 leaves them.
 
     Raises:
@@ -112,10 +114,15 @@ class ConvTrunk(Trunk):
         strides: Sequence[int] = (4, 2, 1),
         num_features: int = 512,
         layer_norm: bool = False,
+        channels_last: bool = False,
         byte_divisor: float = BYTE,
     ) -> None:
         super().__init__()
-        check_image(observation_shape)
+        if channels_last and len(observation_shape) == 3:
+            observation_shape = (observation_shape[2], *observation_shape[:2])
+        else:
+            check_image(observation_shape, remedy="set trunk.channels_last=true, or ")
+        self._is_channels_last = channels_last
         if not len(channels) == len(kernels) == len(strides):
             raise ValueError(
                 f"expected as many kernels and strides as channels ({len(channels)}), "
@@ -143,12 +150,44 @@ class ConvTrunk(Trunk):
 
     def forward(self, observation: Tensor) -> Tensor:
         images = observation.reshape(-1, *observation.shape[-3:])
+        images = images.movedim(-1, -3) if self._is_channels_last else images
         images = as_floats(images, self._divisor, next(self.linear.parameters()).dtype)
         features = self.linear(self.convolutions(images).flatten(1))
         return features.reshape(*observation.shape[:-3], self.num_features)  # [*B, H]
 
 
-def check_image(shape: Sequence[int]) -> None:
+def fitting_trunk(space: Space[Any]) -> tuple[str, dict[str, Any], str]:
+    """The option in ``conf/trunk`` that fits observations, changes of its settings, and the reason.
+
+    >>> fitting_trunk(spaces.Box(0, 255, (4, 84, 84), np.uint8))
+    ('nature', {}, 'images of 84 × 84 pixels')
+    >>> fitting_trunk(spaces.Box(0, 1, (10, 10, 4), np.uint8))
+    ('small_conv', {'channels_last': True}, 'images of 10 × 10 pixels')
+    """
+    if not isinstance(space, spaces.Box):
+        return "mlp", {}, "over encodings of the observation's entries" if space.shape is None else "over its encoding"
+    if len(space.shape) != 3:
+        return "mlp", {}, f"a vector of size {torch.Size(space.shape).numel()}"
+    is_last = _is_channels_last(space.shape)
+    size = sorted(space.shape[:2] if is_last else space.shape[1:])
+    changes: dict[str, Any] = {"channels_last": True} if is_last else {}
+    if size[0] < 3:
+        return "mlp", {}, f"images of {size[0]} × {size[1]} pixels"
+    if size[0] < 36:
+        changes |= {"channels": [32, 64], "kernels": [3, 3], "strides": [2, 2]} if size[1] > 12 else {}
+    elif size[1] > 100:
+        changes |= {"strides": [4, 4, 2] if size[0] > 180 else [4, 2, 2]}
+    reason = f"images of {' × '.join(map(str, space.shape[:2] if is_last else space.shape[1:]))} pixels"
+    return "nature" if size[0] >= 36 else "small_conv", changes, reason
+
+
+def _is_channels_last(shape: Sequence[int]) -> bool:
+    """Whether an image's channels are last: it is a square of fewer channels, or they are four at most."""
+    height, width, channels = shape
+    return (height == width > channels) or channels <= 4 < min(height, width)
+
+
+def check_image(shape: Sequence[int], *, remedy: str = "") -> None:
     """Check that a shape is an image's, with its channels first.
 
     Raises:
@@ -156,7 +195,6 @@ def check_image(shape: Sequence[int]) -> None:
     """
     if len(shape) != 3:
         raise ValueError(f"expected images of shape (C, H, W), got {tuple(shape)}; use an MLPTrunk")
-    height, width, channels = shape
-    if (height == width > channels) or channels <= 4 < min(height, width):
-        remedy = "add qframe.envs.ChannelsFirst to the end of env.wrappers"
+    if _is_channels_last(shape):
+        remedy += "add qframe.envs.ChannelsFirst to the end of env.wrappers"
         raise ValueError(f"expected images of shape (C, H, W), got {tuple(shape)}, the channels last; {remedy}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -15,6 +15,7 @@ from qframe.estimators.protocol import Batch, ValueEstimator
 from qframe.heads import Head
 from qframe.keys import NestedKey
 from qframe.modules.adapters import agreed_action_space, as_network
+from qframe.networks.modes import in_mode, set_acting_mode, with_modes
 from qframe.networks.noise import random_passes
 from qframe.objectives.batch import BatchReader, from_keywords, time_last
 from qframe.objectives.joint_actions import JOINT
@@ -48,6 +49,9 @@ class DQNLoss(nn.Module):
             where every branch values the whole action (Tavakoli et al., 2018). Other actions have no branches.
         gamma: γ, for batches without ``("next", "discount")``.
         seed: of the generator that draws quantile levels and the noise of noisy layers.
+
+    Only the forward pass of the gradient is in training mode (dropout, batch normalisation); see
+    ``qframe.networks.modes``.
 
     Raises:
         ValueError: Double DQN without a target network, a shared trunk whose state value gets no gradient, an action
@@ -151,6 +155,7 @@ class DQNLoss(nn.Module):
         members = getattr(self._networks[0], "members", None)
         self._joint = _joint_action(joint, self.head) if self.action_space.is_joint else members or OneAction()
         self._reader = BatchReader(self._networks[0], value_network, self.action_space)
+        self._modes = with_modes(value_network), with_modes(self.target_value_network)
         self._random = random_passes(self._networks, (value_network, self.target_value_network))
         self.generator = torch.Generator().manual_seed(seed)
         self.value_type: Any = ValueEstimators.TD0
@@ -281,10 +286,23 @@ class DQNLoss(nn.Module):
     def _losses(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
         """The loss and the signed, detached td_error of every transition, ``[*B]``."""
         online, target = self._random or self._networks
+        learning, following = self._in_modes(online.predict, target.predict)
         return dqn_loss(
-            self.head, online.predict, target.predict, batch, noise, self.estimator,
-            double=self.double_dqn, joint=self._joint,
-        )
+            self.head, learning, following, batch, noise, self.estimator, double=self.double_dqn,
+            selector=in_mode(online.predict, self._modes[0], training=False), joint=self._joint,
+        )  # fmt: skip
+
+    def _in_modes(self, online: Callable[..., Any], target: Callable[..., Any]) -> tuple[Callable[..., Any], ...]:
+        """The forward pass of the gradient in training mode, and that of the target in evaluation mode."""
+        learning, following = self._modes
+        return in_mode(online, learning, training=True), in_mode(target, following, training=False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of the value network; the target network stays in evaluation mode, but for its noise."""
+        super().train(mode)
+        if self.delay_value and mode:
+            set_acting_mode(self.target_value_network)
+        return self
 
     def draw_noise(self, batch: torch.Size) -> Noise:
         """Draw everything random in one evaluation of the loss, for each forward pass; equal on every device.
@@ -305,7 +323,9 @@ class DQNLoss(nn.Module):
 def _frozen_copy(network: nn.Module) -> nn.Module:
     if any(is_lazy(parameter) for parameter in network.parameters()):
         raise ValueError("delay_value=True cannot copy a lazy network; call the network once first")
-    return deepcopy(network).requires_grad_(False)
+    copied = deepcopy(network).requires_grad_(False)
+    set_acting_mode(copied)
+    return copied
 
 
 def _joint_action(name: str, head: Head[Any]) -> JointAction:

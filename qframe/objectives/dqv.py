@@ -73,9 +73,8 @@ class DQVLoss(DQNLoss):
 
     def _losses(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
         online, target = self._streams
-        return dqv_loss(
-            self.head, online.predict, target.predict, batch, noise, self.estimator, joint=self._joint
-        )
+        learning, following = self._in_modes(online.predict, target.predict)
+        return dqv_loss(self.head, learning, following, batch, noise, self.estimator, joint=self._joint)
 
 
 def dqv_loss(

@@ -136,6 +136,7 @@ def dqn_loss(
     estimator: ValueEstimator,
     *,
     double: bool = False,
+    selector: Predict | None = None,
     joint: JointAction = ONE_ACTION,
 ) -> tuple[Tensor, Tensor]:
     """The loss of deep Q-learning, before reduction and importance weights.
@@ -151,16 +152,17 @@ def dqn_loss(
         noise: everything random in the forward passes.
         estimator: the value estimator.
         double: whether the online network selects next actions.
+        selector: the online network where it selects actions, which is not differentiated; None: ``online``.
         joint: how the branches of a joint action make one target and one loss.
 
     Returns:
         The loss ``[*B]`` and the signed td_error ``mean(target) − mean(prediction)``, detached: ``[*B]``, or
         ``[D, *B]`` if every branch has its own.
     """
+    selects_online = double or "next_online" in estimator.requires
+    chooser = (selector or online) if selects_online else None
     with torch.no_grad():
-        selects_online = double or "next_online" in estimator.requires
-        selector = online if selects_online else None
-        goal = dqn_target(head, selector, target, batch, noise, estimator, joint=joint)
+        goal = dqn_target(head, chooser, target, batch, noise, estimator, joint=joint)
     prediction = of_action(online(batch.observation, noise.online), batch.action)  # [*B, N]
     loss, td_error = head.loss(joint.taken(prediction), goal)
     if batch.bootstrap_mask is not None:

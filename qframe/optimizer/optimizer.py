@@ -35,7 +35,8 @@ class Optimizer:
             update is skipped and counted (``skip``).
 
     Raises:
-        ValueError: a learning rate or a norm that is not positive, an unknown schedule, or an unknown ``nonfinite``.
+        ValueError: a learning rate or a norm that is not positive, an unknown schedule, an unknown ``nonfinite``, or
+            an algorithm that cannot take a step on plain gradients.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Optimizer:
             raise ValueError(f"expected lr_schedule to be one of {', '.join(_SCHEDULES)}, got {lr_schedule!r}")
         if max_grad_norm is not None and not max_grad_norm > 0:
             raise ValueError(f"expected max_grad_norm above 0 or null, got {max_grad_norm}")
+        _check_steps(algorithm, lr)
         self._learning = [parameter for parameter in parameters if parameter.requires_grad]
         self.wrapped = algorithm(self._learning, lr=lr)
         self.flat: FlatVector | None = None
@@ -117,3 +119,16 @@ class Optimizer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from ``state``."""
         take_over(state if self.flat is None else of_all(state, self.flat), self.wrapped)
+
+
+def _check_steps(algorithm: Callable[..., torch.optim.Optimizer], lr: float) -> None:
+    """Check that an algorithm takes a step without evaluating the loss again, and on dense gradients."""
+    parameter = nn.Parameter(torch.zeros(1, 1))
+    parameter.grad = torch.ones(1, 1)
+    tried = algorithm([parameter], lr=lr)
+    try:
+        tried.step()
+    except (TypeError, RuntimeError) as refused:
+        name = getattr(getattr(algorithm, "func", algorithm), "__name__", "the algorithm")
+        reason = "its step evaluates the loss again" if "closure" in str(refused) else str(refused)
+        raise ValueError(f"{name} cannot step on the gradient of a batch: {reason}; use optimizer=adam") from refused

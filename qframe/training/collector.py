@@ -11,6 +11,8 @@ from qframe.actions.action_space import ActionSpace
 from qframe.envs import Episodes, Observation
 from qframe.envs.observations import as_tensors
 from qframe.exploration import Exploration
+from qframe.machine.generators import GlobalGenerators
+from qframe.networks.modes import set_acting_mode
 from qframe.networks.noise import noisy_layers
 from qframe.networks.normalization import NormalizedTrunk
 from qframe.networks.protocol import Network
@@ -24,7 +26,7 @@ class Collector(CollectorProtocol):
 
     Args:
         envs: the training environments.
-        network: gives action values; its noisy layers draw new noise at every step.
+        network: gives action values, in evaluation mode but for its noisy layers, which draw new noise at every step.
         exploration: turns greedy actions into behaviour.
         action_space: turns indices into the actions of the environments.
         reward: transforms rewards before they are stored; None leaves them as they are.
@@ -54,6 +56,7 @@ class Collector(CollectorProtocol):
             )
         self._stores_probability = stores_probability
         self.envs, self.exploration = envs, exploration
+        set_acting_mode(network)
         self._network, self._action_space, self._device = network, action_space, device
         self._noisy = noisy_layers(network)
         self._env_index = torch.arange(envs.num_envs)
@@ -140,6 +143,14 @@ class Collector(CollectorProtocol):
 
     def can_resume(self) -> bool:
         return self.envs.can_replay
+
+    def generators(self) -> dict[str, Any]:
+        """The state of the global generators of the process that this is called in."""
+        return GlobalGenerators.capture().state_dict()
+
+    def restore_generators(self, state: dict[str, Any]) -> None:
+        """Restore the global generators of this process."""
+        GlobalGenerators.of_state_dict(state).restore()
 
     def close(self) -> None:
         self.envs.close()

@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from importlib.util import find_spec
 from itertools import count
 from typing import Any, Literal, NamedTuple
@@ -15,6 +16,8 @@ from qframe.envs import Envs, Start, derive_seed
 from qframe.envs.observations import as_tensors
 from qframe.formatting import format_count, format_mean, install_command
 from qframe.machine.allocator import give_back_freed_memory
+from qframe.machine.generators import globally_seeded
+from qframe.networks.modes import evaluating
 from qframe.networks.protocol import TrainedNetwork
 
 Show = Callable[[NDArray[np.uint8]], None]
@@ -228,8 +231,9 @@ class Evaluation:
         returns, lengths = np.zeros(episodes), np.zeros(episodes, dtype=np.int64)
         is_truncated = np.zeros(episodes, dtype=np.bool_)
         index: torch.Tensor | None = None
-        training = network.training
-        network.eval()
+        modes = ExitStack()
+        modes.enter_context(evaluating(network))
+        modes.enter_context(globally_seeded(derive_seed(seed, "global")))
         try:
             start = envs.reset()
             while (plays := number < episodes).any():
@@ -253,7 +257,7 @@ class Evaluation:
             faults = sum(envs.faults().values())
         finally:
             envs.close()
-            network.train(training)
+            modes.close()
             give_back_freed_memory()
         cut, limit = self._limits(lengths[is_truncated] if not faults else lengths[:0], limit)
         return EvaluationResult(returns.tolist(), lengths.tolist(), cut, faults, limit)

@@ -59,6 +59,7 @@ class PipelinedCollector(CollectorProtocol):
         self._asked = 0
         self._statistics: list[Tensor] | None = None  # of observations, in a state that was loaded
         self._arrived: deque[Rows] = deque()
+        self._generators: dict[str, Any] | None = None  # of the worker's process, in a state that was loaded
 
     def collect(self) -> TensorDict:
         if self._worker is None:
@@ -89,7 +90,10 @@ class PipelinedCollector(CollectorProtocol):
         state = self._call("state_dict")
         counted = self._statistics or self._own if self._worker is None else self._acting_own
         own = [tensor.clone() for tensor in counted]
-        return state | {"arrived": [dict(rows) for rows in self._arrived], "acting": own}
+        is_process = self._worker is not None and self._worker.is_process
+        generators = self._call("generators") if is_process else self._generators
+        arrived = [dict(rows) for rows in self._arrived]
+        return state | {"arrived": arrived, "acting": own, "generators": generators}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from ``state``.
@@ -100,7 +104,7 @@ class PipelinedCollector(CollectorProtocol):
         if self._worker is not None:
             raise RuntimeError("a state can only be loaded before the first step; build a new collector")
         self._arrived = deque(state.get("arrived", []))
-        self._statistics = state.get("acting")
+        self._statistics, self._generators = state.get("acting"), state.get("generators")
         self._inner.load_state_dict(state)
 
     def abandon_episodes(self) -> None:
@@ -132,6 +136,8 @@ class PipelinedCollector(CollectorProtocol):
             _copy(self._acting_own, self._own if self._statistics is None else self._statistics)
         self._publish(begins=True)
         self._worker = Worker(self._inner)
+        if self._generators is not None and self._worker.is_process:
+            self._call("restore_generators", self._generators)
         while self._asked + len(self._arrived) < self.steps_ahead:
             self._ask_for_step()
 
@@ -145,13 +151,13 @@ class PipelinedCollector(CollectorProtocol):
         self._asked -= 1
         self._arrived.append(rows_of(self._worker.receive()))
 
-    def _call(self, method: str) -> Any:
+    def _call(self, method: str, *arguments: Any) -> Any:
         """Call a method of the collector, in the worker once it has begun and has taken the requested steps."""
         if self._worker is None:
-            return getattr(self._inner, method)()
+            return getattr(self._inner, method)(*arguments)
         while self._asked:
             self._receive()
-        self._worker.send(method)
+        self._worker.send(method, *arguments)
         return self._worker.receive()
 
     @torch.no_grad()

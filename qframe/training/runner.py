@@ -13,6 +13,7 @@ from qframe.errors import Stopped
 from qframe.formatting import format_command
 from qframe.loggers.console import Report, format_shape, seed_notes
 from qframe.loggers.logger import Logger
+from qframe.machine.generators import GlobalGenerators
 from qframe.networks.protocol import TrainedNetwork
 from qframe.optimizer.nonfinite import check_finite
 from qframe.replay import Replay
@@ -320,6 +321,7 @@ class Runner:
                 "reward_scale": self.reward_scale.state_dict(),
                 "logger": self.logger.state_dict(),
                 "stop": self.stop.state_dict(),
+                "generators": GlobalGenerators.capture().state_dict(),
             },
             "best": self.best.state_dict(),
             "collector": self.collector.state_dict(),
@@ -347,6 +349,8 @@ class Runner:
         else:
             self._end_episodes()
             self.report.say("note: the replayed episodes differ from the saved ones, so new ones start instead")
+        if "generators" in run:  # not in checkpoints of earlier versions
+            GlobalGenerators.of_state_dict(run["generators"]).restore()
 
 
 def check_numbers(total_frames: int, *, threads: int = 1) -> None:

@@ -17,11 +17,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from qframe.envs import FaultyEnvironment
 from qframe.keys import NestedKey
 from qframe.training.collector import Collector
 from qframe.training.signals import STOP_SIGNALS
 
-GONE = "the process that steps the environments is gone; was it killed?"
 POLLING = 0.001
 """Seconds to poll for a message before sleeping: waking a process takes longer than the other one takes to answer."""
 Rows = dict[NestedKey, Tensor]
@@ -53,32 +53,43 @@ class Worker:
     def __init__(self, collector: Collector) -> None:
         begin = _in_thread if getattr(collector.envs, "stays_in_process", False) else _in_process
         self._place, self._channel = begin(collector)
+        self.is_process = begin is _in_process
+        """Whether it has global generators of its own."""
 
     def send(self, method: str, *arguments: Any) -> None:
         """Send a call.
 
         Raises:
-            RuntimeError: the worker is gone.
+            FaultyEnvironment: the worker is gone.
         """
         try:
             self._channel.send((method, arguments))
         except OSError as gone:
-            raise RuntimeError(GONE) from gone
+            raise self._gone() from gone
 
     def receive(self) -> Any:
         """Wait for the value of the earliest call not yet received.
 
         Raises:
             Exception: the one that the call raised.
-            RuntimeError: the worker is gone.
+            FaultyEnvironment: the worker is gone.
         """
         try:
             value, error = self._channel.receive()
         except (EOFError, OSError) as gone:
-            raise RuntimeError(GONE) from gone
+            raise self._gone() from gone
         if error is not None:
             raise error
         return value
+
+    def _gone(self) -> FaultyEnvironment:
+        self._place.join(1.0)
+        code = getattr(self._place, "exitcode", None)
+        how = "" if code is None else f" with exit status {code}" if code >= 0 else f", killed by signal {-code}"
+        return FaultyEnvironment(
+            f"the process that steps the environments ended{how}: an environment ended it, or memory ran out; to "
+            "restart such environments, set env.vectorization=async env.timeout=60"
+        )
 
     def close(self) -> None:
         """End the worker after the current call."""

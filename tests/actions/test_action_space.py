@@ -192,7 +192,8 @@ def test_a_batch_of_indices_becomes_an_int64_array():
 
 
 def test_what_the_environment_takes_has_its_own_numbers_shape_and_dtype():
-    matrix = make_action_space(spaces.MultiDiscrete([[2, 3], [4, 2]], start=[[1, 0], [0, 5]]), encoding="auto")
+    space = spaces.MultiDiscrete([[2, 3], [4, 2]], start=[[1, 0], [0, 5]])
+    matrix = make_action_space(space, encoding="multi-categorical")
     taken = matrix.to_env(torch.tensor([[1, 2, 3, 0]]))
     assert taken.tolist() == [[[2, 2], [3, 5]]]
     assert matrix.from_env(taken).tolist() == [[1, 2, 3, 0]]
@@ -258,7 +259,7 @@ JOINT_SPACES = {
 @pytest.mark.parametrize(("space", "sizes"), JOINT_SPACES.values(), ids=JOINT_SPACES)
 @pytest.mark.parametrize(
     ("encoding", "spec"),
-    [("auto", MultiCategorical), ("multi-discrete", MultiCategorical), ("multi_one_hot", MultiOneHot)],
+    [("multi_categorical", MultiCategorical), ("multi-discrete", MultiCategorical), ("multi_one_hot", MultiOneHot)],
 )
 def test_joint_round_trip(space, sizes, encoding, spec):
     actions = make_action_space(space, encoding=encoding)

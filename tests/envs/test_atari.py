@@ -174,7 +174,7 @@ def test_evaluation_plays_through_lost_lives():
 
 
 def test_wrong_arguments_are_refused():
-    with pytest.raises(ValueError, match="there is no Atari game 'pongg'; the nearest is pong"):
+    with pytest.raises(ValueError, match="there is no Atari game 'pongg'; nearest is 'pong'"):
         AtariEnvs("pongg", num_envs=1)
     with pytest.raises(ValueError, match="'joust' needs two players in the emulator"):
         AtariEnvs("joust", num_envs=1)

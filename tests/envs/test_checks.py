@@ -16,10 +16,10 @@ from qframe.envs.checks import fault_of, misfit_of, raised
 ZEROS = np.zeros(2, np.float32)
 FAULTS = {
     "four": ("step must return .*, but returned a tuple of 4|not enough values to unpack", (ZEROS, 0.0, False, {})),
-    "no info": ("info must be a dict, but is NoneType; fix", (ZEROS, 0.0, False, False, None)),
+    "no info": ("info must be a dict, but is NoneType; correct it", (ZEROS, 0.0, False, False, None)),
     "None reward": ("the reward must be a number, but is None", (ZEROS, None, False, False, {})),
     "text reward": ("the reward must be a number, but is '1'", (ZEROS, "1", False, False, {})),
-    "array reward": (r"but is an array of shape \(2,\); use float\(reward\)", (ZEROS, ZEROS, False, False, {})),
+    "array reward": (r"but is an array of shape \(2,\); several agents", (ZEROS, ZEROS, False, False, {})),
     "None end": ("terminated must be True or False, but is None", (ZEROS, 0.0, None, False, {})),
     "text end": ("terminated must be True or False, but is 'no'", (ZEROS, 0.0, "no", False, {})),
     "array end": (r"truncated must be True or False, but is .*; use bool\(truncated\)", (ZEROS, 0.0, 0, ZEROS, {})),
@@ -75,9 +75,9 @@ def last_of_three(vectorization, **kwargs):
 
 
 RAISED = {
-    "raises": r"step failed: ZeroDivisionError: .*, at .*test_checks.py:\d+; fix the environment",
-    "leaves": r"step failed: SystemExit: bye, at .*test_checks.py:\d+; fix the environment",
-    "reset": r"reset failed: KeyError: 'start', at .*test_checks.py:\d+; fix the environment",
+    "raises": r"step failed: ZeroDivisionError: .*, at .*test_checks.py:\d+; correct it in a wrapper",
+    "leaves": r"step failed: SystemExit: bye, at .*test_checks.py:\d+; correct it in a wrapper",
+    "reset": r"reset failed: KeyError: 'start', at .*test_checks.py:\d+; correct it in a wrapper",
 }
 ALL = {name: message for name, (message, _) in FAULTS.items()} | RAISED
 
@@ -125,7 +125,7 @@ class Constructed(Faulty):
         ("again", r"ValueError: no level 'hrad'; choose easy, at .*test_checks.py:"),
         ("types", r"TypeError: object of type 'int' has no len\(\), at .*test_checks.py:"),
         ("leaves", "SystemExit: 3, at .*test_checks.py:"),
-        ("no space", "observation_space must be a space of gymnasium.spaces, but is None; fix the environment"),
+        ("no space", "observation_space must be a space of gymnasium.spaces, but is None; correct it in a wrapper"),
     ],
 )
 def test_a_failing_constructor_is_reported_with_its_line(how, message, capsys):
@@ -162,7 +162,7 @@ def test_the_step_of_the_check_is_legal():
             return 0, 0.0, False, False, {}
 
     assert fault_of(Strict(spaces.Discrete(3, start=5), [0, 0, 1], 7)) is None
-    assert fault_of(Strict(spaces.MultiDiscrete([2, 3]), [0, 1, 0, 1, 1], [1, 1])) is None
+    assert fault_of(Strict(spaces.MultiDiscrete([2, 3]), [0, 1, 0, 1, 0], [1, 1])) is None
     assert fault_of(Strict(spaces.MultiDiscrete([2, 3]), (np.array([0, 1]), np.array([0, 0, 1])), [1, 2])) is None
     assert fault_of(Strict(spaces.MultiDiscrete([2, 2]), [[0, 1], [1, 0]], [1, 0])) is None
     assert fault_of(Strict(spaces.MultiBinary(2), [0, 1, 1, 0], [1, 0])) is None

@@ -95,7 +95,7 @@ def test_a_vector_environment_that_does_not_declare_how_it_resets_is_refused():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"id": "CartPol-v1"}, "registered as 'CartPol-v1'; the nearest are CartPole-v1, CartPole-v0"),
+        ({"id": "CartPol-v1"}, "registered as 'CartPol-v1'; nearest is 'CartPole-v1'"),
         ({"id": "CartPole-v1", "num_envs": 0}, "num_envs of at least 1, got 0"),
         ({"id": "CartPole-v1", "vectorization": "threads"}, "one of sync, async, native, got 'threads'"),
         ({"id": "CartPole-v1", "kwargs": {"gravity": 1}}, "making CartPole-v1 with kwargs {'gravity': 1} failed"),

@@ -85,7 +85,7 @@ def test_numbers_too_large_for_32_bits_truncate_an_episode():
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 def test_a_reward_too_large_for_32_bits_is_reported_as_it_was():
-    with pytest.raises(FaultyEnvironment, match=r"the reward is 1e\+300, which no 32-bit float holds; fix"):
+    with pytest.raises(FaultyEnvironment, match=r"the reward is 1e\+300, which no 32-bit float holds; correct it"):
         played(spaces.Box(-1, 1, (1,)), [np.zeros(1, np.float32)], (1e300,))
 
 

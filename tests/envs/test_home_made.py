@@ -1,4 +1,4 @@
-"""Environments of one's own: what Gymnasium allows does no harm, and what it does not is message."""
+"""Environments of one's own: anything that Gymnasium allows works, and anything else is reported."""
 
 from functools import partial
 from multiprocessing import active_children
@@ -133,7 +133,7 @@ def envs_of(kind, num_envs=2, vectorization="sync", **options):
 
 
 def played(envs, steps=12):
-    """The rewards of so many steps."""
+    """The rewards of the first steps."""
     episodes = envs.make(0)
     try:
         episodes.reset()
@@ -171,7 +171,7 @@ def test_copies_with_other_spaces_are_refused(vectorization):
 
 
 class Licensed(Base):
-    """Only so many may run at once."""
+    """At most a few may run at once."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Action masks: every convention and layout, and what is wrong with them in words."""
+"""Action masks: every convention and layout, and the messages about faulty ones."""
 
 import gymnasium as gym
 import numpy as np
@@ -6,8 +6,9 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from qframe.actions.gymnasium_spaces import choices
 from qframe.envs import ActionMasks, FaultyEnvironment, GymnasiumEnvs, SeededEpisodes, SelfResettingEpisodes
-from qframe.envs.masks import branch_sizes, checked_mask, flat_mask
+from qframe.envs.masks import checked_mask, flat_mask
 
 LEGAL = "qframe-test/Legal-v0"
 MATRIX = spaces.MultiDiscrete([[2, 3], [1, 2]])
@@ -83,16 +84,16 @@ def test_another_shape_or_type_is_refused(mask, space, message):
 
 def test_no_legal_action_is_a_fault_while_the_episode_runs_and_its_branch_is_named():
     space = spaces.MultiDiscrete([2, 2])
-    mask, fault = checked_mask([1, 0, 0, 0], space, is_over=False)
+    mask, fault, _ = checked_mask([1, 0, 0, 0], space, is_over=False)
     assert "the action mask allows no action in branch 1; end the episode" in fault
-    mask, fault = checked_mask([1, 0, 0, 0], space, is_over=True)
+    mask, fault, _ = checked_mask([1, 0, 0, 0], space, is_over=True)
     assert (mask.tolist(), fault) == ([True, False, True, True], None)
     assert checked_mask(None, space, is_over=True).mask.all()
     assert "the action mask is missing" in checked_mask(None, space, is_over=False).fault
 
 
 def test_other_action_spaces_have_no_branches():
-    assert branch_sizes(spaces.Box(0, 1)) == []
+    assert choices(spaces.Box(0, 1)) == ((), ())
 
 
 @pytest.mark.parametrize("vectorization", ["sync", "async"])
@@ -117,7 +118,7 @@ def test_the_three_conventions_give_identical_transitions(space, vectorization):
 
 def first_legal(mask, space):
     """The first legal action of every environment, as the environment takes it."""
-    stops = np.cumsum(branch_sizes(space))[:-1]
+    stops = np.cumsum(choices(space)[0])[:-1]
     index = np.stack([part.argmax(-1) for part in np.split(mask, stops, axis=-1)], -1)
     return index[:, 0] + space.start if isinstance(space, spaces.Discrete) else index
 

@@ -89,8 +89,8 @@ def test_a_picture_shows_the_cells_in_colours():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"game": "breakou"}, "no MinAtar game 'breakou'; the nearest is breakout"),
-        ({"game": "pong"}, r"no MinAtar game 'pong' \(asterix, breakout, freeway, seaquest, space_invaders\)"),
+        ({"game": "breakou"}, "no MinAtar game 'breakou'; nearest is 'breakout'"),
+        ({"game": "pong"}, r"no MinAtar game 'pong'; valid: asterix, breakout, freeway, seaquest, space_invaders"),
         ({"game": "breakout", "num_envs": 0}, "num_envs and max_episode_steps of at least 1, got 0 and None"),
         ({"game": "breakout", "sticky": 1.5}, r"sticky in \[0, 1\], got 1.5"),
     ],

@@ -90,18 +90,18 @@ def test_a_users_own_environment_is_found_by_id_or_class(id, mylab):
 @pytest.mark.parametrize(
     ("id", "message"),
     [
-        ("mylab.Od", "no environment is registered as 'mylab.Od'; the nearest is Odd"),
-        ("mylab:Odd-v1", "registered as 'mylab:Odd-v1'; the nearest are Odd-v0, Odd"),
-        ("mylab.CartPoleEnv", "'mylab.CartPoleEnv' is not a subclass of gymnasium.Env defined in mylab, but"),
-        ("mylab.NoInfo", r"mylab.NoInfo: reset must return \(observation, info\), but returned dict; fix"),
+        ("mylab.Od", "no environment is registered as 'mylab.Od'; nearest is 'Odd'"),
+        ("mylab:Odd-v1", "registered as 'mylab:Odd-v1'; nearest is 'Odd-v0'"),
+        ("mylab.CartPoleEnv", "'mylab.CartPoleEnv' is neither a subclass of gymnasium.Env nor a function, defined in"),
+        ("mylab.NoInfo", r"mylab.NoInfo: reset must return \(observation, info\), but returned dict; correct it"),
         ("not_mine.Odd", "no module 'not_mine' found for 'not_mine.Odd'; install it"),
         ("broken:Odd", "importing 'broken' for 'broken:Odd' needs the package 'not_there_at_all'"),
         ("raising.Odd", "importing 'raising' for 'raising.Odd' failed: ZeroDivisionError: division by zero"),
-        ("LunarLandr-v3", "the nearest are LunarLander-v3"),
-        ("zzz", "registered as 'zzz': Environment `zzz` doesn't exist"),
-        ("math.pi", "'math.pi' is not a subclass of gymnasium.Env defined in math, but 3.14"),
-        ("MinAtar/Breakot-v1", "the nearest are MinAtar/Breakout-v1, MinAtar/Breakout-v0"),
-        ("MiniGrid-Empt-5x5-v0", "the nearest are MiniGrid-Empty-5x5-v0"),
+        ("LunarLandr-v3", "nearest is 'LunarLander-v3'"),
+        ("zzz", "registered as 'zzz'; an environment of another package is env.id=package:Id-v0 --trust"),
+        ("math.pi", "'math.pi' is neither a subclass of gymnasium.Env nor a function, defined in math: 3.14"),
+        ("MinAtar/Breakot-v1", "nearest is 'MinAtar/Breakout-v1'"),
+        ("MiniGrid-Empt-5x5-v0", "nearest is 'MiniGrid-Empty-5x5-v0'"),
     ],
 )
 def test_an_unknown_environment_is_refused(id, message, mylab):

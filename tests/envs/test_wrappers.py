@@ -60,7 +60,7 @@ def cartpole(*wrappers, **options):
         (FourResults, "wrapper FourResults: step must return .*, but returned a tuple of 4"),
         (Bare, r"wrapper Bare: reset must return \(observation, info\), but returned ndarray"),
         (Smaller, r"wrapper Smaller: reset must return an observation in Box.*, but returned one of shape \(1,\)"),
-        (Raises, r"wrapper Raises: .* failed: KeyError: 'velocity', at .*test_wrappers.py:\d+; fix the env"),
+        (Raises, r"wrapper Raises: .* failed: KeyError: 'velocity', at .*test_wrappers.py:\d+; correct it in a wra"),
         (no_env, "wrapper no_env must return an environment, but returned str"),
         (FrameStackObservation, "wrapper FrameStackObservation needs values for stack_size; write"),
         (gym.wrappers.TransformObservation, r"for func, .*write \{_target_: TransformObservation, func: …, obs.*: …\}"),

@@ -33,7 +33,7 @@ def test_the_collector_draws_new_noise_at_every_step_and_evaluation_none(tmp_pat
     assert not any(torch.equal(a, b) for i, a in enumerate(seen) for b in seen[:i])
     runner.evaluation.periodic(network, frames=0)
     assert layer.stream.noise is seen[-1]
-    assert network.training
+    assert layer.training
     collector.envs.close()
 
 

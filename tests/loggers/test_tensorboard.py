@@ -176,7 +176,10 @@ def test_a_picture_shows_the_mean_and_the_mass_where_they_are():
         (("env=cartpole",), ["left", "right"]),
         (("env=minatar", "env.full_action_space=false", "trunk=small_conv"), ["none", "left", "right"]),
         (("env=gymnasium", "env.id=qframe-test/Bandit-v0"), ["a0", "a1"]),
-        (("env=gymnasium", "env.id=qframe-test/Dials-v0"), ["a0", "a1", "a2", "a3", "a4", "a5"]),
+        (
+            ("env=gymnasium", "env.id=qframe-test/Dials-v0", "action_space=multi_categorical"),
+            ["a0", "a1", "a2", "a3", "a4", "a5"],
+        ),
     ],
 )
 def test_actions_are_named_where_names_are_known(words, names):

@@ -1,6 +1,7 @@
 """A run resumed from any of its checkpoints is, bit for bit, the run that was never stopped."""
 
 import json
+import random
 import shutil
 from functools import partial
 
@@ -8,16 +9,39 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.envs.classic_control import CartPoleEnv
+from torch import nn
 
 from qframe.checkpoints import load_checkpoint
 from qframe.heads import CategoricalHead, QuantileHead
 from qframe.loggers.console import LineReport
+from qframe.networks import Trunk
 from qframe.replay import ReplayBuffer, SliceReplayBuffer
 from qframe.runs.checkpoint_names import checkpoints_in
 from tests.fingerprint import fingerprint
 from tests.runners import make_runner, prioritized
 
 CARTPOLE = "CartPole-v1"
+
+
+class Dropping(nn.Sequential, Trunk):
+    """Draws from torch's global generator."""
+
+    def __init__(self, space):
+        super().__init__(nn.Linear(space.shape[0], 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3))
+        self.num_features = 16
+
+
+class Drawing(CartPoleEnv):
+    """Draws from the generators that Gymnasium's ``reset`` does not seed."""
+
+    def step(self, action):
+        observation, _, *ends = super().step(action)
+        number = np.random.rand() + random.random() + self.action_space.sample()  # noqa: NPY002
+        return observation, number, *ends
+
+
+gym.register("qframe-test/Drawing-v0", Drawing, max_episode_steps=500)
 CASES = {
     "scalar": {},
     "categorical-prioritized": {"head": partial(CategoricalHead, num_atoms=11), "replay": prioritized(ReplayBuffer)},
@@ -25,6 +49,8 @@ CASES = {
     "quantile-3-steps": {"head": partial(QuantileHead, num_quantiles=8), "replay_options": {"n_step": 3}},
     "slices": {"replay": SliceReplayBuffer, "replay_options": {"slice_length": 8}, "estimator": "TDLambda"},
     "normalised": {"normalize_observation": True, "reward": {"normalize": True}},
+    "dropout": {"trunk": Dropping},
+    "global-generators": {"env": "qframe-test/Drawing-v0"},
     "native": {"vectorization": "native", "replay_options": {"n_step": 3}},
 }
 
@@ -94,7 +120,7 @@ def test_sync_and_async_environments_make_the_same_run(tmp_path):
 
 
 class Moody(gym.Env):
-    """An environment that is not determined by its seed: it counts the episodes of its process."""
+    """Its seed does not determine it: it counts the episodes of its process, and shows the number late."""
 
     observation_space = gym.spaces.Box(-np.inf, np.inf, (1,), np.float32)
     action_space = gym.spaces.Discrete(2)
@@ -103,11 +129,12 @@ class Moody(gym.Env):
     def reset(self, *, seed=None, options=None):
         Moody.episodes += 1
         self.steps = 0
-        return np.array([Moody.episodes], np.float32), {}
+        return np.zeros(1, np.float32), {}
 
     def step(self, action):
         self.steps += 1
-        return np.array([Moody.episodes], np.float32), 1.0, self.steps == 25, False, {}
+        number = Moody.episodes if self.steps > 20 else 0
+        return np.array([number], np.float32), 1.0, self.steps == 26, False, {}
 
 
 @pytest.fixture
@@ -121,7 +148,7 @@ def test_episodes_that_come_out_different_are_abandoned_with_a_note(tmp_path, mo
     make(tmp_path / "whole", env=moody, total_frames=300).run()
     runner = resumed(tmp_path / "whole", tmp_path / "again", 1, env=moody, report=LineReport())
     assert "the replayed episodes differ from the saved ones, so new ones start instead" in capsys.readouterr().out
-    assert runner.collector.envs.episode.tolist() == [3, 3, 3]  # of 25 steps each: the third was under way
+    assert runner.collector.envs.episode.tolist() == [2, 2, 2]  # of 26 steps each: the second was under way
     assert runner.run()["frames"] == 702
 
 

@@ -189,7 +189,7 @@ def test_a_worker_that_was_killed_is_reported(tmp_path):
     runner.collector.collect()
     runner.collector._worker._place.kill()
     runner.collector._worker._place.join()
-    with pytest.raises(RuntimeError, match="the process that steps the environments is gone; was it killed"):
+    with pytest.raises(FaultyEnvironment, match="the process that steps the environments ended, killed by signal"):
         [runner.collector.collect() for _ in range(3)]
     runner.collector.close()
 

@@ -142,11 +142,11 @@ class Faulty(gym.Env):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("nan reward", "environment 0: the reward is nan; fix the environment"),
+        ("nan reward", "environment 0: the reward is nan; correct it in a wrapper"),
         ("inf reward", "environment 0: the reward is inf"),
         ("shape", "environment 0: the reward must be a number, but is an array of shape (1,); use float(reward)"),
         ("observation", "environment 0: observation['a'] holds -inf"),
-        ("choice", "environment 0: observation['b'] is not in Discrete(2): 2; fix the environment"),
+        ("choice", "environment 0: observation['b'] is not in Discrete(2): 2; correct it in a wrapper"),
     ],
 )
 def test_a_number_that_is_none_stops_the_run_and_its_last_checkpoint_stays_good(
