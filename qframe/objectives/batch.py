@@ -10,12 +10,16 @@ from torch import Tensor, nn
 from qframe.actions import ActionSpace
 from qframe.estimators.protocol import Batch, ValueEstimator
 from qframe.functional.compiling import is_readable
-from qframe.keys import NestedKey
+from qframe.keys import ACTION_VALUE, CHOSEN_ACTION_VALUE, NestedKey
 from qframe.networks.protocol import Network
 
 
 class BatchKeys(NamedTuple):
-    """The keys under which a loss reads a batch and writes priorities. Keys of the next step live under ``"next"``."""
+    """The keys under which a loss reads a batch and writes priorities. Keys of the next step live under ``"next"``.
+
+    The last four are TorchRL's: action values are read where the network writes them, so ``action_value`` must be the
+    network's key; nothing is written under the other three, as value estimators are functions here.
+    """
 
     action: NestedKey = "action"
     reward: NestedKey = "reward"
@@ -26,6 +30,10 @@ class BatchKeys(NamedTuple):
     priority_weight: NestedKey = "priority_weight"
     steps_to_next_obs: NestedKey = "steps_to_next_obs"
     priority: NestedKey = "td_error"
+    action_value: NestedKey = ACTION_VALUE
+    value: NestedKey = CHOSEN_ACTION_VALUE
+    advantage: NestedKey = "advantage"
+    value_target: NestedKey = "value_target"
 
 
 class BatchReader:
@@ -46,17 +54,23 @@ class BatchReader:
         # Searching for the first floating parameter takes longer than reading an entry of a batch.
         self._place = _place_of_floats(module)
         self.keys = self.next_keys = BatchKeys()
-        self.set_keys({} if mask_key is None else {"action_mask": mask_key})
+        self._value_key = getattr(q_value, "action_value_key", ACTION_VALUE)
+        self.set_keys({"action_value": self._value_key} | ({} if mask_key is None else {"action_mask": mask_key}))
 
     def set_keys(self, keys: dict[str, NestedKey]) -> None:
         """Read and write under other names.
 
         Raises:
-            ValueError: a name that is not among those of ``BatchKeys``.
+            ValueError: a name that is not among those of ``BatchKeys``, or another ``action_value`` than the network's.
         """
         unknown = set(keys) - set(BatchKeys._fields)
         if unknown:
             raise ValueError(f"there is no key {', '.join(sorted(unknown))}; a loss has {', '.join(BatchKeys._fields)}")
+        if keys.get("action_value", self._value_key) != self._value_key:
+            raise ValueError(
+                f"the network writes its action values under {self._value_key!r}, not {keys['action_value']!r}; give "
+                "the network that action_value_key"
+            )
         self.keys = self.keys._replace(**keys)
         self.next_keys = BatchKeys(*(unravel_key(("next", key)) for key in self.keys))
 

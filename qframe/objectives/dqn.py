@@ -17,7 +17,7 @@ from qframe.keys import NestedKey
 from qframe.modules.adapters import agreed_action_space, as_network
 from qframe.networks.modes import in_mode, set_acting_mode, with_modes
 from qframe.networks.noise import random_passes
-from qframe.objectives.batch import BatchReader, from_keywords, time_last
+from qframe.objectives.batch import BatchKeys, BatchReader, from_keywords, time_last
 from qframe.objectives.joint_actions import JOINT
 from qframe.objectives.q_learning import JointAction, Noise, OneAction, dqn_loss
 
@@ -106,6 +106,8 @@ class DQNLoss(nn.Module):
     torch.Size([])
     """
 
+    default_keys: ClassVar[BatchKeys] = BatchKeys()
+    """The keys under which a loss reads and writes unless ``set_keys`` names others."""
     learns_state_value: ClassVar[bool] = False
     """Whether a state-value stream outside Q gets a gradient."""
     checks_actions: bool = True
@@ -187,6 +189,19 @@ class DQNLoss(nn.Module):
         """
         if self.checks_actions:
             self._reader.check_action(batch)
+
+    @property
+    def tensor_keys(self) -> BatchKeys:
+        """The keys under which the loss reads and writes, as ``set_keys`` left them."""
+        return self._reader.keys
+
+    def reset_parameters_recursive(self) -> None:
+        """Draw the parameters of the value network again, and copy them to the target network."""
+        for module in self.value_network.modules():
+            if callable(reset := getattr(module, "reset_parameters", None)):
+                reset()
+        if self.delay_value:
+            self.target_value_network.load_state_dict(self.value_network.state_dict())
 
     def set_keys(self, **keys: NestedKey) -> None:
         """Read and write under other names, given for the fields of ``BatchKeys``.

@@ -10,7 +10,7 @@ from qframe.actions.specs.base import Device, DiscreteSpec, draw, holds
 
 
 class Categorical(DiscreteSpec):
-    """One of ``n`` actions as its index, int64 ``[*B]``.
+    """One of ``n`` actions as its index, int64 ``[*B]``; with a ``shape``, that many of them, ``[*B, *shape]``.
 
     >>> Categorical(3).project(torch.tensor([-1, 1, 7]))
     tensor([0, 1, 2])
@@ -18,11 +18,11 @@ class Categorical(DiscreteSpec):
 
     encoding = "categorical"
 
-    def __init__(self, n: int, *, device: Device | None = None) -> None:
-        super().__init__(positive_size(n, "n"), (), device)
+    def __init__(self, n: int, shape: Sequence[int] = (), *, device: Device | None = None) -> None:
+        super().__init__(positive_size(n, "n"), shape, device)
 
     def rand(self, batch: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
-        return draw(batch, self.num_actions, self.device, generator)
+        return draw((*batch, *self.shape), self.num_actions, self.device, generator)
 
     def is_in(self, value: Tensor) -> bool:
         return self._fits(value) and holds((value >= 0) & (value < self.num_actions))
@@ -31,7 +31,8 @@ class Categorical(DiscreteSpec):
         return to_index(value, self.num_actions)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.num_actions})"
+        shape = f", shape={[*self.shape]}" if self.shape else ""
+        return f"{type(self).__name__}({self.num_actions}{shape})"
 
 
 class OneHot(DiscreteSpec):
@@ -99,6 +100,11 @@ class MultiCategorical(DiscreteSpec):
         self.sizes = self.var_nums = branch_sizes(nvec, "nvec")
         super().__init__(self.sizes, (len(self.sizes),), device)
 
+    @property
+    def nvec(self) -> Tensor:
+        """The sizes of the components, int64 ``[D]``."""
+        return torch.tensor(self.sizes)
+
     def rand(self, batch: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
         return torch.stack([draw(batch, n, self.device, generator) for n in self.sizes], -1)  # [*batch, D]
 
@@ -125,6 +131,11 @@ class MultiOneHot(DiscreteSpec):
     def __init__(self, nvec: Iterable[int], *, device: Device | None = None) -> None:
         self.sizes = self.var_nums = branch_sizes(nvec, "nvec")
         super().__init__(self.sizes, (sum(self.sizes),), device)
+
+    @property
+    def nvec(self) -> Tensor:
+        """The sizes of the components, int64 ``[D]``."""
+        return torch.tensor(self.sizes)
 
     def rand(self, batch: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
         return torch.cat([to_one_hot(draw(batch, n, self.device, generator), n) for n in self.sizes], -1)
