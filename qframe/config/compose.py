@@ -46,6 +46,8 @@ from qframe.errors import ConfigError, Fault, hint
 from qframe.runs.run_name import AUTO, run_name
 
 PRESETS = ("experiment", "sweep")
+NOT_OF_THE_DEFAULT_PRESET = {"env", "env.id", "head", "sweep"}
+"""Places whose choice makes a run another one than the preset of ``conf/train.yaml`` is tuned for: it is left out."""
 
 
 @dataclass
@@ -114,6 +116,10 @@ def read(texts: Iterable[str], loader: ConfigLoader, *, sweep: bool = False) -> 
         else:
             result.keys.add(key)
             result.hydra.append(f"++{text.lstrip('+')}")
+    chosen = {text.lstrip("+~").partition("=")[0] for text in result.choices} | result.keys
+    if "experiment" not in chosen and chosen & NOT_OF_THE_DEFAULT_PRESET:
+        for overrides in (result.hydra, result.choices):
+            overrides.append("~experiment")
     _add_brought(result, loader)
     return result
 
