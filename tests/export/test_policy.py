@@ -39,7 +39,7 @@ def inputs(policy, space, size=50):
 CASES = {
     "start": (BOX, spaces.Discrete(3, start=5), {}),
     "branches": (BOX, spaces.MultiDiscrete([2, 3], start=[1, 0]), {"head": CategoricalHead}),
-    "bits": (BOX, spaces.MultiBinary(3), {}),
+    "bits": (BOX, spaces.MultiBinary(3), {"encoding": "multi-categorical"}),
     "enumerated": (BOX, spaces.MultiDiscrete([2, 3]), {"encoding": "enumerated"}),
     "grouped": (GROUP, spaces.Discrete(3), {"normalize_observation": True, "network": SharedTrunk}),
 }
