@@ -117,7 +117,7 @@ def read(texts: Iterable[str], loader: ConfigLoader, *, sweep: bool = False) -> 
             result.keys.add(key)
             result.hydra.append(f"++{text.lstrip('+')}")
     chosen = {text.lstrip("+~").partition("=")[0] for text in result.choices} | result.keys
-    if "experiment" not in chosen and chosen & NOT_OF_THE_DEFAULT_PRESET:
+    if "experiment" in known and "experiment" not in chosen and chosen & NOT_OF_THE_DEFAULT_PRESET:
         for overrides in (result.hydra, result.choices):
             overrides.append("~experiment")
     _add_brought(result, loader)
