@@ -7,6 +7,7 @@ Discrete       categorical, one-hot                 ``[*B]``             int, fr
 MultiDiscrete  multi-categorical, mult-one-hot      ``[*B, D]``          int array, from its starts
 MultiBinary    the same, as branches of two         ``[*B, D]``          int8 array
 both, small    enumerated, written as categorical   ``[*B]``             the same arrays
+Box, in bins   as MultiDiscrete or enumerated       as above             float array, a value per bin
 =============  ===================================  ===================  =======================
 
 Shapes: ``*B`` any batch, ``D`` branches (the single choices of a joint action), ``ΣA`` the actions of all branches side
@@ -47,10 +48,13 @@ class ActionSpace:
             indices are those of branches of two).
         sizes: the number of actions of every branch. An int is the size of the only branch, the number of bits, or the
             common size of a joint action's branches, however many; None takes it from the values.
-        joint: how the branches of a joint action are trained: ``branching``, the mean over them, or ``sum``.
+        joint: how the branches of a joint action are trained: ``branching`` (each values the whole action), or their
+            ``sum`` or ``mean`` is the value of the action.
         factors: of an enumerated joint action, the sizes of the choices that its single index combines; the last one
             varies fastest.
         starts: the environment's number for the first action of each choice; empty: 0.
+        values: the environment's number for every action of each choice, ascending; empty: whole numbers from
+            its start.
         shape: of the environment's action.
         dtype: of the environment's action.
 
@@ -68,9 +72,10 @@ class ActionSpace:
 
     encoding: str
     sizes: int | tuple[int, ...] | None = None
-    joint: Literal["branching", "sum"] = field(default="branching", kw_only=True)
+    joint: Literal["branching", "sum", "mean"] = field(default="branching", kw_only=True)
     factors: tuple[int, ...] = field(default=(), kw_only=True)
     starts: tuple[int, ...] = field(default=(), kw_only=True)
+    values: tuple[tuple[float, ...], ...] = field(default=(), kw_only=True)
     shape: tuple[int, ...] = field(default=(), kw_only=True)
     dtype: Any = field(default=np.dtype(np.int64), kw_only=True)
 
@@ -90,7 +95,11 @@ class ActionSpace:
             object.__setattr__(self, name, value)
 
     def __str__(self) -> str:
-        return f"{self.encoding}({', '.join(map(str, self.known_sizes))})" if self.has_sizes else self.encoding
+        if not self.has_sizes:
+            return self.encoding
+        sizes = f"{self.encoding}({', '.join(map(str, self.known_sizes))})"
+        bins = dict.fromkeys(", ".join(f"{value:.3g}" for value in values) for values in self.values)
+        return sizes + (f" of the values {' and '.join(bins)}" if bins else "")
 
     @property
     def has_sizes(self) -> bool:
@@ -393,6 +402,10 @@ class ActionSpace:
             return 0
         return np.array(self.starts, dtype=np.int64) if self.shape else self.starts[0]
 
+    @cached_property
+    def _values(self) -> list[NDArray[np.float64]]:
+        return [np.array(values) for values in self.values]
+
     def legal(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """The mask ``[*B, ΣA]`` of indices from an environment's mask of its own choices side by side.
 
@@ -411,20 +424,25 @@ class ActionSpace:
         if self.factors:
             choice = np.stack(np.unravel_index(choice, self.factors), -1)  # [*B, D]
         action = choice + self._starts
+        if self.values:
+            action = np.stack([values[choice[..., d]] for d, values in enumerate(self._values)], -1)
         if not self.shape:
             action = action.astype(np.int64, copy=False)
             return int(action) if action.ndim == 0 else action
         return action.reshape(*action.shape[:-1], *self.shape).astype(self.dtype)
 
     def from_env(self, action: NDArray[Any] | int) -> Tensor:
-        """The index, int64, of one or several actions in the environment's form.
+        """The index, int64, of one or several actions in the environment's form; of the nearest values of a Box.
 
         Raises:
             ValueError: an action outside the space.
         """
-        numbers = np.asarray(action, dtype=np.int64)
+        numbers = np.asarray(action, dtype=None if self.values else np.int64)
         batch = numbers.shape[: numbers.ndim - len(self.shape)]
         choice = numbers.reshape(*batch, len(self.choices)) - self._starts  # [*B, D]
+        if self.values:
+            apart = [np.abs(choice[..., d, None] - values) for d, values in enumerate(self._values)]
+            choice = np.stack([distance.argmin(-1) for distance in apart], -1)
         if not ((choice >= 0) & (choice < np.array(self.choices))).all():
             raise ValueError(f"expected {self._domain()}, got {numbers.tolist()}")
         if self.factors:

@@ -13,13 +13,14 @@ from qframe.actions.action_space import ENCODINGS, ActionSpace, canonical_name
 ENUMERATED = "enumerated"
 MOST, MOST_BY_ITSELF = 1024, 64
 """The most joint actions that are enumerated, if asked to or by ``auto``."""
+JOINT = ("branching", "sum", "mean")
+"""The ways to train a joint action."""
 _JOINT = ("multi-categorical", "mult-one-hot")
 FITTING = {"Discrete": ("categorical", "one-hot"), "MultiDiscrete": _JOINT, "MultiBinary": _JOINT}
 """The encodings that fit each space; ``auto`` picks the first, unless a joint space is small."""
 
 REFUSED: dict[str, str] = {
-    "Box": "continuous actions have no finite set of action values; add {_target_: DiscretizeAction, bins: 5} to "
-    "env.wrappers",
+    "Box": "continuous actions; set action_space=discretized, which divides every dimension into bins",
     "Dict": "only groups of Discrete, MultiDiscrete and MultiBinary actions can be; map the others in a wrapper",
     "Tuple": "only groups of Discrete, MultiDiscrete and MultiBinary actions can be; map the others in a wrapper",
     "Text": "there is no action value per text; map chosen texts to a Discrete space",
@@ -34,7 +35,7 @@ def make_action_space(
     space: Space[Any],
     *,
     encoding: str,
-    joint: Literal["branching", "sum"] = "branching",
+    joint: Literal["branching", "sum", "mean"] = "branching",
     max_enumerated: int | None = None,
 ) -> ActionSpace:
     """The action space of a Gymnasium environment in the given encoding.
@@ -44,16 +45,16 @@ def make_action_space(
         encoding: ``auto`` (a joint space of few actions is enumerated, as branches cannot represent a payoff that
             depends on several of them), ``enumerated``, or an encoding of the table in
             ``qframe.actions.action_space``.
-        joint: how a joint action is trained: ``branching``, the mean over its branches (Tavakoli et al., 2018), or
-            ``sum``, their sum.
+        joint: how a joint action is trained: ``branching``, where every branch values the whole action (Tavakoli et
+            al., 2018), or the ``sum`` or the ``mean`` over branches.
         max_enumerated: the largest number of joint actions to enumerate; None is 64 for ``auto``, else 1024.
 
     Raises:
         ValueError: an unknown encoding, one that does not fit the space, too many actions to enumerate, the sum of a
             single choice, or a space that cannot be trained on.
     """
-    if joint not in ("branching", "sum"):
-        raise ValueError(f"expected joint to be branching or sum, got {joint!r}")
+    if joint not in JOINT:
+        raise ValueError(f"expected joint to be one of {', '.join(JOINT)}, got {joint!r}")
     kind = next((cls.__name__ for cls in type(space).__mro__ if cls.__name__ in FITTING), None)
     name = encoding if encoding in ("auto", ENUMERATED) else _known(encoding)
     if kind is None:

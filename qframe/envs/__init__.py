@@ -8,27 +8,10 @@ from qframe.envs.masks import ActionMasks
 from qframe.envs.minatar import MinAtarEnvs, MinAtarGame
 from qframe.envs.protocol import Envs, Episodes, FaultyEnvironment, Observation, Start, Step
 from qframe.envs.seeding import derive_seed
-from qframe.envs.wrappers import ChannelsFirst, Entry, Pixels, SymbolicGrid
+from qframe.envs.wrappers import BoundAction, ChannelsFirst, Entry, Pixels, SymbolicGrid
 
 __all__ = [
-    "ActionMasks",
-    "AtariEnvs",
-    "AtariEpisodes",
-    "ChannelsFirst",
-    "DeepSea",
-    "Entry",
-    "Envs",
-    "Episodes",
-    "FaultyEnvironment",
-    "GymnasiumEnvs",
-    "MinAtarEnvs",
-    "MinAtarGame",
-    "Observation",
-    "Pixels",
-    "SeededEpisodes",
-    "SelfResettingEpisodes",
-    "Start",
-    "Step",
-    "SymbolicGrid",
-    "derive_seed",
+    "ActionMasks", "AtariEnvs", "AtariEpisodes", "BoundAction", "ChannelsFirst", "DeepSea", "Entry", "Envs",
+    "Episodes", "FaultyEnvironment", "GymnasiumEnvs", "MinAtarEnvs", "MinAtarGame", "Observation", "Pixels",
+    "SeededEpisodes", "SelfResettingEpisodes", "Start", "Step", "SymbolicGrid", "derive_seed",
 ]

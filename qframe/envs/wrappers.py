@@ -251,6 +251,31 @@ def wrapped(env: gym.Env[Any, Any], wrappers: Sequence[Wrapper]) -> gym.Env[Any,
     return env
 
 
+class BoundAction(gym.ActionWrapper[Any, Any, Any]):
+    """Declares finite bounds for the Box actions of an environment that has none, for ``action_space=discretized``.
+
+    Args:
+        env: with Box actions.
+        low: the lower bound of every dimension.
+        high: the upper bound.
+
+    Raises:
+        ValueError: other actions, or bounds that are not finite and ascending.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], *, low: float, high: float) -> None:
+        super().__init__(env)
+        space = env.action_space
+        if not isinstance(space, gym.spaces.Box):
+            raise ValueError(f"BoundAction needs Box actions, not {space}")
+        if not -np.inf < low < high < np.inf:
+            raise ValueError(f"expected finite bounds with low below high, got low={low} and high={high}")
+        self.action_space = gym.spaces.Box(low, high, space.shape, space.dtype.type)
+
+    def action(self, action: Any) -> Any:
+        return action
+
+
 def rescaled(id: str, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     """The environment with its Box observations scaled to [−1, 1].
 

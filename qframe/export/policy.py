@@ -58,9 +58,11 @@ class GreedyPolicy(nn.Module):
         self._action_space = action_space
         self.table: Tensor
         self.legal: Tensor | None
-        if action_space.is_joint:  # an index per branch, offset by the environment's first action
-            zero = np.asarray(action_space.to_env(torch.zeros(len(action_space.known_sizes), dtype=torch.int64)))
-            self.register_buffer("table", torch.as_tensor(zero))
+        self._shape = action_space.shape
+        if action_space.is_joint:  # the environment's numbers of each branch, padded by its last one
+            last = torch.tensor(action_space.known_sizes) - 1
+            columns = [np.ravel(action_space.to_env(last.clamp(max=index))) for index in range(int(last.max()) + 1)]
+            self.register_buffer("table", torch.as_tensor(np.stack(columns, -1)))  # [D, A]
         else:
             every = [action_space.to_env(index) for index in range(action_space.num_actions)]
             self.register_buffer("table", torch.as_tensor(np.stack(every)))
@@ -87,7 +89,8 @@ class GreedyPolicy(nn.Module):
         value = self.network.branches.join(self.network.head.value(self.network.predict(observation)))
         index = self._action_space.greedy_index(value, mask)
         if self._action_space.is_joint:
-            return (index.reshape(-1, *self.table.shape) + self.table).to(self.table.dtype), value
+            taken = self.table.expand(len(index), -1, -1).gather(-1, index.unsqueeze(-1))  # [B, D, 1]
+            return taken.reshape(-1, *self._shape), value
         return self.table[index], value
 
 

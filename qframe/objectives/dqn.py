@@ -45,8 +45,9 @@ class DQNLoss(nn.Module):
         action_space: a name, a spec or an ``ActionSpace``; None takes the network's.
         reduction: ``mean``, ``sum`` or ``none``; None is ``mean``. Weights under ``priority_weight`` multiply first.
         priority: the source of priorities: ``td_error``, or ``loss`` (Rainbow), then written under ``priority``.
-        joint: how joint actions are trained: ``sum``, where their value is the sum over branches, or ``branching``,
-            where every branch values the whole action (Tavakoli et al., 2018). Other actions have no branches.
+        joint: how joint actions are trained: ``sum`` or ``mean``, where their value is that over branches, or
+            ``branching``, where every branch values the whole action (Tavakoli et al., 2018). Other actions have no
+            branches.
         gamma: γ, for batches without ``("next", "discount")``.
         seed: of the generator that draws quantile levels and the noise of noisy layers.
 
@@ -126,7 +127,7 @@ class DQNLoss(nn.Module):
         action_space: str | TensorSpec | ActionSpace | None = None,
         reduction: Literal["mean", "sum", "none"] | None = "mean",
         priority: Literal["td_error", "loss"] = "td_error",
-        joint: Literal["sum", "branching"] = "sum",
+        joint: Literal["sum", "mean", "branching"] = "sum",
         gamma: float = 0.99,
         seed: int = 0,
     ) -> None:
@@ -344,12 +345,12 @@ def _frozen_copy(network: nn.Module) -> nn.Module:
 
 
 def _joint_action(name: str, head: Head[Any]) -> JointAction:
-    if name == "sum" and not head.supports_sum:
+    if name != "branching" and not head.supports_sum:
         raise ValueError(
-            f"{type(head).__name__} cannot represent the return distribution of a sum, which is a convolution; set "
+            f"{type(head).__name__} cannot represent the return distribution of a {name}, which is a convolution; set "
             "joint=branching"
         )
-    if name == "sum" and head.transform is not None and not head.targets_mean:
+    if name != "branching" and head.transform is not None and not head.targets_mean:
         raise ValueError(
             f"{type(head).__name__} with a transform of returns cannot add up branches: the mean of the sum is not the "
             "sum of the means; set joint=branching"

@@ -54,7 +54,7 @@ class DQVLoss(DQNLoss):
         action_space: str | TensorSpec | ActionSpace | None = None,
         reduction: Literal["mean", "sum", "none"] = "mean",
         priority: Literal["td_error", "loss"] = "td_error",
-        joint: Literal["sum", "branching"] = "sum",
+        joint: Literal["sum", "mean", "branching"] = "sum",
         gamma: float = 0.99,
         seed: int = 0,
     ) -> None:

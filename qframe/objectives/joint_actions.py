@@ -64,7 +64,17 @@ class SummedAction(OneAction):
         return self.taken(bootstrap), backup._replace(trace=_trace(backup))
 
 
-JOINT: dict[str, type[OneAction]] = {"branching": BranchingAction, "sum": SummedAction}
+class AveragedAction(SummedAction):
+    """The value of an action is the mean over its branches, ``q(s, a) = 1/D · Σ_d q_d(s, a_d)``, in the target as well.
+
+    See "Solving Continuous Control via Q-learning", Seyde et al., 2023, equations 2 and 3 (DecQN).
+    """
+
+    def taken(self, prediction: Prediction) -> Prediction:
+        return Prediction(prediction.out.mean(0), prediction.taus)
+
+
+JOINT: dict[str, type[OneAction]] = {"branching": BranchingAction, "sum": SummedAction, "mean": AveragedAction}
 """The ways to train a joint action, by name."""
 
 

@@ -305,8 +305,8 @@ def test_an_encoding_of_one_choice_does_not_fit_a_joint_space():
     for encoding in ("one-hot", "binary"):
         with pytest.raises(ValueError, match=expected):
             make_action_space(spaces.MultiBinary(2), encoding=encoding)
-    with pytest.raises(ValueError, match="expected joint to be branching or sum, got 'mean'"):
-        make_action_space(spaces.MultiBinary(2), encoding="auto", joint="mean")
+    with pytest.raises(ValueError, match="expected joint to be one of branching, sum, mean, got 'product'"):
+        make_action_space(spaces.MultiBinary(2), encoding="auto", joint="product")  # pyright: ignore
 
 
 def test_a_joint_action_out_of_range_is_refused():

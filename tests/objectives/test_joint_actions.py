@@ -80,8 +80,8 @@ def test_the_sum_of_categorical_laws_is_refused():
     )
     with pytest.raises(ValueError, match="QuantileHead with a transform of returns cannot add up branches"):
         DQNLoss(transformed)
-    with pytest.raises(ValueError, match="expected joint to be one of branching, sum, got 'mean'"):
-        DQNLoss(network, joint="mean")  # pyright: ignore
+    with pytest.raises(ValueError, match="expected joint to be one of branching, sum, mean, got 'product'"):
+        DQNLoss(network, joint="product")  # pyright: ignore
 
 
 def make_network(network, head, sizes):

@@ -1,4 +1,4 @@
-"""The loss of a joint action, by branching and by sum, on random masked transitions, against loops over branches."""
+"""The loss of a joint action, by branching, by sum and by mean, on random masked transitions, against loops over branches."""
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from tests.oracles.test_losses import FEATURES, GAMMA, HEADS, Features, weights_
 
 SIZES, B = (2, 3, 1), 400
 WIDTH, SPANS = sum(SIZES), actions.components(SIZES)
+COMBINED = {"sum": np.sum, "mean": np.mean}
 
 
 def random_batch(seed):
@@ -51,14 +52,14 @@ def by_loops(head, joint, online, target, batch, double):
         taken = [now[i, s + a] for (s, _), a in zip(SPANS, batch["action"][i], strict=True)]
         if batch["terminated"][i]:
             location, mass = np.array([batch["reward"][i]]), np.array([1.0])
-        elif joint == "sum":
-            location, mass = head.law(sum(then[i, pick] for pick in picks))
+        elif joint in COMBINED:
+            location, mass = head.law(COMBINED[joint]([then[i, pick] for pick in picks], 0))
             location = batch["reward"][i] + GAMMA * location
         else:
             laws = [head.law(then[i, pick]) for pick in picks]
             location = np.concatenate([batch["reward"][i] + GAMMA * z for z, _ in laws])
             mass = np.concatenate([p / len(SIZES) for _, p in laws])
-        pairs = [head.loss(out, location, mass) for out in ([sum(taken)] if joint == "sum" else taken)]
+        pairs = [head.loss(out, location, mass) for out in ([COMBINED[joint](taken, 0)] if joint in COMBINED else taken)]
         losses[i] = np.mean([loss for loss, _ in pairs])
         errors[i] = np.mean([abs(error) for _, error in pairs])
     return losses, errors
@@ -69,7 +70,7 @@ def by_loops(head, joint, online, target, batch, double):
 @pytest.mark.parametrize(
     ("name", "joint"),
     [("l2", "branching"), ("smooth_l1", "branching"), ("categorical", "branching"), ("quantile", "branching"),
-     ("l2", "sum"), ("quantile", "sum")],
+     ("l2", "sum"), ("quantile", "sum"), ("l2", "mean"), ("quantile", "mean")],
 )  # fmt: skip
 def test_the_loss_of_a_joint_action_equals_the_loops(name, joint, double, spec):
     torch.manual_seed(0)

@@ -22,6 +22,7 @@ HEADS = {
         ("Dials", "quantile", {}),
         ("Dials", "scalar", {"joint": "sum"}),
         ("Switches", "quantile", {"joint": "sum"}),
+        ("Dials", "scalar", {"joint": "mean"}),
         ("Dials", "scalar", {"encoding": "enumerated"}),
         ("Dials", "scalar", {"encoding": "mult-one-hot", "network": SharedTrunk}),
     ],
