@@ -1,4 +1,4 @@
-"""The loss of a joint action, by branching, by sum and by mean, on random masked transitions, against loops over branches."""
+"""The loss of a joint action, by branching, sum and mean, on random masked transitions, against loops over branches."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,8 @@ def by_loops(head, joint, online, target, batch, double):
             laws = [head.law(then[i, pick]) for pick in picks]
             location = np.concatenate([batch["reward"][i] + GAMMA * z for z, _ in laws])
             mass = np.concatenate([p / len(SIZES) for _, p in laws])
-        pairs = [head.loss(out, location, mass) for out in ([COMBINED[joint](taken, 0)] if joint in COMBINED else taken)]
+        outs = [COMBINED[joint](taken, 0)] if joint in COMBINED else taken
+        pairs = [head.loss(out, location, mass) for out in outs]
         losses[i] = np.mean([loss for loss, _ in pairs])
         errors[i] = np.mean([abs(error) for _, error in pairs])
     return losses, errors
