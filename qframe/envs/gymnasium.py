@@ -190,8 +190,8 @@ class GymnasiumEnvs(Envs):
             before.restore()
         if step is not None:
             self.note = (
-                f"two episodes of {self.id} with the same seed and actions differ at step {step}, as it draws from a "
-                "generator that reset(seed=…) does not seed; so equal seeds give different runs"
+                f"two episodes of {self.id} with the same seed and actions differ at step {step}: it remembers earlier "
+                "episodes, or draws from a generator that reset(seed=…) does not seed; equal seeds give different runs"
             )
 
     def _fault_of(self, env: gym.Env[Any, Any]) -> str | None:

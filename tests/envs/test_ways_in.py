@@ -191,7 +191,7 @@ def test_a_way_in_is_open(rooms, words, capfd):
         (["env.id=rooms.Needs"], "; env.kwargs may hold size"),
         (["env.id=rooms.Several"], "several agents or objectives cannot be trained: weigh their rewards to one"),
         (["env.id=rooms.Other"], "add {_target_: DtypeObservation, dtype: float32} to env.wrappers"),
-        (["env.id=rooms.Continuous"], "add {_target_: DiscretizeAction, bins: 5} to env.wrappers"),
+        (["env.id=rooms.Continuous"], "set action_space=discretized"),
         (["env.id=x", "env.register=rooms.none"], "env.register must name a function as package.function"),
     ],
 )
