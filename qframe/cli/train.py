@@ -5,6 +5,7 @@ import glob
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -64,14 +65,16 @@ def run(arguments: argparse.Namespace) -> int:
     from qframe.cli.resume import resume_run  # not at the top: see typos.py
     from qframe.config import build
 
-    earlier = earlier_run(composition) if is_resumed and not composition.faults else None
+    assembly = build.Assembly(composition.config, composition.faults, builds=False)
+    earlier = earlier_run(composition, assembly.config) if is_resumed and not assembly.faults else None
     arguments.folder = earlier and earlier.path
     if earlier is not None and earlier.summary.get("status") == "finished":
         print(f"{earlier.path} is finished already; without resume=auto, a new run starts")
         return 0
     if earlier is not None and earlier.has_checkpoint:
         return resume_run(earlier, started=arguments.started)
-    assembly = build.Assembly(composition.config, composition.faults).checked()
+    assembly.build_parts()
+    assembly.checked()
     path, is_stamped = (earlier.path, False) if earlier is not None else output_folder(composition, "run")
     arguments.folder = folder = new_folder(path, is_stamped=is_stamped)
     try:
@@ -101,10 +104,13 @@ def without_resume(overrides: Sequence[str]) -> tuple[list[str], bool]:
     return [text for text in overrides if text not in given], bool(given)
 
 
-def earlier_run(composition: Composition) -> RunFolder | None:
-    """The newest run of this same config in the folders that the command writes to."""
-    from qframe.config.auto import resolved
+def earlier_run(composition: Composition, config: dict[str, Any]) -> RunFolder | None:
+    """The newest run of this same config in the folders that the command writes to.
 
+    Args:
+        composition: of the command.
+        config: its config with a value in place of every ``auto``.
+    """
     whole = OmegaConf.create({**composition.config, "hydra": composition.hydra})
     raw = OmegaConf.to_container(composition.hydra.run, resolve=False)
     assert isinstance(whole, DictConfig)
@@ -112,6 +118,5 @@ def earlier_run(composition: Composition) -> RunFolder | None:
     whole.hydra.run.dir = re.sub(r"\$\{now:[^}]*\}", ANY_TIME, str(raw["dir"]))
     path = glob.escape(str(Path(str(whole.hydra.run.dir)).absolute()))
     paths = map(Path, glob.glob(f"{path.replace(ANY_TIME, '*')}*" if ANY_TIME in path else path))
-    config, _ = resolved(composition.config)
     same = [run for run in map(RunFolder, paths) if run.config == config]
     return max(same, key=lambda run: run.config_file.stat().st_mtime, default=None)

@@ -52,6 +52,7 @@ class Assembly:
         found: the faults found so far. The parts with faults, and those that need them, are not built; with an unknown
             preset or key, which could have meant any part, none is.
         trains: whether the machine must be able to train them; otherwise only to act.
+        builds: whether the parts are built at once; otherwise by ``build_parts``.
 
     Attributes:
         config: plain values, with a value in place of every ``auto``.
@@ -63,7 +64,9 @@ class Assembly:
 
     parts: Parts
 
-    def __init__(self, config: Mapping[str, Any], found: Sequence[Fault] = (), *, trains: bool = True) -> None:
+    def __init__(
+        self, config: Mapping[str, Any], found: Sequence[Fault] = (), *, trains: bool = True, builds: bool = True
+    ) -> None:
         self.faults, self._trains = list(found), trains
         self._broken = {re.split(r"[.\[]", fault.where)[0] for fault in found}
         sound = {key: STAND_INS[key] for key in STAND_INS.keys() & self._broken}
@@ -72,6 +75,11 @@ class Assembly:
         trunk = self._pick_trunk(settings)
         self.config, self.picked = resolved(settings)
         self.picked |= trunk
+        if builds:
+            self.build_parts()
+
+    def build_parts(self) -> None:
+        """Build the parts, and add the faults found."""
         if self._broken <= {*SETTINGS, *GROUPS}:
             self.device = pick_device(self.config["device"])
             self.parts = self._parts()

@@ -35,8 +35,6 @@ USUAL = (
     ("hydra/env/default", "hydra.env"),
 )  # fmt: skip
 """Options of Hydra's own in every composition, with their places."""
-NOT_OURS = {"hydra/sweeper/basic": "grid, optuna", "hydra/launcher/basic": "local, ray, slurm, submitit"}
-"""Options of Hydra's own that cannot be chosen, and those that can."""
 RUN_DIR = "hydra.run.dir"
 REMEDY = "under hydra: qframe reads mode, run.dir, sweep.dir, sweeper.… and launcher.…"
 OF_SWEEPS = re.compile(r"hydra[./](sweep|sweeper|launcher)\b.*")
@@ -61,8 +59,8 @@ def unread(
         group = path.rpartition("/")[0]
         is_choice = group in ("hydra/sweeper", "hydra/launcher") and package == group.replace("/", ".")
         is_hydras = path.startswith("hydra/") or package.split(".")[0] == "hydra"
-        if path in NOT_OURS:
-            message = f"qframe runs no sweep with Hydra's own {path}; valid: {NOT_OURS[path]}"
+        if path == "hydra/sweeper/basic":
+            message = "qframe runs no sweep with Hydra's own sweeper basic; valid: grid, optuna"
             faults.append(Fault(group, message, unknown=True))
         elif is_hydras and not is_choice and (path, package) not in USUAL:
             faults.append(Fault(group, f"qframe does not read '{path}'; {REMEDY}", unknown=True))

@@ -105,7 +105,7 @@ def test_a_module_is_a_trunk_whatever_its_argument_is_called_and_without_num_fea
         ("exploration=Explorer", "exploration: Explorer has no metrics, probability, stored, step, state_dict, load"),
         ("optimizer.algorithm=torch.optim.LBFGS", "LBFGS cannot step on the gradient of a batch: its step evaluates"),
         ("optimizer.algorithm=torch.optim.SparseAdam", "SparseAdam cannot step on the gradient of a batch: Sparse"),
-        ("hydra/sweeper=basic", "qframe runs no sweep with Hydra's own hydra/sweeper/basic; valid: grid, optuna"),
+        ("hydra/sweeper=basic", "qframe runs no sweep with Hydra's own sweeper basic; valid: grid, optuna"),
     ],
 )
 def test_a_class_that_does_not_fit_is_reported_in_one_line(choice, message, capfd):
