@@ -302,10 +302,13 @@ class DQNLoss(nn.Module):
     def _losses(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
         """The loss and the signed, detached td_error of every transition, ``[*B]``."""
         online, target = self._random or self._networks
-        learning, following = self._in_modes(online.predict, target.predict)
+        learning, following, selector = online.predict, target.predict, online.predict
+        if any(self._modes):
+            selector = in_mode(selector, self._modes[0], training=False)
+            learning, following = self._in_modes(learning, following)
         return dqn_loss(
             self.head, learning, following, batch, noise, self.estimator, double=self.double_dqn,
-            selector=in_mode(online.predict, self._modes[0], training=False), joint=self._joint,
+            selector=selector, joint=self._joint,
         )  # fmt: skip
 
     def _in_modes(self, online: Callable[..., Any], target: Callable[..., Any]) -> tuple[Callable[..., Any], ...]:

@@ -66,7 +66,7 @@ def test_check_prints_the_config_with_where_each_value_comes_from(capsys, tmp_pa
     assert found["num_cells"] == ("[8]", "command line")
     assert found["name"] == ('"off"', "command line")
     assert found["kappa"][1].endswith("conf/head/quantile.yaml")
-    assert found["total_frames"][1].endswith("conf/experiment/cartpole_dqn.yaml")
+    assert found["total_frames"][1].endswith("conf/train.yaml")
     assert found["gamma"][1].endswith("conf/train.yaml")
     assert "no faults found" in printed
 

@@ -119,4 +119,4 @@ def test_files_are_read_once_per_choice_of_groups(loader, monkeypatch):
     )  # fmt: skip
     for job in grid(["seed=range(30)", "head=scalar,quantile", "optimizer.lr=1e-3,1e-4"], [], [], loader):
         composition(loader, job)
-    assert choices == [["head=scalar"], ["head=quantile"]]
+    assert choices == [["head=scalar", "~experiment"], ["head=quantile", "~experiment"]]
