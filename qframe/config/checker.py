@@ -4,11 +4,14 @@ import enum
 import inspect
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, is_typeddict
 
+from omegaconf import OmegaConf
+
+from qframe.config.hydra_app import conf_dir
 from qframe.config.numbers import integer
 from qframe.config.parameters import BY_POSITION, alternatives, parameters, takes_callable, takes_class
 from qframe.config.schema import AUTO_COLLECTOR, AUTO_NUMBERS, GROUPS, SETTINGS
@@ -289,6 +292,13 @@ def validate(
     return checked, checker.faults
 
 
+def _keys(group: str, node: Any) -> Collection[Any]:
+    """The keys of a group; those of ``trunk=auto`` are the usual trunk's."""
+    if group == "trunk" and node == {"_target_": "auto"}:
+        node = OmegaConf.load(conf_dir() / "trunk" / "mlp.yaml")
+    return node or ()
+
+
 def validate_settings(config: Mapping[str, Any], also: Iterable[str] = ()) -> tuple[dict[str, Any], list[Fault]]:
     """The top level of a config: its settings, and the faults of these and of missing and unknown keys."""
     checker = Checker({})
@@ -299,7 +309,7 @@ def validate_settings(config: Mapping[str, Any], also: Iterable[str] = ()) -> tu
         checker.faults.append(Fault(key, f"missing; {remedy}"))
     for key in config.keys() - set(known):
         names = (*known, *also)
-        places = [f"{group}.{key}" for group in GROUPS if key in (config.get(group) or ())]
+        places = [f"{group}.{key}" for group in GROUPS if key in _keys(group, config.get(group))]
         remedy = f"it is {' or '.join(places)}" if places else hint(str(key), names)
         checker.faults.append(Fault(str(key), f"unknown key; {remedy}", unknown=True))
     return checked, checker.faults

@@ -45,6 +45,7 @@ def evaluating(network: TrainedNetwork) -> Iterator[None]:
 def with_modes(network: nn.Module) -> list[nn.Module]:
     """The modules inside a network that may differ between the modes, noisy layers left out.
 
+    >>> from qframe.networks import NoisyLinear
     >>> with_modes(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Dropout(), NoisyLinear(4, 2)))
     [Dropout(p=0.5, inplace=False)]
     """

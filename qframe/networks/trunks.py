@@ -159,6 +159,7 @@ class ConvTrunk(Trunk):
 def fitting_trunk(space: Space[Any]) -> tuple[str, dict[str, Any], str]:
     """The option in ``conf/trunk`` that fits observations, changes of its settings, and the reason.
 
+    >>> import numpy as np
     >>> fitting_trunk(spaces.Box(0, 255, (4, 84, 84), np.uint8))
     ('nature', {}, 'images of 84 × 84 pixels')
     >>> fitting_trunk(spaces.Box(0, 1, (10, 10, 4), np.uint8))

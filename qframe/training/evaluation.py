@@ -311,7 +311,7 @@ def format_protocol(protocol: Mapping[str, Any]) -> str:
     >>> format_protocol({"episodes": 100, "epsilon": 0.0, "env": "CartPole-v1", "max_episode_steps": 500})
     '100 episodes, epsilon 0, env CartPole-v1, max_episode_steps 500'
     >>> format_protocol({"episodes": 1, "kwargs": {"rewards": [0.5] * 100}})
-    "1 episode, kwargs {'rewards': [0.5, 0.5, 0.5, 0.5, …"
+    "1 episode, kwargs {'rewards': [0.5, 0.5, 0.5, 0.5, 0.5, 0…"
     """
     rest = {name: value for name, value in protocol.items() if name != "episodes"}
     parts = [f"{name} {_shown(value)}" for name, value in rest.items()]

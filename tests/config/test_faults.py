@@ -61,7 +61,7 @@ def test_a_fault_is_reported_in_one_line(words, message, capsys):
 
 
 def test_an_item_of_a_list_given_on_the_command_line_is_placed_there(capsys):
-    (line,) = faults(capsys, "trunk.num_cells=[8,x]")
+    (line,) = faults(capsys, "trunk=mlp", "trunk.num_cells=[8,x]")
     assert line.startswith("trunk.num_cells[1]")
     assert line.endswith("[command line]")
 
