@@ -253,8 +253,8 @@ def test_keys_can_be_renamed():
     batch = transition(r=torch.tensor([[1.0]]))
     loss(batch)
     assert batch["delta"].item() == pytest.approx(10.0)
-    with pytest.raises(ValueError, match="there is no key advantage"):
-        loss.set_keys(advantage="x")
+    with pytest.raises(ValueError, match="there is no key advantages"):
+        loss.set_keys(advantages="x")
 
 
 @pytest.mark.parametrize("network", [QNet, SharedTrunk])
