@@ -89,7 +89,7 @@ class GreedyPolicy(nn.Module):
         value = self.network.branches.join(self.network.head.value(self.network.predict(observation)))
         index = self._action_space.greedy_index(value, mask)
         if self._action_space.is_joint:
-            taken = self.table.expand(len(index), -1, -1).gather(-1, index.unsqueeze(-1))  # [B, D, 1]
+            taken = self.table.expand(index.shape[0], -1, -1).gather(-1, index.unsqueeze(-1))  # [B, D, 1]
             return taken.reshape(-1, *self._shape), value
         return self.table[index], value
 

@@ -13,6 +13,7 @@ GROUPED = sorted(path for path in CONF.glob("*/*.yaml") if path.parent.name not 
 EXPERIMENTS = sorted((CONF / "experiment").glob("*.yaml"))
 JOINT_ENV = ["env=gymnasium", "env.id=qframe-test/Switches-v0"]
 NEEDS = {
+    "action_space/discretized": ["env=gymnasium", "env.id=Pendulum-v1"],
     "action_space/enumerated": JOINT_ENV,
     "action_space/multi_categorical": JOINT_ENV,
     "action_space/multi_one_hot": JOINT_ENV,

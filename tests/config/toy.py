@@ -58,8 +58,13 @@ def check(config, found=()) -> list[Fault]:
 
 
 class Assembly:
-    def __init__(self, config, found=()) -> None:
-        self.config, self.faults = config, check(config, found)
+    def __init__(self, config, found=(), *, builds=True) -> None:
+        self.config, self.faults = config, list(found)
+        if builds:
+            self.build_parts()
+
+    def build_parts(self):
+        self.faults = check(self.config, self.faults)
 
     def checked(self):
         if self.faults:
