@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from qframe.actions.gymnasium_spaces import choices
 from qframe.envs import AtariEnvs, Envs, GymnasiumEnvs, MinAtarEnvs, SymbolicGrid
-from qframe.envs.masks import branch_sizes
 
 TURNS = 3
 
@@ -57,7 +57,7 @@ def main(seconds: float) -> None:
 
 def steps_per_second(envs: Envs, seconds: float) -> float:
     """Environment steps in a second, with random actions."""
-    episodes, rng, count = envs.make(0), np.random.default_rng(0), branch_sizes(envs.action_space)[0]
+    episodes, rng, count = envs.make(0), np.random.default_rng(0), choices(envs.action_space)[0][0]
     episodes.reset()
 
     def actions() -> NDArray[np.int64]:
