@@ -58,6 +58,7 @@ class Overrides:
         hydra: overrides in Hydra's grammar, values forced in.
         deleted: keys that ``~key`` removes.
         choices: those of ``hydra`` that choose options of groups; the others set values.
+        implied: those of ``hydra`` that were not typed, but follow from what was.
         keys: the places that the command line sets.
         single: the overrides with one value.
         swept: the keys with several values.
@@ -67,6 +68,7 @@ class Overrides:
 
     hydra: list[str] = field(default_factory=list)
     choices: list[str] = field(default_factory=list)
+    implied: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
     single: list[str] = field(default_factory=list)
@@ -118,7 +120,7 @@ def read(texts: Iterable[str], loader: ConfigLoader, *, sweep: bool = False) -> 
             result.hydra.append(f"++{text.lstrip('+')}")
     chosen = {text.lstrip("+~").partition("=")[0] for text in result.choices} | result.keys
     if "experiment" in known and "experiment" not in chosen and chosen & NOT_OF_THE_DEFAULT_PRESET:
-        for overrides in (result.hydra, result.choices):
+        for overrides in (result.hydra, result.choices, result.implied):
             overrides.append("~experiment")
     _add_brought(result, loader)
     return result
@@ -135,6 +137,7 @@ def _add_brought(result: Overrides, loader: ConfigLoader) -> None:
         if key not in typed and key not in result.swept:
             text = f"{'' if key in groups(loader) else '++'}{key}={value}"
             result.hydra.insert(0, text)
+            result.implied.append(text)
             result.choices += [text] if key in groups(loader) else []
 
 
@@ -310,7 +313,8 @@ def composed(
     found = located(_to_the_point(found, overrides), loader, files.paths, overrides.keys)
     if early is not None:  # reported before torch is imported
         raise ConfigError(overrides.faults + found)
-    accepted = overrides.hydra + [f"~{key}" for key in overrides.deleted]
+    accepted = [text for text in overrides.hydra if text not in overrides.implied]
+    accepted += [f"~{key}" for key in overrides.deleted]
     return Composition(config, score, files.hydra, accepted, overrides.faults + found, files.paths, overrides.keys)
 
 
