@@ -11,7 +11,7 @@ ARG EXTRAS=""
 # The C++ compiler serves compile=auto and the native sums of priorities; without one both run in Python.
 RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 
-WORKDIR /opt/qframe
+WORKDIR /qframe
 COPY constraints.txt .
 RUN torch="$(grep '^torch==' constraints.txt)" \
     && pip install --no-cache-dir "$torch" ${TORCH_INDEX:+--index-url "$TORCH_INDEX"}

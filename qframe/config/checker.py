@@ -294,8 +294,8 @@ def validate(
 
 def _keys(group: str, node: Any) -> Collection[Any]:
     """The keys of a group; those of ``trunk=auto`` are the usual trunk's."""
-    if group == "trunk" and node == {"_target_": "auto"}:
-        node = OmegaConf.load(conf_dir() / "trunk" / "mlp.yaml")
+    if group == "trunk" and isinstance(node, Mapping) and node.get("_target_") == "auto":
+        return {*node, *OmegaConf.load(conf_dir() / "trunk" / "mlp.yaml")}
     return node or ()
 
 

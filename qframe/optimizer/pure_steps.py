@@ -16,23 +16,30 @@ State = dict[str, Tensor]
 Step = Callable[[Mapping[str, Any], Tensor, Tensor, State, Tensor], tuple[Tensor, State]]
 
 
+def _with_moments(
+    group: Mapping[str, Any], param: Tensor, grad: Tensor, state: State, lr: Tensor
+) -> tuple[Tensor, State]:
+    """The parameter after decoupled weight decay, and Adam's state with this gradient in its moments."""
+    beta1, beta2 = group["betas"]
+    if group["decoupled_weight_decay"]:
+        param = param * (1 - lr * group["weight_decay"])
+    elif group["weight_decay"]:
+        grad = grad + group["weight_decay"] * param
+    mean = state["exp_avg"].lerp(grad, 1 - beta1)
+    square = state["exp_avg_sq"] * beta2 + grad * grad * (1 - beta2)
+    return param, {"step": state["step"] + 1, "exp_avg": mean, "exp_avg_sq": square}
+
+
 def adam(group: Mapping[str, Any], param: Tensor, grad: Tensor, state: State, lr: Tensor) -> tuple[Tensor, State]:
     """Adam, ``θ ← θ − lr · m̂ / (√v̂ + ε)``; with decoupled weight decay it is AdamW.
 
     See "Adam: A Method for Stochastic Optimization", Kingma and Ba, 2015; "Decoupled Weight Decay Regularization",
     Loshchilov and Hutter, 2019.
     """
-    beta1, beta2 = group["betas"]
-    if group["decoupled_weight_decay"]:
-        param = param * (1 - lr * group["weight_decay"])
-    elif group["weight_decay"]:
-        grad = grad + group["weight_decay"] * param
-    step = state["step"] + 1
-    mean = state["exp_avg"].lerp(grad, 1 - beta1)
-    square = state["exp_avg_sq"] * beta2 + grad * grad * (1 - beta2)
-    denominator = square.sqrt() / stored((1 - beta2**step).sqrt()) + group["eps"]
-    param = param - stored(lr / (1 - beta1**step)) * (mean / denominator)
-    return param, {"step": step, "exp_avg": mean, "exp_avg_sq": square}
+    param, new = _with_moments(group, param, grad, state, lr)
+    (beta1, beta2), step = group["betas"], new["step"]
+    denominator = new["exp_avg_sq"].sqrt() / stored((1 - beta2**step).sqrt()) + group["eps"]
+    return param - stored(lr / (1 - beta1**step)) * (new["exp_avg"] / denominator), new
 
 
 def radam(group: Mapping[str, Any], param: Tensor, grad: Tensor, state: State, lr: Tensor) -> tuple[Tensor, State]:
@@ -40,21 +47,15 @@ def radam(group: Mapping[str, Any], param: Tensor, grad: Tensor, state: State, l
 
     See "On the Variance of the Adaptive Learning Rate and Beyond", Liu et al., 2020, algorithm 2.
     """
-    beta1, beta2 = group["betas"]
-    if group["decoupled_weight_decay"]:
-        param = param * (1 - lr * group["weight_decay"])
-    elif group["weight_decay"]:
-        grad = grad + group["weight_decay"] * param
-    step = state["step"] + 1
-    mean = state["exp_avg"].lerp(grad, 1 - beta1)
-    square = state["exp_avg_sq"] * beta2 + grad * grad * (1 - beta2)
+    param, new = _with_moments(group, param, grad, state, lr)
+    (beta1, beta2), step = group["betas"], new["step"]
     count, rho_inf = step.double(), 2 / (1 - beta2) - 1  # in single precision, ρ of the first steps is off by 1 %
     correction = 1 - beta2**count
     rho = rho_inf - 2 * count * beta2**count / correction
     rectified = (rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho) * correction
     scale = stored(rectified.clamp(min=0).sqrt().to(param.dtype))
-    move = torch.where(rho > 5, scale / (square.sqrt() + group["eps"]), 1.0) * mean
-    return param - stored(lr / (1 - beta1**step)) * move, {"step": step, "exp_avg": mean, "exp_avg_sq": square}
+    move = torch.where(rho > 5, scale / (new["exp_avg_sq"].sqrt() + group["eps"]), 1.0) * new["exp_avg"]
+    return param - stored(lr / (1 - beta1**step)) * move, new
 
 
 def rmsprop(group: Mapping[str, Any], param: Tensor, grad: Tensor, state: State, lr: Tensor) -> tuple[Tensor, State]:
