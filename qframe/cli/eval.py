@@ -10,6 +10,7 @@ from qframe.errors import UserError
 from qframe.formatting import format_count, format_mean, format_score
 from qframe.loggers.console import LineReport
 from qframe.training import Evaluation
+from qframe.training.episode_statistics import info_means
 from qframe.training.evaluation import cut_note, fault_note, format_protocol
 from qframe.training.video import film
 
@@ -32,6 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{found.name} network of {folder.path}, trained for {found.frames:,} frames")
     print(f"episode_return {format_mean(result.mean, result.std)} over {format_count(len(result.returns), 'episode')}")
     print(f"lowest {low}, median {median}, highest {high}")
+    for key, mean in info_means(result.infos).items():
+        print(f"info/{key} {mean:.4g} in the mean")
     print(f"protocol {format_protocol(evaluation.protocol(arguments.episodes, result.limit))}")
     if result.cut:
         print(cut_note(result.cut, len(result.returns), result.limit))

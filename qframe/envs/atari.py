@@ -1,7 +1,7 @@
 """Atari 2600 games, preprocessed alike by back ends that give the same frames."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any, Literal
 
@@ -11,8 +11,10 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
 from numpy.typing import NDArray
 
+from qframe.envs.checks import was_reset
 from qframe.envs.envpool import EnvPoolEpisodes, envpool_atari, shared_settings
 from qframe.envs.episodes import SeededEpisodes
+from qframe.envs.infos import checked_paths, number_paths
 from qframe.envs.protocol import Envs, Episodes, SeedOf, Start, Step
 from qframe.envs.registry import missing, snake_case
 from qframe.envs.seeding import derive_seed
@@ -48,6 +50,8 @@ class AtariEnvs(Envs):
             never in evaluation.
         full_action_space: whether all 18 actions are available, or only those that have an effect in the game.
         max_episode_frames: emulated frames after which an episode is truncated.
+        log_info: keys of the infos of steps whose numbers are logged, such as ``lives``: an episode counts with the
+            last number that it gave.
 
     Raises:
         ValueError: an unknown game or back end, a missing extra, or a number out of range.
@@ -71,6 +75,7 @@ class AtariEnvs(Envs):
         terminal_on_life_loss: bool = False,
         full_action_space: bool = False,
         max_episode_frames: int = 108_000,
+        log_info: Sequence[str] = (),
     ) -> None:
         numbers = {"num_envs": num_envs, "num_threads": num_threads, "frame_skip": frame_skip, "stack": stack}
         for name, number in (numbers | {"size": size, "max_episode_frames": max_episode_frames}).items():
@@ -90,7 +95,7 @@ class AtariEnvs(Envs):
         if backend == "envpool" and no_ops < 1:
             raise ValueError(f"expected no_ops of at least 1 with backend=envpool, got {no_ops}")
         self.id, self.num_envs, self.vectorization = known_game(game), num_envs, backend
-        self.pictures_per_second = 60 / frame_skip
+        self.pictures_per_second, self.log_info = 60 / frame_skip, checked_paths(log_info)
         self._terminal_on_life_loss = terminal_on_life_loss
         self._options: dict[str, Any] = {
             "num_threads": num_threads, "frame_skip": frame_skip, "max_pool": max_pool, "stack": stack, "size": size,
@@ -113,8 +118,10 @@ class AtariEnvs(Envs):
         reports_lives = self._terminal_on_life_loss
         if self.vectorization == "envpool":
             seed_of = partial(derive_seed, seed, "envpool")
-            return EnvPoolEpisodes(self._make_pool, self.num_envs, seed_of, reports_lives=reports_lives)
-        return AtariEpisodes(self._make(self.num_envs), partial(derive_seed, seed), reports_lives=reports_lives)
+            return EnvPoolEpisodes(
+                self._make_pool, self.num_envs, seed_of, reports_lives=reports_lives, log_info=self.log_info
+            )
+        return self._episodes(self._make(self.num_envs), partial(derive_seed, seed), reports_lives=reports_lives)
 
     def make_seeded(
         self, num_envs: int, seed_of: SeedOf, *, max_episode_steps: int | None = None, renders: bool = False
@@ -122,8 +129,17 @@ class AtariEnvs(Envs):
         """See ``Envs``; losing a life does not end an episode, every game has a limit, and pictures are in colour."""
         make = partial(gymnasium_wrappers, self.id, **self._options, render_mode="rgb_array") if renders else self._make
         # The games of one vector environment step together: when no episode is left, another one is played.
-        return AtariEpisodes(make(num_envs), lambda index, episode: seed_of(index, episode) or 0, reports_lives=False)
+        return self._episodes(make(num_envs), lambda index, episode: seed_of(index, episode) or 0, reports_lives=False)
 
+    def _episodes(self, envs: Any, seed_of: SeedOf, *, reports_lives: bool) -> "AtariEpisodes":
+        return AtariEpisodes(envs, seed_of, reports_lives=reports_lives, log_info=self.log_info)
+
+    def info_keys(self) -> list[str]:
+        envs = self._make(1)
+        was_reset(envs, seed=[0], options={"reset_mask": np.array([True])})
+        info = envs.step(np.zeros(1, np.int64))[4]
+        envs.close()
+        return number_paths(info, is_vector=True)
 
     @cached_property
     def action_names(self) -> list[str]:
@@ -141,10 +157,13 @@ class AtariEpisodes(SeededEpisodes):
         envs: a vector environment that resets on request and has ``lives`` among its infos.
         seed_of: gives the seed of each episode.
         reports_lives: whether steps report where a life was lost.
+        log_info: the keys of the numbers that steps report from the infos.
     """
 
-    def __init__(self, envs: VectorEnv[Any, Any, Any], seed_of: SeedOf, *, reports_lives: bool) -> None:
-        super().__init__(envs, seed_of)
+    def __init__(
+        self, envs: VectorEnv[Any, Any, Any], seed_of: SeedOf, *, reports_lives: bool, log_info: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(envs, seed_of, log_info=log_info)
         self.stays_in_process = True  # the emulator has threads, which a forked process would lack
         self._reports_lives = reports_lives
         self._lives = np.zeros(envs.num_envs, dtype=np.int64)

@@ -7,7 +7,7 @@ into its environment's infos, and ``check_infos`` raises it in the training proc
 import pickle
 import sysconfig
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from numbers import Real
@@ -22,6 +22,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from qframe.actions.gymnasium_spaces import action_of, choices
+from qframe.envs.infos import NUMBERS, info_numbers
 from qframe.envs.masks import FAULT as MASK_FAULT
 from qframe.envs.masks import MASK, checked_mask
 from qframe.envs.protocol import FaultyEnvironment, Observation
@@ -110,10 +111,12 @@ class Checked(gym.Wrapper[Any, Any, Any, Any]):
 
     Args:
         env: with all other wrappers applied.
+        log_info: keys of numbers that the infos of steps keep.
     """
 
-    def __init__(self, env: gym.Env[Any, Any]) -> None:
+    def __init__(self, env: gym.Env[Any, Any], log_info: Sequence[str] = ()) -> None:
         super().__init__(env)
+        self._log_info = log_info
         self._space = space = env.observation_space
         self._layout = (space.shape, space.dtype) if isinstance(space, spaces.Box) else None
         self._generators = SeededSpaces(env)
@@ -139,8 +142,8 @@ class Checked(gym.Wrapper[Any, Any, Any, Any]):
             if type(result) is tuple and tuple(map(type, result)) == _USUAL_STEP:  # the usual case, checked cheaply
                 seen = result[0]
                 if (seen.shape, seen.dtype) == self._layout:
-                    return (*result[:4], kept(result[4])) if result[4] else result
-            return as_step(result, self._space)
+                    return (*result[:4], kept(result[4], self._log_info)) if result[4] else result
+            return as_step(result, self._space, self._log_info)
         except (Exception, SystemExit) as error:
             return self._space.sample(), 0.0, False, True, {FAULT: fault_of_error(error, "step")}
 
@@ -319,17 +322,20 @@ def as_start(start: Any, space: spaces.Space[Any]) -> tuple[Any, dict[str, Any]]
     return start[0], kept(start[1])
 
 
-def as_step(result: Any, space: spaces.Space[Any]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+def as_step(
+    result: Any, space: spaces.Space[Any], log_info: Sequence[str] = ()
+) -> tuple[Any, float, bool, bool, dict[str, Any]]:
     """The result of ``step``, checked, with reward and ends as Python's own types."""
     if (fault := fault_of_step(result) or _misfit("step", result[0], space)) is not None:
         raise _Broken(fault)
     observation, reward, terminated, truncated, info = result
-    return observation, float(reward), _as_bool(terminated), _as_bool(truncated), kept(info)
+    return observation, float(reward), _as_bool(terminated), _as_bool(truncated), kept(info, log_info)
 
 
-def kept(info: Mapping[str, Any]) -> dict[str, Any]:
+def kept(info: Mapping[str, Any], log_info: Sequence[str] = ()) -> dict[str, Any]:
     """The entries of infos that are read; the others may be of kinds that a vector environment cannot stack."""
-    return {key: info[key] for key in READ if key in info}
+    read = {key: info[key] for key in READ if key in info}
+    return read | {NUMBERS: info_numbers(info, log_info)} if log_info else read
 
 
 def _misfit(name: str, observation: Any, space: spaces.Space[Any]) -> str | None:

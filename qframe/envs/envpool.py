@@ -72,15 +72,22 @@ class EnvPoolEpisodes(SelfResettingEpisodes):
         num_envs: number of environments.
         seed_of: number of episodes so far → seed of the reset that starts all environments.
         reports_lives: whether steps report where a life was lost.
+        log_info: the keys of the numbers that steps report from the infos.
     """
 
     stays_in_process = True
     """The pool has threads, which a forked process would lack."""
 
     def __init__(
-        self, make: MakePool, num_envs: int, seed_of: Callable[[int], int], *, reports_lives: bool
+        self,
+        make: MakePool,
+        num_envs: int,
+        seed_of: Callable[[int], int],
+        *,
+        reports_lives: bool,
+        log_info: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(_SeededAtReset(make, num_envs), seed_of)
+        super().__init__(_SeededAtReset(make, num_envs), seed_of, log_info=log_info)
         self._reports_lives = reports_lives
         self._lives = np.zeros(num_envs, dtype=np.int64)
 

@@ -24,6 +24,7 @@ from qframe.envs.checks import (
     stepped,
     was_reset,
 )
+from qframe.envs.infos import vector_numbers
 from qframe.envs.masks import MASK, native_masks
 from qframe.envs.observations import own_copy
 from qframe.envs.protocol import Episodes, FaultyEnvironment, Observation, SeedOf, Start, Step
@@ -144,6 +145,7 @@ class SeededEpisodes(ReplayedEpisodes):
         seed_of: gives the seed of each episode.
         has_masks: whether the environments have action masks.
         is_deterministic: whether an episode is determined by its seed and actions.
+        log_info: the keys of the numbers that steps report from the infos.
     """
 
     has_episode_seeds = True
@@ -155,8 +157,10 @@ class SeededEpisodes(ReplayedEpisodes):
         *,
         has_masks: bool = False,
         is_deterministic: bool = True,
+        log_info: tuple[str, ...] = (),
     ) -> None:
         super().__init__(envs.num_envs, seed_of, is_deterministic=is_deterministic)
+        self.log_info = log_info
         self._envs, self._has_masks, self._skipped = envs, has_masks, 0
         self.stays_in_process: bool = getattr(envs, "stays_in_process", False)
         """Whether the environments cannot be stepped in a forked process."""
@@ -182,7 +186,10 @@ class SeededEpisodes(ReplayedEpisodes):
             self._actions[self._taken] = action
             self._taken += 1
         start = self._restart(done, next_mask) if done.any() else Start(next_observation, next_mask)
-        return Step(next_observation, reward, terminated, truncated, None, start.observation, next_mask, start.mask)
+        info = vector_numbers(self.step_info, self.log_info, self.num_envs) if self.log_info else None
+        return Step(
+            next_observation, reward, terminated, truncated, None, start.observation, next_mask, start.mask, info=info
+        )
 
     def _restart(self, done: NDArray[np.bool_], mask: NDArray[np.bool_] | None) -> Start:
         self._began[done] = self._taken
@@ -231,13 +238,19 @@ class SelfResettingEpisodes(Episodes):
         envs: a Gymnasium vector environment in one of these modes.
         seed_of: number of episodes so far → seed of the reset that starts all environments.
         has_masks: whether the environments have action masks, which must then be in the infos.
+        log_info: the keys of the numbers that steps report from the infos.
 
     Raises:
         ValueError: the vector environment does not declare how it resets.
     """
 
     def __init__(
-        self, envs: VectorEnv[Any, Any, Any], seed_of: Callable[[int], int], *, has_masks: bool = False
+        self,
+        envs: VectorEnv[Any, Any, Any],
+        seed_of: Callable[[int], int],
+        *,
+        has_masks: bool = False,
+        log_info: tuple[str, ...] = (),
     ) -> None:
         mode = envs.metadata.get("autoreset_mode")
         if mode not in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP):
@@ -245,7 +258,7 @@ class SelfResettingEpisodes(Episodes):
                 f"a vector environment must declare autoreset_mode in its metadata (next-step or same-step), but has "
                 f"{mode!r}; use vectorization=sync"
             )
-        self._envs, self._seed_of, self._has_masks = envs, seed_of, has_masks
+        self._envs, self._seed_of, self._has_masks, self.log_info = envs, seed_of, has_masks, log_info
         self._same_step = mode == AutoresetMode.SAME_STEP
         self.num_envs = envs.num_envs
         self._resets_next = np.zeros(envs.num_envs, dtype=np.bool_)
@@ -275,13 +288,28 @@ class SelfResettingEpisodes(Episodes):
             final, final_mask = _with_final(observation, info, done), self._with_final_mask(mask, info, done)
             check_observation(observation, space)
             check_observation(final, space, terminated)
-            return Step(final, reward, terminated, truncated, None, observation, final_mask, mask)
+            numbers = self._numbers(info, done)
+            return Step(
+                final, reward, terminated, truncated, None, observation, final_mask, mask, info=numbers
+            )
         check_observation(observation, space, terminated)
         mask = self._mask(info, done)
         valid = ~self._resets_next
         self._resets_next = done & valid
-        is_mixed = not valid.all()
-        return Step(observation, reward, terminated, truncated, valid if is_mixed else None, observation, mask, mask)
+        given, numbers = None if valid.all() else valid, self._numbers(info)
+        return Step(observation, reward, terminated, truncated, given, observation, mask, mask, info=numbers)
+
+    def _numbers(
+        self, info: Mapping[str, Any], done: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float64] | None:
+        """The numbers of ``log_info``; where an episode is ``done`` in a step that also resets, its final ones."""
+        if not self.log_info:
+            return None
+        numbers = vector_numbers(info, self.log_info, self.num_envs)
+        if done is None or not done.any():
+            return numbers
+        final = vector_numbers(info.get("final_info", {}), self.log_info, self.num_envs)
+        return np.where(done[:, None], final, numbers)
 
     def _mask(self, info: Mapping[str, Any], done: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
         """The masks ``[E, A]`` of the infos, checked."""

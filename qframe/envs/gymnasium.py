@@ -23,6 +23,7 @@ from qframe.envs.checks import (
     raised,
 )
 from qframe.envs.episodes import SeededEpisodes, SelfResettingEpisodes
+from qframe.envs.infos import checked_paths, number_paths
 from qframe.envs.masks import MASK, ActionMasks, NoLegal, hidden_mask, mask_method
 from qframe.envs.processes import UNLIKE, SupervisedEnvs, in_worker
 from qframe.envs.protocol import Envs, Episodes, SeedOf
@@ -61,6 +62,8 @@ class GymnasiumEnvs(Envs):
         max_restarts: number of restarts in a run, summed over environments.
         nonfinite: at an observation or a reward that is not finite, the run stops (``stop``), or the episode is
             truncated before it and counted (``skip``).
+        log_info: keys of the infos of steps whose numbers are logged, ``a.b`` for the entry b of the entry a: an
+            episode counts with the last number that it gave.
 
     Raises:
         ValueError: an unknown id, a missing extra, arguments that the environment refuses, a wrapper that breaks it,
@@ -83,6 +86,7 @@ class GymnasiumEnvs(Envs):
         timeout: float | None = None,
         max_restarts: int = 10,
         nonfinite: Literal["stop", "skip"] = "stop",
+        log_info: Sequence[str] = (),
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"expected num_envs of at least 1, got {num_envs}")
@@ -99,6 +103,7 @@ class GymnasiumEnvs(Envs):
         if no_legal not in get_args(NoLegal) or (no_legal != "stop" and vectorization == "native"):
             raise ValueError(f"expected no_legal to be stop, truncate or all (native: stop), got {no_legal!r}")
         self._no_legal: NoLegal = no_legal
+        self.log_info = checked_paths(log_info)
         self._spec, self._wrappers = find(id, register), tuple(wrappers)
         self._kwargs = as_parameters(self._spec.entry_point, kwargs or {})
         self._limit, self._rescales, self._mask_key = max_episode_steps, rescale_observation, mask_key
@@ -109,13 +114,14 @@ class GymnasiumEnvs(Envs):
     def make(self, seed: int) -> Episodes:
         if self.vectorization == "native":
             return SelfResettingEpisodes(
-                self._native(), partial(derive_seed, seed, "native"), has_masks=self.has_masks
+                self._native(), partial(derive_seed, seed, "native"), has_masks=self.has_masks, log_info=self.log_info
             )
         makers = [self._make_one] * self.num_envs
         envs = self._in_processes(makers) if self.vectorization == "async" else self._side_by_side(makers)
         return SeededEpisodes(
-            envs, partial(derive_seed, seed), has_masks=self.has_masks, is_deterministic=self._is_deterministic
-        )
+            envs, partial(derive_seed, seed), has_masks=self.has_masks, is_deterministic=self._is_deterministic,
+            log_info=self.log_info,
+        )  # fmt: skip
 
     def make_seeded(
         self, num_envs: int, seed_of: SeedOf, *, max_episode_steps: int | None = None, renders: bool = False
@@ -125,7 +131,15 @@ class GymnasiumEnvs(Envs):
         makers = [lambda: Resting(self._make_one(limit, renders=renders))] * num_envs
         is_alone = renders or self.vectorization != "async" or (num_envs == 1 and self._timeout is None)
         envs = self._side_by_side(makers) if is_alone else self._in_processes(makers)
-        return SeededEpisodes(envs, seed_of, has_masks=self.has_masks)
+        return SeededEpisodes(envs, seed_of, has_masks=self.has_masks, log_info=self.log_info)
+
+    def info_keys(self) -> list[str]:
+        env = self._prepared(wrapped(self._without_mask(self._made()), self._wrappers))
+        with suppress(Exception):  # it is asked for a message alone
+            env.reset(seed=0)
+            env.action_space.seed(0)
+            return number_paths(env.step(env.action_space.sample())[4])
+        return []
 
     def _in_processes(self, makers: Sequence[Callable[[], gym.Env[Any, Any]]]) -> SupervisedEnvs:
         return SupervisedEnvs(list(map(in_worker, makers)), timeout=self._timeout, max_restarts=self._max_restarts)
@@ -230,7 +244,8 @@ class GymnasiumEnvs(Envs):
     def _make_one(self, max_episode_steps: int | None = None, *, renders: bool = False) -> gym.Env[Any, Any]:
         env = self._prepared(wrapped(self._without_mask(self._made(renders=renders)), self._wrappers))
         env = OwnGlobals(env) if self._draws_globally else env
-        env = EndsWhereNotFinite(Checked(env)) if self._skips else Checked(env)
+        checked = Checked(env, self.log_info)
+        env = EndsWhereNotFinite(checked) if self._skips else checked
         return env if max_episode_steps is None else gym.wrappers.TimeLimit(env, max_episode_steps)
 
     def _made(self, *, renders: bool = False) -> gym.Env[Any, Any]:

@@ -39,6 +39,7 @@ class Step(NamedTuple):
     next_mask: NDArray[np.bool_] | None = None  # [E, A], legal actions after the step; None: all, always
     mask: NDArray[np.bool_] | None = None  # [E, A], legal actions to choose from next
     life_lost: NDArray[np.bool_] | None = None  # [E], where learning sees an end although the game continues
+    info: NDArray[np.float64] | None = None  # [E, K], numbers of log_info: NaN if absent, ∞ if no finite number
 
 
 class Episodes(Protocol):
@@ -53,6 +54,8 @@ class Episodes(Protocol):
     """Whether every episode has its own seed, so that it can be replayed alone."""
     episode: NDArray[np.int64]
     """The number of each environment's running episode, ``[E]``."""
+    log_info: tuple[str, ...] = ()
+    """The keys of the K numbers that steps report from the infos."""
 
     @property
     def can_replay(self) -> bool:
@@ -116,6 +119,12 @@ class Envs(Protocol):
     """Where an action mask was found; None: nowhere."""
     note: str | None = None
     """A limit of these environments that is printed before training; None: there is none."""
+    log_info: tuple[str, ...] = ()
+    """The keys of infos whose numbers are logged; ``a.b`` is the entry b of the entry a."""
+
+    def info_keys(self) -> list[str]:
+        """The keys of the numbers in the infos of a step, tried out for a message."""
+        return []
 
     def make(self, seed: int) -> Episodes:
         """The training environments; every episode's seed is derived from ``seed``, its environment and its number."""

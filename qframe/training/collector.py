@@ -16,7 +16,7 @@ from qframe.networks.modes import set_acting_mode
 from qframe.networks.noise import noisy_layers
 from qframe.networks.normalization import NormalizedTrunk
 from qframe.networks.protocol import Network
-from qframe.training.episode_statistics import EpisodeStatistics
+from qframe.training.episode_statistics import EpisodeStatistics, Finished
 from qframe.training.protocol import CollectorProtocol
 from qframe.training.reward import RewardTransform
 
@@ -60,7 +60,7 @@ class Collector(CollectorProtocol):
         self._network, self._action_space, self._device = network, action_space, device
         self._noisy = noisy_layers(network)
         self._env_index = torch.arange(envs.num_envs)
-        self.statistics = EpisodeStatistics(envs.num_envs)
+        self.statistics = EpisodeStatistics(envs.num_envs, envs.log_info)
         self._reward = None if reward is None or reward.is_identity else reward
         parts = network.modules() if isinstance(network, nn.Module) else ()
         self._normalized = [part for part in parts if isinstance(part, NormalizedTrunk)]
@@ -99,7 +99,7 @@ class Collector(CollectorProtocol):
         step = self.envs.step(np.asarray(self._action_space.to_env(behaviour["action"])))
         self._observation = step.observation
         done = step.terminated | step.truncated
-        self.statistics.add(step.reward, done, step.valid)
+        self.statistics.add(step.reward, done, step.valid, step.info)
         ended, terminated = done, step.terminated
         if step.life_lost is not None:
             ended, terminated = done | step.life_lost, step.terminated | step.life_lost
@@ -132,7 +132,7 @@ class Collector(CollectorProtocol):
         self.exploration.step(len(transitions), torch.from_numpy(done))
         return transitions
 
-    def take_episodes(self) -> tuple[list[float], list[int]]:
+    def take_episodes(self) -> Finished:
         return self.statistics.take()
 
     def exploration_metrics(self) -> dict[str, float]:

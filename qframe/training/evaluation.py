@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from importlib.util import find_spec
 from itertools import count
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -42,6 +43,8 @@ class EvaluationResult(NamedTuple):
     """The number of episodes that a fault of the environment ended, if the config tolerates faults."""
     limit: int = 0
     """The step limit that applied: the environment's own, or else the evaluation's."""
+    infos: Mapping[str, list[float]] = MappingProxyType({})
+    """By key of ``env.log_info``: the last number of each episode that gave one; ∞ for any other value."""
 
     @property
     def mean(self) -> float:
@@ -182,6 +185,10 @@ class Evaluation:
             **({"unlike_training": self._changed} if self._changed else {}),
         }
 
+    def info_keys(self) -> list[str]:
+        """The keys of the numbers in the infos of a step."""
+        return self._envs.info_keys()
+
     def periodic(
         self, network: TrainedNetwork, *, frames: int, progress: Progress | None = None
     ) -> EvaluationResult:
@@ -230,6 +237,7 @@ class Evaluation:
         number, following = np.arange(num_envs), num_envs  # of the episode that each environment plays
         returns, lengths = np.zeros(episodes), np.zeros(episodes, dtype=np.int64)
         is_truncated = np.zeros(episodes, dtype=np.bool_)
+        infos = np.full((episodes, len(envs.log_info)), np.nan)
         index: torch.Tensor | None = None
         modes = ExitStack()
         modes.enter_context(evaluating(network))
@@ -249,6 +257,9 @@ class Evaluation:
                 start = Start(step.observation, step.mask)
                 returns[number[plays]] += step.reward[plays]
                 lengths[number[plays]] += 1
+                if step.info is not None:
+                    given = step.info[plays]
+                    infos[number[plays]] = np.where(np.isnan(given), infos[number[plays]], given)
                 for env in np.flatnonzero((step.terminated | step.truncated) & plays):
                     is_truncated[number[env]] = step.truncated[env]
                     number[env], following = following, following + 1
@@ -260,7 +271,8 @@ class Evaluation:
             modes.close()
             give_back_freed_memory()
         cut, limit = self._limits(lengths[is_truncated] if not faults else lengths[:0], limit)
-        return EvaluationResult(returns.tolist(), lengths.tolist(), cut, faults, limit)
+        last = {key: numbers[~np.isnan(numbers)].tolist() for key, numbers in zip(envs.log_info, infos.T, strict=True)}
+        return EvaluationResult(returns.tolist(), lengths.tolist(), cut, faults, limit, last)
 
     def _limits(self, truncated: NDArray[np.int64], limit: int) -> tuple[int, int]:
         """The number of episodes that the evaluation cut, and the step limit that applied.

@@ -14,6 +14,7 @@ from qframe.exploration import Exploration
 from qframe.networks.normalization import NormalizedTrunk
 from qframe.networks.protocol import Network
 from qframe.training.collector import Collector
+from qframe.training.episode_statistics import Finished
 from qframe.training.protocol import CollectorProtocol
 from qframe.training.reward import RewardTransform
 from qframe.training.worker import Rows, Worker, rows_of
@@ -73,7 +74,7 @@ class PipelinedCollector(CollectorProtocol):
             self._ask_for_step()
         return TensorDict(rows, batch_size=[len(rows["env"])])
 
-    def take_episodes(self) -> tuple[list[float], list[int]]:
+    def take_episodes(self) -> Finished:
         return self._call("take_episodes")
 
     def exploration_metrics(self) -> dict[str, float]:

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 from tensordict import TensorDict
 
 from qframe.envs import Episodes
+from qframe.training.episode_statistics import Finished
 
 
 class CollectorProtocol(Protocol):
@@ -20,8 +21,8 @@ class CollectorProtocol(Protocol):
         """
         ...
 
-    def take_episodes(self) -> tuple[list[float], list[int]]:
-        """The returns and lengths of the episodes that have ended since the last call."""
+    def take_episodes(self) -> Finished:
+        """The episodes that have ended since the last call."""
         ...
 
     def exploration_metrics(self) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """The training loop: collect, learn, log, evaluate, save."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,7 +21,7 @@ from qframe.runs.folder import RunFolder
 from qframe.training.best_networks import BestNetworks
 from qframe.training.clock import Clock
 from qframe.training.early_stop import EarlyStop
-from qframe.training.episode_statistics import RecentEpisodes
+from qframe.training.episode_statistics import InfoNotes, RecentEpisodes
 from qframe.training.evaluation import Evaluation
 from qframe.training.learner import Learner
 from qframe.training.metrics import training_metrics
@@ -89,6 +89,7 @@ class Runner:
         self.stop = stop or EarlyStop()
         self.summary, self.clock = Summary(folder, seed), Clock(started)
         self.episodes, self.best = RecentEpisodes(), BestNetworks(evaluation.candidates)
+        self.infos = InfoNotes(collector.envs.log_info)
         self.reward_scale = RewardScale(learner.loss.gamma)
         self.signals = StopSignals()
         self._is_compiled = False
@@ -217,7 +218,7 @@ class Runner:
 
     def _log(self) -> None:
         self.signals.check()
-        returns, lengths = self.collector.take_episodes()
+        returns, lengths, infos = self.collector.take_episodes()
         self.episodes.add(returns, lengths)
         self.evaluation.longest_episode = self.episodes.longest
         rate, seconds = self.clock.lap(self.frames), self.clock.wall_seconds
@@ -225,7 +226,7 @@ class Runner:
         if "evaluate" not in self.schedule.due and self.stop.evaluated_at != self.frames:  # which logs them
             times["time/wall_seconds"] = seconds
         metrics = training_metrics(self.collector, self.learner, self.replay, returns, lengths)
-        self.logger.log(self.frames, times | metrics)
+        self.logger.log(self.frames, times | metrics | self._info_means("train", infos))
         if self.learner.support is not None and (warning := self.learner.support.warning()) is not None:
             self._say(warning)
         self.stop.set_seconds(seconds)
@@ -237,13 +238,21 @@ class Runner:
             result = self.evaluation.periodic(self.network, frames=self.frames, progress=self.report.evaluating)
             self.films.take(self.network, self.frames)
         values = {"eval/episode_return": result.mean, "eval/episode_length": float(np.mean(result.lengths))}
+        values |= self._info_means("eval", result.infos)
         self.logger.log(self.frames, values | {"time/wall_seconds": self.clock.wall_seconds})
         self.logger.log_network(self.frames, self.network)
         self.stop.add_evaluation(self.frames, result.mean)
         is_best = self.best.add(self.frames, result.mean, self.network.state_dict())
         self.report.evaluated(result.mean)
         self._say(f"{result}{'  (best so far)' if is_best else ''}")
+        if (warning := self.infos.missing(self.evaluation.info_keys)) is not None:
+            self._say(f"warning: {warning}")
         self.schedule.done("evaluate")
+
+    def _info_means(self, group: str, infos: Mapping[str, list[float]]) -> dict[str, float]:
+        if (note := self.infos.odd(infos)) is not None:
+            self._say(f"note: {note}")
+        return self.infos.means(infos, group)
 
     def _save(self) -> None:
         """Write a checkpoint, unless the last one has this position."""
@@ -318,6 +327,7 @@ class Runner:
                 **self.schedule.state_dict(),
                 **self.clock.state_dict(),
                 "episodes": self.episodes.state_dict(),
+                "infos": self.infos.state_dict(),
                 "reward_scale": self.reward_scale.state_dict(),
                 "logger": self.logger.state_dict(),
                 "stop": self.stop.state_dict(),
@@ -349,7 +359,9 @@ class Runner:
         else:
             self._end_episodes()
             self.report.say("note: the replayed episodes differ from the saved ones, so new ones start instead")
-        if "generators" in run:  # not in checkpoints of earlier versions
+        if "infos" in run:  # these two are not in checkpoints of earlier versions
+            self.infos.load_state_dict(run["infos"])
+        if "generators" in run:
             GlobalGenerators.of_state_dict(run["generators"]).restore()
 
 

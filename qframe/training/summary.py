@@ -13,6 +13,7 @@ from qframe.loggers.console import Report
 from qframe.networks.protocol import TrainedNetwork
 from qframe.runs.folder import RunFolder
 from qframe.training.best_networks import BestNetworks, Candidate
+from qframe.training.episode_statistics import info_means
 from qframe.training.evaluation import Evaluation, Progress, cut_note, fault_note, format_protocol
 from qframe.training.video import Films
 
@@ -120,6 +121,7 @@ def final_scores(
         "eval_episodes": len(result.returns),
         "eval_episodes_cut": result.cut,
         "eval_faults": result.faults,
+        **({"eval_info": info_means(result.infos)} if result.infos else {}),
         "eval_protocol": evaluation.protocol(len(result.returns), result.limit),
         "best_frames": chosen.frames,
         "candidates": [dict(zip(names, record, strict=True)) for record in records],
@@ -142,6 +144,8 @@ def report_result(
         f"{summary['best_frames']:,} frames{how}; last network {format_score(summary['eval_return_last'])})"
     )
     report.say(f"protocol     {format_protocol(protocol)}")
+    if numbers := summary.get("eval_info"):
+        report.say("infos        " + ", ".join(f"{key} {mean:.4g}" for key, mean in numbers.items()))
     if summary["eval_episodes_cut"]:
         report.say(cut_note(summary["eval_episodes_cut"], summary["eval_episodes"], protocol["max_episode_steps"]))
     if summary["eval_faults"]:

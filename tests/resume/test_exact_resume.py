@@ -41,6 +41,16 @@ class Drawing(CartPoleEnv):
         return observation, number, *ends
 
 
+class Telling(CartPoleEnv):
+    """Gives numbers in its infos, one of them only now and then."""
+
+    def step(self, action):
+        observation, reward, *ends, _ = super().step(action)
+        rare = {"speed": float(observation[1])} if self.np_random.random() < 0.1 else {}
+        return observation, reward, *ends, {"place": {"x": float(observation[0])}, **rare}
+
+
+gym.register("qframe-test/InfoCartPole-v0", Telling, max_episode_steps=500)
 gym.register("qframe-test/Drawing-v0", Drawing, max_episode_steps=500)
 CASES = {
     "scalar": {},
@@ -51,6 +61,7 @@ CASES = {
     "normalised": {"normalize_observation": True, "reward": {"normalize": True}},
     "dropout": {"trunk": Dropping},
     "global-generators": {"env": "qframe-test/Drawing-v0"},
+    "infos": {"env": "qframe-test/InfoCartPole-v0", "env_options": {"log_info": ["place.x", "speed"]}},
     "native": {"vectorization": "native", "replay_options": {"n_step": 3}},
 }
 

@@ -29,7 +29,7 @@ def test_rewards_are_added_up_in_64_bits_and_stored_in_32(tmp_path):
     runner = make_runner(tmp_path, "qframe-test/TwoStep-v0", env_options={"kwargs": {"start_reward": 0.1}})
     rewards = [runner.collector.collect()["next", "reward"] for _ in range(2)]
     assert [reward.dtype for reward in rewards] == [torch.float32, torch.float32]
-    assert runner.collector.take_episodes() == ([1.1] * 4, [2] * 4)
+    assert runner.collector.take_episodes() == ([1.1] * 4, [2] * 4, {})
 
 
 def test_actions_reach_the_environment_from_its_own_first_number():

@@ -12,7 +12,7 @@ def test_statistics_leave_out_steps_that_only_reset():
     statistics.add(one, np.array([True, False]), None)
     statistics.add(one, no, np.array([False, True]))
     statistics.add(one, yes, yes)
-    returns, lengths = statistics.take()
+    returns, lengths, _ = statistics.take()
     assert returns == [2.0, 1.0, 4.0]
     assert lengths == [2, 1, 4]
-    assert statistics.take() == ([], [])
+    assert statistics.take() == ([], [], {})

@@ -156,7 +156,7 @@ def test_statistics_of_episodes_and_of_observations_come_from_the_worker(tmp_pat
     closing(runner)
     for _ in range(40):
         runner.collector.collect()
-    returns, lengths = runner.collector.take_episodes()
+    returns, lengths, _ = runner.collector.take_episodes()
     assert len(returns) == len(lengths) > 0
     counted = runner.network.trunk.norms[0].count.item()
     assert counted == 40 * 3

@@ -79,7 +79,7 @@ def test_stored_rewards_are_transformed_and_logged_returns_are_not(tmp_path):
     assert sorted(set(raw.flatten().tolist())) == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     assert sorted(set(changed.flatten().tolist())) == [0.5, 1.0, 1.5, 2.0]
     assert plain.collector.statistics.returns == clipped.collector.statistics.returns
-    for total, length in zip(*clipped.collector.statistics.take(), strict=True):
+    for total, length in zip(*clipped.collector.statistics.take()[:2], strict=True):
         assert total == length * (length + 1) / 2
     returns = clipped.evaluation.final(clipped.network).returns
     assert all(total in (6, 10, 15, 21) for total in returns)
