@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "scripts" / "benchmark"
-WORKLOADS = sorted(path.stem for path in SCRIPTS.glob("w?.py"))
+WORKLOADS = sorted({path.stem for path in SCRIPTS.glob("*.py")} - {"__main__", "measure", "table"})
 
 
 @pytest.fixture(autouse=True)

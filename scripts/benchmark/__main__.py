@@ -17,7 +17,8 @@ import table
 from measure import ROOT, Workload, differing, interleaved, medians, ratio
 
 RESULTS = ROOT / "docs" / "results" / "speed" / "benchmark.json"
-ALL = sorted(path.stem for path in Path(__file__).parent.glob("w?.py"))
+TOOLS = {"__main__", "measure", "table"}
+ALL = sorted({path.stem for path in Path(__file__).parent.glob("*.py")} - TOOLS)
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""W9: PQN on CartPole for 500,000 frames, from the command to the end."""
+"""PQN on CartPole for 500,000 frames, from the command to the end."""
 
 from measure import Bar, Contestant, Workload
 
