@@ -32,8 +32,9 @@ types: $(VENV)/.dev ## pyright
 docs: $(VENV)/.dev ## build the site into site/, with warnings as errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
-conformance: $(CONFORMANCE)/.ready ## compare with the reference library (torchrl), in an environment of its own
+conformance: $(CONFORMANCE)/.ready ## compare with the reference library (torchrl); with its own tests: REFERENCE_TESTS=path/to/rl/test
 	RL_WARNINGS=False PYTHONPATH=. $(CONFORMANCE)/bin/python scripts/conformance
+	$(if $(REFERENCE_TESTS),PYTHONPATH=. $(CONFORMANCE)/bin/python scripts/conformance/suite.py $(REFERENCE_TESTS))
 
 refusals: $(VENV)/.dev ## write the table in docs/refusals.md
 	$(BIN)/python scripts/refusals.py
@@ -67,7 +68,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 # torchrl asks for an older tensordict than qframe needs, but works with it: its other dependencies are named here.
 $(CONFORMANCE)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(CONFORMANCE)
-	$(CONFORMANCE)/bin/python -m pip install --quiet -c constraints.txt -e . 'hoptorch>=0.1.4'
+	$(CONFORMANCE)/bin/python -m pip install --quiet -c constraints.txt -e . 'hoptorch>=0.1.4' pytest
 	$(CONFORMANCE)/bin/python -m pip install --quiet --no-deps torchrl==0.14.1
 	@touch $@
 

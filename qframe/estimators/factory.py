@@ -60,6 +60,8 @@ _CLASSES: dict[ValueEstimators, type] = {
 def make_estimator(value_type: Any, given: dict[str, Any], kept: dict[str, Any]) -> ValueEstimator:
     """An estimator from a ``ValueEstimators`` member, its name, a class, or the estimator itself.
 
+    A member of another enumeration, such as TorchRL's, is read by its name.
+
     Args:
         value_type: the estimator to make.
         given: hyperparameters, which the constructor must take.
@@ -67,6 +69,7 @@ def make_estimator(value_type: Any, given: dict[str, Any], kept: dict[str, Any])
 
     Raises:
         ValueError: a hyperparameter that the constructor does not take, or an object that is no estimator.
+        NotImplementedError: a member of another enumeration that names no estimator here.
     """
     if given:
         raise ValueError(f"an estimator that is already built takes no hyperparameters, got {', '.join(given)}")
@@ -81,6 +84,14 @@ def make_estimator(value_type: Any, given: dict[str, Any], kept: dict[str, Any])
 @make_estimator.register
 def _(value_type: str, given: dict[str, Any], kept: dict[str, Any]) -> ValueEstimator:
     return make_estimator(ValueEstimators(value_type), given, kept)
+
+
+@make_estimator.register
+def _(value_type: Enum, given: dict[str, Any], kept: dict[str, Any]) -> ValueEstimator:
+    if value_type.name not in ValueEstimators.__members__:  # the name of another library's estimator
+        known = ", ".join(member.value for member in ValueEstimators)
+        raise NotImplementedError(f"there is no value estimator {value_type.name}; choose one of {known}")
+    return make_estimator(ValueEstimators[value_type.name], given, kept)
 
 
 @make_estimator.register

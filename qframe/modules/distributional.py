@@ -13,7 +13,7 @@ from qframe.actions.specs.base import TensorSpec
 from qframe.functional.action import mask_values
 from qframe.functional.compiling import is_readable
 from qframe.keys import ACTION_VALUE, OBSERVATION, NestedKey, required
-from qframe.modules.q_value import QValueModule, value_network
+from qframe.modules.q_value import QValueModule, StrictShape, value_network
 from qframe.modules.safe import SafeSequential
 
 
@@ -79,11 +79,13 @@ class DistributionalQValueModule(QValueModule):
         var_nums: VarNums | None = None,
         spec: TensorSpec | None = None,
         safe: bool = False,
+        strict_shape: StrictShape = True,
         *,
         action_key: NestedKey | None = None,
     ) -> None:
         super().__init__(
-            action_space, action_value_key, action_mask_key, out_keys, var_nums, spec, safe, action_key=action_key
+            action_space, action_value_key, action_mask_key, out_keys, var_nums, spec, safe, strict_shape,
+            action_key=action_key,
         )
         self.register_buffer("support", _checked_support(support, self.action_space))
 
@@ -194,9 +196,10 @@ class DistributionalQValueActor(SafeSequential):
         action_key: NestedKey | None = None,
         out_keys: Sequence[NestedKey] | None = None,
         make_log_softmax: bool = True,
+        strict_shape: StrictShape = True,
     ) -> None:
         q_value = DistributionalQValueModule(
-            action_space, support, action_value_key, action_mask_key, out_keys, var_nums, spec, safe,
+            action_space, support, action_value_key, action_mask_key, out_keys, var_nums, spec, safe, strict_shape,
             action_key=action_key,
         )
         _check_width(getattr(module, "out_shape", None), q_value.support)

@@ -1,8 +1,10 @@
 """From action values to the greedy action: the module that chooses, and a network followed by it."""
 
 from collections.abc import Sequence
-from typing import Any
+from math import prod
+from typing import Any, Literal
 
+import torch
 from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase, dispatch
 from torch import Tensor, nn
@@ -12,6 +14,8 @@ from qframe.actions.specs.base import TensorSpec
 from qframe.functional.action import mask_values
 from qframe.keys import ACTION, ACTION_VALUE, CHOSEN_ACTION_VALUE, OBSERVATION, NestedKey, required
 from qframe.modules.safe import SafeModule, SafeSequential
+
+StrictShape = bool | Literal["auto"] | None
 
 
 class QValueModule(TensorDictModuleBase):
@@ -29,12 +33,15 @@ class QValueModule(TensorDictModuleBase):
         var_nums: sizes of a joint action's components, or one int, the size of each.
         spec: the action's spec, or a ``Composite`` that holds it under the action key.
         safe: project an action outside ``spec`` into it, deterministically; the chosen value follows.
+        strict_shape: what happens to an action that is not of the shape of ``spec``, ``[*B, *spec.shape]``: True
+            (None too) raises, ``auto`` reshapes it, False writes it as it is.
         action_key: where the action is written.
 
     Raises:
         ValueError: arguments that disagree, or are missing.
         KeyError: called without the values or the mask.
         TypeError: the mask is not boolean.
+        RuntimeError: the action is not of the shape of ``spec``, and ``strict_shape`` does not allow that.
 
     >>> import torch
     >>> module = QValueModule("one-hot", action_mask_key="mask")
@@ -53,10 +60,14 @@ class QValueModule(TensorDictModuleBase):
         var_nums: VarNums | None = None,
         spec: TensorSpec | None = None,
         safe: bool = False,
+        strict_shape: StrictShape = True,
         *,
         action_key: NestedKey | None = None,
     ) -> None:
         super().__init__()
+        if strict_shape not in (True, False, None, "auto"):
+            raise ValueError(f"strict_shape is True, False or 'auto', not {strict_shape!r}")
+        self.strict_shape: StrictShape = strict_shape
         self.action_value_key: NestedKey = ACTION_VALUE if action_value_key is None else action_value_key
         self.action_mask_key = action_mask_key
         read: list[Any] = [self.action_value_key] + ([] if action_mask_key is None else [action_mask_key])
@@ -96,7 +107,24 @@ class QValueModule(TensorDictModuleBase):
         action = self.space.greedy_action(value, mask)
         if self.safe and self.spec is not None:
             action = self.spec.project(action)
-        return action, value, self.space.chosen_value(value, action)
+        chosen = self.space.chosen_value(value, action.to(torch.int64))
+        return self._of_spec(action, value.shape[:-1]), value, chosen
+
+    def _of_spec(self, action: Tensor, batch: Sequence[int]) -> Tensor:
+        """The action in the shape of the spec."""
+        if self.spec is None or self.strict_shape is False:
+            return action
+        shape = (*batch, *self.spec.shape)
+        if action.shape == shape:
+            return action
+        if self.strict_shape != "auto" or action.numel() != prod(shape):
+            is_auto = self.strict_shape == "auto"
+            remedy = " and cannot be reshaped" if is_auto else "; set strict_shape='auto' to reshape it"
+            raise RuntimeError(
+                f"the action of shape {[*action.shape]} does not match expected shape {[*shape]}, the batch and then "
+                f"that of {self.spec}{remedy}"
+            )
+        return action.reshape(shape)
 
     def _named_outputs(self, out_keys: Sequence[NestedKey] | None, action_key: NestedKey | None) -> list[NestedKey]:
         if out_keys is None:
@@ -141,9 +169,11 @@ class QValueActor(SafeSequential):
         action_mask_key: NestedKey | None = None,
         action_key: NestedKey | None = None,
         out_keys: Sequence[NestedKey] | None = None,
+        strict_shape: StrictShape = True,
     ) -> None:
         q_value = QValueModule(
-            action_space, action_value_key, action_mask_key, out_keys, var_nums, spec, safe, action_key=action_key
+            action_space, action_value_key, action_mask_key, out_keys, var_nums, spec, safe, strict_shape,
+            action_key=action_key,
         )
         super().__init__(value_network(module, in_keys, q_value.action_value_key), q_value)
 

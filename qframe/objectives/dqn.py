@@ -1,5 +1,6 @@
 """The DQN loss as a module: networks, options and a value estimator around the pure loss of ``q_learning``."""
 
+import warnings
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, ClassVar, Literal, Self
@@ -21,6 +22,10 @@ from qframe.objectives.batch import BatchKeys, BatchReader, from_keywords, time_
 from qframe.objectives.joint_actions import JOINT
 from qframe.objectives.q_learning import JointAction, Noise, OneAction, dqn_loss
 
+NO_TARGET_UPDATE = (
+    "No target network updater has been associated with this loss module, so its target network stays as it is; build "
+    "SoftUpdate or HardUpdate on the loss, or set loss.has_target_update = True if you update the target yourself"
+)
 _REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"mean": Tensor.mean, "sum": Tensor.sum, "none": lambda x: x}
 
 
@@ -111,6 +116,8 @@ class DQNLoss(nn.Module):
     """The keys under which a loss reads and writes unless ``set_keys`` names others."""
     learns_state_value: ClassVar[bool] = False
     """Whether a state-value stream outside Q gets a gradient."""
+    has_target_update: bool
+    """Whether something moves the target network; a target update sets it. Without, a call of the loss warns."""
     checks_actions: bool = True
     """Whether a batch's actions are compared with the action space. A run, whose replay holds only actions of its
     space, sets it to False: on a GPU to look at them is to wait for the device."""
@@ -158,6 +165,7 @@ class DQNLoss(nn.Module):
         members = getattr(self._networks[0], "members", None)
         self._joint = _joint_action(joint, self.head) if self.action_space.is_joint else members or OneAction()
         self._reader = BatchReader(self._networks[0], value_network, self.action_space)
+        self.has_target_update = not delay_value
         self._modes = with_modes(value_network), with_modes(self.target_value_network)
         self._random = random_passes(self._networks, (value_network, self.target_value_network))
         self.generator = torch.Generator().manual_seed(seed)
@@ -169,6 +177,16 @@ class DQNLoss(nn.Module):
     def head(self) -> Head[Any]:
         """The head that interprets the network's predictions."""
         return self._networks[0].head
+
+    @property
+    def value_network_params(self) -> TensorDict:
+        """The parameters and buffers of the value network, as they are now."""
+        return TensorDict.from_module(self.value_network)  # pyright: ignore[reportReturnType]
+
+    @property
+    def target_value_network_params(self) -> TensorDict:
+        """The parameters and buffers of the target network, detached; without one, of the value network."""
+        return TensorDict.from_module(self.target_value_network).data  # pyright: ignore[reportReturnType]
 
     @property
     def in_keys(self) -> list[NestedKey]:
@@ -279,6 +297,8 @@ class DQNLoss(nn.Module):
             KeyError: a required entry is missing.
             ValueError: a flat batch for an estimator over time, or entries whose shapes disagree.
         """
+        if not (self.has_target_update or torch.compiler.is_compiling()):
+            warnings.warn(NO_TARGET_UPDATE, UserWarning, stacklevel=4)  # of the caller of Module.__call__
         ordered, restore = time_last(from_keywords(keywords) if tensordict is None else tensordict)
         is_checked = not self.checks_actions or self._reader.check_action(ordered)
         batch = self._read(ordered)

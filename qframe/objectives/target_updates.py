@@ -1,5 +1,6 @@
 """Target updates: copy the online network at intervals, or move towards it a little at every update."""
 
+import warnings
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -15,6 +16,7 @@ class DelayedLoss(Protocol):
 
     value_network: nn.Module
     target_value_network: nn.Module
+    has_target_update: bool
 
 
 class TargetUpdate:
@@ -40,6 +42,7 @@ class TargetUpdate:
         self._vectors, self._tensors = _flattened(self._pairs)
         self._buffers = list(zip(*map(_buffer_slots, networks), strict=True))
         self.calls = 0
+        loss.has_target_update = True
 
     @torch.no_grad()
     def _copy(self) -> None:
@@ -127,6 +130,11 @@ class SoftUpdate(TargetUpdate):
         self.tau = 1.0 - eps if eps is not None else tau or 0.0
         if not 0 < self.tau <= 1:
             raise ValueError(f"expected tau in (0, 1], got {self.tau}")
+        if eps is not None and eps < 0.5:
+            warnings.warn(
+                f"eps={eps:g} below 0.5 is unexpected: the online network's share would be {self.tau:g}; if eps was "
+                f"meant to be that share, set tau={eps:g}", UserWarning, stacklevel=2,
+            )  # fmt: skip
         super().__init__(loss)
 
     @torch.no_grad()

@@ -65,17 +65,34 @@ class TensorSpec(ABC):
 
 
 class DiscreteSpec(TensorSpec):
-    """The spec of a discrete action."""
+    """The spec of a discrete action.
+
+    Args:
+        sizes: the number of actions of every choice.
+        shape: shape of one entry.
+        device: where ``rand`` and ``zero`` make tensors.
+        dtype: of the entries.
+    """
 
     encoding: ClassVar[str]
     action_space: ActionSpace
     num_actions: int
     """The number of action values, the size of their last dimension; of a joint action, over all components."""
 
-    def __init__(self, sizes: int | tuple[int, ...], shape: Sequence[int], device: Device | None) -> None:
-        super().__init__(shape, torch.int64, device)
+    def __init__(
+        self, sizes: int | tuple[int, ...], shape: Sequence[int], device: Device | None, dtype: torch.dtype
+    ) -> None:
+        super().__init__(shape, dtype, device)
         self.action_space = ActionSpace(self.encoding, sizes)
         self.num_actions = self.action_space.num_actions
+
+    def __repr__(self) -> str:
+        sizes = self.num_actions if self.var_nums is None else list(self.var_nums)
+        dtype = "" if self.dtype is torch.int64 else f", dtype={self.dtype}"
+        return f"{type(self).__name__}({sizes}{self._shape_argument()}{dtype})"
+
+    def _shape_argument(self) -> str:
+        return ""
 
 
 def holds(condition: Tensor) -> bool:

@@ -1,4 +1,7 @@
-"""Specs of discrete actions: one choice, several at once, or independent bits, as indices or in one-hot form."""
+"""Specs of discrete actions: one choice, several at once, or independent bits, as indices or in one-hot form.
+
+Entries are of ``dtype``, by default int64, in which networks write actions.
+"""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,7 +13,7 @@ from qframe.actions.specs.base import Device, DiscreteSpec, draw, holds
 
 
 class Categorical(DiscreteSpec):
-    """One of ``n`` actions as its index, int64 ``[*B]``; with a ``shape``, that many of them, ``[*B, *shape]``.
+    """One of ``n`` actions as its index ``[*B]``; with a ``shape``, that many of them, ``[*B, *shape]``.
 
     >>> Categorical(3).project(torch.tensor([-1, 1, 7]))
     tensor([0, 1, 2])
@@ -18,25 +21,26 @@ class Categorical(DiscreteSpec):
 
     encoding = "categorical"
 
-    def __init__(self, n: int, shape: Sequence[int] = (), *, device: Device | None = None) -> None:
-        super().__init__(positive_size(n, "n"), shape, device)
+    def __init__(
+        self, n: int, shape: Sequence[int] = (), *, device: Device | None = None, dtype: torch.dtype = torch.int64
+    ) -> None:
+        super().__init__(positive_size(n, "n"), shape, device, dtype)
 
     def rand(self, batch: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
-        return draw((*batch, *self.shape), self.num_actions, self.device, generator)
+        return draw((*batch, *self.shape), self.num_actions, self.device, generator).to(self.dtype)
 
     def is_in(self, value: Tensor) -> bool:
         return self._fits(value) and holds((value >= 0) & (value < self.num_actions))
 
     def project(self, value: Tensor) -> Tensor:
-        return to_index(value, self.num_actions)
+        return to_index(value, self.num_actions).to(self.dtype)
 
-    def __repr__(self) -> str:
-        shape = f", shape={[*self.shape]}" if self.shape else ""
-        return f"{type(self).__name__}({self.num_actions}{shape})"
+    def _shape_argument(self) -> str:
+        return f", shape={[*self.shape]}" if self.shape else ""
 
 
 class OneHot(DiscreteSpec):
-    """One of ``n`` actions as a vector with a single 1, int64 ``[*B, n]``.
+    """One of ``n`` actions as a vector with a single 1, ``[*B, n]``.
 
     The projection of any other vector is the one-hot form of its first maximum.
 
@@ -46,24 +50,23 @@ class OneHot(DiscreteSpec):
 
     encoding = "one-hot"
 
-    def __init__(self, n: int, *, device: Device | None = None) -> None:
-        super().__init__(positive_size(n, "n"), (n,), device)
+    def __init__(self, n: int, *, device: Device | None = None, dtype: torch.dtype = torch.int64) -> None:
+        super().__init__(positive_size(n, "n"), (n,), device, dtype)
 
     def rand(self, batch: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
-        return to_one_hot(draw(batch, self.num_actions, self.device, generator), self.num_actions)
+        index = draw(batch, self.num_actions, self.device, generator)
+        return to_one_hot(index, self.num_actions).to(self.dtype)
 
     def is_in(self, value: Tensor) -> bool:
         return self._fits(value) and holds(is_one_hot(value))
 
     def project(self, value: Tensor) -> Tensor:
-        return to_one_hot(first_maximum(value).clamp(max=self.num_actions - 1), self.num_actions)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.num_actions})"
+        index = first_maximum(value).clamp(max=self.num_actions - 1)
+        return to_one_hot(index, self.num_actions).to(self.dtype)
 
 
 class Binary(DiscreteSpec):
-    """``n`` independent bits, int64 ``[*B, n]``.
+    """``n`` independent bits ``[*B, n]``.
 
     >>> Binary(3).project(torch.tensor([-2.0, 0.4, 5.0]))
     tensor([0, 0, 1])
@@ -71,24 +74,21 @@ class Binary(DiscreteSpec):
 
     encoding = "binary"
 
-    def __init__(self, n: int, *, device: Device | None = None) -> None:
-        super().__init__(positive_size(n, "n"), (n,), device)
+    def __init__(self, n: int, *, device: Device | None = None, dtype: torch.dtype = torch.int64) -> None:
+        super().__init__(positive_size(n, "n"), (n,), device, dtype)
 
     def rand(self, batch: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
-        return draw((*batch, self.num_actions), 2, self.device, generator)
+        return draw((*batch, self.num_actions), 2, self.device, generator).to(self.dtype)
 
     def is_in(self, value: Tensor) -> bool:
         return self._fits(value) and holds((value == 0) | (value == 1))
 
     def project(self, value: Tensor) -> Tensor:
-        return (value > 0.5).long()
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.num_actions})"
+        return (value > 0.5).to(self.dtype)
 
 
 class MultiCategorical(DiscreteSpec):
-    """One index per component, int64 ``[*B, D]``, component d below ``nvec[d]``.
+    """One index per component ``[*B, D]``, component d below ``nvec[d]``.
 
     >>> MultiCategorical([2, 3]).project(torch.tensor([5, -1]))
     tensor([1, 0])
@@ -96,9 +96,11 @@ class MultiCategorical(DiscreteSpec):
 
     encoding = "multi-categorical"
 
-    def __init__(self, nvec: Iterable[int], *, device: Device | None = None) -> None:
+    def __init__(
+        self, nvec: Iterable[int], *, device: Device | None = None, dtype: torch.dtype = torch.int64
+    ) -> None:
         self.sizes = self.var_nums = branch_sizes(nvec, "nvec")
-        super().__init__(self.sizes, (len(self.sizes),), device)
+        super().__init__(self.sizes, (len(self.sizes),), device, dtype)
 
     @property
     def nvec(self) -> Tensor:
@@ -106,21 +108,19 @@ class MultiCategorical(DiscreteSpec):
         return torch.tensor(self.sizes)
 
     def rand(self, batch: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
-        return torch.stack([draw(batch, n, self.device, generator) for n in self.sizes], -1)  # [*batch, D]
+        parts = [draw(batch, n, self.device, generator) for n in self.sizes]
+        return torch.stack(parts, -1).to(self.dtype)  # [*batch, D]
 
     def is_in(self, value: Tensor) -> bool:
         sizes = torch.tensor(self.sizes, device=value.device)
         return self._fits(value) and holds((value >= 0) & (value < sizes))
 
     def project(self, value: Tensor) -> Tensor:
-        return to_index(value, torch.tensor(self.sizes, device=value.device))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({list(self.sizes)})"
+        return to_index(value, torch.tensor(self.sizes, device=value.device)).to(self.dtype)
 
 
 class MultiOneHot(DiscreteSpec):
-    """One one-hot vector per component, side by side, int64 ``[*B, sum(nvec)]``.
+    """One one-hot vector per component, side by side, ``[*B, sum(nvec)]``.
 
     >>> MultiOneHot([2, 3]).project(torch.tensor([1, 1, 0, 0, 9]))
     tensor([1, 0, 0, 0, 1])
@@ -128,9 +128,11 @@ class MultiOneHot(DiscreteSpec):
 
     encoding = "mult-one-hot"
 
-    def __init__(self, nvec: Iterable[int], *, device: Device | None = None) -> None:
+    def __init__(
+        self, nvec: Iterable[int], *, device: Device | None = None, dtype: torch.dtype = torch.int64
+    ) -> None:
         self.sizes = self.var_nums = branch_sizes(nvec, "nvec")
-        super().__init__(self.sizes, (sum(self.sizes),), device)
+        super().__init__(self.sizes, (sum(self.sizes),), device, dtype)
 
     @property
     def nvec(self) -> Tensor:
@@ -138,7 +140,8 @@ class MultiOneHot(DiscreteSpec):
         return torch.tensor(self.sizes)
 
     def rand(self, batch: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
-        return torch.cat([to_one_hot(draw(batch, n, self.device, generator), n) for n in self.sizes], -1)
+        parts = [to_one_hot(draw(batch, n, self.device, generator), n) for n in self.sizes]
+        return torch.cat(parts, -1).to(self.dtype)
 
     def is_in(self, value: Tensor) -> bool:
         return self._fits(value) and all(holds(is_one_hot(part)) for part in value.split(self.sizes, -1))
@@ -149,10 +152,8 @@ class MultiOneHot(DiscreteSpec):
                 f"expected the last dimension to be sum(nvec) = {self.num_actions}, got shape {list(value.shape)}"
             )
         parts = value.split(self.sizes, -1)
-        return torch.cat([to_one_hot(first_maximum(part), part.shape[-1]) for part in parts], -1)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({list(self.sizes)})"
+        found = [to_one_hot(first_maximum(part), part.shape[-1]) for part in parts]
+        return torch.cat(found, -1).to(self.dtype)
 
 
 def to_index(value: Tensor, n: int | Tensor) -> Tensor:
