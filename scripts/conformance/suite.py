@@ -83,7 +83,7 @@ def main() -> None:
             target = Path(copied, Path(file).name)
             target.write_text(with_own_imports((folder / file).read_text()))
         sys.path.insert(0, copied)
-        options = ["-q", "--no-header", "--tb=no", "--show-capture=no", "-p", "no:cacheprovider", "-W", "ignore"]
+        options = ["-q", "--no-header", "--tb=no", "--no-summary", "-p", "no:cacheprovider", "-W", "ignore"]
         chosen = ["-k", " and ".join(f"not {name}" for name in OTHERS)]
         pytest.main([copied, f"--rootdir={copied}", *options, *chosen, *sys.argv[2:]], plugins=[outcomes])
     on_purpose: Counter[str] = Counter()
