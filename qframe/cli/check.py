@@ -11,6 +11,7 @@ from qframe.config.compose import Composition, composed
 from qframe.config.hydra_app import comments, hydra_app, sources
 from qframe.config.schema import PROVIDED
 from qframe.config.targets import apply_trust
+from qframe.formatting import format_count
 from qframe.runs.folder import flat
 
 COMMENT = 56  # the column of comments
@@ -27,13 +28,16 @@ def run(arguments: argparse.Namespace) -> int:
         composition = composed(app.config_loader, arguments.overrides, PROVIDED)
         if arguments.prints:
             print("\n".join(_explained(composition, app.config_loader)))
-    from qframe.config import build  # not at the top: see typos.py
+    from qframe.config import advice, build  # not at the top: see typos.py
 
-    parts = build.describe(build.Assembly(composition.config, composition.faults).checked())
+    assembly = build.Assembly(composition.config, composition.faults).checked()
+    parts = build.describe(assembly)
     width = max(map(len, parts), default=0)
     for name, text in parts.items():
         print(f"{name:<{width}}  {text}")
-    print("no faults found")
+    for line in (found := advice.config_warnings(assembly.parts, assembly.config)):
+        print(line)
+    print("no faults found" + (f", {format_count(len(found), 'warning')}" if found else ""))
     return 0
 
 

@@ -13,12 +13,13 @@ from torch import nn
 from qframe.actions import ActionSpace, make_action_space
 from qframe.compiled.cuda_graph import check_capturable
 from qframe.compiled.update import autocast_type
+from qframe.config.advice import config_warnings
 from qframe.config.auto import Picked, for_images, pick_device, resolved
 from qframe.config.checker import Checker
 from qframe.config.combinations import refused
 from qframe.config.contracts import check_contract, check_network, check_trunk
 from qframe.config.hydra_app import conf_dir
-from qframe.config.memory_prediction import memory_line, memory_warning
+from qframe.config.memory_prediction import memory_line
 from qframe.config.parts import Parts
 from qframe.config.schema import GROUPS, PROVIDED, SETTINGS
 from qframe.config.targets import instantiate
@@ -346,7 +347,6 @@ def describe(assembly: Assembly) -> dict[str, str]:
     built, config = assembly.parts, assembly.config
     loss, replay = built.loss, built.replay
     parameters = sum(parameter.numel() for parameter in loss.value_network.parameters())
-    note = memory_warning(built) or ""
     update = f"{'double, ' if loss.double_dqn else ''}{type(built.target_update).__name__}"
     return {
         "environment": f"{built.envs.id} × {built.envs.num_envs} ({built.envs.vectorization})"
@@ -360,7 +360,7 @@ def describe(assembly: Assembly) -> dict[str, str]:
         "loss": f"{type(loss).__name__}, {update}",
         "replay": f"{type(replay).__name__}, {replay.capacity:,} transitions, batches of {replay.batch_size}, "
         f"{'drawn uniformly' if replay.priorities is None else type(replay.priorities).__name__}, "
-        f"{memory_line(built)}{note and f'; {note}'}",
+        f"{memory_line(built)}",
         "device": str(assembly.device),
         "frames": f"{config['total_frames']:,}",
     }
@@ -437,8 +437,8 @@ def build(
         if state is not None:
             runner.load_state_dict(state)
         report.say(f"the replay takes {memory_line(built)}")
-        if (note := memory_warning(built)) is not None:
-            report.say(note)
+        for line in config_warnings(built, plain):
+            report.say(line)
         if built.envs.note is not None:
             report.say(f"note: {built.envs.note}")
         for key, (value, reason) in assembly.picked.items():

@@ -6,18 +6,21 @@ against the constructors' signatures, which knows the valid keys, then names eve
 
 import pickle
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra._internal.config_repository import CachingConfigRepository
+from hydra._internal.defaults_list import DefaultsList, create_defaults_list
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from qframe.config.checker import Provided, validate
@@ -25,10 +28,11 @@ from qframe.config.hydra_app import (
     CONFIG_NAME,
     SOURCE,
     composition_fault,
-    config_file,
+    content,
     contradictions,
     first_line,
     groups,
+    has,
     hydra_app,
     ignored_options,
     listed_options,
@@ -46,6 +50,8 @@ from qframe.errors import ConfigError, Fault, hint
 from qframe.runs.run_name import AUTO, run_name
 
 PRESETS = ("experiment", "sweep")
+MOST_KEPT = 256
+"""Choices of groups whose merged files are kept."""
 NOT_OF_THE_DEFAULT_PRESET = {"env", "env.id", "head", "sweep"}
 """Places whose choice makes a run another one than the preset of ``conf/train.yaml`` is tuned for: it is left out."""
 
@@ -107,7 +113,7 @@ def read(texts: Iterable[str], loader: ConfigLoader, *, sweep: bool = False) -> 
             result.faults.append(Fault(key, f"unknown option '{override.value()}'; {remedy}", SOURCE, unknown=True))
         elif override.is_hydra_override() or key == "hydra":
             result.hydra.append(text)
-            result.choices += [text] if "/" in key else []
+            result.choices += [text] if "/" in key or key == "hydra" else []
             result.keys.add(key)
         elif key in known and not isinstance(override.value(), dict):
             _choice(override, options(loader, key), result, loader)
@@ -122,23 +128,7 @@ def read(texts: Iterable[str], loader: ConfigLoader, *, sweep: bool = False) -> 
     if "experiment" in known and "experiment" not in chosen and chosen & NOT_OF_THE_DEFAULT_PRESET:
         for overrides in (result.hydra, result.choices, result.implied):
             overrides.append("~experiment")
-    _add_brought(result, loader)
     return result
-
-
-def _add_brought(result: Overrides, loader: ConfigLoader) -> None:
-    """Add the choices that the typed environment's file ``brings``, unless they are typed or a preset is."""
-    typed: dict[str, str] = {text.partition("=")[0]: text.partition("=")[2] for text in result.single}
-    file = config_file(loader, f"env/{typed['env']}") if "env" in typed and "experiment" not in typed else None
-    if file is None:
-        return
-    content: Any = OmegaConf.to_container(OmegaConf.load(file))
-    for key, value in content.get("brings", {}).items():
-        if key not in typed and key not in result.swept:
-            text = f"{'' if key in groups(loader) else '++'}{key}={value}"
-            result.hydra.insert(0, text)
-            result.implied.append(text)
-            result.choices += [text] if key in groups(loader) else []
 
 
 def pinned_folder(kind: str, folder: Path) -> str:
@@ -254,19 +244,21 @@ def recheck(config: DictConfig, provided: Provided) -> DictConfig:
     return OmegaConf.create(checked)
 
 
-class Files(NamedTuple):
+class Merged(NamedTuple):
     """The files of one choice of groups, as Hydra merges them.
 
     Args:
-        config: without Hydra's own part, with interpolations.
-        hydra: Hydra's own part.
+        config: with Hydra's own part and interpolations.
         paths: of the files as (``group/option``, package), first to last.
-        faults: options and keys under ``hydra:`` that qframe does not read.
+        own: the content of the user's own files among them, by name.
+        brought: the values that the environment's file ``brings`` and no preset sets, by key.
+        faults: of the files.
     """
 
     config: DictConfig
-    hydra: DictConfig
     paths: list[tuple[str, str]]
+    own: list[tuple[str, Mapping[str, Any]]]
+    brought: dict[str, Any]
     faults: list[Fault]
 
 
@@ -276,7 +268,7 @@ def composed(
     provided: Provided,
     *,
     mode: RunMode = RunMode.RUN,
-    read_before: dict[tuple[str, ...], bytes] | None = None,
+    is_job: bool = False,
 ) -> Composition:
     """Compose and collect the faults; in a sweep, values that are swept over are left at their defaults.
 
@@ -285,14 +277,14 @@ def composed(
         texts: the command line.
         provided: constructor parameters given at run time, by place.
         mode: whether several values of a key are a sweep.
-        read_before: for the jobs of a sweep, which set no keys under ``hydra:``: the files that earlier ones have read.
+        is_job: whether it is a job of a sweep, for which torch is imported already.
 
     Raises:
         ConfigError: composition itself could not be finished (a broken file, an option that a file names wrongly).
     """
     overrides = read(texts, loader, sweep=mode is RunMode.MULTIRUN)
     try:
-        files = _files(loader, overrides, mode) if read_before is None else _of_job(loader, overrides, read_before)
+        files, hydra = merged_with_values(loader, overrides, mode)
     except Exception as error:  # whatever Hydra raises here comes from a file or an override
         raise ConfigError([*overrides.faults, composition_fault(error, loader, overrides.hydra)]) from error
     deletion_faults = _delete(files.config, overrides.deleted)
@@ -302,12 +294,12 @@ def composed(
     faults += [Fault(key, SCORE_IS_SET, SOURCE) for key in overrides.keys if key.partition(".")[0] == "score"]
     also = [group for group in groups(loader) if "/" not in group]
     early = None
-    if read_before is None and not own_contents(loader, files.paths):
+    if not is_job and not files.own:
         early = typos(values, overrides.faults, overrides.keys, listed_options(loader, files.paths), also)
     config, more = validate(values, provided, also) if early is None else (values, early)
     if config.get("name") == AUTO:
-        swept = [*overrides.swept, *(files.hydra.sweeper.get("params") or ())] if mode is RunMode.MULTIRUN else []
-        preset = files.hydra.runtime.choices.get("experiment")
+        swept = [*overrides.swept, *(hydra.sweeper.get("params") or ())] if mode is RunMode.MULTIRUN else []
+        preset = hydra.runtime.choices.get("experiment")
         config["name"] = run_name(config, overrides.single, swept, preset=preset)
     found = [*files.faults, *deletion_faults, *_merged(faults, more)]
     found = located(_to_the_point(found, overrides), loader, files.paths, overrides.keys)
@@ -315,32 +307,83 @@ def composed(
         raise ConfigError(overrides.faults + found)
     accepted = [text for text in overrides.hydra if text not in overrides.implied]
     accepted += [f"~{key}" for key in overrides.deleted]
-    return Composition(config, score, files.hydra, accepted, overrides.faults + found, files.paths, overrides.keys)
+    return Composition(config, score, hydra, accepted, overrides.faults + found, files.paths, overrides.keys)
 
 
-def _files(loader: ConfigLoader, overrides: Overrides, mode: RunMode) -> Files:
-    whole = loader.load_configuration(CONFIG_NAME, overrides.hydra, run_mode=mode)
-    defaults = loader.compute_defaults_list(CONFIG_NAME, overrides.hydra, mode)
+def merged_with_values(loader: ConfigLoader, overrides: Overrides, mode: RunMode) -> tuple[Merged, DictConfig]:
+    """The merged files with the values of the command line, and Hydra's own part, which is taken out."""
+    assert isinstance(loader, ConfigLoaderImpl)
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides.hydra)
+    loader.validate_sweep_overrides_legal(parsed, run_mode=mode, from_shell=True)
+    merged: Merged = pickle.loads(merged_files(loader, tuple(overrides.choices), mode))
+    whole, typed = merged.config, {*overrides.keys, *overrides.swept}
+    for key, value in merged.brought.items():
+        if not any(_is_within(key, place) or _is_within(place, key) for place in typed):
+            OmegaConf.update(whole, key, value, force_add=True)
+    values = [item for item in parsed if item.input_line not in overrides.choices and not item.is_sweep_override()]
+    ConfigLoaderImpl._apply_overrides_to_config(values, whole)
     OmegaConf.set_struct(whole, False)
     hydra = whole.pop("hydra")
-    paths = [(d.config_path, d.package or "") for d in defaults.defaults if d.config_path]
-    typed_groups = {text.lstrip("~").partition("=")[0] for text in overrides.choices}
+    with open_dict(hydra):
+        hydra.job.override_dirname = get_overrides_dirname(
+            [item for item in parsed if not item.is_hydra_override()], **hydra.job.config.override_dirname
+        )
+    faults = merged.faults + unread(hydra, merged.paths, merged.own, overrides.keys)
+    return merged._replace(faults=faults), hydra
+
+
+@lru_cache(maxsize=MOST_KEPT)
+def merged_files(loader: ConfigLoaderImpl, choices: tuple[str, ...], mode: RunMode) -> bytes:
+    """A pickled :class:`Merged`: Hydra merges the files once per choice of groups, and values are set in a copy.
+
+    Hydra's own ``load_configuration`` computes the list of files but does not return it, and would have to be asked
+    for it again.
+    """
+    defaults, repository = _defaults(loader, choices, mode)
+    typed = {text.lstrip("~").partition("=")[0] for text in choices}
+    brought = _brought(loader, defaults, typed)
+    added = [f"{key}={option}" for key, option in brought.items() if key in groups(loader)]
+    if added:
+        defaults, repository = _defaults(loader, (*choices, *added), mode)
+    whole = loader._compose_config_from_defaults_list(defaults.defaults, repository)
+    OmegaConf.set_struct(whole, True)
+    OmegaConf.set_readonly(whole.hydra, False)
+    with open_dict(whole.hydra):
+        whole.hydra.runtime.choices.update(defaults.overrides.known_choices)
+        whole.hydra.runtime.cwd = str(Path.cwd())
+        whole.hydra.job.name = CONFIG_NAME
+    paths = [(item.config_path, item.package or "") for item in defaults.defaults if item.config_path]
     faults = ignored_options(defaults.defaults_tree, loader)
-    faults += contradictions(defaults.defaults_tree, loader, typed_groups)
-    faults += unread(hydra, paths, own_contents(loader, paths), overrides.keys)
+    faults += contradictions(defaults.defaults_tree, loader, typed)
     faults += traversals((path for path, _ in paths), loader)
-    return Files(whole, hydra, paths, faults)
+    values = {key: value for key, value in brought.items() if key not in groups(loader)}
+    return pickle.dumps(Merged(whole, paths, own_contents(loader, paths), values, faults))
 
 
-def _of_job(loader: ConfigLoader, overrides: Overrides, read_before: dict[tuple[str, ...], bytes]) -> Files:
-    """What :func:`_files` gives: Hydra merges the files once per choice of groups, and values are set in a copy."""
-    choices = tuple(overrides.choices)
-    if choices not in read_before:
-        read_before[choices] = pickle.dumps(_files(loader, replace(overrides, hydra=overrides.choices), RunMode.RUN))
-    files: Files = pickle.loads(read_before[choices])
-    values = [text for text in overrides.hydra if text not in choices]
-    ConfigLoaderImpl._apply_overrides_to_config(OverridesParser.create().parse_overrides(values), files.config)
-    return files
+def _defaults(
+    loader: ConfigLoaderImpl, choices: Sequence[str], mode: RunMode
+) -> tuple[DefaultsList, CachingConfigRepository]:
+    parsed, repository = loader._parse_overrides_and_create_caching_repo(CONFIG_NAME, list(choices))
+    is_sweep = mode is RunMode.MULTIRUN
+    return create_defaults_list(repository, CONFIG_NAME, parsed, prepend_hydra=True, skip_missing=is_sweep), repository
+
+
+def _brought(loader: ConfigLoader, defaults: DefaultsList, typed: Collection[str]) -> dict[str, Any]:
+    """What the environment's file ``brings``, without the choices that are typed or that a preset makes itself."""
+    found: dict[str, Any] = {}
+    for item in defaults.defaults:
+        if item.config_path and item.package == "env":
+            found |= content(loader, item.config_path, "").get("brings") or {}
+    taken = {*typed, *defaults.overrides.override_choices, *defaults.overrides.deletions}
+    for item in defaults.defaults if found else ():
+        if item.config_path and item.config_path.split("/")[0] in PRESETS:
+            taken |= {key for key in found if has(content(loader, item.config_path, ""), key.split("."))}
+    return {key: value for key, value in found.items() if not any(_is_within(key, place) for place in taken)}
+
+
+def _is_within(key: str, place: str) -> bool:
+    """Whether a key is a place of the config, or inside it."""
+    return key == place or key.startswith(f"{place}.")
 
 
 def plain(config: DictConfig) -> tuple[dict[str, Any], list[Fault]]:

@@ -205,7 +205,7 @@ def _source(where: str, contents: list[tuple[str, Mapping[str, Any]]], keys: Col
         if any(key == place or key.startswith(f"{place}.") for key in keys if len(steps) > 1 or key == place):
             return SOURCE
         for path, content in reversed(contents):
-            if _has(content, steps):
+            if has(content, steps):
                 return path
         steps.pop()
     return ""
@@ -222,10 +222,11 @@ def content(loader: ConfigLoader, config_path: str, package: str) -> Mapping[str
 
 @lru_cache(maxsize=1_000)
 def _read(file: Path, changed: int) -> Any:
-    return OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    return yaml.load(file.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
 
 
-def _has(content: Any, steps: list[str]) -> bool:
+def has(content: Any, steps: Sequence[str]) -> bool:
+    """Whether a nested content has the place that these steps lead to."""
     for step in steps:
         if isinstance(content, list) and step.isdigit() and int(step) < len(content):
             content = content[int(step)]

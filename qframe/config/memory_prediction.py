@@ -15,6 +15,7 @@ from gymnasium import Space
 
 from qframe.config.parts import Parts
 from qframe.envs.observations import own_copy
+from qframe.replay import ReplayBuffer
 
 _REWARD_AND_ENDS = 4 + 3  # a 32-bit float; terminated, truncated and done
 _ALIGNMENT = 8  # of a row's small entries
@@ -52,16 +53,29 @@ def _too_large(place: str, capacity: int, each: int, what: str, where: str) -> s
 
 
 def memory_warning(parts: Parts) -> str | None:
-    """A note on a replay that takes more than half of the memory; None for a smaller one."""
+    """The warning of a replay that takes more than half of the memory; None for a smaller one."""
     place, row = _place(parts), _row(parts)
     needed = parts.replay.capacity * (row.others if place == "disk" else sum(row))
     room = _room(where := "memory" if place == "disk" else place)
     if room is None or needed <= LARGE_SHARE * room:
         return None
     return (
-        f"note: the replay will take {needed / room:.0%} of the {room / 1e9:,.1f} GB of {where}; if that is not free, "
+        f"replay: it will take {needed / room:.0%} of the {room / 1e9:,.1f} GB of {where}; if that is not free, "
         "lower replay.capacity, or use replay=frames for stacked images"
     )
+
+
+def frames_instead(parts: Parts, stack: int) -> tuple[int, int | None]:
+    """Bytes of the observations in the replay, and in ``replay=frames``; None if that layout cannot replace this one.
+
+    Args:
+        parts: of the run.
+        stack: frames in an observation.
+    """
+    replay, space = parts.replay, parts.envs.observation_space
+    stored = replay.capacity * _row(parts).observations
+    fits = isinstance(replay, ReplayBuffer) and getattr(space, "spaces", None) is None
+    return stored, replay.capacity * observation_bytes(space) // stack if fits else None
 
 
 def memory_line(parts: Parts) -> str:

@@ -41,12 +41,7 @@ class JobSpec:
 @lru_cache(maxsize=50 * MOST_CHECKED)  # a file that is edited during the sweep changes no job that was checked
 def composition(loader: ConfigLoader, overrides: Overrides) -> Composition:
     """The composed config of one job; the files are read once per choice of groups."""
-    return composed(loader, overrides, build.PROVIDED, read_before=_files(loader))
-
-
-@lru_cache(maxsize=1)
-def _files(loader: ConfigLoader) -> dict[tuple[str, ...], bytes]:
-    return {}
+    return composed(loader, overrides, build.PROVIDED, is_job=True)
 
 
 class SpecMaker:

@@ -4,9 +4,8 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from qframe.config import hydra_app
-from qframe.config.compose import compose, recheck
+from qframe.config.compose import compose, merged_with_values, read, recheck
 from qframe.errors import ConfigError
-from tests import fast_hydra
 from tests.config.toy import PROVIDED, write
 
 
@@ -30,16 +29,21 @@ def test_the_defaults_compose_twice_in_a_process_and_leave_hydra_as_it_was(toy):
 @pytest.mark.parametrize(
     ("texts", "mode"),
     [
-        (["head=other", "++head.limit=3", "hydra.run.dir=a", "++gamma=0.5", "hydra.job.name=b"], RunMode.RUN),
-        (["head=default,other", "++seed=1,2", "++gamma=0.5", "hydra/launcher=basic"], RunMode.MULTIRUN),
+        (["head=other", "head.limit=3", "hydra.run.dir=a", "gamma=0.5"], RunMode.RUN),
+        (["head=default,other", "seed=1,2", "hydra/launcher=basic", "hydra.sweep.dir=b"], RunMode.MULTIRUN),
     ],
 )
-def test_in_these_tests_hydra_composes_as_ever(toy, texts, mode):
+def test_a_config_is_composed_as_by_hydra(toy, texts, mode):
     with hydra_app.hydra_app() as app:
-        whole = fast_hydra.compose(app.config_loader, "train", texts, mode)
-        for values in ([], ["++seed=7", "++head.bias=false"], []):
-            found = app.config_loader.load_configuration("train", [*texts, *values], mode)
-        assert OmegaConf.to_container(found) == OmegaConf.to_container(whole)
+        for values in ([], ["seed=7", "head.bias=false"], []):
+            overrides = read([*texts, *values], app.config_loader, sweep=mode is RunMode.MULTIRUN)
+            found, hydra = merged_with_values(app.config_loader, overrides, mode)
+            whole = app.config_loader.load_configuration("train", overrides.hydra, mode)
+            assert OmegaConf.to_container(found.config) == {
+                key: value for key, value in OmegaConf.to_container(whole).items() if key != "hydra"
+            }
+            for place in ("mode", "run", "sweep", "sweeper", "launcher", "runtime.choices", "job.override_dirname"):
+                assert OmegaConf.select(hydra, place) == OmegaConf.select(whole.hydra, place)
 
 
 def test_a_file_that_changed_is_read_again(toy):

@@ -8,7 +8,9 @@ from gymnasium import spaces
 from qframe.cli.main import main
 from qframe.config import build
 from qframe.config.compose import compose
+from qframe.config.hydra_app import hydra_app
 from qframe.networks.trunks import fitting_trunk
+from qframe.sweeps.job_spec import composition
 
 
 class Square(gym.Env):
@@ -77,3 +79,39 @@ def test_an_atari_game_brings_its_choices_which_can_be_overridden(capsys):
     printed = capsys.readouterr().out
     assert "trunk=nature (images of 84 × 84 pixels)" in printed
     assert "354.0 MB" in printed
+
+
+def test_a_preset_takes_what_its_environment_brings_unless_it_chooses_itself(tmp_path):
+    pytest.importorskip("ale_py")
+    (tmp_path / "experiment").mkdir()
+
+    def composed(text, *overrides):
+        (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}")
+        config = compose(["experiment=mine", *overrides], tmp_path, provided=build.PROVIDED)
+        return config.replay._target_.rpartition(".")[2], config.reward.clip
+
+    atari = "defaults: [override /env: atari]\n"
+    assert composed(atari) == ("FrameReplayBuffer", [-1, 1])
+    assert composed(atari, "replay=transitions") == ("ReplayBuffer", [-1, 1])
+    assert composed(atari + "reward: {clip: null}\n") == ("FrameReplayBuffer", None)
+    assert composed("defaults: [override /env: atari, override /replay: slices]\n") == ("SliceReplayBuffer", [-1, 1])
+    assert composed("gamma: 0.9\n", "env=atari") == ("FrameReplayBuffer", [-1, 1])
+    assert composed("reward: {clip: [-2, 2]}\n", "env=atari") == ("FrameReplayBuffer", [-2, 2])
+    assert composed("gamma: 0.9\n") == ("ReplayBuffer", None)
+
+
+def test_an_own_environment_brings_its_choices_and_those_of_the_file_that_it_extends(tmp_path):
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env" / "base.yaml").write_text("defaults: [gymnasium, _self_]\nbrings: {reward.scale: 2, seed: 3}\n")
+    (tmp_path / "env" / "mine.yaml").write_text("defaults: [base, _self_]\nid: CartPole-v1\nbrings: {seed: 4}\n")
+    config = compose(["env=mine"], tmp_path, provided=build.PROVIDED)
+    assert (config.reward.scale, config.seed, "brings" in config.env) == (2, 4, False)
+    assert compose(["env=mine", "seed=5"], tmp_path, provided=build.PROVIDED).seed == 5
+
+
+def test_each_job_of_a_sweep_over_environments_has_what_its_own_brings():
+    pytest.importorskip("ale_py")
+    with hydra_app() as app:
+        jobs = [("env=atari", "seed=1"), ("env=cartpole", "seed=1"), ("env=atari", "reward.clip=null")]
+        configs = [composition(app.config_loader, job).config for job in jobs]
+    assert [config["reward"]["clip"] for config in configs] == [[-1, 1], None, None]

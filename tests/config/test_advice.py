@@ -1,0 +1,98 @@
+"""Choices that work together but are probably mistakes: ``check`` and every run name them and the remedy."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from qframe.cli.main import main
+from qframe.config import advice
+from qframe.config.advice import config_warnings
+from qframe.config.build import PROVIDED, Assembly
+from qframe.config.compose import compose
+
+PICTURES = ("env=gymnasium", "env.id=qframe-test/Pictures-v0", "replay.capacity=2000", "env.num_envs=1")
+
+
+class Pictures(gym.Env):
+    """Black pictures."""
+
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, shape):
+        self.observation_space = spaces.Box(0, 255, tuple(shape), np.uint8)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.low, {}
+
+    def step(self, action):
+        return self.observation_space.low, 0.0, True, False, {}
+
+
+gym.register("qframe-test/Pictures-v0", Pictures)
+
+
+def warned(*overrides):
+    assembly = Assembly(compose(overrides, provided=PROVIDED)).checked()
+    return config_warnings(assembly.parts, assembly.config)
+
+
+@pytest.mark.parametrize(
+    ("shape", "trunk", "start"),
+    [
+        ("[4,84,84]", "mlp", "an MLP, with 3,386,880 weights in its first layer, sees no neighbourhoods"),
+        ("[10,10,4]", "mlp", "an MLP, with 48,000 weights in its first layer, sees no neighbourhoods"),
+        ("[96,96]", "auto", "an MLP has 1,105,920 weights in its first layer for observations of 96"),
+        ("[4,40,40,3]", "auto", "an MLP has 2,304,000 weights in its first layer for observations of 4 ×"),
+        ("[4096]", "auto", "an MLP has 491,520 weights in its first layer for observations of 4096 numbers"),
+        ("[4095]", "auto", None),
+        ("[4,84,84]", "auto", None),
+        ("[10,10,4]", "auto", None),
+    ],
+)  # fmt: skip
+def test_an_mlp_over_pictures_is_named(shape, trunk, start):
+    lines = warned(*PICTURES, f"env.kwargs.shape={shape}", f"trunk={trunk}")
+    assert len(lines) == (start is not None)
+    assert not lines or lines[0].startswith(f"warning: trunk: {start}")
+
+
+def test_scores_of_atari_games_that_are_not_clipped_are_named():
+    pytest.importorskip("ale_py")
+    small = ("replay.capacity=2000", "replay.batch_size=8")
+    (line,) = warned("env=atari", "reward.clip=null", *small)
+    assert line.startswith("warning: reward: points of Atari games range from 1 to thousands")
+    (line,) = warned("env=gymnasium", "env.id=ALE/Pong-v5", "env.kwargs.obs_type=ram", *small)
+    assert line.endswith("set reward.clip=[-1,1], reward.normalize=true, or head.transform=h")
+    for remedy in ("reward.clip=[-1,1]", "reward.normalize=true", "head.transform=h", "reward.scale=0.01"):
+        assert warned("env=atari", remedy, *small) == []
+
+
+def test_frames_that_are_stored_several_times_are_named(monkeypatch):
+    monkeypatch.setattr(advice, "LARGE_OBSERVATIONS", 1e6)
+    square = (*PICTURES, "env.kwargs.shape=[84,84]")
+    for stack, remedy in ((4, ""), (3, " replay.stack=3")):
+        wrapper = f"env.wrappers=[{{_target_: gymnasium.wrappers.FrameStackObservation, stack_size: {stack}}}]"
+        (line,) = warned(*square, wrapper)
+        stored = 2 * 2000 * stack * 84 * 84 / 1e9
+        assert f"transitions store every frame {2 * stack} times, in {stored:.2f} GB; " in line
+        assert f"use replay=frames{remedy}, which takes 0.01 GB" in line
+        assert warned(*square, wrapper, "replay=frames", *remedy.split()) == []
+    (line,) = warned(*square, "env.wrappers=[{_target_: qframe.envs.Pixels, size: 42}]")
+    assert "store every frame 8 times" in line
+    colours = "env.wrappers=[{_target_: qframe.envs.Pixels, grey: false}]"
+    (line,) = warned(*PICTURES, "env.kwargs.shape=[84,84,3]", colours)
+    assert "store every frame 2 times" in line
+    assert "use replay=frames replay.stack=1, which takes" in line
+    assert warned(*square, wrapper, "replay=slices", "estimator=td_lambda", "trunk=nature") == []
+
+
+def test_check_and_train_print_them(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = [*PICTURES, "env.kwargs.shape=[10,10,4]", "trunk=mlp"]
+    assert main(["check", *words]) == 0
+    out = capsys.readouterr().out
+    assert "use trunk=auto, which is small_conv here\nno faults found, 1 warning\n" in out
+    small = ("total_frames=16", "runner.learning_starts=8", "evaluation.final_episodes=1", "evaluation.candidates=1")
+    assert main(["train", *words, *small, "logger.tensorboard=false", "runner.every=4"]) == 0
+    assert capsys.readouterr().out.count("warning: trunk: an MLP") == 1
