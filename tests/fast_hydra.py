@@ -14,7 +14,7 @@ from hydra.core.object_type import ObjectType
 
 from qframe.config import compose
 
-merged_files = compose.merged_files.__wrapped__
+merged_files = compose.merged_files
 load_config = ConfigRepository.load_config
 create_interpolation_map = defaults_list._create_interpolation_map
 MOST = 64
@@ -33,7 +33,7 @@ def merge_once(loader, choices, mode):
     if key not in merged:
         if len(merged) == MOST:
             merged.clear()
-        merged[key] = merged_files(loader, choices, mode)
+        merged[key] = merged_files.__wrapped__(loader, choices, mode)
     return merged[key]
 
 

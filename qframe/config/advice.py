@@ -1,5 +1,6 @@
 """Choices that work together but learn poorly or waste memory: ``check`` and every run print a warning for each."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -31,12 +32,11 @@ def _mlp_over_pixels(parts: Parts) -> str | None:
     trunk = next((part for part in network.modules() if isinstance(part, MLPTrunk)), None)
     if trunk is None or not isinstance(space, spaces.Box):
         return None
-    first = next(part for part in trunk if isinstance(part, nn.Linear))
-    size = f"{first.weight.numel():,} weights in its first layer"
+    size = f"{sum(parameter.numel() for parameter in trunk.parameters()):,} parameters"
     option, _, seen = fitting_trunk(space)
     if option != "mlp":
-        return f"trunk: an MLP, with {size}, sees no neighbourhoods in {seen}; use trunk=auto, which is {option} here"
-    if first.in_features < MANY_INPUTS:
+        return f"trunk: an MLP of {size} sees no neighbourhoods in {seen}; use trunk=auto, which is {option} here"
+    if math.prod(space.shape) < MANY_INPUTS:
         return None
     shape = " × ".join(map(str, space.shape))
     return (

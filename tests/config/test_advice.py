@@ -41,18 +41,19 @@ def warned(*overrides):
 @pytest.mark.parametrize(
     ("shape", "trunk", "start"),
     [
-        ("[4,84,84]", "mlp", "an MLP, with 3,386,880 weights in its first layer, sees no neighbourhoods"),
-        ("[10,10,4]", "mlp", "an MLP, with 48,000 weights in its first layer, sees no neighbourhoods"),
-        ("[96,96]", "auto", "an MLP has 1,105,920 weights in its first layer for observations of 96"),
-        ("[4,40,40,3]", "auto", "an MLP has 2,304,000 weights in its first layer for observations of 4 ×"),
-        ("[4096]", "auto", "an MLP has 491,520 weights in its first layer for observations of 4096 numbers"),
+        ("[4,84,84]", "mlp", "an MLP of 3,397,164 parameters sees no neighbourhoods"),
+        ("[10,10,4]", "mlp", "an MLP of 58,284 parameters sees no neighbourhoods"),
+        ("[96,96]", "auto", "an MLP has 1,116,204 parameters for observations of 96"),
+        ("[4,40,40,3]", "auto", "an MLP has 2,314,284 parameters for observations of 4 ×"),
+        ("[4096]", "auto", "an MLP has 501,804 parameters for observations of 4096 numbers"),
         ("[4095]", "auto", None),
+        ("[4,84,84]", "mlp network.noisy=true exploration=noisy", "an MLP of "),
         ("[4,84,84]", "auto", None),
         ("[10,10,4]", "auto", None),
     ],
 )  # fmt: skip
 def test_an_mlp_over_pictures_is_named(shape, trunk, start):
-    lines = warned(*PICTURES, f"env.kwargs.shape={shape}", f"trunk={trunk}")
+    lines = warned(*PICTURES, f"env.kwargs.shape={shape}", *f"trunk={trunk}".split())
     assert len(lines) == (start is not None)
     assert not lines or lines[0].startswith(f"warning: trunk: {start}")
 

@@ -42,8 +42,10 @@ def test_a_config_is_composed_as_by_hydra(toy, texts, mode):
             assert OmegaConf.to_container(found.config) == {
                 key: value for key, value in OmegaConf.to_container(whole).items() if key != "hydra"
             }
-            for place in ("mode", "run", "sweep", "sweeper", "launcher", "runtime.choices", "job.override_dirname"):
-                assert OmegaConf.select(hydra, place) == OmegaConf.select(whole.hydra, place)
+            for place in ("run", "sweep", "sweeper", "launcher", "runtime.choices"):
+                first, second = (OmegaConf.select(config, place) for config in (hydra, whole.hydra))
+                assert OmegaConf.to_container(first) == OmegaConf.to_container(second)
+            assert (hydra.mode, hydra.job.override_dirname) == (whole.hydra.mode, whole.hydra.job.override_dirname)
 
 
 def test_a_file_that_changed_is_read_again(toy):

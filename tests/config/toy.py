@@ -58,6 +58,8 @@ def check(config, found=()) -> list[Fault]:
 
 
 class Assembly:
+    parts = None
+
     def __init__(self, config, found=(), *, builds=True) -> None:
         self.config, self.faults = config, list(found)
         if builds:

@@ -101,7 +101,7 @@ def test_what_a_replay_on_disk_keeps_in_memory_has_to_fit_there(monkeypatch):
 def test_a_replay_above_half_of_the_memory_is_warned_of(monkeypatch, tmp_path, capsys, room, is_said):
     monkeypatch.setattr(memory_prediction, "_limits", lambda: [room])
     assert main(["check", "replay.capacity=1M"]) == 0
-    note = "note: the replay will take 50% of the 0.1 GB of memory; if that is not free, lower replay.capacity"
+    note = "warning: replay: it will take 50% of the 0.1 GB of memory; if that is not free, lower replay.capacity"
     assert (note in capsys.readouterr().out) is is_said
     words = ["replay.capacity=1M", "total_frames=64", "runner.learning_starts=32", f"hydra.run.dir={tmp_path}"]
     assert main(["train", *words]) == 0

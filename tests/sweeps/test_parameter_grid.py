@@ -2,12 +2,13 @@ from dataclasses import replace
 
 import pytest
 
-from qframe.config import build
+from qframe.config import build, compose
 from qframe.config.compose import composed
 from qframe.config.hydra_app import hydra_app
 from qframe.errors import ConfigError
 from qframe.sweeps.job_spec import composition
 from qframe.sweeps.parameter_grid import grid, samples
+from tests import fast_hydra
 
 
 @pytest.fixture(scope="module")
@@ -111,12 +112,14 @@ def test_jobs_are_composed_as_each_would_be_alone(texts, params):
 
 
 def test_files_are_read_once_per_choice_of_groups(loader, monkeypatch):
-    choices = []
-    load = type(loader).load_configuration
-    monkeypatch.setattr(
-        type(loader), "load_configuration", lambda self, *words, **options: choices.append(words[1]) or load(
-            self, *words, **options)
-    )  # fmt: skip
+    merge, heads = type(loader)._compose_config_from_defaults_list, []
+
+    def counted(self, *words, **named):
+        heads.append((config := merge(self, *words, **named)).head._target_)
+        return config
+
+    monkeypatch.setattr(compose, "merged_files", fast_hydra.merged_files)
+    monkeypatch.setattr(type(loader), "_compose_config_from_defaults_list", counted)
     for job in grid(["seed=range(30)", "head=scalar,quantile", "optimizer.lr=1e-3,1e-4"], [], [], loader):
         composition(loader, job)
-    assert choices == [["head=scalar", "~experiment"], ["head=quantile", "~experiment"]]
+    assert heads == ["qframe.heads.ScalarHead", "qframe.heads.QuantileHead"]
