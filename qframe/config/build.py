@@ -60,6 +60,7 @@ class Assembly:
         picked: the values that ``auto`` has picked, and why.
         device: the network's.
         parts: complete if there are no faults.
+        callbacks: of the runner.
         faults: ``found``, and those found while building.
     """
 
@@ -73,6 +74,7 @@ class Assembly:
         sound = {key: STAND_INS[key] for key in STAND_INS.keys() & self._broken}
         settings = {**_plain(config), **sound}
         self._envs: list[Any] = []  # built already, to see the observations
+        self.callbacks: list[Any] = []
         trunk = self._pick_trunk(settings)
         self.config, self.picked = resolved(settings)
         self.picked |= trunk
@@ -214,6 +216,9 @@ class Assembly:
             return
         if self.config["runner"].get("stop"):
             self.part("runner.stop", node=self.config["runner"]["stop"])
+        written = enumerate(self.config["runner"].get("callbacks") or ())
+        nodes = ((number, {"_target_": item} if isinstance(item, str) else item) for number, item in written)
+        self.callbacks = [self.part(f"runner.callbacks[{number}]", node=node) for number, node in nodes]
         numbers = {name: self.config["runner"][name] for name in ("learning_starts", "every", "updates")}
         try:
             check_numbers(self.config["total_frames"], threads=self.config["runner"]["threads"])
@@ -419,8 +424,9 @@ def build(
     folder = RunFolder(run_dir)
     built.logger.describe(plain, built.envs, built.action_space)
     runner = instantiate(
-        plain["runner"],
+        {key: value for key, value in plain["runner"].items() if key != "callbacks"},
         where="runner",
+        callbacks=assembly.callbacks,
         collector=collector,
         learner=learner,
         replay=built.replay,

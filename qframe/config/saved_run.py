@@ -123,7 +123,7 @@ def readable_config(folder: RunFolder, device: str | None = None) -> DictConfig:
     saved.merge_with({} if device is None else {"device": device})
     unneeded = {
         "compile": False, "autocast": False, "replay.device": "cpu", "evaluation.video": 0, "logger.also": {},
-        "runner.threads": "auto",
+        "runner.threads": "auto", "runner.callbacks": [],
     }  # fmt: skip
     for key, value in unneeded.items():
         if OmegaConf.select(saved, key) is not None:

@@ -1,5 +1,6 @@
 """Training: collecting, learning, logging, evaluating and saving, in one loop."""
 
+from qframe.training.callback import Callback, TrainingRun
 from qframe.training.collector import Collector
 from qframe.training.early_stop import EarlyStop
 from qframe.training.evaluation import Evaluation, EvaluationResult
@@ -9,6 +10,6 @@ from qframe.training.reward import RewardTransform
 from qframe.training.runner import Runner
 
 __all__ = [
-    "AsyncCollector", "Collector", "EarlyStop", "Evaluation", "EvaluationResult", "Learner", "PipelinedCollector",
-    "RewardTransform", "Runner",
+    "AsyncCollector", "Callback", "Collector", "EarlyStop", "Evaluation", "EvaluationResult", "Learner",
+    "PipelinedCollector", "RewardTransform", "Runner", "TrainingRun",
 ]

@@ -1,7 +1,7 @@
 """The training loop: collect, learn, log, evaluate, save."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from qframe.optimizer.nonfinite import check_finite
 from qframe.replay import Replay
 from qframe.runs.folder import RunFolder
 from qframe.training.best_networks import BestNetworks
+from qframe.training.callback import Callback, Callbacks
 from qframe.training.clock import Clock
 from qframe.training.early_stop import EarlyStop
 from qframe.training.episode_statistics import InfoNotes, RecentEpisodes
@@ -50,6 +51,7 @@ class Runner:
         updates: updates in a round.
         threads: torch's threads on the CPU; small networks are fastest with one.
         stop: may end the run before its last frame; None never does.
+        callbacks: objects or classes whose methods are called during the run.
         seed: the run's seed, for the summary.
         report: prints the progress; None prints nothing.
         started: when the process or job started, on ``time.monotonic``'s clock.
@@ -74,6 +76,7 @@ class Runner:
         updates: int,
         threads: int = 1,
         stop: EarlyStop | None = None,
+        callbacks: Sequence[Callback | type[Callback]] = (),
         seed: int = 0,
         report: Report | None = None,
         started: float | None = None,
@@ -91,7 +94,7 @@ class Runner:
         self.episodes, self.best = RecentEpisodes(), BestNetworks(evaluation.candidates)
         self.infos = InfoNotes(collector.envs.log_info)
         self.reward_scale = RewardScale(learner.loss.gamma)
-        self.signals = StopSignals()
+        self.signals, self.callbacks = StopSignals(), Callbacks(callbacks, self)
         self._is_compiled = False
         self._resumed: dict[str, Any] | None = None  # the logger's state in the checkpoint that the run resumes from
         self._saved: tuple[object, ...] | None = None  # the position of the last checkpoint
@@ -120,7 +123,7 @@ class Runner:
             with self.signals, self._stopping():
                 self._open()
                 self.train(self.total_frames)
-                return self._finish()
+                summary = self._finish()
         except Stopped:
             raise
         except BaseException as error:
@@ -134,6 +137,8 @@ class Runner:
             else:
                 self.collector.close()
             self.folder.lock.release()
+        self.callbacks.call("end", summary)  # after all else, so that a failure leaves the run finished
+        return summary
 
     @contextmanager
     def _stopping(self) -> Iterator[None]:
@@ -179,6 +184,7 @@ class Runner:
         has_seeds, can_resume = self.collector.envs.has_episode_seeds, self.collector.can_resume()
         for note in seed_notes(has_episode_seeds=has_seeds, can_resume=can_resume):
             self.report.say(note)
+        self.callbacks.call("start")
         self.clock.lap(self.frames)
 
     def _collect(self) -> None:
@@ -196,6 +202,8 @@ class Runner:
             following = transitions["next"]
             self.reward_scale.add(following["reward"].numpy(), int(following["done"].sum()))
         self.schedule.advance(len(transitions))
+        if self.callbacks:
+            self.callbacks.call("step", transitions)
         self.report.step(self.frames)
         self.learner.anneal(self.schedule.frames / self.total_frames)
 
@@ -247,6 +255,7 @@ class Runner:
         self._say(f"{result}{'  (best so far)' if is_best else ''}")
         if (warning := self.infos.missing(self.evaluation.info_keys)) is not None:
             self._say(f"warning: {warning}")
+        self.callbacks.call("evaluation", result)
         self.schedule.done("evaluate")
 
     def _info_means(self, group: str, infos: Mapping[str, list[float]]) -> dict[str, float]:
@@ -267,6 +276,7 @@ class Runner:
         if not self.collector.can_resume():
             self.collector.abandon_episodes()
             self._end_episodes()
+        self.callbacks.call("save")
         self.logger.flush()
         saved = self.checkpoints.save(self.folder.checkpoints, self.frames, self.state_dict())
         self._saved = position
@@ -328,6 +338,7 @@ class Runner:
                 **self.clock.state_dict(),
                 "episodes": self.episodes.state_dict(),
                 "infos": self.infos.state_dict(),
+                "callbacks": self.callbacks.state_dict(),
                 "reward_scale": self.reward_scale.state_dict(),
                 "logger": self.logger.state_dict(),
                 "stop": self.stop.state_dict(),
@@ -359,6 +370,8 @@ class Runner:
         else:
             self._end_episodes()
             self.report.say("note: the replayed episodes differ from the saved ones, so new ones start instead")
+        for name in self.callbacks.load_state_dict(run.get("callbacks", [])):
+            self.report.say(f"note: the checkpoint has a state of the callback {name}, which this run leaves out")
         if "infos" in run:  # these two are not in checkpoints of earlier versions
             self.infos.load_state_dict(run["infos"])
         if "generators" in run:

@@ -18,6 +18,7 @@ from qframe.loggers.console import LineReport
 from qframe.networks import Trunk
 from qframe.replay import ReplayBuffer, SliceReplayBuffer
 from qframe.runs.checkpoint_names import checkpoints_in
+from qframe.training import Callback
 from tests.fingerprint import fingerprint
 from tests.runners import make_runner, prioritized
 
@@ -50,6 +51,26 @@ class Telling(CartPoleEnv):
         return observation, reward, *ends, {"place": {"x": float(observation[0])}, **rare}
 
 
+class Walking(Callback):
+    """A random walk of its own generator, logged at every evaluation."""
+
+    def __init__(self):
+        self.generator, self.place = torch.Generator().manual_seed(3), 0.0
+
+    def step(self, run, transitions):
+        self.place += float(torch.randn((), generator=self.generator))
+
+    def evaluation(self, run, result):
+        run.log({"mine/place": self.place})
+
+    def state_dict(self):
+        return {"generator": self.generator.get_state(), "place": self.place}
+
+    def load_state_dict(self, state):
+        self.generator.set_state(state["generator"])
+        self.place = state["place"]
+
+
 gym.register("qframe-test/InfoCartPole-v0", Telling, max_episode_steps=500)
 gym.register("qframe-test/Drawing-v0", Drawing, max_episode_steps=500)
 CASES = {
@@ -62,6 +83,7 @@ CASES = {
     "dropout": {"trunk": Dropping},
     "global-generators": {"env": "qframe-test/Drawing-v0"},
     "infos": {"env": "qframe-test/InfoCartPole-v0", "env_options": {"log_info": ["place.x", "speed"]}},
+    "callback": {"callbacks": [Walking]},
     "native": {"vectorization": "native", "replay_options": {"n_step": 3}},
 }
 

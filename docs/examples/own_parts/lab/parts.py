@@ -7,6 +7,7 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
+from tensordict import TensorDict
 from torch import Tensor, nn
 
 from qframe.estimators.protocol import Batch, Bootstrap, Values
@@ -16,6 +17,7 @@ from qframe.heads import ScalarHead
 from qframe.networks import QNet, Trunk
 from qframe.objectives import DQNLoss
 from qframe.replay import ProportionalPriorities
+from qframe.training import Callback, EvaluationResult, TrainingRun
 
 
 class Walk(gymnasium.Env):
@@ -132,6 +134,25 @@ class SignSGD(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     parameter.sub_(group["lr"] * parameter.grad.sign())
+
+
+class Lowest(Callback):
+    """runner.callbacks: called at start, step, evaluation, save and end; keeps the lowest reward of the run."""
+
+    def __init__(self) -> None:
+        self.lowest = float("inf")
+
+    def step(self, run: TrainingRun, transitions: TensorDict) -> None:
+        self.lowest = min(self.lowest, transitions["next", "reward"].min().item())
+
+    def evaluation(self, run: TrainingRun, result: EvaluationResult) -> None:
+        run.log({"lab/lowest_reward": self.lowest})
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"lowest": self.lowest}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.lowest = state["lowest"]
 
 
 class TextFile:
