@@ -1,5 +1,6 @@
 """The support of C51 and HL-Gauss: set from the warm-up's returns, widened when returns leave it, watched if fixed."""
 
+import json
 import math
 from functools import partial
 
@@ -7,8 +8,10 @@ import pytest
 import torch
 from tensordict import TensorDict
 
+from qframe import load
 from qframe.actions import Categorical, MultiCategorical
 from qframe.cli.main import main
+from qframe.export.formats import FORMATS
 from qframe.heads import CategoricalHead, HLGaussHead, QuantileHead, ScalarHead
 from qframe.networks import EnsembleQNet, MLPTrunk, QNet, SharedTrunk
 from qframe.objectives import DQNLoss, DQVLoss
@@ -270,3 +273,23 @@ def test_a_support_that_is_too_narrow_is_warned_of_on_the_console(tmp_path, caps
     words = ["head=categorical", "head.v_max=5", "head.v_min=0", "total_frames=1500", "evaluation.final_episodes=1"]
     assert main(["train", *words, f"hydra.run.dir={tmp_path}"]) == 0
     assert "but the head's support from 0 to 5; widen head.v_min and head.v_max" in capsys.readouterr().out
+
+
+def test_a_widened_support_is_in_the_checkpoint_and_in_exported_policies(tmp_path, capsys):
+    words = [
+        "env=gymnasium", "env.id=qframe-test/Corridor-v0", "env.kwargs={cells: 12, step: -0.1, goal: 100.0}",
+        "head=categorical", "total_frames=2000", "runner.learning_starts=100", "evaluation.final_episodes=1", "seed=1",
+    ]  # fmt: skip
+    assert main(["train", *words, "compile=false", f"hydra.run.dir={tmp_path}"]) == 0
+    assert capsys.readouterr().out.count("head.v_max is now") > 1
+    last = [line for line in (tmp_path / "metrics.jsonl").read_text().splitlines() if "head/v_max" in line][-1]
+    learnt = load(tmp_path, last=True).network.head.support
+    assert learnt[-1].item() == pytest.approx(json.loads(last)["head/v_max"])
+    for form in FORMATS:
+        assert main(["export", str(tmp_path), "--last", "--format", form, "--out", str(tmp_path / form)]) == 0
+        assert "actions equal on" in capsys.readouterr().out
+        observation, mask = torch.eye(12)[:5], torch.ones(5, 2, dtype=torch.bool)
+        value = torch.as_tensor(FORMATS[form].load(tmp_path / form)(observation, mask)[1])
+        network = load(tmp_path, last=True).network
+        with torch.no_grad():
+            assert torch.allclose(value, network.head.value(network.predict(observation)), rtol=1e-4)
