@@ -83,6 +83,7 @@ def built(case: Case) -> tuple[DQNLoss, TensorDict]:
     net = network(MLPTrunk((4,), num_cells=[64]), HEADS[case.head], action_space=space, noisy=case.variant == "noisy")
     options: dict[str, Any] = {"joint": "branching"} if is_joint else {}
     loss = DQNLoss(net, delay_value=True, gamma=0.9, **options)
+    loss.has_target_update = True  # as far as its warning is concerned
     loss.make_value_estimator(case.estimator)
     with torch.no_grad():
         for parameter in loss.target_value_network.parameters():
