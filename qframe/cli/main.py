@@ -9,6 +9,7 @@ import argparse
 import errno
 import gc
 import importlib
+import os
 import re
 import signal
 import sys
@@ -59,7 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _reported(error: BaseException) -> int:
-    """Print why a command ended, and return its exit status."""
+    """Print why a command ended, and return its exit status; ``HYDRA_FULL_ERROR=1`` adds the traceback of a mistake."""
+    if os.environ.get("HYDRA_FULL_ERROR") == "1" and not isinstance(error, SystemExit | Stopped | KeyboardInterrupt):
+        traceback.print_exception(error)
+        print(file=sys.stderr)
     if isinstance(error, UserError | RunError):
         _report(str(error), error)
         return 2
@@ -81,7 +85,8 @@ def _reported(error: BaseException) -> int:
     if REFUSED_ON_CUDA in str(error):
         print(f"qframe: deterministic: {str(error).split(',')[0]}; set deterministic=false", file=sys.stderr)
         return 2
-    traceback.print_exception(error)
+    if os.environ.get("HYDRA_FULL_ERROR") != "1":
+        traceback.print_exception(error)
     print(f"qframe: {ENVIRONMENT if _is_environments(error) else ISSUES}", file=sys.stderr)
     return 1
 

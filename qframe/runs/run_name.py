@@ -29,7 +29,7 @@ UNNAMED = re.compile(
     r"|evaluation|collector)\b.*|runner\.threads"
 )
 """Keys that have no place in a name: they change where, how long or how visibly a run trains."""
-LONGEST = 60  # characters of all changes together
+LONGEST = 40  # characters of all changes together, after which the rest become a checksum
 
 
 def run_name(
@@ -90,10 +90,10 @@ def _joined(parts: Sequence[str]) -> str:
     count = len(parts)
     while len(",".join(parts[:count])) > LONGEST:
         count -= 1
-    if count == len(parts):
-        return ",".join(parts)
-    checksum = hashlib.sha256(",".join(parts).encode()).hexdigest()[:6]
-    return ",".join([*parts[:count], f"{len(parts) - count}_more_{checksum}"])
+    whole = ",".join(parts)
+    rest = f"{len(parts) - count}_more_{hashlib.sha256(whole.encode()).hexdigest()[:6]}"
+    short = ",".join([*parts[:count], rest])
+    return short if len(short) < len(whole) else whole
 
 
 def environment_slug(config: Mapping[str, Any]) -> str:

@@ -11,7 +11,6 @@ from hydra.core.utils import JobReturn, JobStatus, filter_overrides, setup_globa
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, open_dict
 
-from qframe.config.compose import plain
 from qframe.config.numbers import integer
 from qframe.runs.folder import RunFolder
 from qframe.runs.swept import Swept
@@ -100,8 +99,10 @@ def _launch_batches(jobs: Queue, folder: SweepFolder, launcher: Launcher, loader
         listed = [
             [*composition(loader, job.overrides).overrides, f"hydra.sweep.subdir='{job.folder.name}'"] for job in batch
         ]
-        launcher.launch(listed, initial_job_idx=0)
-        for job in batch:
+        returned = launcher.launch(listed, initial_job_idx=0)
+        for job, result in zip(batch, returned, strict=True):
+            if result.status is not JobStatus.COMPLETED:  # it never reached qframe
+                RunFolder(job.folder).update_summary({"status": "failed", "reason": str(result._return_value)})
             jobs.ended(job, folder.summary(job.number))
 
 
@@ -116,14 +117,15 @@ def launch_batch(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_
     setup_globals()
     specs: dict[int, JobSpec] = {}
     for number, overrides in enumerate(job_overrides, start=initial_job_idx):
-        config = launcher.hydra_context.config_loader.load_sweep_config(launcher.config, list(overrides))
+        loader = launcher.hydra_context.config_loader
+        config = loader.load_sweep_config(launcher.config, list(overrides))
         with open_dict(config):
             config.hydra.job.num = config.hydra.job.id = number
         folder = Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir)
         hydra = config.pop("hydra")
         trust = getattr(launcher.task_function, "trust", ())
         listed = tuple(str(override).lstrip("+") for override in filter_overrides(list(hydra.overrides.task)))
-        specs[number] = JobSpec(number, folder.absolute(), listed, plain(config)[0], trust)
+        specs[number] = JobSpec(number, folder.absolute(), listed, composition(loader, listed).config, trust)
     board = ProgressBoard(len(specs), Swept.among([job.overrides for job in specs.values()]))
     engine = launcher.engine(needs=needs_of([job.config for job in specs.values()]), say=board.say)
     run_jobs(Queue(specs, specs.get), engine, board)

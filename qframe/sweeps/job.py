@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from qframe.config import build
 from qframe.config.compose import recheck
+from qframe.config.hydra_app import hydra_app
 from qframe.config.saved_run import checkpoint, fitting
 from qframe.config.targets import apply_trust
 from qframe.errors import RunError, Stopped, UserError
@@ -29,7 +30,7 @@ from qframe.machine.screen import guarded_screen
 from qframe.runs.folder import RunFolder, job_number
 from qframe.runs.lock import Locked
 from qframe.sweeps.folder import DONE
-from qframe.sweeps.job_spec import JobSpec
+from qframe.sweeps.job_spec import JobSpec, composition
 from qframe.training import Runner
 
 OBJECTIVE = "eval_return_mean"
@@ -42,16 +43,21 @@ class Job:
 
     Args:
         trust: further packages that the job's process trusts.
+        config_dir: the user's own folder of YAML.
     """
 
     trust: tuple[str, ...] = ()
+    config_dir: str | None = None
 
     def __call__(self, config: DictConfig) -> float:
         """Train and return the sweeper's objective: the final greedy return, NaN if there is none."""
-        hydra = HydraConfig.get()
-        folder = Path(hydra.runtime.output_dir)
-        overrides = tuple(str(override).lstrip("+") for override in hydra.overrides.task)
-        job = JobSpec(job_number(folder.name) or 0, folder, overrides, config, self.trust)
+        hydra: Any = OmegaConf.to_container(HydraConfig.get(), resolve=False)  # a folder's name is no interpolation
+        folder = Path(hydra["runtime"]["output_dir"])
+        overrides = tuple(str(override).lstrip("+") for override in hydra["overrides"]["task"])
+        apply_trust(self.trust)
+        with hydra_app(self.config_dir) as app:  # as it was checked; Hydra's lacks what follows from what was typed
+            found = composition(app.config_loader, overrides)
+        job = JobSpec(job_number(folder.name) or 0, folder, overrides, found.config, self.trust)
         print(f"job {job.number}  {' '.join(overrides)}", flush=True)
         return float(execute(job).get(OBJECTIVE) or nan)
 

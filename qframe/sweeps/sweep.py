@@ -61,7 +61,7 @@ def _run(app: Hydra, composed: Composition, folder: SweepFolder, record: dict[st
     write_json(folder.record, record)
     overrides = [*composed.overrides, pinned_folder("sweep", folder.path), "hydra.mode=MULTIRUN"]
     try:
-        app.multirun(CONFIG_NAME, Job(tuple(record["trust"])), overrides)
+        app.multirun(CONFIG_NAME, Job(tuple(record["trust"]), record["config_dir"]), overrides)
     except UserError:
         if is_new and not folder.summaries():  # no job has started
             shutil.rmtree(folder.path)

@@ -93,6 +93,24 @@ def test_the_script_is_the_train_command(monkeypatch, capsys):
     assert capsys.readouterr().out.startswith("usage: qframe train")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "hed=other"], ["check", "hed=other"], ["train", "-m", "hed=other"], ["list", "hed"], ["runs", "no"],
+        ["compare", "no"], ["diff", "no", "no"], ["eval", "no"], ["export", "no"], ["resume", "no"], ["rerun", "no"],
+        ["bench", "no"], ["init", "no=1"], ["completion", "no"], ["trian"], ["train", "--no"],
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("value", ["1", "0", None])
+def test_hydras_variable_adds_the_traceback_of_a_mistake_to_every_command(toy, monkeypatch, capsys, words, value):
+    if value is not None:
+        monkeypatch.setenv("HYDRA_FULL_ERROR", value)
+    assert main(words) == 2
+    printed = capsys.readouterr().err
+    assert ("Traceback (most recent call last)" in printed) is (value == "1")
+    assert printed.splitlines()[-1].startswith("qframe: ")
+
+
 def test_list_shows_groups_options_and_their_first_comment(toy, capsys):
     assert main(["list"]) == 0
     listed = capsys.readouterr().out

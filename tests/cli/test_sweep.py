@@ -153,6 +153,31 @@ def test_sweeps_that_start_in_the_same_second_have_folders_of_their_own(toy):
     assert len(list(Path("sweeps").iterdir())) == 2
 
 
+@pytest.mark.parametrize("folder", ["${x}", "${now:%Y}", "a,b=[c]"])
+def test_a_folder_whose_name_looks_like_an_interpolation_is_none(toy, built, monkeypatch, folder):
+    Path(folder).mkdir()
+    monkeypatch.chdir(folder)
+    assert sweep("seed=1,2") == 0
+    assert built == [1, 2]
+    assert statuses() == {"0": "finished", "1": "finished"}
+
+
+def test_a_job_of_another_launcher_has_the_config_that_was_checked(toy, built):
+    toys.write(toy.conf / "env" / "mine.yaml", "defaults: [default, _self_]\nbrings: {seed: 5}\n")
+    assert sweep("env=mine", "gamma=0.5,0.6") == 0
+    assert built == [5, 5]
+
+
+def test_a_job_that_another_launcher_cannot_start_has_failed(toy, monkeypatch, capsys):
+    def broken(self, config):
+        raise OSError("no such queue")
+
+    monkeypatch.setattr("qframe.sweeps.job.Job.__call__", broken)
+    assert sweep("seed=1,2") == 1
+    assert {summary["reason"] for summary in summaries().values()} == {"no such queue"}
+    assert statuses() == {"0": "failed", "1": "failed"}
+
+
 def test_a_search_needs_a_launcher_that_can_prune(toy, capsys):
     assert sweep("hydra/sweeper=optuna", "gamma=interval(0.9,1)") == 2
     assert "only qframe's launchers can prune trials; use local, ray or submitit" in capsys.readouterr().err
