@@ -62,6 +62,7 @@ def make_runner(
     joint="branching",
     normalize_observation=False,
     reward=None,
+    bonus=None,
     **runner_options,
 ):
     seed_globally(seed)
@@ -76,7 +77,8 @@ def make_runner(
     buffer = replay(2000, 32, gamma=gamma, num_envs=num_envs, **(replay_options or {}))
     exploration = EGreedyModule(space, 1.0, 0.2, total_frames // 2)
     no_choice = {"clip": None, "scale": 1.0, "normalize": False}
-    transform = RewardTransform(**no_choice | (reward or {}), gamma=gamma, num_envs=num_envs)
+    made = bonus and bonus(envs.observation_space, gamma=gamma, num_envs=num_envs, seed=seed)
+    transform = RewardTransform(**no_choice | (reward or {}), gamma=gamma, num_envs=num_envs, bonus=made)
     options = {"learning_starts": 100, "every": 4, "updates": 2} | runner_options
     return Runner(
         collector=Collector(

@@ -174,7 +174,7 @@ class Assembly:
                 num_members=getattr(loss and loss.value_network, "num_members", 1),
                 seed=derive_seed(seed, "exploration"),
             ),
-            reward=self.part("reward", gamma=config["gamma"], num_envs=any_envs.num_envs),
+            reward=self._reward(any_envs),
             optimizer=self.part("optimizer", any_loss and list(any_loss.value_network.parameters())),
             evaluation=self.part(
                 "evaluation", self._evaluated(envs) or any_envs, any_space, node=self._evaluation(), seed=seed
@@ -209,6 +209,16 @@ class Assembly:
             message = f"{type(replay).__name__} takes no priorities; use priorities=none, or another replay"
             self.faults.append(Fault("priorities", message))
         return replay
+
+    def _reward(self, envs: Envs) -> Any:
+        """The reward transform, with its bonus if any."""
+        node, given = self.config["reward"], {"gamma": self.config["gamma"], "num_envs": envs.num_envs}
+        if "reward" in self._broken or not node.get("bonus"):
+            return self.part("reward", **given)
+        seed = derive_seed(self.config["seed"], "bonus")
+        bonus = self.part("reward.bonus", envs.observation_space, node=node["bonus"], seed=seed, **given)
+        rest = {key: value for key, value in node.items() if key != "bonus"}
+        return self.part("reward", node=rest, bonus=bonus, **given)
 
     def _check_runner(self) -> None:
         """Check the runner's numbers with the other parts; the runner itself is built last, with a run folder."""

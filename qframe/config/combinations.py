@@ -154,6 +154,16 @@ def _eta_without_slices(parts: Parts, config: Mapping[str, Any]) -> str | None:
     return f"{name} has no slices, whose steps eta={priorities.eta} would weigh; use replay=slices"
 
 
+def _bonus_beyond_support(parts: Parts, config: Mapping[str, Any]) -> str | None:
+    bonus, ends, auto = parts.reward.bonus, parts.loss.head.expressible, parts.loss.head.has_auto_bounds
+    if bonus is None or ends is None or auto[1]:
+        return None
+    return (
+        f"{type(bonus).__name__} raises returns above those of the environment, which the fixed head.v_max={ends[1]:g} "
+        "may not hold; set head.v_max=auto"
+    )
+
+
 REFUSALS: tuple[Refusal, ...] = (
     Refusal("estimator=td_lambda", "replay.n_step", _lambda_with_n_step),
     Refusal("estimator=td_lambda replay.n_step=1", "replay", _time_without_slices),
@@ -169,4 +179,5 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("replay=frames replay.stack=3", "replay.stack", _stacked_otherwise),
     Refusal("replay=frames replay.stack=1 env=gymnasium env.id=Blackjack-v1", "replay", _not_one_tensor),
     Refusal("priorities=proportional priorities.eta=0.5", "priorities.eta", _eta_without_slices),
+    Refusal("reward=rnd head=categorical head.v_max=10", "reward.bonus", _bonus_beyond_support),
 )

@@ -93,7 +93,7 @@ def read(texts: Iterable[str], loader: ConfigLoader, *, sweep: bool = False) -> 
     """
     result = Overrides()
     known = groups(loader)
-    for text in texts:
+    for text in (_as_choice(text, known, loader) for text in texts):
         override = parsed(text, loader, result.faults)
         if override is None:
             continue
@@ -129,6 +129,19 @@ def read(texts: Iterable[str], loader: ConfigLoader, *, sweep: bool = False) -> 
         for overrides in (result.hydra, result.choices, result.implied):
             overrides.append("~experiment")
     return result
+
+
+def _as_choice(text: str, known: Sequence[str], loader: ConfigLoader) -> str:
+    """``reward.bonus=rnd`` as ``reward=rnd``: options of a group differ in a part, which one of them leaves null."""
+    key, _, value = text.lstrip("+").partition("=")
+    group, _, part = key.partition(".")
+    if group not in known or not part.isidentifier() or not re.fullmatch(r"[a-z]\w*(,[a-z]\w*)*", value):
+        return text
+    nodes = {name: content(loader, f"{group}/{name}", "").get(part, False) for name in options(loader, group)}
+    without = next((name for name, node in nodes.items() if node is None), None)
+    if without is None or not any(isinstance(node, dict) for node in nodes.values()) or value == "null":
+        return text
+    return f"{group}={','.join(without if name == 'none' else name for name in value.split(','))}"
 
 
 def pinned_folder(kind: str, folder: Path) -> str:

@@ -104,6 +104,7 @@ PROVIDED: dict[str, frozenset[str]] = {
     "replay": frozenset({"gamma", "num_envs", "priorities", "seed"}),
     "exploration": frozenset({"spec", "action_space", "num_envs", "num_members", "seed"}),
     "reward": frozenset({"gamma", "num_envs"}),
+    "reward.bonus": frozenset({"observation_space", "gamma", "num_envs", "seed"}),
     "collector": frozenset(
         {"envs", "network", "exploration", "action_space", "reward", "device", "stores_probability"}
     ),

@@ -22,6 +22,7 @@ class RunningNorm(nn.Module):
 
     Args:
         shape: of one entry.
+        limit: bound of a normalised entry.
 
     >>> norm = RunningNorm((1,))
     >>> norm.update(torch.tensor([[1.0], [3.0]]))
@@ -30,8 +31,9 @@ class RunningNorm(nn.Module):
             [10.]])
     """
 
-    def __init__(self, shape: Sequence[int]) -> None:
+    def __init__(self, shape: Sequence[int], *, limit: float = LIMIT) -> None:
         super().__init__()
+        self._limit = limit
         self.mean: Tensor
         self.variance: Tensor
         self.count: Tensor
@@ -54,7 +56,7 @@ class RunningNorm(nn.Module):
     def forward(self, entry: Tensor) -> Tensor:
         dtype = entry.dtype if entry.is_floating_point() else torch.get_default_dtype()
         scale = (self.variance + EPSILON).rsqrt().to(dtype)
-        return ((entry.to(dtype) - self.mean.to(dtype)) * scale).clamp(-LIMIT, LIMIT)
+        return ((entry.to(dtype) - self.mean.to(dtype)) * scale).clamp(-self._limit, self._limit)
 
 
 class NormalizedTrunk(Trunk):

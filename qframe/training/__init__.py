@@ -1,5 +1,6 @@
 """Training: collecting, learning, logging, evaluating and saving, in one loop."""
 
+from qframe.training.bonus import Bonus, CountBonus, RNDBonus
 from qframe.training.callback import Callback, TrainingRun
 from qframe.training.collector import Collector
 from qframe.training.early_stop import EarlyStop
@@ -10,6 +11,6 @@ from qframe.training.reward import RewardTransform
 from qframe.training.runner import Runner
 
 __all__ = [
-    "AsyncCollector", "Callback", "Collector", "EarlyStop", "Evaluation", "EvaluationResult", "Learner",
-    "PipelinedCollector", "RewardTransform", "Runner", "TrainingRun",
+    "AsyncCollector", "Bonus", "Callback", "Collector", "CountBonus", "EarlyStop", "Evaluation", "EvaluationResult",
+    "Learner", "PipelinedCollector", "RNDBonus", "RewardTransform", "Runner", "TrainingRun",
 ]

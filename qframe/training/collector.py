@@ -64,6 +64,9 @@ class Collector(CollectorProtocol):
         self._reward = None if reward is None or reward.is_identity else reward
         parts = network.modules() if isinstance(network, nn.Module) else ()
         self._normalized = [part for part in parts if isinstance(part, NormalizedTrunk)]
+        learns = self._reward is not None and self._reward.bonus is not None and self._reward.bonus.learns
+        self.stays_in_process = learns or getattr(envs, "stays_in_process", False)
+        """Whether it cannot run in a forked process, because of its environments, or of gradients of its own."""
         self._observation: Observation | None = None
         self._mask: Tensor | None = None
 
@@ -103,7 +106,8 @@ class Collector(CollectorProtocol):
         ended, terminated = done, step.terminated
         if step.life_lost is not None:
             ended, terminated = done | step.life_lost, step.terminated | step.life_lost
-        reward = step.reward if self._reward is None else self._reward(step.reward, done, step.valid)
+        following = as_tensors(step.next_observation)
+        reward = step.reward if self._reward is None else self._reward(step.reward, done, step.valid, following)
         reward = reward.astype(np.float32)
         transitions = TensorDict(
             {
@@ -112,7 +116,7 @@ class Collector(CollectorProtocol):
                 "env": self._env_index,
                 "next": TensorDict(
                     {
-                        "observation": as_tensors(step.next_observation),
+                        "observation": following,
                         "reward": torch.from_numpy(reward).unsqueeze(-1),
                         "terminated": torch.from_numpy(terminated).unsqueeze(-1),
                         "truncated": torch.from_numpy(step.truncated).unsqueeze(-1),
@@ -136,7 +140,8 @@ class Collector(CollectorProtocol):
         return self.statistics.take()
 
     def exploration_metrics(self) -> dict[str, float]:
-        return dict(self.exploration.metrics)
+        bonus = None if self._reward is None else self._reward.bonus
+        return {**self.exploration.metrics, **({} if bonus is None else {"bonus": bonus.last})}
 
     def faults(self) -> dict[str, int]:
         return {name: count for name, count in self.envs.faults().items() if count}

@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tensordict import TensorDictBase
+from torch import Tensor
 
-EPSILON = 1e-8
+from qframe.training.bonus import Bonus
+from qframe.training.running_returns import RunningReturns
+
 LIMIT = 10.0
 LARGE, SMALL = 300.0, 0.01
 """Returns beyond these are far from 1."""
-_PRIOR = 1e-4
-"""The weight, in steps, of the initial variance of 1."""
 
 
 class RewardScale:
@@ -64,7 +66,7 @@ class RewardScale:
 
 
 class RewardTransform:
-    """``clip(scale · r / σ, low, high)``, where each operation is optional.
+    """``clip(scale · r / σ, low, high) + bonus``, where each operation is optional.
 
     σ is the running standard deviation of the environments' discounted returns ``R ← γ · R + r``, which start from 0
     with every episode. Rewards divided by σ are clipped to ±10, because its first estimates rest on few returns.
@@ -77,6 +79,7 @@ class RewardTransform:
         normalize: whether rewards are divided by σ.
         gamma: γ of the returns.
         num_envs: E.
+        bonus: a reward for novelty; None for none.
 
     Raises:
         ValueError: bounds that are not two increasing numbers, or a scale that is not above 0.
@@ -87,24 +90,34 @@ class RewardTransform:
     """
 
     def __init__(
-        self, *, clip: Sequence[float] | None, scale: float, normalize: bool, gamma: float, num_envs: int
+        self,
+        *,
+        clip: Sequence[float] | None,
+        scale: float,
+        normalize: bool,
+        gamma: float,
+        num_envs: int,
+        bonus: Bonus | None = None,
     ) -> None:
         if clip is not None and not (len(clip) == 2 and -math.inf < clip[0] < clip[1] < math.inf):
             raise ValueError(f"expected clip to be two increasing numbers, such as [-1, 1], or null, got {clip}")
         if not 0 < scale < math.inf:
             raise ValueError(f"expected scale above 0, got {scale}")
         self._low, self._high = (-math.inf, math.inf) if clip is None else clip
-        self._scale, self._normalizes, self._gamma = scale, normalize, gamma
-        self._returns = np.zeros(num_envs)  # discounted, of the running episodes
-        self._count, self._mean, self._variance = _PRIOR, 0.0, 1.0
+        self._scale, self._normalizes, self.bonus = scale, normalize, bonus
+        self._returns = RunningReturns(num_envs, gamma)
 
     @property
     def is_identity(self) -> bool:
         """Whether rewards stay as they are."""
-        return math.isinf(self._high) and self._scale == 1 and not self._normalizes
+        return math.isinf(self._high) and self._scale == 1 and not self._normalizes and self.bonus is None
 
     def __call__(
-        self, reward: NDArray[np.floating], done: NDArray[np.bool_], valid: NDArray[np.bool_] | None = None
+        self,
+        reward: NDArray[np.floating],
+        done: NDArray[np.bool_],
+        valid: NDArray[np.bool_] | None = None,
+        observation: Tensor | TensorDictBase | None = None,
     ) -> NDArray[np.float64]:
         """Transform the rewards of one step of E environments.
 
@@ -112,37 +125,28 @@ class RewardTransform:
             reward: ``[E]``.
             done: ``[E]``, where an episode ended.
             valid: ``[E]``, False where an environment only reset itself; None if none did.
+            observation: ``[E, …]``, after the step; for the bonus.
         """
         scaled = reward.astype(np.float64)
         if self._normalizes:
-            self._count_returns(scaled, done, valid)
-            scaled = np.clip(scaled / math.sqrt(self._variance + EPSILON), -LIMIT, LIMIT)
+            self._returns.add(scaled, valid)
+            self._returns.restart(done)
+            scaled = np.clip(scaled / self._returns.deviation, -LIMIT, LIMIT)
         scaled *= self._scale
-        return np.clip(scaled, self._low, self._high)
-
-    def _count_returns(
-        self, reward: NDArray[np.float64], done: NDArray[np.bool_], valid: NDArray[np.bool_] | None
-    ) -> None:
-        """Add the returns ``[E]`` after this step to the statistics (Chan et al., 1979)."""
-        self._returns = self._gamma * self._returns + reward
-        seen = self._returns if valid is None else self._returns[valid]
-        if len(seen):
-            total = self._count + len(seen)
-            share, delta = len(seen) / total, float(seen.mean()) - self._mean
-            self._variance = (1 - share) * self._variance + share * float(seen.var()) + share * (1 - share) * delta**2
-            self._mean, self._count = self._mean + share * delta, total
-        self._returns[done] = 0.0
+        scaled = np.clip(scaled, self._low, self._high)
+        return scaled if self.bonus is None or observation is None else scaled + self.bonus(observation, valid)
 
     def state_dict(self) -> dict[str, Any]:
-        """The statistics, and the discounted returns of the running episodes."""
-        returns = self._returns.tolist()
-        return {"count": self._count, "mean": self._mean, "variance": self._variance, "returns": returns}
+        """The statistics, the discounted returns of the running episodes, and the state of the bonus."""
+        bonus = {} if self.bonus is None else {"bonus": self.bonus.state_dict()}
+        return self._returns.state_dict() | bonus
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from ``state``."""
-        self._count, self._mean, self._variance = state["count"], state["mean"], state["variance"]
-        self._returns[:] = state["returns"]
+        self._returns.load_state_dict(state)
+        if self.bonus is not None and "bonus" in state:
+            self.bonus.load_state_dict(state["bonus"])
 
     def abandon(self) -> None:
         """Forget the returns of the running episodes."""
-        self._returns[:] = 0.0
+        self._returns.restart()

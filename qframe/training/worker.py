@@ -51,7 +51,7 @@ class Worker:
     """
 
     def __init__(self, collector: Collector) -> None:
-        begin = _in_thread if getattr(collector.envs, "stays_in_process", False) else _in_process
+        begin = _in_thread if collector.stays_in_process else _in_process
         self._place, self._channel = begin(collector)
         self.is_process = begin is _in_process
         """Whether it has global generators of its own."""

@@ -18,7 +18,7 @@ from qframe.loggers.console import LineReport
 from qframe.networks import Trunk
 from qframe.replay import ReplayBuffer, SliceReplayBuffer
 from qframe.runs.checkpoint_names import checkpoints_in
-from qframe.training import Callback
+from qframe.training import Callback, CountBonus, RNDBonus
 from tests.fingerprint import fingerprint
 from tests.runners import make_runner, prioritized
 
@@ -84,6 +84,8 @@ CASES = {
     "global-generators": {"env": "qframe-test/Drawing-v0"},
     "infos": {"env": "qframe-test/InfoCartPole-v0", "env_options": {"log_info": ["place.x", "speed"]}},
     "callback": {"callbacks": [Walking]},
+    "rnd": {"bonus": partial(RNDBonus, scale=0.5, num_features=8, num_cells=16, lr=1e-3)},
+    "count": {"bonus": partial(CountBonus, scale=0.5, bits=8), "replay_options": {"n_step": 3}},
     "native": {"vectorization": "native", "replay_options": {"n_step": 3}},
 }
 
