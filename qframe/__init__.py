@@ -58,9 +58,10 @@ def load(run: str | Path, *, last: bool = False, device: str = "cpu", trust: Seq
     Raises:
         UserError: there is no run or no checkpoint.
     """
-    from qframe.config.saved_run import open_run, trained_run
+    from qframe.config.saved_run import trained_run
     from qframe.config.targets import apply_trust
     from qframe.export.policy import Policy
+    from qframe.runs.folder import open_run
 
     apply_trust(trust)
     found = trained_run(open_run(Path(run)), last=last, device=device)

@@ -4,11 +4,12 @@ import argparse
 
 import numpy as np
 
-from qframe.config.saved_run import open_run, trained_run
+from qframe.config.saved_run import trained_run
 from qframe.config.targets import apply_trust
 from qframe.errors import UserError
 from qframe.formatting import format_count, format_mean, format_score
 from qframe.loggers.console import LineReport
+from qframe.runs.folder import open_run
 from qframe.training import Evaluation
 from qframe.training.episode_statistics import info_means
 from qframe.training.evaluation import cut_note, fault_note, format_protocol

@@ -9,13 +9,14 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from qframe.config.saved_run import TrainedRun, open_run, trained_run
+from qframe.config.saved_run import TrainedRun, trained_run
 from qframe.config.targets import apply_trust
 from qframe.errors import UserError, hint
 from qframe.export.formats import FORMATS
 from qframe.export.policy import GreedyPolicy
 from qframe.formatting import format_path, install_command
 from qframe.loggers.probe_states import FixedStates
+from qframe.runs.folder import open_run
 
 CHECKED = 1_000  # observations
 TOLERANCE = 1e-4  # of action values, relative to their largest

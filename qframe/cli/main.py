@@ -112,7 +112,21 @@ def _parsed(words: list[str]) -> tuple[ModuleType, argparse.Namespace]:
         Path.cwd()
     except FileNotFoundError as error:
         raise UserError("the current folder no longer exists; change to another one") from error
+    _look_for_run(arguments)
     return _command(f"qframe.cli.{words[0]}"), arguments
+
+
+def _look_for_run(arguments: argparse.Namespace) -> None:
+    """Look for the run that the arguments name before the command is imported, which takes seconds.
+
+    Raises:
+        UserError: there is none.
+    """
+    if "run" in arguments:
+        from qframe.runs.folder import open_run  # not at the top: the other commands start faster
+
+        if not (arguments.run / "sweep.json").is_file():
+            open_run(arguments.run)
 
 
 def _command(name: str) -> ModuleType:

@@ -12,11 +12,11 @@ from qframe.cli.diff import differences
 from qframe.cli.tables import OUTPUTS
 from qframe.config import build
 from qframe.config.auto import pick_device
-from qframe.config.saved_run import open_run, saved_config
+from qframe.config.saved_run import saved_config
 from qframe.config.schema import GROUPS
 from qframe.config.targets import apply_trust
 from qframe.errors import UserError
-from qframe.runs.folder import RunFolder, is_unused, new_folder
+from qframe.runs.folder import RunFolder, is_unused, new_folder, open_run
 
 
 def run(arguments: argparse.Namespace) -> int:

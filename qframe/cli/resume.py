@@ -5,11 +5,11 @@ import re
 from collections.abc import Sequence
 
 from qframe.config import build
-from qframe.config.saved_run import checkpoint, fitting, open_run, saved_config
+from qframe.config.saved_run import checkpoint, fitting, saved_config
 from qframe.config.schema import GROUPS
 from qframe.config.targets import apply_trust
 from qframe.errors import UserError
-from qframe.runs.folder import RunFolder
+from qframe.runs.folder import RunFolder, open_run
 from qframe.sweeps.folder import SweepFolder
 from qframe.sweeps.sweep import relaunch
 

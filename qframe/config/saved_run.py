@@ -1,6 +1,5 @@
 """Opening a run folder that a command names: its config, its parts and its checkpoints."""
 
-import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,26 +24,6 @@ from qframe.config.schema import PROVIDED, available_device
 from qframe.errors import ConfigError, RunError, UserError
 from qframe.runs.folder import RunFolder
 from qframe.runs.run_name import run_name
-
-
-def open_run(path: Path) -> RunFolder:
-    """The run folder at ``path``.
-
-    Raises:
-        UserError: there is no run, or its folder has links that lead out of it, where resuming would write.
-    """
-    folder = RunFolder(path)
-    if folder.config_file.is_file():
-        here = path.resolve()
-        for link in (found for found in path.rglob("*") if found.is_symlink()):
-            if not link.resolve().is_relative_to(here):
-                raise UserError(f"the link '{link}' leads out of the run's folder; remove it")
-        return folder
-    if not path.exists():
-        raise UserError(f"'{path}' does not exist; name the folder of a run")
-    inside = sorted(Path(folder) for folder, _, files in os.walk(path) if "config.yaml" in files)
-    remedy = f"did you mean {inside[-1]}?" if inside else "runs are in outputs/"
-    raise UserError(f"'{path}' is not the folder of a run: it has no config.yaml; {remedy}")
 
 
 def composed_from(loader: ConfigLoader, file: Path, texts: Sequence[str]) -> Composition:

@@ -352,3 +352,23 @@ def _git_revision() -> dict[str, Any] | None:
         return {"revision": git("rev-parse", "HEAD"), "dirty": bool(changed)}
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def open_run(path: Path) -> RunFolder:
+    """The run folder at ``path``.
+
+    Raises:
+        UserError: there is no run, or its folder has links that lead out of it, where resuming would write.
+    """
+    folder = RunFolder(path)
+    if folder.config_file.is_file():
+        here = path.resolve()
+        for link in (found for found in path.rglob("*") if found.is_symlink()):
+            if not link.resolve().is_relative_to(here):
+                raise UserError(f"the link '{link}' leads out of the run's folder; remove it")
+        return folder
+    if not path.exists():
+        raise UserError(f"'{path}' does not exist; name the folder of a run")
+    inside = sorted(Path(folder) for folder, _, files in os.walk(path) if "config.yaml" in files)
+    remedy = f"did you mean {inside[-1]}?" if inside else "runs are in outputs/"
+    raise UserError(f"'{path}' is not the folder of a run: it has no config.yaml; {remedy}")

@@ -14,6 +14,8 @@ SLOW = "{'torch', 'tensordict', 'gymnasium'}"
         ["--help"], ["list"], ["list", "head"], ["list", "head/scalar"], ["train", "--help"], ["export", "--help"],
         ["train", "--foo"], ["trian"], ["train", "optimzer.lr=1"], ["check", "optimizer.lrr=1", "seed=3"],
         ["check", "head=quantil"], ["train", "experiment=cartpol_dqn"], ["completion", "query", "qframe train head=q"],
+        ["resume", "no"], ["eval", "no"], ["export", "no"], ["rerun", "no"],
+        ["diff", "no", "no"], ["compare", "no"], ["runs"],
     ],
 )  # fmt: skip
 def test_help_lists_and_mistyped_names_import_neither_torch_nor_tensordict_nor_gymnasium(words):
