@@ -29,8 +29,8 @@ LAYOUT = {
     }
 }
 OBJECTIVES = ("eval_return_mean", "eval_return_last")
-NO_HYPERPARAMETERS = ("logger", "checkpoint", "evaluation", "collector")
-"""Groups of the config that do not change what is learnt."""
+NO_HYPERPARAMETERS = ("name", "logger", "checkpoint", "evaluation", "collector")
+"""Entries of the config that do not change what is learnt."""
 
 
 class TensorBoard(Record):
@@ -104,7 +104,7 @@ class TensorBoard(Record):
         """Add the run to the HParams tab, at its start.
 
         A sweep's job shows only the values that differ among the jobs. No list of columns is written: TensorBoard
-        derives it from all the runs it shows, columns that differ first.
+        derives it from all the runs it shows, and its table has those that differ.
         """
         chosen = flat({group: value for group, value in config.items() if group not in NO_HYPERPARAMETERS})
         values = {key.removesuffix("._target_"): _plain(key, value) for key, value in chosen.items()}

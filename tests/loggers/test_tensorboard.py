@@ -68,7 +68,7 @@ def test_the_config_is_text_and_hyperparameters(events):
     assert values["seed"].string_value == "1"
     assert values["network.noisy"].string_value == "false"
     assert values["trunk.num_cells"].string_value == "[120, 84]"
-    assert not any(name.startswith(("logger", "checkpoint")) for name in values)
+    assert not any(name.startswith(("logger", "checkpoint", "name")) for name in values)
     assert metadata.SESSION_END_INFO_TAG in events.summary_metadata
     assert metadata.EXPERIMENT_TAG not in events.summary_metadata  # it would hide what only other runs vary
     assert "custom_scalars__config__" in events.Tags()["tensors"]
