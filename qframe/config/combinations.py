@@ -117,6 +117,13 @@ def _rounds_of_another_length(parts: Parts, config: Mapping[str, Any]) -> str | 
     )
 
 
+def _reuses_levels(parts: Parts, config: Mapping[str, Any]) -> str | None:
+    head = parts.loss.head
+    if not getattr(parts.replay, "reuses_values", False) or not head.has_levels:
+        return None
+    return f"{type(head).__name__} needs the quantile levels of a prediction beside it; set replay.reuse_values=false"
+
+
 def _starts_before_n_steps(parts: Parts, config: Mapping[str, Any]) -> str | None:
     starts, every = config["runner"].get("learning_starts", 0), config["runner"].get("every", 1)
     needed = getattr(parts.replay, "n_step", 1) * parts.envs.num_envs
@@ -174,6 +181,7 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("total_frames=500", "runner.learning_starts", _never_learns),
     Refusal("replay=slices runner.learning_starts=0", "runner.learning_starts", _starts_before_a_slice),
     Refusal("replay=rollout runner.every=1024", "runner", _rounds_of_another_length),
+    Refusal("replay=rollout replay.reuse_values=true head=implicit_quantile", "replay.reuse_values", _reuses_levels),
     Refusal("runner.learning_starts=0", "runner.learning_starts", _starts_before_n_steps),
     Refusal("replay.capacity=1e15", "replay.capacity", larger_than_machine),
     Refusal("replay=frames replay.stack=3", "replay.stack", _stacked_otherwise),

@@ -63,6 +63,8 @@ class Head(nn.Module, ABC, Generic[TargetT]):
     """The time of an update, as a rough multiple of one with a scalar head; ``compile=auto`` reads it."""
     has_auto_bounds: tuple[bool, bool] = (False, False)
     """Whether the lowest and the highest expressible return follow those of training, through ``set_bounds``."""
+    has_levels: ClassVar[bool] = False
+    """True if the quantile levels of a prediction are its own, so that its outputs mean nothing without them."""
     takes_taus: ClassVar[bool] = False
     """True if the head predicts at given quantile levels, which ``draw_taus`` draws."""
 

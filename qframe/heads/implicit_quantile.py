@@ -32,6 +32,7 @@ class ImplicitQuantileHead(Head[Law]):
         ValueError: no features, a number below 1, a negative κ, or an unknown transform.
     """
 
+    has_levels = True
     takes_taus = True
 
     update_cost = 4

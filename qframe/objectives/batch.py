@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from qframe.actions import ActionSpace
 from qframe.estimators.protocol import Batch, ValueEstimator
 from qframe.functional.compiling import is_readable
-from qframe.keys import ACTION_VALUE, CHOSEN_ACTION_VALUE, NestedKey
+from qframe.keys import ACTION_VALUE, CHOSEN_ACTION_VALUE, PREDICTION, NestedKey
 from qframe.networks.protocol import Network
 
 
@@ -117,6 +117,7 @@ class BatchReader:
             priority_weight=_optional(tensordict, keys.priority_weight, shape),
             action_probability=_optional(tensordict, "action_probability", shape) if needs_probability else None,
             bootstrap_mask=tensordict.get("bootstrap_mask", None) if self._has_members else None,
+            next_prediction=_branches_first(following.get(PREDICTION, None), shape),
         )
         name = type(estimator).__name__
         if needs_probability and batch.action_probability is None:
@@ -178,6 +179,13 @@ class BatchReader:
             power = reward.new_full((), gamma) if steps is None else gamma ** steps.to(reward.dtype)
             discount = torch.where(terminated.bool(), 0.0, power)
         return discount.to(reward.dtype), done.bool()
+
+
+def _branches_first(prediction: Tensor | None, batch: torch.Size) -> Tensor | None:
+    """Outputs ``[*B, A, N]`` as they are, or ``[*B, D, A, N]`` → ``[D, *B, A, N]``."""
+    if prediction is None or prediction.dim() == len(batch) + 2:
+        return prediction
+    return prediction.movedim(len(batch), 0)
 
 
 def from_keywords(keywords: dict[str, Tensor]) -> TensorDict:

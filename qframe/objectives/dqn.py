@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 from qframe.actions import ActionSpace, TensorSpec
 from qframe.estimators.factory import ValueEstimators, make_estimator
 from qframe.estimators.protocol import Batch, ValueEstimator
-from qframe.heads import Head
+from qframe.heads import Head, Prediction
 from qframe.keys import NestedKey
 from qframe.modules.adapters import agreed_action_space, as_network
 from qframe.networks.modes import in_mode, set_acting_mode, with_modes
@@ -330,6 +330,26 @@ class DQNLoss(nn.Module):
             self.head, learning, following, batch, noise, self.estimator, double=self.double_dqn,
             selector=selector, joint=self._joint,
         )  # fmt: skip
+
+    @torch.no_grad()
+    def predict_next(self, transitions: TensorDictBase) -> Tensor:
+        """The outputs for the next observations, from which targets bootstrap if a batch has them.
+
+        They stand in a batch under ``("next", "prediction")``: its target network's forward pass is then left out.
+
+        Args:
+            transitions: ``[B]``.
+
+        Returns:
+            ``[B, A, N]``; with branches or members ``[B, D, A, N]``.
+        """
+        observation = self._networks[1].observe(transitions["next"])
+        noise = self.draw_noise(transitions.batch_size).target
+        out = in_mode(self._predict_next, self._modes[1], training=False)(observation, noise).out
+        return out if out.dim() == transitions.batch_dims + 2 else out.movedim(0, transitions.batch_dims)
+
+    def _predict_next(self, observation: Any, noise: Any) -> Prediction:
+        return (self._random or self._networks)[1].predict(observation, noise)
 
     def _in_modes(self, online: Callable[..., Any], target: Callable[..., Any]) -> tuple[Callable[..., Any], ...]:
         """The forward pass of the gradient in training mode, and that of the target in evaluation mode."""

@@ -71,6 +71,9 @@ class DQVLoss(DQNLoss):
         streams: Any = tuple(map(_BothStreams, modules))
         self._streams: Any = random_passes(streams, modules) or streams
 
+    def _predict_next(self, observation: Any, noise: Any) -> Prediction:
+        return self._streams[1].predict(observation, noise)[1]
+
     def _losses(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
         online, target = self._streams
         learning, following = self._in_modes(online.predict, target.predict)

@@ -109,7 +109,10 @@ def dqn_target(
     Returns:
         The target, of the type that ``head.loss`` takes.
     """
-    bootstrap = target(batch.next_observation, noise.target)  # [*B, A, N]
+    if batch.next_prediction is None:
+        bootstrap = target(batch.next_observation, noise.target)  # [*B, A, N]
+    else:
+        bootstrap = Prediction(batch.next_prediction)
     if (predicted := bootstrap.out.shape[-2 - batch.reward.dim() : -2]) != batch.reward.shape:
         raise _unequal(predicted, batch.reward.shape)
     value = head.value(bootstrap)

@@ -144,6 +144,14 @@ class Replay(Protocol):
         """
         ...
 
+    @property
+    def unpredicted(self) -> TensorDict | None:
+        """Rows for whose next observations it needs predictions now, in the order of ``write_prediction``."""
+        return None
+
+    def write_prediction(self, prediction: Tensor) -> None:
+        """Serve these outputs for the next observations of the rows in ``unpredicted``, ``[rows, …]``."""
+
     def unchanged(self) -> AbstractContextManager[None]:
         """While active, draws leave no trace: afterwards the replay draws as if there had been none."""
         ...

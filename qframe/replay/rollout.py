@@ -10,7 +10,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from qframe.replay.protocol import Settings
-from qframe.replay.rows import Rows
+from qframe.replay.rows import INDEX, NEXT_PREDICTION, Rows
 from qframe.replay.slices import SliceReplayBuffer
 
 
@@ -24,11 +24,16 @@ class RolloutBuffer(SliceReplayBuffer):
     the next ``steps`` steps, which replace these. A sample has the keys of ``SliceReplayBuffer``'s. Episodes may end
     within a sequence: "done" marks the ends, and returns are cut there.
 
+    With ``reuse_values`` all targets bootstrap on the values of the network that acted: the learner writes them once
+    per rollout, and a sample holds them as ("next", "prediction"). Otherwise every update computes them again, with the
+    newest network, which costs a forward pass.
+
     Args:
         steps: steps of each environment in a rollout.
         minibatches: batches in a pass, B = ``steps · num_envs / minibatches``.
         epochs: passes over a rollout.
         slice_length: T, steps of a sequence; None is ``steps``.
+        reuse_values: whether a rollout needs predictions (``unpredicted``) before it is sampled.
         gamma: γ in ``[0, 1]``, per step.
         num_envs: E, number of environments, numbered ``0 … E − 1`` under "env".
         device: where rows are stored and samples arrive.
@@ -46,6 +51,7 @@ class RolloutBuffer(SliceReplayBuffer):
         epochs: int,
         gamma: float,
         slice_length: int | None = None,
+        reuse_values: bool = False,
         num_envs: int = 1,
         device: torch.device | str = "cpu",
         seed: int = 0,
@@ -68,6 +74,8 @@ class RolloutBuffer(SliceReplayBuffer):
         )  # fmt: skip
         self.round = self.round_of({"steps": steps, "minibatches": minibatches, "epochs": epochs}, num_envs)
         self._left = np.zeros(0, np.int64)  # the first rows of the sequences left in this pass
+        self.reuses_values = reuse_values
+        self._prediction: Tensor | None = None  # [rows, …], of the next observations
 
     @staticmethod
     def round_of(settings: Mapping[str, Any], num_envs: int) -> tuple[int, int]:
@@ -78,17 +86,35 @@ class RolloutBuffer(SliceReplayBuffer):
     def extend(self, transitions: TensorDict) -> None:
         """Store steps, which begin or continue a rollout; :meth:`SliceReplayBuffer.extend` says how."""
         super().extend(transitions)
-        self._left = self._left[:0]
+        self._left, self._prediction = self._left[:0], None
+
+    @property
+    def unpredicted(self) -> TensorDict | None:
+        """All rows, if their values are to be reused and were not written since the last step."""
+        is_needed = self.reuses_values and self._prediction is None and len(self)
+        return TensorDict(self._storage.leaves, [self._num_rows]) if is_needed else None  # pyright: ignore
+
+    def write_prediction(self, prediction: Tensor) -> None:
+        self._prediction = prediction.to(self.device)
+
+    def sample(
+        self, batch_size: int | None = None, *, batches: int = 1, reuse: TensorDict | None = None
+    ) -> TensorDict:
+        """Read sequences; :meth:`SliceReplayBuffer.sample` says how."""
+        sample = super().sample(batch_size, batches=batches)
+        if self._prediction is not None:
+            sample.set(NEXT_PREDICTION, self._prediction[sample[INDEX]])
+        return sample
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
         """While active, draws leave no trace: afterwards the replay draws as if there had been none."""
-        left = self._left
+        left, prediction = self._left, self._prediction
         try:
             with super().unchanged():
                 yield
         finally:
-            self._left = left
+            self._left, self._prediction = left, prediction
 
     def _draw(self, batch_size: int) -> tuple[Tensor, Rows]:
         """The next sequences of the pass; a pass that lacks some of a batch is completed from the next one."""
@@ -111,11 +137,13 @@ class RolloutBuffer(SliceReplayBuffer):
         return self._moved(newest, 1 - (number + 1) * self.slice_length)
 
     def _settings(self) -> Settings:
-        return super()._settings() | {"slice_length": self.slice_length}
+        return super()._settings() | {"slice_length": self.slice_length, "reuse_values": self.reuses_values}
 
     def _layout_state(self, *, live: bool) -> dict[str, Any]:
-        return super()._layout_state(live=live) | {"left": torch.from_numpy(self._left)}
+        own = {"left": torch.from_numpy(self._left), "prediction": self._prediction}
+        return super()._layout_state(live=live) | own
 
     def _load_layout(self, state: Mapping[str, Any]) -> None:
         super()._load_layout(state)
-        self._left = state["left"].numpy(force=True)
+        self._left, prediction = state["left"].numpy(force=True), state["prediction"]
+        self._prediction = None if prediction is None else prediction.to(self.device)

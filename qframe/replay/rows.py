@@ -26,6 +26,7 @@ TERMINATED = ("next", "terminated")
 TRUNCATED = ("next", "truncated")
 DONE = ("next", "done")
 DISCOUNT = ("next", "discount")
+NEXT_PREDICTION = ("next", "prediction")
 
 
 class RowSchema:
@@ -121,7 +122,7 @@ def _check_first(rows: Rows) -> None:
     missing = {ENV, REWARD, TERMINATED, TRUNCATED, DONE} - rows.keys()
     if missing:
         _raise_key_error(missing=missing, new=set())
-    reserved = rows.keys() & {DISCOUNT, STEPS, INDEX, WEIGHT}
+    reserved = rows.keys() & {DISCOUNT, STEPS, INDEX, WEIGHT, NEXT_PREDICTION}
     if reserved:
         _raise_key_error(missing=set(), new=reserved)
     if rows[ENV].shape[1:] or rows[ENV].dtype is not torch.int64:

@@ -106,33 +106,27 @@ class Collector(CollectorProtocol):
         ended, terminated = done, step.terminated
         if step.life_lost is not None:
             ended, terminated = done | step.life_lost, step.terminated | step.life_lost
-        following = as_tensors(step.next_observation)
-        reward = step.reward if self._reward is None else self._reward(step.reward, done, step.valid, following)
+        next_observation = as_tensors(step.next_observation)
+        reward = step.reward if self._reward is None else self._reward(step.reward, done, step.valid, next_observation)
         reward = reward.astype(np.float32)
-        transitions = TensorDict(
-            {
-                "observation": observation,
-                **behaviour,
-                "env": self._env_index,
-                "next": TensorDict(
-                    {
-                        "observation": following,
-                        "reward": torch.from_numpy(reward).unsqueeze(-1),
-                        "terminated": torch.from_numpy(terminated).unsqueeze(-1),
-                        "truncated": torch.from_numpy(step.truncated).unsqueeze(-1),
-                        "done": torch.from_numpy(ended).unsqueeze(-1),
-                    },
-                    [len(done)],
-                ),
-            },
-            [len(done)],
-        )
+        rows = {"observation": observation, **behaviour, "env": self._env_index}
+        following = {
+            "observation": next_observation,
+            "reward": torch.from_numpy(reward).unsqueeze(-1),
+            "terminated": torch.from_numpy(terminated).unsqueeze(-1),
+            "truncated": torch.from_numpy(step.truncated).unsqueeze(-1),
+            "done": torch.from_numpy(ended).unsqueeze(-1),
+        }
         if mask is not None and step.mask is not None and step.next_mask is not None:
-            transitions.set("action_mask", mask)
-            transitions.set(("next", "action_mask"), torch.from_numpy(self._action_space.legal(step.next_mask)))
+            rows["action_mask"] = mask
+            following["action_mask"] = torch.from_numpy(self._action_space.legal(step.next_mask))
             self._mask = torch.from_numpy(self._action_space.legal(step.mask))
-        if step.valid is not None:
-            transitions = transitions[torch.from_numpy(step.valid)]
+        count = len(done)
+        if step.valid is not None:  # plain tensors are selected several times faster than those of a tensordict
+            valid = torch.from_numpy(step.valid.nonzero()[0])
+            count = len(valid)
+            rows, following = ({key: leaf[valid] for key, leaf in part.items()} for part in (rows, following))
+        transitions = TensorDict({**rows, "next": TensorDict(following, [count])}, [count])
         self.exploration.step(len(transitions), torch.from_numpy(done))
         return transitions
 

@@ -100,26 +100,32 @@ def test_a_rollout_resumes_in_the_middle_of_a_pass(saved_and_loaded):
         assert (one.sample() == other.sample()).all()
 
 
+@pytest.mark.parametrize("reuse_values", [False, True])
 @pytest.mark.parametrize("lambda_", [0.0, 0.65, 1.0])
-def test_the_loss_is_that_of_lambda_returns_computed_by_a_loop(lambda_):
+def test_the_loss_is_that_of_lambda_returns_computed_by_a_loop(lambda_, reuse_values):
     torch.manual_seed(0)
     network = nn.Linear(2, 3)
-    buffer = rollout(num_envs=4, minibatches=1)
+    buffer = rollout(num_envs=4, minibatches=1, reuse_values=reuse_values)
     steps = vector_steps(6, 4, seed=1)
     steps["action"] %= 3
     buffer.extend(steps)
     loss = DQNLoss(network, action_space="categorical", loss_function="l2")
     loss.make_value_estimator(TDLambda(lambda_=lambda_))
+    acted = [x.detach().double().numpy() for x in (network.weight, network.bias)]
+    if reuse_values:
+        buffer.write_prediction(loss.predict_next(buffer.unpredicted))
+    network.weight.data, network.bias.data = torch.randn(3, 2), torch.randn(3)  # an update
     batch = buffer.sample()
     got = loss(batch)["loss"]
     weight, bias = (x.detach().double().numpy() for x in (network.weight, network.bias))
+    before = acted if reuse_values else (weight, bias)
     errors = []
     for row in batch:
         ahead, reward, end = (
             row["next", name].double().numpy() for name in ("observation", "reward", "done")
         )
         now, action, terminated = row["observation"].double().numpy(), row["action"], row["next", "terminated"]
-        value = np.where(terminated.numpy()[:, 0], 0.0, (ahead @ weight.T + bias).max(-1))
+        value = np.where(terminated.numpy()[:, 0], 0.0, (ahead @ before[0].T + before[1]).max(-1))
         target = value[-1]
         for t in (2, 1, 0):
             follows = t < 2 and not end[t, 0]
@@ -127,6 +133,24 @@ def test_the_loss_is_that_of_lambda_returns_computed_by_a_loop(lambda_):
             errors.append((target - (now[t] @ weight.T + bias)[action[t]]) ** 2)
     assert len(errors) == 24
     assert got.item() == pytest.approx(np.mean(errors), rel=1e-5)
+
+
+def test_predictions_are_needed_once_per_rollout_and_resume(saved_and_loaded):
+    buffer, other = (rollout(num_envs=2, reuse_values=True) for _ in range(2))
+    assert buffer.unpredicted is None  # there is nothing to predict yet
+    buffer.extend(vector_steps(6, 2))
+    with buffer.unchanged():
+        buffer.write_prediction(torch.zeros(12, 3, 1))
+    buffer.write_prediction(buffer.unpredicted["action"].float())
+    assert buffer.unpredicted is None
+    other.load_state_dict(saved_and_loaded(buffer.state_dict()))
+    for _ in range(3):
+        sample = other.sample()
+        assert torch.equal(sample["next", "prediction"], sample["action"].float())
+        assert torch.equal(sample["index"], buffer.sample()["index"])
+    buffer.extend(vector_steps(1, 2))
+    assert buffer.unpredicted is not None
+    assert ("next", "prediction") not in buffer.sample().keys(True)
 
 
 @pytest.mark.parametrize(
