@@ -155,8 +155,8 @@ class Support:
         moves = [auto and (is_first or over) for auto, over in zip(is_auto, crossed, strict=True)]
         if low > high or not any(moves):
             return None
-        sides = zip(moves, self._around(low, high), self.bounds, strict=True)
-        ends = [float(f"{new:.6g}") if moved else old for moved, new, old in sides]
+        sides = zip(moves, _rounded(*self._around(low, high)), self.bounds, strict=True)
+        ends = [new if moved else old for moved, new, old in sides]
         if not ends[0] < ends[1]:  # beyond the fixed end, of which ``warning`` warns
             ends[0 if moves[0] else 1] = ends[1] - 1.0 if moves[0] else ends[0] + 1.0
         self._move((ends[0], ends[1]), None if is_first else draw_states(STATES))
@@ -215,6 +215,14 @@ class Support:
                 layer = [name for name in learning if any(name.startswith(f"{path}.") for path in heads)]
                 _reproject(network, heads.values(), ends, [network.get_parameter(name) for name in layer], transitions)
         self.bounds = ends
+
+
+def _rounded(low: float, high: float) -> tuple[float, float]:
+    """The ends in few digits of their distance, which reads well, and never within what they were."""
+    step = 10.0 ** (math.floor(math.log10(high - low)) - 4)
+    ends = math.floor(low / step + 1e-6) * step, math.ceil(high / step - 1e-6) * step
+    first, last = (float(f"{end:.12g}") for end in ends)
+    return first, last
 
 
 def _set_bounds(heads: Iterable[Head[Any]], ends: tuple[float, float]) -> None:

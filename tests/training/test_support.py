@@ -135,6 +135,20 @@ def test_the_first_support_follows_the_scale_of_the_warm_up(episodes, expected):
     assert support.fit(states) is None
 
 
+@pytest.mark.parametrize("reward", [98.16407, -98.16407, 1e6 + 0.123456, 1.23456789e-7])
+@pytest.mark.parametrize("spread", [1e-3, 1.0])
+def test_a_support_holds_the_returns_that_it_was_made_for_and_stays(reward, spread):
+    support = support_of(auto())
+    add(support, [reward], [reward + spread * abs(reward)])
+    assert support.fit(states) is not None
+    assert support.bounds[0] <= support.returns.low < support.returns.high <= support.bounds[1]
+    assert support.fit(states) is None
+    add(support, [reward - 20 * spread * abs(reward)])
+    assert support.fit(states) is not None
+    assert support.bounds[0] <= support.returns.low
+    assert support.fit(states) is None
+
+
 NETWORKS = {
     "plain": {},
     "dueling": {"network": SharedTrunk},
