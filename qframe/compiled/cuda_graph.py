@@ -46,6 +46,11 @@ class CapturedFunction:
         comparison = comparison or Comparison()
         self._function = None if self._agrees(function, graph, comparison) else function
 
+    @property
+    def is_uncompiled(self) -> bool:
+        """Whether the function itself is called."""
+        return self._function is not None
+
     def wait(self, tick: Callable[[], None] | None = None) -> None:
         """Do nothing: it was recorded when it was built."""
 

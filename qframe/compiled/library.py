@@ -63,6 +63,8 @@ class NativeFunction:
     ) -> None:
         self._function, self._inputs, self._comparison = function, list(inputs), comparison or Comparison()
         self._graph, nesting = trace(function, inputs)
+        self.is_uncompiled = False
+        """Whether the function itself is called."""
         self._nesting = None if nesting == pytree.tree_structure([0] * nesting.num_leaves) else nesting
         self._run: Callable[[list[Tensor]], list[Tensor]] | None = None
         self._gpu = next((tensor.device.index for tensor in inputs if tensor.is_cuda), -1)
@@ -128,6 +130,7 @@ class NativeFunction:
         self._run_uncompiled("gives wrong results when compiled")
 
     def _run_uncompiled(self, reason: str) -> None:
+        self.is_uncompiled = True
         self._warn(f"{reason}; it runs uncompiled, which is slower")
         self._run = lambda inputs: pytree.tree_leaves(self._function(*inputs))
 

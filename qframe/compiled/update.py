@@ -103,6 +103,11 @@ class CompiledUpdate:
         """Whether compiling has begun."""
         return bool(self._functions)
 
+    @property
+    def is_uncompiled(self) -> bool:
+        """Whether the pure function itself is called, with which updates take longer than without it."""
+        return any(function.is_uncompiled for function in self._functions.values())
+
     def begin(self, batches: TensorDict, updates: int, stored: Rows) -> None:
         """Look up the code for batches like these, or start compiling it; the run's state does not change."""
         self._function(*self._inputs(batches, updates, stored))

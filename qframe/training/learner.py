@@ -133,6 +133,8 @@ class Learner:
         """
         if self.support is not None and (note := self.support.fit(self._transitions)) is not None:
             self.notes.append(note)
+        if self.compiled is not None and self.compiled.is_uncompiled:  # it has warned of the reason
+            self.compiled, self._round = None, 1
         if self.compiled is None or not owed >= self._round > 1:
             self.update()
             return 1

@@ -6,7 +6,7 @@ import pytest
 import torch
 from gymnasium.spaces import Discrete
 from tensordict import TensorDict
-from torch import optim
+from torch import nn, optim
 from torch.utils import _pytree as pytree
 
 from qframe.actions import make_action_space
@@ -100,7 +100,7 @@ def check_equal(steps=4, rtol=1e-4, atol=1e-5, how: bool | str = True, **choices
 class TracedFunction:
     """The graph that is to be compiled, run as it is."""
 
-    is_compiling = True
+    is_compiling, is_uncompiled = True, False
 
     def __init__(self, function, inputs, comparison):
         self.graph, self.nesting = native.trace(function, inputs)
@@ -280,6 +280,20 @@ def test_what_cannot_be_compiled_is_reported(monkeypatch):
         learner(compiled=True, algorithm=optim.NAdam)
     with pytest.raises(ValueError, match="not Adam with amsgrad; set compile=false"):
         learner(compiled=True, algorithm=partial(optim.Adam, amsgrad=True))
+
+
+def test_an_update_with_effects_that_compiled_code_would_lack_is_the_eager_one(monkeypatch):
+    monkeypatch.setitem(globals(), "MLPTrunk", partial(MLPTrunk, activation=partial(nn.Dropout, 0.5)))
+    eager, own = learner(compiled=False), learner(compiled=True, updates=3)
+    with pytest.warns(UserWarning, match="as dropout does; it runs uncompiled"):
+        own.prepare()
+    for part in (eager, own):
+        torch.manual_seed(3)
+        for _ in range(6):
+            assert part.learn(6) == 1
+    assert own.compiled is None
+    for one, other in zip(eager.loss.parameters(), own.loss.parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.usefixtures("uncompiled")
