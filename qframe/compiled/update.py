@@ -96,6 +96,8 @@ class CompiledUpdate:
         changing = [part for part in networks[0].modules() if isinstance(part, RunningNorm)] + with_modes(networks[0])
         self.holds_rounds = not (target and any(True for part in changing for _ in part.buffers()))
         """Whether a round of K equals K rounds of one: a target network's statistics move only after a round."""
+        self.is_uncompiled = False
+        """Whether the pure function itself is called, with which updates take longer than without it."""
         self._functions: dict[Any, NativeFunction | CapturedFunction] = {}
 
     @property
@@ -103,14 +105,9 @@ class CompiledUpdate:
         """Whether compiling has begun."""
         return bool(self._functions)
 
-    @property
-    def is_uncompiled(self) -> bool:
-        """Whether the pure function itself is called, with which updates take longer than without it."""
-        return any(function.is_uncompiled for function in self._functions.values())
-
     def begin(self, batches: TensorDict, updates: int, stored: Rows) -> None:
         """Look up the code for batches like these, or start compiling it; the run's state does not change."""
-        self._function(*self._inputs(batches, updates, stored))
+        self.is_uncompiled = self._function(*self._inputs(batches, updates, stored)).is_uncompiled
 
     def wait(self, say: Callable[[str], None]) -> float:
         """Wait until it is compiled, if that has begun, and ``say`` how long it takes; the seconds waited."""
@@ -143,6 +140,7 @@ class CompiledUpdate:
         inputs, layout = self._inputs(batches, updates, stored)
         function = self._functions.get(layout) or self._function(inputs, layout)
         compiled(function.wait)
+        self.is_uncompiled = function.is_uncompiled
         result = self.run(function, inputs)
         self._target_update.count(updates)
         return result
