@@ -190,7 +190,7 @@ class Support:
         self.bounds, self.is_set, self._has_warned = (low, high), state["set"], state["warned"]
 
     def _crossed(self, low: float, high: float) -> tuple[bool, bool]:
-        slack = 1e-6 * (self.bounds[1] - self.bounds[0])  # rounding
+        slack = 1e-5 * (self.bounds[1] - self.bounds[0])  # rounding
         return low < self.bounds[0] - slack, high > self.bounds[1] + slack
 
     def _around(self, low: float, high: float) -> tuple[float, float]:
@@ -218,9 +218,9 @@ class Support:
 
 
 def _rounded(low: float, high: float) -> tuple[float, float]:
-    """The ends in few digits of their distance, which reads well, and never within what they were."""
+    """The ends in few digits of their distance, which reads well, and not within what they were but for rounding."""
     step = 10.0 ** (math.floor(math.log10(high - low)) - 4)
-    ends = math.floor(low / step + 1e-6) * step, math.ceil(high / step - 1e-6) * step
+    ends = math.floor(low / step + 0.01) * step, math.ceil(high / step - 0.01) * step  # 1e-6 of the distance at most
     first, last = (float(f"{end:.12g}") for end in ends)
     return first, last
 

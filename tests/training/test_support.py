@@ -124,6 +124,7 @@ def states(number):
     ([[0.0], [0.0]], (-1.0, 1.0)),
     ([[5000.0], [3000.0]], (3000.0, 6000.0)),
     ([[1e-3], [-1e-3]], (-2e-3, 2e-3)),
+    ([[-0.0010000000474974513, 0.019999999552965164]], (0.0155, 0.0215)),  # as 32 bits write them
 ])  # fmt: skip
 def test_the_first_support_follows_the_scale_of_the_warm_up(episodes, expected):
     support = support_of(auto())
@@ -141,11 +142,12 @@ def test_a_support_holds_the_returns_that_it_was_made_for_and_stays(reward, spre
     support = support_of(auto())
     add(support, [reward], [reward + spread * abs(reward)])
     assert support.fit(states) is not None
-    assert support.bounds[0] <= support.returns.low < support.returns.high <= support.bounds[1]
+    slack = 1e-6 * (support.bounds[1] - support.bounds[0])
+    assert support.bounds[0] - slack <= support.returns.low < support.returns.high <= support.bounds[1] + slack
     assert support.fit(states) is None
     add(support, [reward - 20 * spread * abs(reward)])
     assert support.fit(states) is not None
-    assert support.bounds[0] <= support.returns.low
+    assert support.bounds[0] - slack <= support.returns.low
     assert support.fit(states) is None
 
 
