@@ -5,16 +5,17 @@ import re
 from collections.abc import Sequence
 
 from qframe.config import build
-from qframe.config.saved_run import checkpoint, fitting, saved_config
+from qframe.config.saved_run import fitting, saved_config
 from qframe.config.schema import GROUPS
 from qframe.config.targets import apply_trust
+from qframe.config.trained_weights import checkpoint
 from qframe.errors import UserError
 from qframe.runs.folder import RunFolder, open_run
 from qframe.sweeps.folder import SweepFolder
 from qframe.sweeps.sweep import relaunch
 
 FIXED = (
-    "name", "seed", "gamma", "action_space", "network", "trunk", "head",
+    "name", "seed", "gamma", "init", "action_space", "network", "trunk", "head",
     "env._target_", "env.id", "env.game", "env.kwargs", "env.wrappers",
 )  # fmt: skip
 """Groups and entries that cannot change: they define the task, or the network that was trained."""

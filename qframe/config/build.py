@@ -21,10 +21,11 @@ from qframe.config.contracts import check_contract, check_network, check_trunk
 from qframe.config.hydra_app import conf_dir
 from qframe.config.memory_prediction import memory_line
 from qframe.config.parts import Parts
-from qframe.config.schema import GROUPS, PROVIDED, SETTINGS
+from qframe.config.schema import GROUPS, NO_INIT, PROVIDED, SETTINGS
 from qframe.config.targets import instantiate
+from qframe.config.trained_weights import start_from
 from qframe.envs import Envs, GymnasiumEnvs, derive_seed
-from qframe.errors import ConfigError, Fault
+from qframe.errors import ConfigError, Fault, UserError
 from qframe.loggers.console import Report, console_report
 from qframe.machine.allocator import share_heap
 from qframe.machine.determinism import only_deterministic
@@ -41,7 +42,7 @@ from qframe.training.runner import check_numbers
 from qframe.training.schedule import Schedule
 from qframe.training.timing import Profile
 
-STAND_INS = {"seed": 0, "device": "cpu", "gamma": 0.5, "total_frames": 1_000_000_000}
+STAND_INS = {"seed": 0, "device": "cpu", "gamma": 0.5, "total_frames": 1_000_000_000, "init": NO_INIT}
 """Valid settings in place of faulty ones, so that faults of the parts are found as well."""
 
 
@@ -54,6 +55,7 @@ class Assembly:
             preset or key, which could have meant any part, none is.
         trains: whether the machine must be able to train them; otherwise only to act.
         builds: whether the parts are built at once; otherwise by ``build_parts``.
+        is_new: whether the run starts, from the weights that ``init`` names if any, and does not resume.
 
     Attributes:
         config: plain values, with a value in place of every ``auto``.
@@ -61,15 +63,18 @@ class Assembly:
         device: the network's.
         parts: complete if there are no faults.
         callbacks: of the runner.
+        initial: a note on the weights that ``init`` names; None for new weights.
         faults: ``found``, and those found while building.
     """
 
     parts: Parts
 
     def __init__(
-        self, config: Mapping[str, Any], found: Sequence[Fault] = (), *, trains: bool = True, builds: bool = True
-    ) -> None:
-        self.faults, self._trains = list(found), trains
+        self, config: Mapping[str, Any], found: Sequence[Fault] = (), *, trains: bool = True, builds: bool = True,
+        is_new: bool = True,
+    ) -> None:  # fmt: skip
+        self.faults, self._trains, self._is_new = list(found), trains, is_new
+        self.initial: str | None = None
         self._broken = {re.split(r"[.\[]", fault.where)[0] for fault in found}
         sound = {key: STAND_INS[key] for key in STAND_INS.keys() & self._broken}
         settings = {**_plain(config), **sound}
@@ -283,7 +288,14 @@ class Assembly:
             loss.make_value_estimator(estimator)
         except ValueError as error:
             self.faults.append(Fault("estimator", str(error)))
-        return loss.to(self.device)
+        loss = loss.to(self.device)
+        init = self.config["init"]
+        if self._trains and self._is_new and init["from"] is not None and "init" not in self._broken:
+            try:
+                self.initial = start_from(loss, Path(init["from"]), init["part"], init["network"])
+            except (UserError, ValueError) as error:
+                self.faults.append(Fault("init.from", str(error)))
+        return loss
 
     def _some_loss(self) -> DQNLoss | None:
         """A loss with or without a target network, as the config says."""
@@ -402,7 +414,7 @@ def build(
         ConfigError: every reason why this config cannot run; no folder is created then.
     """
     share_heap()
-    assembly = (config if isinstance(config, Assembly) else Assembly(config)).faultless()
+    assembly = (config if isinstance(config, Assembly) else Assembly(config, is_new=state is None)).faultless()
     plain, built, report = assembly.config, assembly.parts, report or console_report()
     seed, device = plain["seed"], assembly.device
     if plain["deterministic"]:
@@ -431,6 +443,8 @@ def build(
         autocast=plain["autocast"],
         updates=plain["runner"]["updates"],
     )
+    if assembly.initial is not None and plain["init"]["part"] == "all" and learner.support is not None:
+        learner.support.is_set = True  # it came with the weights, and moves only with them
     folder = RunFolder(run_dir)
     built.logger.describe(plain, built.envs, built.action_space)
     runner = instantiate(
@@ -455,6 +469,8 @@ def build(
         report.say(f"the replay takes {memory_line(built)}")
         for line in config_warnings(built, plain):
             report.say(line)
+        if assembly.initial is not None:
+            report.say(f"init: {assembly.initial}")
         if built.envs.note is not None:
             report.say(f"note: {built.envs.note}")
         for key, (value, reason) in assembly.picked.items():
@@ -467,6 +483,7 @@ def build(
     unfinished.replace(folder.config_file)  # a run that is killed here leaves no half-written config
     picks = {key: value for key, (value, _) in assembly.picked.items()}
     about = {"device": str(device), "action_space": built.action_space.encoding} | picks
+    about |= {} if assembly.initial is None else {"init": assembly.initial}
     folder.write_manifest(about, resumed_at=None if state is None else runner.frames)
     if plain["profile"]:
         Profile(runner)

@@ -310,6 +310,8 @@ def composed(
     if not is_job and not files.own:
         early = typos(values, overrides.faults, overrides.keys, listed_options(loader, files.paths), also)
     config, more = validate(values, provided, also) if early is None else (values, early)
+    if isinstance(init := config.get("init"), dict) and isinstance(init.get("from"), str):
+        config["init"] = {**init, "from": str(Path(init["from"]).expanduser().absolute())}  # jobs may run elsewhere
     if config.get("name") == AUTO:
         swept = [*overrides.swept, *(hydra.sweeper.get("params") or ())] if mode is RunMode.MULTIRUN else []
         preset = hydra.runtime.choices.get("experiment")

@@ -1,7 +1,7 @@
-"""Opening a run folder that a command names: its config, its parts and its checkpoints."""
+"""The config of a run folder that a command names, and its parts with their trained weights."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
-from qframe.checkpoints import load_checkpoint
 from qframe.checkpoints.files import FORMAT, config_format, other_format
 from qframe.config import build
 from qframe.config.auto import resolved
 from qframe.config.compose import PRESETS, Composition, composed, recheck
 from qframe.config.hydra_app import groups
 from qframe.config.parts import Parts
-from qframe.config.schema import PROVIDED, available_device
+from qframe.config.schema import NO_INIT, PROVIDED, available_device
+from qframe.config.trained_weights import trained_weights
 from qframe.errors import ConfigError, RunError, UserError
 from qframe.runs.folder import RunFolder
 from qframe.runs.run_name import run_name
@@ -119,6 +119,8 @@ def _load(folder: RunFolder) -> DictConfig:
         raise UserError(f"{folder.config_file} has no keys; restore it from a copy")
     if (number := config_format(OmegaConf.to_container(saved))) != FORMAT:
         raise UserError(other_format(folder.path, number))
+    if "init" not in saved:  # a run of an earlier version
+        saved["init"] = dict(NO_INIT)
     return saved
 
 
@@ -126,24 +128,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         return f"{error.problem} in line {error.problem_mark.line + 1}"
     return next(iter(str(error).splitlines()), type(error).__name__)
-
-
-def checkpoint(folder: RunFolder, parts: Collection[str] | None = None) -> dict[str, Any]:
-    """The newest whole checkpoint of a run, or some parts of it.
-
-    Raises:
-        UserError: there is none, or only ones that are damaged or of another format.
-    """
-    try:
-        state = load_checkpoint(folder.checkpoints, parts)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    for part in ("run", "best"):
-        found = state.get(part, {"frames": 0})
-        frames = found.get("frames") if isinstance(found, dict) else None
-        if not isinstance(frames, int) or not 0 <= frames < 2**63:
-            raise UserError(f"the newest checkpoint in {folder.checkpoints} has no frames in {part}.pt; remove it")
-    return state
 
 
 @contextmanager
@@ -191,18 +175,11 @@ def trained_run(folder: RunFolder, *, last: bool = False, device: str | None = N
     config = readable_config(folder, device)
     parts = build.parts(config, trains=False)
     torch.set_num_threads(resolved(config)[0]["runner"]["threads"])
-    state = checkpoint(folder, ("run", "best", "learner"))
-    frames, chosen = state["run"]["frames"], folder.summary.get("best_frames")
+    found = trained_weights(folder, last=last)
     with fitting():
-        parts.evaluation.longest_episode = state["run"]["episodes"]["longest"]
-        kept = {candidate["frames"]: candidate["network"] for candidate in state["best"]["candidates"]}
-        # The run chose among its candidates when it finished; until then, the best periodic evaluation decides.
-        best = chosen if chosen in kept or chosen == frames else next(iter(kept), None)
-        if last or best is None or best not in kept:
-            parts.loss.load_state_dict(state["learner"]["loss"])
-            return TrainedRun(config, parts, "best" if best == frames and not last else "last", frames)
-        parts.loss.value_network.load_state_dict(kept[best])
-    return TrainedRun(config, parts, "best", best)
+        parts.evaluation.longest_episode = found.longest_episode
+        parts.loss.value_network.load_state_dict(found.network)
+    return TrainedRun(config, parts, found.name, found.frames)
 
 
 def _checked(overrides: Sequence[str]) -> Sequence[str]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, get_args, get_origin
 
+from qframe.errors import hint
 from qframe.machine.native_code import missing_compiler
 
 Rule = Callable[[Any], str | None]  # the fault of a value, or None
@@ -51,6 +52,30 @@ def compilable(value: bool | str) -> str | None:
     return None
 
 
+NO_INIT: Mapping[str, Any] = {"from": None, "part": "all", "network": "best"}
+"""The setting ``init`` of a run with new weights."""
+
+
+def weights_source(value: Mapping[str, Any]) -> str | None:
+    """The keys of ``NO_INIT``, with the folder of a run and a choice each.
+
+    >>> weights_source({"from": None, "part": "head", "network": "best"})
+    "expected part to be one of all, trunk, got 'head'"
+    """
+    if odd := [str(key) for key in value if key not in NO_INIT]:
+        return f"unknown key '{odd[0]}'; {hint(odd[0], NO_INIT, 'init.')}"
+    if missing := [key for key in NO_INIT if key not in value]:
+        return f"missing: set init.{missing[0]}"
+    if not (value["from"] is None or isinstance(value["from"], str)):
+        return f"expected from to be the folder of a run, or null, got {value['from']!r}"
+    for key, choices in (("part", ("all", "trunk")), ("network", ("best", "last"))):
+        if value[key] not in choices:
+            return f"expected {key} to be one of {', '.join(choices)}, got {value[key]!r}"
+    if value["from"] is None and value != NO_INIT:
+        return "part and network have no effect without a run; set init.from"
+    return None
+
+
 def _is_ruled(annotation: Any) -> bool:
     return get_origin(annotation) is Annotated
 
@@ -65,6 +90,7 @@ class Schema:
     gamma: Annotated[float, fraction]
     total_frames: Annotated[int, at_least(1)]
     compile: Annotated[bool | Literal["auto", "cuda_graph"], compilable]
+    init: Annotated[Mapping[str, Any], weights_source]
     autocast: Annotated[bool, lambda value: None]
     deterministic: Annotated[bool, lambda value: None]
     profile: Annotated[bool, lambda value: None]

@@ -23,8 +23,9 @@ from omegaconf import DictConfig, OmegaConf
 from qframe.config import build
 from qframe.config.compose import recheck
 from qframe.config.hydra_app import hydra_app
-from qframe.config.saved_run import checkpoint, fitting
+from qframe.config.saved_run import fitting
 from qframe.config.targets import apply_trust
+from qframe.config.trained_weights import checkpoint
 from qframe.errors import RunError, Stopped, UserError
 from qframe.machine.screen import guarded_screen
 from qframe.runs.folder import RunFolder, job_number
