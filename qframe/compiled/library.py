@@ -1,6 +1,7 @@
 """A function of tensors as native code: traced in this process, compiled in another, kept for later runs."""
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -189,6 +190,7 @@ def _load(library: Path, gpu: int) -> Callable[[list[Tensor]], list[Tensor]]:
 
     Like ``torch._inductor.aoti_load_package``, but without importing the whole compiler.
     """
+    os.environ["TMPDIR"] = tempfile.gettempdir()  # where the loader unpacks; it does not look for another one
     is_called_by_one_thread, runners = True, 1
     loader = torch._C._aoti.AOTIModelPackageLoader  # pyright: ignore
     return loader(str(library), "model", is_called_by_one_thread, runners, gpu).run

@@ -143,7 +143,8 @@ class BarReport(Report):
         }
         room, shown = self._console.width, set()
         for name in ("share", "evaluation", "name", "remaining", "return", "speed", "frames"):
-            if fields[name] and cell_len(fields[name]) + 2 <= room:
+            kept = MIN_BAR + 1 if name in ("speed", "frames") else 0  # columns for the bar, which comes before these
+            if fields[name] and cell_len(fields[name]) + 2 + kept <= room:
                 shown.add(name)
                 room -= cell_len(fields[name]) + 2
         columns = min(30, room - 1)

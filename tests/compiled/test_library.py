@@ -52,6 +52,12 @@ def test_the_second_time_nothing_is_compiled(monkeypatch):
     assert NativeFunction(step, inputs())(inputs())["seen"][0].tolist() == [11.0, 22.0]
 
 
+@pytest.mark.usefixtures("compiled")
+def test_a_library_is_unpacked_where_files_can_be_written(monkeypatch):
+    monkeypatch.setenv("TMPDIR", "/nonexistent")
+    assert NativeFunction(step, inputs())(inputs())["seen"][0].tolist() == [11.0, 22.0]
+
+
 def test_only_the_library_and_its_verdict_are_left(compiled, cache):
     assert {*cache.iterdir()} == {compiled.library, compiled._verdict}
 
