@@ -55,9 +55,10 @@ class Optimizer:
             raise ValueError(f"expected lr_schedule to be one of {', '.join(_SCHEDULES)}, got {lr_schedule!r}")
         if max_grad_norm is not None and not max_grad_norm > 0:
             raise ValueError(f"expected max_grad_norm above 0 or null, got {max_grad_norm}")
-        _check_steps(algorithm, lr)
         self._learning = [parameter for parameter in parameters if parameter.requires_grad]
         self.wrapped = algorithm(self._learning, lr=lr)
+        if type(self.wrapped) not in ELEMENTWISE:  # these are known to
+            _check_steps(algorithm, lr)
         self.flat: FlatVector | None = None
         self._parameters, self._gradients = self._learning, []
         if type(self.wrapped) in ELEMENTWISE and FlatVector.fits(self._learning):
