@@ -388,6 +388,8 @@ def describe(assembly: Assembly) -> dict[str, str]:
         "replay": f"{type(replay).__name__}, {replay.capacity:,} transitions, batches of {replay.batch_size}, "
         f"{'drawn uniformly' if replay.priorities is None else type(replay.priorities).__name__}, "
         f"{memory_line(built)}",
+        **({"bonus": f"{type(bonus).__name__}, scale {bonus.scale:g}"} if (bonus := built.reward.bonus) else {}),
+        **({"weights": assembly.initial} if assembly.initial else {}),
         "device": str(assembly.device),
         "frames": f"{config['total_frames']:,}",
     }

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from qframe.config.hydra_app import conf_dir
 from qframe.config.numbers import integer
 from qframe.config.parameters import BY_POSITION, alternatives, parameters, takes_callable, takes_class
-from qframe.config.schema import AUTO_COLLECTOR, AUTO_NUMBERS, GROUPS, SETTINGS
+from qframe.config.schema import AUTO_COLLECTOR, AUTO_NUMBERS, GROUPS, NO_INIT, SETTINGS
 from qframe.config.targets import refused_import, resolve
 from qframe.errors import ConfigError, Fault, hint, nearest
 
@@ -301,7 +301,7 @@ def _keys(group: str, node: Any) -> Collection[Any]:
 
 def validate_settings(config: Mapping[str, Any], also: Iterable[str] = ()) -> tuple[dict[str, Any], list[Fault]]:
     """The top level of a config: its settings, and the faults of these and of missing and unknown keys."""
-    checker = Checker({})
+    checker, config = Checker({}), {"init": NO_INIT, **config}  # runs of earlier versions have no init
     checked = {key: _setting(checker, key, config[key]) for key in SETTINGS if key in config}
     known = (*SETTINGS, *GROUPS)
     for key in [key for key in known if key not in config]:

@@ -19,7 +19,7 @@ from qframe.config.auto import resolved
 from qframe.config.compose import PRESETS, Composition, composed, recheck
 from qframe.config.hydra_app import groups
 from qframe.config.parts import Parts
-from qframe.config.schema import NO_INIT, PROVIDED, available_device
+from qframe.config.schema import PROVIDED, available_device
 from qframe.config.trained_weights import trained_weights
 from qframe.errors import ConfigError, RunError, UserError
 from qframe.runs.folder import RunFolder
@@ -119,8 +119,6 @@ def _load(folder: RunFolder) -> DictConfig:
         raise UserError(f"{folder.config_file} has no keys; restore it from a copy")
     if (number := config_format(OmegaConf.to_container(saved))) != FORMAT:
         raise UserError(other_format(folder.path, number))
-    if "init" not in saved:  # a run of an earlier version
-        saved["init"] = dict(NO_INIT)
     return saved
 
 

@@ -1,6 +1,7 @@
 """A few fixed states, whose action values and return distributions show what a network has learnt."""
 
 from functools import cached_property
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -43,7 +44,12 @@ class FixedStates:
 
     @cached_property
     def action_names(self) -> list[str]:
-        """The names of all actions side by side; ``a0``, ``a1``, … where the environment does not name them."""
+        """The names of all actions side by side; ``a0``, ``a1``, … where the environment does not name them.
+
+        Bins of a Box are named by their values, with the number of their dimension where dimensions are branches.
+        """
+        if self._action_space.values:
+            return _value_names(self._action_space)
         names, width = getattr(self._envs, "action_names", None) or [], self._action_space.width
         is_named = len(names) == width and not self._action_space.is_joint
         return list(names) if is_named else [f"a{action}" for action in range(width)]
@@ -96,3 +102,11 @@ class FixedStates:
         columns = best.unsqueeze(-1) if best.ndim == 1 else best
         offsets = torch.tensor([0, *self._action_space.known_sizes[:-1]]).cumsum(0)
         return torch.zeros(len(best), self._action_space.width, dtype=torch.bool).scatter(1, columns + offsets, True)
+
+
+def _value_names(space: ActionSpace) -> list[str]:
+    """The names of actions that stand for numbers: ``-2``, ``-1,0.5`` (enumerated) or ``1: 0.5`` (of dimension 1)."""
+    words = [[f"{value:.3g}" for value in values] for values in space.values]
+    if space.is_joint:
+        return [f"{dimension}: {word}" for dimension, of_one in enumerate(words) for word in of_one]
+    return [",".join(combination) for combination in product(*words)]

@@ -2,13 +2,16 @@
 
 import json
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 from torch import nn
 
+from qframe.actions import make_discretized_space
 from qframe.cli.main import main
 from qframe.config import build
 from qframe.config.compose import compose
@@ -185,6 +188,20 @@ def test_a_picture_shows_the_mean_and_the_mass_where_they_are():
 def test_actions_are_named_where_names_are_known(words, names):
     parts = build.parts(compose(words, provided=build.PROVIDED))
     assert FixedStates(parts.envs, parts.action_space).action_names == names
+
+
+@pytest.mark.parametrize(
+    ("bins", "encoding", "names"),
+    [
+        ([2, 3], "enumerated", ["-2,0", "-2,0.5", "-2,1", "2,0", "2,0.5", "2,1"]),
+        ([2, 3], "multi_categorical", ["0: -2", "0: 2", "1: 0", "1: 0.5", "1: 1"]),
+    ],
+)
+def test_bins_are_named_by_their_values(bins, encoding, names):
+    box = spaces.Box(np.array([-2.0, 0.0], np.float32), np.array([2.0, 1.0], np.float32))
+    space = make_discretized_space(box, bins=bins, encoding=encoding)
+    envs: Any = None
+    assert FixedStates(envs, space).action_names == names
 
 
 def test_the_greedy_action_is_framed():
