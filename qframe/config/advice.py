@@ -12,6 +12,7 @@ from qframe.config.memory_prediction import frames_instead, memory_warning
 from qframe.config.parts import Parts
 from qframe.networks import MLPTrunk
 from qframe.networks.trunks import fitting_trunk
+from qframe.replay import RolloutBuffer
 
 LARGE_OBSERVATIONS = 1e9
 """Bytes of stored observations from which a layout that stores each frame once is worth a line."""
@@ -21,7 +22,7 @@ MANY_INPUTS = 4_096
 
 def config_warnings(parts: Parts, config: Mapping[str, Any]) -> list[str]:
     """A line with the remedy for each choice that is probably a mistake."""
-    found = [_mlp_over_pixels(parts), _unclipped_scores(parts)]
+    found = [_mlp_over_pixels(parts), _unclipped_scores(parts), _target_for_rollouts(parts)]
     found += [_frames_stored_twice(parts, config), memory_warning(parts)]
     return [f"warning: {line}" for line in found if line is not None]
 
@@ -52,6 +53,15 @@ def _unclipped_scores(parts: Parts) -> str | None:
     return (
         "reward: points of Atari games range from 1 to thousands, and none are clipped; set reward.clip=[-1,1], "
         "reward.normalize=true, or head.transform=h"
+    )
+
+
+def _target_for_rollouts(parts: Parts) -> str | None:
+    if not isinstance(parts.replay, RolloutBuffer) or not parts.loss.delay_value:
+        return None
+    return (
+        "target: rollouts are discarded before the network has moved far, so a target network only delays learning; "
+        "PQN has none: set target=none loss.delay_value=false"
     )
 
 

@@ -186,7 +186,16 @@ class Checker:
 
 def unknown_key(key: str, target: str, valid: Iterable[str], where: str) -> Fault:
     """The fault of a key that a class does not take."""
-    return Fault(f"{where}.{key}", f"unknown key of {target}; {hint(key, valid, f'{where}.')}", unknown=True)
+    remedy = ELSEWHERE.get((target, key)) or hint(key, valid, f"{where}.")
+    return Fault(f"{where}.{key}", f"unknown key of {target}; {remedy}", unknown=True)
+
+
+ELSEWHERE = {
+    ("qframe.replay.RolloutBuffer", "n_step"): "returns over several steps are the estimator's: estimator=td_lambda",
+    ("qframe.replay.RolloutBuffer", "capacity"): "its size is replay.steps of every environment",
+    ("qframe.replay.RolloutBuffer", "batch_size"): "its batches are the rollout divided by replay.minibatches",
+}
+"""The place of settings that other classes of a group take, by class and key."""
 
 
 def described(annotation: Any) -> str:

@@ -176,8 +176,8 @@ class NoUpdate:
     def __init__(self, loss: DelayedLoss) -> None:
         if loss.target_value_network is not loss.value_network:
             raise ValueError(
-                "NoUpdate would never move the target network of this loss; choose target=hard or target=soft, or "
-                "build the loss with delay_value=False"
+                "NoUpdate would never move the target network of this loss; choose target=hard or target=soft, or set "
+                "loss.delay_value=false"
             )
 
     def step(self) -> None:

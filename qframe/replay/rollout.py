@@ -61,7 +61,9 @@ class RolloutBuffer(SliceReplayBuffer):
                 raise ValueError(f"expected {name} of at least 1, got {number}")
         slice_length = steps if slice_length is None else slice_length
         if slice_length < 1 or steps % slice_length:
-            raise ValueError(f"slice_length={slice_length} does not divide the rollout's {steps} steps")
+            raise ValueError(
+                f"slice_length={slice_length} does not divide the rollout's {steps} steps; use a divisor of {steps}"
+            )
         sequences = num_envs * steps // slice_length
         if sequences % minibatches:
             raise ValueError(

@@ -58,6 +58,29 @@ def test_an_mlp_over_pictures_is_named(shape, trunk, start):
     assert not lines or lines[0].startswith(f"warning: trunk: {start}")
 
 
+def test_a_target_network_beside_rollouts_is_named():
+    (line,) = warned("replay=rollout", "estimator=td_lambda")
+    assert line.endswith("PQN has none: set target=none loss.delay_value=false")
+    assert warned("replay=rollout", "estimator=td_lambda", "target=none", "loss.delay_value=false") == []
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("replay.n_step=3", "returns over several steps are the estimator's: estimator=td_lambda"),
+        ("replay.capacity=100", "its size is replay.steps of every environment"),
+        ("replay.batch_size=32", "its batches are the rollout divided by replay.minibatches"),
+        ("priorities=proportional", "RolloutBuffer takes no priorities; use priorities=none, or another replay"),
+        ("replay.minibatches=7", "minibatches do not divide the rollout's 32 sequences"),
+        ("replay.slice_length=7", "does not divide the rollout's 64 steps; use a divisor of 64"),
+    ],
+)
+def test_settings_of_replays_that_a_rollout_lacks_are_explained_in_one_line(override, message, capsys):
+    assert main(["check", "replay=rollout", "estimator=td_lambda", override]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
 def test_scores_of_atari_games_that_are_not_clipped_are_named():
     pytest.importorskip("ale_py")
     small = ("replay.capacity=2000", "replay.batch_size=8")
