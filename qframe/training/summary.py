@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from contextlib import suppress
 from copy import deepcopy
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def final_scores(
         best: the networks with the best periodic evaluations.
         films: films the best network, if videos are on.
         frames: of the last network.
-        progress: called at every step.
+        progress: called at every step, with the episodes of all these evaluations.
 
     Returns:
         The scores, the protocol of the evaluation, and the candidates.
@@ -100,16 +101,17 @@ def final_scores(
     if is_judged and all(candidate.frames != frames for candidate in candidates):
         candidates.append(Candidate(frames, math.nan, network.state_dict()))
     acting, chosen = deepcopy(network), candidates[0]
-    judged = []
+    judged: list[float] = []
+    rounds = iter(_rounds(progress, len(candidates) + 2 if len(candidates) > 1 else 2))
     if len(candidates) > 1:
         for candidate in candidates:
             acting.load_state_dict(candidate.network)
-            judged.append(evaluation.judge(acting, progress).mean)
+            judged.append(evaluation.judge(acting, next(rounds)).mean)
         chosen = candidates[judged.index(max(judged))]
-    last = result = evaluation.final(network, progress)
+    last = result = evaluation.final(network, next(rounds))
     if chosen.frames != frames:
         acting.load_state_dict(chosen.network)
-        result = evaluation.final(acting, progress)
+        result = evaluation.final(acting, next(rounds))
     films.take_final(network if chosen.frames == frames else acting)
     shown = [None if math.isnan(candidate.eval_return) else candidate.eval_return for candidate in candidates]
     records = zip_longest([candidate.frames for candidate in candidates], shown, judged)
@@ -126,6 +128,16 @@ def final_scores(
         "best_frames": chosen.frames,
         "candidates": [dict(zip(names, record, strict=True)) for record in records],
     }
+
+
+def _rounds(progress: Progress | None, number: int) -> list[Progress]:
+    """The progress of each of several evaluations of equally many episodes, as that of all of them."""
+
+    def called(before: int, played: int, episodes: int) -> None:
+        if progress is not None:
+            progress(before * episodes + played, number * episodes)
+
+    return [partial(called, before) for before in range(number)]
 
 
 def report_result(

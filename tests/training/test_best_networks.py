@@ -67,6 +67,18 @@ def judged_run(folder, monkeypatch, periodic, judged, final, *, candidates=2):
     return runner.run(), judge
 
 
+def test_the_progress_of_the_last_evaluations_never_goes_back(tmp_path):
+    runner = make_runner(tmp_path, ID, evaluate_every=200, total_frames=800)
+    runner.evaluation.candidates, runner.best = 2, BestNetworks(2)
+    seen = []
+    runner.report.evaluating = lambda played, episodes: seen.append((played, episodes))
+    runner.run()
+    final = [played for played, episodes in seen if episodes > runner.evaluation.final_episodes]
+    assert final == sorted(final)
+    assert max(final) > 3 * runner.evaluation.final_episodes
+    assert {episodes for _, episodes in seen} == {runner.evaluation.episodes, 5 * runner.evaluation.final_episodes}
+
+
 def test_more_episodes_choose_among_the_candidates_and_the_last_network(tmp_path, monkeypatch):
     """The luckiest evaluation, at 400 frames, is not the best network; its final score comes from other episodes."""
     summary, judge = judged_run(
