@@ -133,8 +133,8 @@ class ConvTrunk(Trunk):
         for out_channels, kernel, stride in zip(channels, kernels, strides, strict=True):
             size = [(pixels - kernel) // stride + 1 for pixels in size]
             if min(size) < 1:
-                seen = f"expected images (C, H, W) larger than {tuple(observation_shape)}"
-                raise ValueError(f"{seen} for kernels {list(kernels)}")
+                seen = f"images (C, H, W) of {tuple(observation_shape)} are too small for kernels {list(kernels)} with "
+                raise ValueError(f"{seen}strides {list(strides)}; use trunk=auto, or set smaller trunk.kernels")
             norm = [nn.LayerNorm([out_channels, *size])] if layer_norm else []
             layers += [nn.Conv2d(in_channels, out_channels, kernel, stride), *norm, nn.ReLU()]
             in_channels = out_channels
@@ -164,18 +164,23 @@ def fitting_trunk(space: Space[Any]) -> tuple[str, dict[str, Any], str]:
     ('nature', {}, 'images of 84 × 84 pixels')
     >>> fitting_trunk(spaces.Box(0, 1, (10, 10, 4), np.uint8))
     ('small_conv', {'channels_last': True}, 'images of 10 × 10 pixels')
+
+    A square board of more planes than rows has its channels last as well, though it could be one of few wide images:
+
+    >>> fitting_trunk(spaces.Box(0, 1, (4, 4, 16), np.uint8))
+    ('small_conv', {'channels_last': True}, 'images of 4 × 4 pixels')
     """
     if not isinstance(space, spaces.Box):
         return "mlp", {}, "over encodings of the observation's entries" if space.shape is None else "over its encoding"
     if len(space.shape) != 3:
         return "mlp", {}, f"a vector of size {torch.Size(space.shape).numel()}"
-    is_last = _is_channels_last(space.shape)
+    is_last = _is_channels_last(space.shape) or space.shape[0] == space.shape[1] != space.shape[2]  # a square board
     size = sorted(space.shape[:2] if is_last else space.shape[1:])
     changes: dict[str, Any] = {"channels_last": True} if is_last else {}
     if size[0] < 3:
         return "mlp", {}, f"images of {size[0]} × {size[1]} pixels"
     if size[0] < 36:
-        changes |= {"channels": [32, 64], "kernels": [3, 3], "strides": [2, 2]} if size[1] > 12 else {}
+        changes |= {"channels": [32, 64], "kernels": [3, 3], "strides": [2, 2]} if size[1] > 12 and size[0] > 6 else {}
     elif size[1] > 100:
         changes |= {"strides": [4, 4, 2] if size[0] > 180 else [4, 2, 2]}
     reason = f"images of {' × '.join(map(str, space.shape[:2] if is_last else space.shape[1:]))} pixels"

@@ -1,15 +1,19 @@
 """The trunk that ``trunk=auto`` picks, and the choices that an environment's file brings along."""
 
+import itertools
+from functools import partial
+
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 from qframe.cli.main import main
 from qframe.config import build
 from qframe.config.compose import compose
 from qframe.config.hydra_app import hydra_app
-from qframe.networks.trunks import fitting_trunk
+from qframe.networks.trunks import ConvTrunk, fitting_trunk
 from qframe.sweeps.job_spec import composition
 
 
@@ -43,6 +47,8 @@ gym.register("qframe-test/Square-v0", Square)
         (spaces.Box(0, 255, (210, 160, 3), np.uint8), "nature", {"channels_last": True, "strides": [4, 2, 2]}),
         (spaces.Box(0, 255, (3, 240, 320), np.uint8), "nature", {"strides": [4, 4, 2]}),
         (spaces.Box(0, 1, (10, 10, 4), np.bool_), "small_conv", {"channels_last": True}),
+        (spaces.Box(0, 1, (4, 4, 16), np.uint8), "small_conv", {"channels_last": True}),
+        (spaces.Box(0, 1, (5, 3, 20)), "small_conv", {}),
         (spaces.Box(0, 1, (3, 2, 2)), "mlp", {}),
     ],
 )
@@ -57,6 +63,16 @@ def test_images_of_every_size_have_a_trunk_whose_features_are_not_too_many(side)
     assert assembly.faults == []
     assert sum(parameter.numel() for parameter in assembly.parts.loss.value_network.parameters()) < 6e6
     assert assembly.picked["trunk"][1].startswith(f"images of {side} × {side} pixels")
+
+
+def test_images_of_every_shape_have_a_trunk_that_can_be_built():
+    trunks = {"nature": ConvTrunk, "small_conv": partial(ConvTrunk, channels=[16], kernels=[3], strides=[1])}
+    sides = (1, 2, 3, 4, 6, 7, 12, 13, 16, 35, 36, 100, 101, 180, 181)
+    for shape in itertools.product(sides, repeat=3):
+        option, changes, _ = fitting_trunk(spaces.Box(0, 1, shape))
+        if option != "mlp":
+            with torch.device("meta"):
+                trunks[option](shape, **changes)
 
 
 def test_the_picked_trunk_keeps_the_keys_that_are_set_and_refuses_those_of_another():
