@@ -31,6 +31,8 @@ class CategoricalHead(Head[Tensor]):
     supports_sum = False  # the distribution of a sum is a convolution
 
     update_cost = 4
+    padding = 0.0
+    """The part of the support that ``set_bounds`` leaves beyond a return at its end."""
 
     def __init__(
         self,
@@ -65,7 +67,7 @@ class CategoricalHead(Head[Tensor]):
         return low, high
 
     def set_bounds(self, low: float, high: float) -> None:
-        """Move the atoms, in place, to even steps between two returns; an end that was given as a number stays.
+        """Move the atoms, in place, to even steps around two returns; an end that was given as a number stays.
 
         Outputs keep their places among the atoms, so their meaning changes: ``training.support`` fits them again.
         """
@@ -73,6 +75,8 @@ class CategoricalHead(Head[Tensor]):
         wanted = wanted if self.transform is None else self.transform.forward(wanted)
         pairs = zip(self.has_auto_bounds, wanted.tolist(), self.support[[0, -1]].tolist(), strict=True)
         first, last = (new if is_auto else old for is_auto, new, old in pairs)
+        pad = (last - first) * self.padding / (1 - self.padding * sum(self.has_auto_bounds))
+        first, last = first - pad * self.has_auto_bounds[0], last + pad * self.has_auto_bounds[1]
         self.support.copy_(torch.linspace(first, last, self.num_outputs))
 
     def law(self, prediction: Prediction) -> Law:

@@ -31,7 +31,7 @@ def training_metrics(
         "train/learning_rate": learner.optimizer.lr,
     } | learner.take_metrics()
     if learner.support is not None and learner.support.is_set and any(learner.loss.head.has_auto_bounds):
-        values |= dict(zip(("head/v_min", "head/v_max"), learner.support.bounds, strict=True))
+        values |= dict(zip(("head/v_min", "head/v_max"), learner.loss.head.expressible or (), strict=True))
     values |= {"train/skipped_updates": learner.skipped.total} if learner.skipped.total else {}
     values |= {f"env/{name}": count for name, count in collector.faults().items()}
     values |= {f"exploration/{name}": value for name, value in collector.exploration_metrics().items()}

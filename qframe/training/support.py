@@ -161,8 +161,8 @@ class Support:
             ends[0 if moves[0] else 1] = ends[1] - 1.0 if moves[0] else ends[0] + 1.0
         self._move((ends[0], ends[1]), None if is_first else draw_states(STATES))
         self.is_set = True
-        names = ("head.v_min", "head.v_max")
-        now = [f"{name} is now {end:.4g}" for name, end, moved in zip(names, ends, moves, strict=True) if moved]
+        names, reached = ("head.v_min", "head.v_max"), self._loss.head.expressible or ends
+        now = [f"{name} is now {end:.4g}" for name, end, moved in zip(names, reached, moves, strict=True) if moved]
         return f"returns range from {low:.4g} to {high:.4g}: {' and '.join(now)}"
 
     def warning(self) -> str | None:

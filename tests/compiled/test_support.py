@@ -39,7 +39,8 @@ def widened(**choices):
     learn(part, 3)
     see(part, 30.0)
     part.support.fit(part._transitions)
-    assert ends(part) == [[0.0, 45.0]] * 2
+    pad = 45.0 * part.loss.head.padding / (1 - 2 * part.loss.head.padding)
+    assert ends(part) == [pytest.approx([-pad, 45.0 + pad])] * 2
     return part
 
 

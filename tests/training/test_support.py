@@ -12,6 +12,7 @@ from qframe import load
 from qframe.actions import Categorical, MultiCategorical
 from qframe.cli.main import main
 from qframe.export.formats import FORMATS
+from qframe.functional.backup import Law
 from qframe.heads import CategoricalHead, HLGaussHead, QuantileHead, ScalarHead
 from qframe.networks import EnsembleQNet, MLPTrunk, QNet, SharedTrunk
 from qframe.objectives import DQNLoss, DQVLoss
@@ -89,10 +90,13 @@ def test_bounds_are_set_in_units_of_the_return_and_a_given_end_stays(head):
     for transform in ("none", "h"):
         free = head(4, 2, v_min="auto", v_max="auto", transform=transform)
         free.set_bounds(-30.0, 700.0)
-        assert free.expressible == pytest.approx((-30.0, 700.0), rel=1e-4)
+        low, high = free.support[[0, -1]] + free.padding * (free.support[-1] - free.support[0]) * torch.tensor([1, -1])
+        ends = torch.tensor([-30.0, 700.0])
+        ends = ends if free.transform is None else free.transform.forward(ends)
+        assert (low.item(), high.item()) == pytest.approx(tuple(ends.tolist()), rel=1e-4)
     half = head(4, 2, v_min=-5.0, v_max="auto")
     half.set_bounds(-30.0, 700.0)
-    assert half.expressible == (-5.0, 700.0)
+    assert half.expressible == pytest.approx((-5.0, -5.0 + 705.0 / (1 - half.padding)))
     fixed = head(4, 2, v_min=0.0, v_max=1.0)
     fixed.set_bounds(-30.0, 700.0)
     assert fixed.expressible == (0.0, 1.0)
@@ -151,6 +155,17 @@ def test_a_support_holds_the_returns_that_it_was_made_for_and_stays(reward, spre
     assert support.fit(states) is None
 
 
+def test_returns_at_the_ends_are_learnt_without_a_bias():
+    head = HLGaussHead(4, 2, num_atoms=51, v_min="auto", v_max="auto")
+    head.set_bounds(0.0, 1.0)
+    ends = torch.tensor([0.0, 1.0])
+    target = head.project(Law(ends.unsqueeze(-1), torch.ones(2, 1)))
+    assert (target @ head.support).tolist() == pytest.approx(ends.tolist(), abs=3e-4)
+    given = HLGaussHead(4, 2, num_atoms=51, v_min=0.0, v_max="auto")
+    given.set_bounds(-7.0, 1.0)
+    assert given.support[[0, -1]].tolist() == pytest.approx([0.0, 1 / 0.97])
+
+
 NETWORKS = {
     "plain": {},
     "dueling": {"network": SharedTrunk},
@@ -182,7 +197,8 @@ def test_action_values_keep_when_the_support_is_widened(head, network):
             part.eval()
     before = [values(part, states(500)) for part in networks]
     add(support, [40.0])
-    assert support.fit(states) == "returns range from 1 to 40: head.v_max is now 59.5"
+    upper = {"categorical": "59.5", "hl_gauss": "61.37"}  # 58.5 wide, and .03 of the whole beyond each end
+    assert support.fit(states) == f"returns range from 1 to 40: head.v_max is now {upper[head]}"
     for part, earlier in zip(networks, before, strict=True):
         assert not part.training
         for old, new in zip(earlier, values(part, states(500)), strict=True):
