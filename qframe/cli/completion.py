@@ -45,8 +45,8 @@ def candidates(line: str) -> list[str]:
     >>> candidates("qframe tra")
     ['train']
     """
-    _, *words, last = [*line.split(" ")[:-1], line.rpartition(" ")[2]]
-    words = [word for word in words if word]
+    *earlier, last = line.split(" ")
+    words = [word for word in earlier[1:] if word]
     if not words:
         found = list(COMMANDS)
     elif words[0] not in COMMANDS:

@@ -29,6 +29,8 @@ from qframe.machine.screen import guarded_screen
 TRAINING = (["train"], ["resume"], ["rerun"], ["bench"])
 """Commands that run on when nobody reads their output; the output of all others is their result."""
 DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+PLACES = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
+"""Errors of a path that was typed, or of a folder that somebody moved; an environment's own are not the user's."""
 REFUSED_ON_CUDA = "does not have a deterministic implementation"  # torch's message under deterministic=true
 PACKAGE = Path(qframe.__file__).parent
 ENVIRONMENT = "the environment raised this error; the lines above show where"
@@ -75,7 +77,7 @@ def _reported(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         print("qframe: interrupted", file=sys.stderr)
         return 130
-    if isinstance(error, OSError) and error.errno in DISK:
+    if isinstance(error, OSError) and (error.errno in DISK or (error.errno in PLACES and not _is_environments(error))):
         place = f" '{error.filename}'" if error.filename else ""
         _report(f"cannot write or read{place}: {error.strerror}", error)
         return 2

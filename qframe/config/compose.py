@@ -50,6 +50,8 @@ from qframe.errors import ConfigError, Fault, hint
 from qframe.runs.run_name import AUTO, run_name
 
 PRESETS = ("experiment", "sweep")
+SEVERAL = (*PRESETS, "logger")
+"""Groups of which several options can be chosen together."""
 MOST_KEPT = 256
 """Choices of groups whose merged files are kept."""
 NOT_OF_THE_DEFAULT_PRESET = {"env", "env.id", "head", "sweep"}
@@ -154,13 +156,9 @@ def parsed(text: str, loader: ConfigLoader, faults: list[Fault]) -> Override | N
     """One override, parsed by Hydra's grammar; None, with a fault added, if that fails."""
     try:
         return OverridesParser.create(config_loader=loader).parse_overrides([text])[0]
-    except HydraException as error:
-        text_of_error = str(error).removeprefix(f"Error parsing override '{text}'").split("\nSee http")[0]
-        reason = re.sub(r"\s+", " ", text_of_error).strip()
-        if "NoViableAlt" in reason:  # jargon of the parser
-            reason = "a character that needs quotes"
-        remedy = "quote values with special characters, as \"name='…'\""
-        message = f"expected key=value or group=option, got '{text}' ({reason}); {remedy}"
+    except HydraException:
+        remedy = "; quote values with special characters, as \"name='…'\", and close brackets" if "=" in text else ""
+        message = f"expected key=value or group=option, got '{text}'{remedy}"
         faults.append(Fault("", message, SOURCE, unknown=True))
         return None
 
@@ -181,6 +179,10 @@ def _choice(override: Override, known: list[str], result: Overrides, loader: Con
             message = "its first line must be '# @package _global_', as a preset sets keys at the top of the config"
             result.faults.append(Fault(group, message, file, unknown=True))
             wrong.append(name)
+    if not wrong and len(chosen) > 1 and group not in SEVERAL and not override.is_sweep_override():
+        message = f"choose one option, or sweep over several with -m {group}={','.join(chosen)}"
+        result.faults.append(Fault(group, message, SOURCE, unknown=True))
+        wrong = chosen
     if wrong:
         result.broken.add(group)
     else:
@@ -195,6 +197,7 @@ def _options_chosen(override: Override) -> list[str]:
     return ["null" if item is None else str(item) for item in (value if isinstance(value, list) else [value])]
 
 
+BRINGS_IS_SET = "only the file of an environment can bring choices along; make them here instead"
 SCORE_IS_SET = "no run depends on it; state it in the preset's file, where qframe bench reads it"
 
 
@@ -344,6 +347,7 @@ def merged_with_values(loader: ConfigLoader, overrides: Overrides, mode: RunMode
             [item for item in parsed if not item.is_hydra_override()], **hydra.job.config.override_dirname
         )
     faults = merged.faults + unread(hydra, merged.paths, merged.own, overrides.keys)
+    faults += [Fault(key, BRINGS_IS_SET, SOURCE) for key in overrides.keys if _is_within(key, "env.brings")]
     return merged._replace(faults=faults), hydra
 
 

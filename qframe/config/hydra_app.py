@@ -301,6 +301,10 @@ def _overridden(loader: ConfigLoader, config_path: str) -> Iterator[tuple[str, s
 
 def _no_option(config_path: str, parent: str, loader: ConfigLoader) -> Fault:
     group, _, name = config_path.rpartition("/")
+    inside, _, meant = group.partition("/")
+    if inside in ("experiment", "sweep") and meant in groups(loader):
+        message = f"its defaults list must say 'override /{meant}: {name}', as a preset changes a choice made before"
+        return Fault(inside, message, file_name(loader, parent), unknown=True)
     files = [format_path(file) for file in yaml_files(loader) if _chooses(file, group, name)]
     source = " or ".join(files) or file_name(loader, parent)
     return Fault(group, f"unknown option '{name}'; {hint(name, options(loader, group))}", source, unknown=True)

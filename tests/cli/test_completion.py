@@ -26,6 +26,11 @@ def test_a_line_is_completed(line, expected):
     assert candidates(line) == expected
 
 
+def test_an_empty_line_is_completed_by_the_commands(capsys):
+    assert main(["completion", "query"]) == 0
+    assert "train" in capsys.readouterr().out.split()
+
+
 def test_a_mistake_earlier_in_the_line_does_not_hinder():
     assert candidates("qframe train nonsense=1 head=othr gamma") == ["gamma="]
 

@@ -64,3 +64,11 @@ def test_a_name_that_cannot_be_a_package_is_refused(name, message, tmp_path, cap
 
 def test_a_folder_name_becomes_an_identifier():
     assert package_name("deep-q.lab") == "deep_q_lab"
+
+
+@pytest.mark.parametrize("folder", ["file/lab", "/proc/lab"])
+def test_a_folder_that_cannot_be_made_is_reported_in_one_line(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    assert main(["init", folder]) == 2
+    assert capsys.readouterr().err.startswith(f"qframe: cannot write or read '{folder}': No")

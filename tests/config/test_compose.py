@@ -79,8 +79,8 @@ def test_all_faults_are_reported_at_once(toy):
         "experimnt=x", "network.trunk.sizes=[a]", "nonsense", "~logger.ever",
     )  # fmt: skip
     assert [fault.split(":")[0].split(" (")[0] for fault in found] == [
-        "head", "expected key=value or group=option, got 'nonsense'", "~logger.ever", "name", "seed", "device", "gamma",
-        "total_frames", "experimnt", "env.num_env", "network.trunk.sizes[0]",
+        "head", "expected key=value or group=option, got 'nonsense'  [command line]", "~logger.ever", "name",
+        "seed", "device", "gamma", "total_frames", "experimnt", "env.num_env", "network.trunk.sizes[0]",
     ]  # fmt: skip
 
 
@@ -103,6 +103,7 @@ def test_all_faults_are_reported_at_once(toy):
         ("~seeed", "~seeed: there is no such key; nearest is 'seed'  [command line]"),
         ("~head", "head: missing; choose one with head=OPTION"),
         ("head=5", "head: unknown option '5'; valid: default, other  [command line]"),
+        ("head=[default,other]", "head: choose one option, or sweep over several with -m head=default,other  [command"),
         ("head={kind: b, knd: 1}", "head.knd: unknown key of toy_parts.Head; nearest is 'head.kind'"),
         ("head.kind.x=1", "head.kind: expected one of a, b, both, got a mapping without _target_  [command line]"),
         ("env=nameless", "env.id: missing; set it with env.id=…  [conf/env/nameless.yaml]"),

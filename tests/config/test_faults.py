@@ -52,7 +52,10 @@ def test_the_faults_of_all_groups_are_reported_at_once(capsys):
         (["hydra.launcher.jbos=2"], "hydra.launcher.jbos: unknown key; nearest is 'hydra.launcher.jobs' (valid: jobs)"),
         (["hydra/launcher=lcal"], "hydra/launcher: unknown option 'lcal'; nearest is 'local'"),
         (["~runner.stop.wall_seconds"], "~runner.stop.wall_seconds: nothing to remove: its value is null"),
-        (["name=ä"], "expected key=value or group=option, got 'name=ä' (a character that needs quotes)"),
+        (["name=ä"], "expected key=value or group=option, got 'name=ä'; quote values with special characters"),
+        (["env.brings.seed=3"], "env.brings.seed: only the file of an environment can bring choices along; make them"),
+        ([""], "expected key=value or group=option, got ''  [command line]"),
+        (["seed"], "expected key=value or group=option, got 'seed'  [command line]"),
     ],
 )
 def test_a_fault_is_reported_in_one_line(words, message, capsys):
@@ -81,3 +84,10 @@ def test_defaults_that_lead_in_a_circle_are_reported(entry, capsys, tmp_path):
     (line,) = faults(capsys, "--config-dir", str(tmp_path), "experiment=one")
     assert line.startswith("the defaults of these files lead in a circle; remove one entry  [")
     assert line.endswith("experiment/two.yaml]")
+
+
+def test_a_preset_that_does_not_override_a_group_is_told_how(capsys, tmp_path):
+    write(tmp_path / "experiment" / "mine.yaml", "# @package _global_\ndefaults: [{head: quantile}]\n")
+    (line,) = faults(capsys, "--config-dir", str(tmp_path), "experiment=mine")
+    assert line.startswith("experiment: its defaults list must say 'override /head: quantile', as a preset changes a")
+    assert line.endswith("experiment/mine.yaml]")
