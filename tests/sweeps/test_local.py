@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -10,7 +13,7 @@ from qframe.runs.folder import read_json
 from qframe.sweeps.engines.local import LocalEngine, local_engine
 from qframe.sweeps.grid import Queue
 from qframe.sweeps.loop import Needs, run_jobs
-from tests.sweeps.short import spec
+from tests.sweeps.short import SHORT, spec
 
 
 class Killer:
@@ -48,6 +51,23 @@ def test_a_killed_process_is_reported_with_its_signal_and_the_other_job_finishes
     assert board.outcomes[1] == ("failed", "its process was ended by signal 9 (Killed); out of memory?")
     assert read_json(tmp_path / "0" / "summary.json")["frames"] == 304
     assert "eval_return_mean" in (tmp_path / "0" / "output.log").read_text()
+
+
+def test_a_signal_to_every_process_stops_the_jobs_without_a_traceback(tmp_path):
+    words = [*SHORT, "total_frames=10M", "logger.every=100", "checkpoint.every=10M", "evaluation.every=10M", "seed=1,2"]
+    command = [sys.executable, "-m", "qframe", "train", "-m", *words, "hydra.sweep.dir=sweep", "hydra.launcher.jobs=1"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as sweep:
+        while not any((tmp_path / "sweep").glob("0-*/metrics.jsonl")):
+            assert sweep.poll() is None
+            time.sleep(0.2)
+        os.killpg(sweep.pid, signal.SIGTERM)
+        printed = sweep.communicate()[0]
+    assert sweep.returncode == 143
+    assert "Traceback" not in printed
+    assert read_json(tmp_path / "sweep" / "0-seed=1" / "summary.json")["status"] == "stopped"
+    assert any((tmp_path / "sweep" / "0-seed=1" / "checkpoints").iterdir())
 
 
 @pytest.fixture

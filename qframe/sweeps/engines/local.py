@@ -12,7 +12,7 @@ from multiprocessing.process import BaseProcess
 import torch
 
 from qframe.errors import ConfigError, Fault
-from qframe.sweeps.job import execute, output_to_log
+from qframe.sweeps.job import run_logged
 from qframe.sweeps.job_spec import JobSpec
 from qframe.sweeps.loop import Needs
 
@@ -111,12 +111,12 @@ def cores() -> int:
 
 def _run(job: JobSpec, gpu: str | None) -> None:
     """The main function of a job's process: output goes to ``output.log``, and it stops if the sweep's process dies."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which its server ignores
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C reaches every process; only the sweep handles it
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     threading.Thread(target=_stop_with_parent, daemon=True).start()
-    with output_to_log(job):
-        execute(job)
+    run_logged(job)
 
 
 def _stop_with_parent() -> None:
@@ -128,9 +128,11 @@ def _stop_with_parent() -> None:
 
 def _start_server(of: ForkServerContext) -> None:
     of.set_forkserver_preload(["qframe.sweeps.job"])
-    earlier = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # inherited by the server and its jobs
+    # Inherited by the server and its jobs: a signal to the whole group must not end the server, which sees jobs end.
+    earlier = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGTERM)}
     forkserver.ensure_running()
-    signal.signal(signal.SIGHUP, earlier)
+    for number, handler in earlier.items():
+        signal.signal(number, handler)
 
 
 def _gpus() -> list[str]:
