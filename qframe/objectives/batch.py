@@ -105,6 +105,7 @@ class BatchReader:
         reward = _squeeze(following[keys.reward].to(self.like.dtype), shape, self.next_keys.reward)
         discount, done = self._discount_and_done(tensordict, following, reward, gamma)
         needs_probability = "behaviour_probability" in estimator.requires
+        prediction = following.get(PREDICTION, None)
         batch = Batch(
             observation=self._network.observe(tensordict),
             action=branches.split_index(index),
@@ -117,7 +118,7 @@ class BatchReader:
             priority_weight=_optional(tensordict, keys.priority_weight, shape),
             action_probability=_optional(tensordict, "action_probability", shape) if needs_probability else None,
             bootstrap_mask=tensordict.get("bootstrap_mask", None) if self._has_members else None,
-            next_prediction=_branches_first(following.get(PREDICTION, None), shape),
+            next_prediction=None if prediction is None else _branches_first(prediction, shape),
         )
         name = type(estimator).__name__
         if needs_probability and batch.action_probability is None:
@@ -181,11 +182,9 @@ class BatchReader:
         return discount.to(reward.dtype), done.bool()
 
 
-def _branches_first(prediction: Tensor | None, batch: torch.Size) -> Tensor | None:
+def _branches_first(prediction: Tensor, batch: torch.Size) -> Tensor:
     """Outputs ``[*B, A, N]`` as they are, or ``[*B, D, A, N]`` → ``[D, *B, A, N]``."""
-    if prediction is None or prediction.dim() == len(batch) + 2:
-        return prediction
-    return prediction.movedim(len(batch), 0)
+    return prediction if prediction.dim() == len(batch) + 2 else prediction.movedim(len(batch), 0)
 
 
 def from_keywords(keywords: dict[str, Tensor]) -> TensorDict:

@@ -143,7 +143,8 @@ class SoftUpdate(TargetUpdate):
         self.calls += 1
         if self._pairs:
             torch._foreach_lerp_(*self._parameters(), self.tau)  # pyright: ignore[reportPrivateImportUsage]
-        self._mix_buffers()
+        if self._buffers:
+            self._mix_buffers()
 
     def mix(self, target: Tensor, online: Tensor, calls: Tensor) -> Tensor:
         """A target tensor after one call, as a pure function."""

@@ -180,20 +180,16 @@ class Learner:
         return rows, {key: leaf for key, leaf in stored.items() if key != "action"}
 
     def _sample(self, batches: int = 1) -> TensorDict:
-        """Batches one after another, actions in the layout that the loss documents."""
-        self._predict()
+        """Batches one after another, actions in the layout that the loss documents, after the predictions they need."""
+        if (rows := self.replay.unpredicted) is not None:
+            with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
+                self.replay.write_prediction(self.loss.predict_next(rows.to(self._device)))
         if batches > 1:
             batch = self.replay.sample(batches=batches)
         else:
             batch = self._batch = self.replay.sample(reuse=self._batch)
         batch = batch.copy() if self.replay.device == self._device else batch.to(self._device, non_blocking=True)
         return batch.set("action", self._action_space.decode(batch.get("action")))
-
-    def _predict(self) -> None:
-        """Write the predictions that the replay needs."""
-        if (rows := self.replay.unpredicted) is not None:
-            with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
-                self.replay.write_prediction(self.loss.predict_next(rows.to(self._device)))
 
     def _add(self, sums: dict[str, Tensor], updates: int) -> None:
         """Add the metrics of updates to those of the next log."""
