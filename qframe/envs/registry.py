@@ -16,6 +16,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from qframe.envs.checks import raised
+from qframe.envs.old_gym import old_ids, old_spec
 from qframe.errors import nearest
 from qframe.formatting import install_command
 
@@ -61,7 +62,7 @@ def find(id: str, register: str | None = None) -> EnvSpec:
         ValueError: an unknown environment, a module that cannot be imported, or a missing extra.
     """
     module_name, name = split_id(id)
-    before = set(gym.registry)
+    before = {*gym.registry, *old_ids()}
     module = None if module_name is None else _imported(module_name, id)
     _register_family(name)
     if register is not None:
@@ -72,13 +73,17 @@ def find(id: str, register: str | None = None) -> EnvSpec:
     try:
         return gym.spec(name)
     except gym.error.Error as unknown:
+        if (old := old_spec(name, written)) is not None:
+            return old
         if written is not None:
             package = str(module_name).partition(".")[0]
             message = f"{id!r} is neither a subclass of gymnasium.Env nor a function, defined in {package}: {written!r}"
             raise ValueError(message) from unknown
         classes = inspect.getmembers(module, inspect.isclass)
         ours = [key for key, value in classes if _is_env(value, module_name)]
-        raise ValueError(_unknown(id, name, module_name, [*sorted(set(gym.registry) - before), *ours])) from unknown
+        raise ValueError(
+            _unknown(id, name, module_name, [*sorted({*gym.registry, *old_ids()} - before), *ours])
+        ) from unknown
 
 
 def _unknown(id: str, name: str, module: str | None, ours: Sequence[str]) -> str:
@@ -206,7 +211,8 @@ def _imported(module: str, id: str) -> ModuleType:
             raise ValueError(f"no module {module!r} found for {id!r}; {remedy}") from error
         if isinstance(error, ModuleNotFoundError):
             message = f"importing {module!r} for {id!r} needs the package {error.name!r}, which is not installed"
-            raise ValueError(message) from error
+            remedy = "; it is Gymnasium's predecessor, whose interface is converted: pip install gym"
+            raise ValueError(message + remedy * (error.name == "gym")) from error
         raise ValueError(f"importing {module!r} for {id!r} failed: {raised(error)}") from error
 
 
