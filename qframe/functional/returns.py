@@ -52,13 +52,13 @@ def lambda_return(reward: Tensor, discount: Tensor, value: Tensor, trace: Tensor
     >>> lambda_return(one, 0.5 * one, 4 * one, one)  # λ = 1: rewards, then the last bootstrap
     tensor([2.2500, 2.5000, 3.0000])
     """
-    following = value[..., -1]
-    returns = []
-    for t in reversed(range(reward.shape[-1])):
-        mixed = torch.where(trace[..., t] == 0, value[..., t], torch.lerp(value[..., t], following, trace[..., t]))
-        if t == reward.shape[-1] - 1:
-            mixed = value[..., t]
-        following = affine(reward[..., t], discount[..., t], mixed)
+    # G_t = fixed_t + kept_t · G_{t+1}: everything but the recursion is computed for all steps at once.
+    trace = torch.cat([trace[..., :-1], torch.zeros_like(trace[..., -1:])], -1)
+    fixed = affine(reward, discount, torch.where(trace == 0, value, (1 - trace) * value))
+    kept = discount * trace
+    following, returns = torch.zeros_like(fixed[..., 0]), []
+    for constant, factor, is_cut in zip(*(x.unbind(-1)[::-1] for x in (fixed, kept, kept == 0)), strict=True):
+        following = constant + (factor * following).masked_fill(is_cut, 0.0)
         returns.append(following)
     return torch.stack(returns[::-1], -1)  # [*B, T]
 
