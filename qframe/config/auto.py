@@ -1,6 +1,5 @@
 """The values that ``auto`` picks: by fixed rules from sizes and the number of cores, never from the machine's load."""
 
-import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -71,11 +70,10 @@ def _compile(config: Mapping[str, Any]) -> tuple[bool, str]:
         frames = config["total_frames"] - config["runner"]["learning_starts"]
         updates = frames // config["runner"]["every"] * config["runner"]["updates"]
         head: Any = resolve(config["head"]["_target_"])
-        estimator: Any = resolve(config["estimator"]["_target_"])
         algorithm: Any = resolve(config["optimizer"]["algorithm"]["_target_"])
     except FAULTY:
         return False, "faulty"
-    needed = UPDATES_WORTH_COMPILING // math.prod(getattr(part, "update_cost", 1) for part in (head, estimator))
+    needed = UPDATES_WORTH_COMPILING // getattr(head, "update_cost", 1)
     if updates < needed:
         return False, f"{updates:,} updates; compiling pays from {needed:,} on"
     if algorithm not in STEPS:

@@ -26,8 +26,6 @@ class TDLambda:
     """
 
     requires: frozenset[str] = frozenset({"time"})
-    update_cost = 2
-    """The time of an update, as a rough multiple of one with a one-step target; ``compile=auto`` reads it."""
 
     def __init__(self, *, lambda_: float = 0.95) -> None:
         if not 0 <= lambda_ <= 1:

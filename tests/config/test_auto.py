@@ -11,7 +11,6 @@ from qframe.errors import ConfigError
 def config(**changes):
     return {
         "compile": "auto", "total_frames": 61_000, "head": {"_target_": "qframe.heads.ScalarHead"},
-        "estimator": {"_target_": "qframe.estimators.TD0"},
         "optimizer": {"algorithm": {"_target_": "torch.optim.Adam"}},
         "trunk": {"_target_": "qframe.networks.MLPTrunk"},
         "runner": {"learning_starts": 1_000, "every": 6, "updates": 2, "threads": "auto"},
@@ -31,8 +30,6 @@ def test_an_update_is_compiled_where_a_run_has_enough_of_them():
     )  # fmt: skip
     costly = config(total_frames=16_000, head={"_target_": "qframe.heads.QuantileHead"})
     assert resolved(costly)[0]["compile"] is True
-    over_time = config(total_frames=31_000, estimator={"_target_": "qframe.estimators.WatkinsQLambda"})
-    assert resolved(over_time)[1]["compile"] == (True, "10,000 updates")
 
 
 def test_without_a_compiler_or_for_another_optimizer_it_continues_eagerly_and_says_so(monkeypatch):
