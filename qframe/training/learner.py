@@ -61,6 +61,7 @@ class Learner:
         self.notes: list[str] = []
         """Lines that the runner has not printed yet."""
         loss.checks_actions = False  # the collector stores no action outside the space
+        loss.has_target_update = True  # also one of the user's own class
         self._autocast = autocast_type(device) if autocast else None
         options = {"autocast": self._autocast, "is_captured": compiled == "cuda_graph"}
         self.compiled = CompiledUpdate(loss, optimizer, target_update, **options) if compiled else None

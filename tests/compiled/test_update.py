@@ -1,5 +1,6 @@
 """The update as one pure function: the same step as the eager one, for every head, and compiled."""
 
+import warnings
 from functools import partial
 
 import pytest
@@ -280,6 +281,25 @@ def test_what_cannot_be_compiled_is_reported(monkeypatch):
         learner(compiled=True, algorithm=optim.NAdam)
     with pytest.raises(ValueError, match="not Adam with amsgrad; set compile=false"):
         learner(compiled=True, algorithm=partial(optim.Adam, amsgrad=True))
+
+
+class Still(NoUpdate):
+    """A target update that shares nothing with qframe's but the interface."""
+
+    def __init__(self, loss):
+        self.loss = loss
+
+
+def test_a_learner_does_not_warn_of_a_target_update_that_it_has():
+    part = learner(compiled=False)
+    loss = DQNLoss(part.loss.value_network, delay_value=True)
+    own = Learner(
+        loss, part.replay, optimizer=part.optimizer, target_update=Still(loss), device=CPU,
+        action_space=part.network.action_space,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        own.update()
 
 
 def test_an_update_with_effects_that_compiled_code_would_lack_is_the_eager_one(monkeypatch):
