@@ -16,9 +16,9 @@ from qframe.sweeps.sweep import relaunch
 
 FIXED = (
     "name", "seed", "gamma", "init", "action_space", "network", "trunk", "head",
-    "env._target_", "env.id", "env.game", "env.kwargs", "env.wrappers",
+    "env._target_", "env.id", "env.game", "env.kwargs", "env.wrappers", "env.num_envs",
 )  # fmt: skip
-"""Groups and entries that cannot change: they define the task, or the network that was trained."""
+"""Groups and entries that cannot change: they define the task, or what the checkpoint holds."""
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -22,6 +22,7 @@ WORDS = [
     [
         ("head=quantile", "head: a run resumes with its own parts"),
         ("env=acrobot", "env: a run resumes with its own parts"),
+        ("env.num_envs=8", "env.num_envs is part of what was trained"),
         ("action_space.joint=sum", "'action_space.joint=sum' cannot change while a run resumes"),
         ("trunk.num_cells=[16]", "trunk is part of what was trained"),
         ("gamma=0.5", "gamma is part of what was trained"),
