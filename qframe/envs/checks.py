@@ -4,6 +4,7 @@ A vector environment in processes can only forward tracebacks. So the wrapper ``
 into its environment's infos, and ``check_infos`` raises it in the training process.
 """
 
+import os
 import pickle
 import sysconfig
 import time
@@ -310,7 +311,14 @@ class _Broken(Exception):
 def fault_of_error(error: BaseException, method: str) -> str:
     """The message for an exception from an environment's method, or from the checks of its result."""
     message = str(error) if isinstance(error, _Broken) else f"{method} failed: {raised(error)}"
-    return f"{message}; {REMEDY}"
+    return f"{message}{display_remedy(error) or f'; {REMEDY}'}"
+
+
+def display_remedy(error: BaseException) -> str:
+    """The remedy for an environment that opens a window where there is no display, for the end of a message."""
+    has_none = not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    is_missing = has_none and "display" in f"{type(error).__name__} {error}".lower()
+    return "; it needs a display: start the command with xvfb-run -a" if is_missing else ""
 
 
 def as_start(start: Any, space: spaces.Space[Any]) -> tuple[Any, dict[str, Any]]:
@@ -416,7 +424,7 @@ def _lost(numbers: NDArray[Any], dtype: np.dtype[Any]) -> str | None:
 def raised(error: BaseException) -> str:
     """An exception in one line, with its locations: in the environment, innermost first, or else in a library."""
     places = [f"{frame.f_code.co_filename}:{line}" for frame, line in walk_tb(error.__traceback__)]
-    others = [place for place in places if not place.startswith(_OTHERS)]
+    others = [place for place in places if not place.startswith((*_OTHERS, "<"))]
     own = [place for place in others if not place.startswith(_LIBRARIES)] or others or places[-1:]
     text = " ".join(str(error).split())
     where = " from ".join(reversed(own[-_MOST_PLACES:]))

@@ -3,11 +3,14 @@
 import ast
 import inspect
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
+from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -15,7 +18,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
-from qframe.envs.checks import raised
+from qframe.envs.checks import display_remedy, raised
 from qframe.envs.old_gym import old_ids, old_spec
 from qframe.errors import nearest
 from qframe.formatting import install_command
@@ -34,6 +37,12 @@ _PACKAGES = (
     _Package("BabyAI-", "minigrid", "minigrid", "minigrid"),
     _Package("ALE/", "ale_py", "ale-py", "atari"),
 )
+_DISTRIBUTIONS = {
+    "Box2D": "box2d", "PIL": "pillow", "chess": "python-chess", "cv2": "opencv-python", "skimage": "scikit-image",
+    "sklearn": "scikit-learn", "yaml": "pyyaml",
+}  # fmt: skip
+"""The distributions of modules that have another name."""
+_NOT_ONE = "; write a gymnasium.Env around it in which one agent acts, and name that as env.id=mylab.Class"
 _EXTRAS = {"box2d": "box2d", "Box2D": "box2d", "swig": "box2d", "pygame": "box2d"}
 
 
@@ -78,7 +87,7 @@ def find(id: str, register: str | None = None) -> EnvSpec:
         if written is not None:
             package = str(module_name).partition(".")[0]
             message = f"{id!r} is neither a subclass of gymnasium.Env nor a function, defined in {package}: {written!r}"
-            raise ValueError(message) from unknown
+            raise ValueError(message + _NOT_ONE * inspect.isclass(written)) from unknown
         classes = inspect.getmembers(module, inspect.isclass)
         ours = [key for key, value in classes if _is_env(value, module_name)]
         raise ValueError(
@@ -90,13 +99,25 @@ def _unknown(id: str, name: str, module: str | None, ours: Sequence[str]) -> str
     """The message about an unknown id, with the ids and classes that its module has."""
     near = nearest(name, gym.registry if module is None else ours)
     hint = f"; nearest is '{near}'" if near else ""
-    if module is None:
+    if module is None and (package := _namespace(name)) is not None:
+        hint += f"; if the package {package} registers it: env.id={package}:{name} --trust {package}"
+    elif module is None:
         hint += "; an environment of another package is env.id=package:Id-v0 --trust package"
     elif ours:
         hint += f"; {module} has {', '.join(ours[:8])}{', …' if len(ours) > 8 else ''}"
     else:
         hint += f"; importing {module} registers none: name a function that does as env.register={module}.function"
+        path = getattr(sys.modules.get(module), "__path__", ())
+        if inner := [f"{module}.{one.name}" for one in iter_modules(path) if not one.name.startswith("_")]:
+            hint += f", or a module that does as env.id={inner[0]}:{name}; there are {', '.join(inner)}"
     return f"no environment is registered as {id!r}{hint}"
+
+
+def _namespace(name: str) -> str | None:
+    """The installed package that the namespace of an id names, as in ``package/Id-v0``; it is not imported."""
+    space, slash, _ = name.partition("/")
+    package = space.replace("-", "_")
+    return package if slash and package.isidentifier() and find_spec(package) is not None else None
 
 
 def _call(register: str, id: str) -> None:
@@ -168,8 +189,7 @@ def made(
     except gym.error.DependencyNotInstalled as absent:
         raise ValueError(_missing_extra(id, absent)) from absent
     except ModuleNotFoundError as absent:
-        message = f"environment {id} needs the package {absent.name}, which is not installed"
-        raise ValueError(f"{message}; pip install {absent.name}") from absent
+        raise ValueError(f"environment {id} needs {_absent(absent.name)}") from absent
     except (Exception, SystemExit) as refused:
         is_again = isinstance(refused, TypeError) and "was raised from the environment creator" in str(refused)
         cause = (refused.__context__ if is_again else None) or refused  # Gymnasium's message names no line
@@ -177,6 +197,10 @@ def made(
         remedy = "; to limit episodes, set env.max_episode_steps" if "max_episode_steps" in kwargs else ""
         if not remedy and isinstance(cause, TypeError) and "argument" in str(cause):
             remedy = _parameters(spec.entry_point)
+        elif isinstance(cause, TypeError) and "must inherit from the gymnasium.Env" in str(cause):
+            message = f"{id} makes something else than a gymnasium.Env, as environments of several agents do"
+            raise ValueError(f"{message}{_NOT_ONE}") from refused
+        remedy = remedy or display_remedy(cause)
         raise ValueError(f"making {id}{given_kwargs} failed: {raised(cause)}{remedy}") from refused
 
 
@@ -210,10 +234,15 @@ def _imported(module: str, id: str) -> ModuleType:
             remedy = "install it, or add its folder to PYTHONPATH"
             raise ValueError(f"no module {module!r} found for {id!r}; {remedy}") from error
         if isinstance(error, ModuleNotFoundError):
-            message = f"importing {module!r} for {id!r} needs the package {error.name!r}, which is not installed"
-            remedy = "; it is Gymnasium's predecessor, whose interface is converted: pip install gym"
-            raise ValueError(message + remedy * (error.name == "gym")) from error
-        raise ValueError(f"importing {module!r} for {id!r} failed: {raised(error)}") from error
+            raise ValueError(f"importing {module!r} for {id!r} needs {_absent(error.name)}") from error
+        raise ValueError(f"importing {module!r} for {id!r} failed: {raised(error)}{display_remedy(error)}") from error
+
+
+def _absent(module: str | None) -> str:
+    """The end of a message about a module that is missing, with the command that installs it."""
+    name = str(module).partition(".")[0]
+    kind = ", Gymnasium's predecessor, whose interface is converted" if name == "gym" else ""
+    return f"the package {name!r}{kind}, which is not installed; pip install {_DISTRIBUTIONS.get(name, name)}"
 
 
 def _is_absent(module: str, error: BaseException) -> bool:

@@ -63,6 +63,19 @@ class NoInfo(Odd):
 gym.register("Odd-v0", entry_point=Odd)
 """
 
+WORDS = {
+    "needs_cv2": "raise ModuleNotFoundError('no cv2', name='cv2.typing')",
+    "windowed": "raise RuntimeError('no Display')",
+    "several": "class Game:\n    pass\n\n\ndef make():\n    return Game()\n",
+    "blind": """from gymnasium import Env, spaces
+class Odd(Env):
+    observation_space = action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        raise RuntimeError("no display")
+""",
+}
+
 
 @pytest.fixture
 def mylab(tmp_path, monkeypatch):
@@ -71,9 +84,16 @@ def mylab(tmp_path, monkeypatch):
     (tmp_path / "mylab.py").write_text(MODULE)
     (tmp_path / "broken.py").write_text("import not_there_at_all")
     (tmp_path / "raising.py").write_text("1 / 0")
+    for name, text in WORDS.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    (tmp_path / "outer").mkdir()
+    (tmp_path / "outer" / "__init__.py").write_text("")
+    (tmp_path / "outer" / "envs.py").write_text("")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
     yield tmp_path
     gym.registry.pop("Odd-v0", None)
-    for name in ("mylab", "broken", "raising"):
+    for name in ("mylab", "broken", "raising", *WORDS, "outer", "outer.envs"):
         sys.modules.pop(name, None)
 
 
@@ -100,6 +120,20 @@ def test_a_users_own_environment_is_found_by_id_or_class(id, mylab):
         ("LunarLandr-v3", "nearest is 'LunarLander-v3'"),
         ("zzz", "registered as 'zzz'; an environment of another package is env.id=package:Id-v0 --trust"),
         ("math.pi", "'math.pi' is neither a subclass of gymnasium.Env nor a function, defined in math: 3.14"),
+        ("mylab/Odd-v0", "if the package mylab registers it: env.id=mylab:mylab/Odd-v0 --trust mylab"),
+        ("nowhere/Odd-v0", "an environment of another package is env.id=package:Id-v0 --trust package"),
+        (
+            "outer:Odd-v0",
+            r"env.register=outer.function, or a module .* as env.id=outer.envs:Odd-v0; there are outer.envs$",
+        ),
+        ("needs_cv2.Odd", "needs the package 'cv2', which is not installed; pip install opencv-python"),
+        (
+            "windowed.Odd",
+            "failed: RuntimeError: no Display, at .*windowed.py:1; it needs a display: start .* with xvfb",
+        ),
+        ("blind.Odd", "reset failed: RuntimeError: no display, .*py:6; it needs a display: start .* xvfb-run -a$"),
+        ("several.make", "several.make makes something else than a gymnasium.Env, as .*; write a gymnasium.Env around"),
+        ("several.Game", "nor a function, defined in several: .*; write a gymnasium.Env around it"),
         ("MinAtar/Breakot-v1", "nearest is 'MinAtar/Breakout-v1'"),
         ("MiniGrid-Empt-5x5-v0", "nearest is 'MiniGrid-Empty-5x5-v0'"),
     ],
