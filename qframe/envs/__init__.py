@@ -9,11 +9,11 @@ from qframe.envs.memory_tasks import MaskVelocity, MemoryChain, TMaze
 from qframe.envs.minatar import MinAtarEnvs, MinAtarGame
 from qframe.envs.protocol import Envs, Episodes, FaultyEnvironment, Observation, Start, Step
 from qframe.envs.seeding import derive_seed
-from qframe.envs.wrappers import BoundAction, ChannelsFirst, Entry, Pixels, SymbolicGrid
+from qframe.envs.wrappers import BoundAction, ChannelsFirst, Entry, Pixels, SymbolicGrid, WeighReward
 
 __all__ = [
     "ActionMasks", "AtariEnvs", "AtariEpisodes", "BoundAction", "ChannelsFirst", "DeepSea", "Entry", "Envs",
     "Episodes", "FaultyEnvironment", "GymnasiumEnvs", "MaskVelocity", "MemoryChain", "MinAtarEnvs", "MinAtarGame",
     "Observation", "Pixels", "SeededEpisodes", "SelfResettingEpisodes", "Start", "Step", "SymbolicGrid", "TMaze",
-    "derive_seed",
+    "WeighReward", "derive_seed",
 ]  # fmt: skip

@@ -357,7 +357,7 @@ def _misfit(name: str, observation: Any, space: spaces.Space[Any]) -> str | None
 def fault_of_step(result: Any) -> str | None:
     """How the result of ``step`` breaks the interface, the observation aside.
 
-    >>> fault_of_step((0, np.ones(1), False, False, {}))
+    >>> fault_of_step((0, np.ones(1), False, False, {})).partition(" (env.wrappers")[0]
     'the reward must be a number, but is an array of shape (1,); use float(reward)'
     """
     if not (isinstance(result, tuple | list) and len(result) == 5):
@@ -367,6 +367,8 @@ def fault_of_step(result: Any) -> str | None:
         shape = np.shape(reward) if isinstance(reward, np.ndarray | list | tuple) else ()
         several = "several agents or objectives cannot be trained: weigh their rewards to one"
         remedy = "use float(reward)" if np.size(reward) == 1 else several
+        ones = ", ".join("1" for _ in range(np.size(reward)))
+        remedy += f" (env.wrappers=[{{_target_: qframe.envs.WeighReward, weights: [{ones}]}}])" if shape else ""
         found = f"an array of shape {shape}; {remedy}" if shape else f"{reward!r}"
         return f"the reward must be a number, but is {found}"
     for name, over in (("terminated", terminated), ("truncated", truncated)):

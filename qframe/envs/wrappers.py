@@ -276,6 +276,31 @@ class BoundAction(gym.ActionWrapper[Any, Any, Any]):
         return action
 
 
+class WeighReward(gym.Wrapper[Any, Any, Any, Any]):
+    """Several rewards, as of objectives or agents, as their weighted sum.
+
+    Args:
+        env: whose rewards are arrays or lists.
+        weights: one for each reward.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], *, weights: Sequence[float]) -> None:
+        super().__init__(env)
+        self._weights = np.asarray(weights, np.float64)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Take a step.
+
+        Raises:
+            ValueError: there are more or fewer rewards than weights.
+        """
+        observation, rewards, terminated, truncated, info = self.env.step(action)
+        given = np.asarray(rewards, np.float64)
+        if given.shape != self._weights.shape:
+            raise ValueError(f"expected weights for rewards of shape {given.shape}, got {self._weights.tolist()}")
+        return observation, float(given @ self._weights), terminated, truncated, info
+
+
 def rescaled(id: str, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     """The environment with its Box observations scaled to [−1, 1].
 

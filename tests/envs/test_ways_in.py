@@ -203,6 +203,9 @@ def test_a_refusal_names_the_way_out(rooms, words, message, capfd):
 
 def test_the_way_out_of_continuous_actions_and_of_another_type_is_one(rooms, capfd):
     assert check(capfd, "env.id=rooms.Continuous", "env.wrappers=[{_target_: DiscretizeAction, bins: 5}]")[0] == 0
+    weighed = "env.wrappers=[{_target_: qframe.envs.WeighReward, weights: [1, 1]}]"
+    assert weighed in check(capfd, "env.id=rooms.Several")[1]
+    assert check(capfd, "env.id=rooms.Several", weighed)[0] == 0
     assert check(capfd, "env.id=rooms.Other", "env.wrappers=[{_target_: DtypeObservation, dtype: float32}]")[0] == 0
 
 

@@ -8,7 +8,7 @@ import pytest
 from gymnasium import spaces
 from gymnasium.wrappers import FlattenObservation, FrameStackObservation, NormalizeObservation, TimeLimit
 
-from qframe.envs import ChannelsFirst, GymnasiumEnvs, SymbolicGrid
+from qframe.envs import ChannelsFirst, GymnasiumEnvs, SymbolicGrid, WeighReward
 from qframe.envs.checks import fault_of
 
 
@@ -134,3 +134,15 @@ def test_a_symbolic_grid_is_one_hot_by_object_colour_and_state():
     np.testing.assert_array_equal(grid[11:17].argmax(0), raw[..., 1])
     np.testing.assert_array_equal(grid[17:].argmax(0), raw[..., 2])
     assert (grid.sum(0) == 3).all()
+
+
+def test_several_rewards_are_weighed_to_one():
+    class Two(gym.Env):
+        observation_space = action_space = spaces.Discrete(2)
+
+        def step(self, action):
+            return 0, [3, 0.5], False, False, {}
+
+    assert WeighReward(Two(), weights=[1, -2]).step(0)[1] == 2.0
+    with pytest.raises(ValueError, match=r"weights for rewards of shape \(2,\), got \[1.0\]"):
+        WeighReward(Two(), weights=[1]).step(0)
