@@ -48,7 +48,7 @@ def _too_large(place: str, capacity: int, each: int, what: str, where: str) -> s
     limit = "" if place == "disk" else f", of which a replay may take {share:.0%}"
     return (
         f"too large for the {place}: {_gigabytes(each * capacity)}{what} ({capacity:,} × {each:,} bytes), and there "
-        f"are {room / 1e9:,.1f} GB {where}{limit}; set replay.capacity to at most {int(share * room / each):,}"
+        f"are {room / 1e9:,.1f} GB {where}{limit}; replay.capacity={int(share * room / each)} fits"
     )
 
 

@@ -109,7 +109,8 @@ def _unknown(id: str, name: str, module: str | None, ours: Sequence[str]) -> str
         hint += f"; importing {module} registers none: name a function that does as env.register={module}.function"
         path = getattr(sys.modules.get(module), "__path__", ())
         if inner := [f"{module}.{one.name}" for one in iter_modules(path) if not one.name.startswith("_")]:
-            hint += f", or a module that does as env.id={inner[0]}:{name}; there are {', '.join(inner)}"
+            likely = next((one for one in inner if re.search("env|gym", one.rpartition(".")[2])), inner[0])
+            hint += f", or a module that does as env.id={likely}:{name}; there are {', '.join(inner)}"
     return f"no environment is registered as {id!r}{hint}"
 
 

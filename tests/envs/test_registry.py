@@ -88,6 +88,7 @@ def mylab(tmp_path, monkeypatch):
         (tmp_path / f"{name}.py").write_text(text)
     (tmp_path / "outer").mkdir()
     (tmp_path / "outer" / "__init__.py").write_text("")
+    (tmp_path / "outer" / "core.py").write_text("")
     (tmp_path / "outer" / "envs.py").write_text("")
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
@@ -124,7 +125,7 @@ def test_a_users_own_environment_is_found_by_id_or_class(id, mylab):
         ("nowhere/Odd-v0", "an environment of another package is env.id=package:Id-v0 --trust package"),
         (
             "outer:Odd-v0",
-            r"env.register=outer.function, or a module .* as env.id=outer.envs:Odd-v0; there are outer.envs$",
+            r"outer.function, or a module .* as env.id=outer.envs:Odd-v0; there are outer.core, outer.envs$",
         ),
         ("needs_cv2.Odd", "needs the package 'cv2', which is not installed; pip install opencv-python"),
         (

@@ -52,7 +52,7 @@ def test_a_replay_larger_than_the_devices_memory_is_refused(monkeypatch):
     parts.replay.device = torch.device("cuda:0")
     assert larger_than_machine(parts, {}) == (
         "too large for the memory of cuda:0: 64.0 MB (1,000,000 × 64 bytes), and there are 0.0 GB of memory of cuda:0, "
-        "of which a replay may take 85%; set replay.capacity to at most 265,625"
+        "of which a replay may take 85%; replay.capacity=265625 fits"
     )
 
 
@@ -82,7 +82,7 @@ def test_a_disk_is_named_by_its_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=14_111_999))
     assert larger_than_machine(parts, {}) == (
         "too large for the disk: 14.1 MB of observations (2,000 × 7,056 bytes), and there are 0.0 GB free in "
-        f"'{tmp_path}', the folder that TMPDIR names; set replay.capacity to at most 1,999"
+        f"'{tmp_path}', the folder that TMPDIR names; replay.capacity=1999 fits"
     )
 
 
@@ -93,7 +93,7 @@ def test_what_a_replay_on_disk_keeps_in_memory_has_to_fit_there(monkeypatch):
     monkeypatch.setattr(memory_prediction, "_limits", lambda: [56_470])
     assert larger_than_machine(parts, {}) == (
         "too large for the memory: 0.0 MB of all but the observations, which stay in memory (2,000 × 24 bytes), "
-        "and there are 0.0 GB of memory, of which a replay may take 85%; set replay.capacity to at most 1,999"
+        "and there are 0.0 GB of memory, of which a replay may take 85%; replay.capacity=1999 fits"
     )
 
 
