@@ -107,10 +107,13 @@ def test_the_scores_of_an_older_version_are_still_listed_and_compared(run, capsy
     assert "CartPole-v1" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("change", ["replay.n_step=1", "env.num_envs=3"])
-def test_a_change_that_does_not_fit_the_checkpoint_leaves_the_run_as_it_was(run, change, capsys):
+@pytest.mark.parametrize(("change", "message"), [
+    ("replay.n_step=1", "the checkpoint does not fit the config"),
+    ("env.num_envs=3", "cannot change while a run resumes"),
+])  # fmt: skip
+def test_a_change_that_does_not_fit_the_checkpoint_leaves_the_run_as_it_was(run, change, message, capsys):
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
-    assert "the checkpoint does not fit the config" in refusal(capsys, "resume", run, "total_frames=300", change)
+    assert message in refusal(capsys, "resume", run, "total_frames=300", change)
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
 
 

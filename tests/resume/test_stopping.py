@@ -74,10 +74,14 @@ def test_a_run_that_was_stopped_anywhere_resumes_to_be_the_one_that_never_was(tm
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_a_stopped_run_names_its_signal(tmp_path, number):
-    runner = make(tmp_path)
+    runner, before = make(tmp_path), signal.getsignal(number)
+    signal.signal(number, signal.default_int_handler)  # under nohup, SIGHUP is ignored, and stays so
     interrupt_after(runner, runner.collector, "collect", 3, number)
-    with pytest.raises(Stopped) as stopped:
-        runner.run()
+    try:
+        with pytest.raises(Stopped) as stopped:
+            runner.run()
+    finally:
+        signal.signal(number, before)
     assert stopped.value.number == number
 
 

@@ -17,7 +17,7 @@ WIDTH = 420
 LEFT, RIGHT, TOP, BOTTOM = 54, 408, 14, 192  # the frame of a plot
 LINE = 16
 """Height of a line of the legend."""
-LONGEST = 62  # characters of a label that fit
+LONGEST = 48  # characters of a label that fit beside a number of runs
 LIGHT = (
     "#1f77b4", "#d95f02", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#c2559d", "#6b6b6b", "#8f8f00", "#0f8fa3",
 )  # fmt: skip
