@@ -35,6 +35,8 @@ class ReplayBase(Replay):
     """Bytes of a row besides what ``extend`` was given and its priority."""
     _draw_shape: tuple[int, ...] = (-1,)
     """Shape of a sample's rows, the first dimension being draws: ``[k]``, or ``[k, T]`` for slices."""
+    _draws_row_by_row = False
+    """Whether a uniform draw takes one random number per row, so that several batches are one larger draw."""
 
     def __init__(
         self,
@@ -71,8 +73,8 @@ class ReplayBase(Replay):
 
     def draw(self, batch_size: int | None = None, *, batches: int = 1) -> tuple[Tensor, Rows]:
         size = self.batch_size if batch_size is None else batch_size
-        if batches == 1:
-            return self._draw(size)
+        if batches == 1 or (self.priorities is None and self._draws_row_by_row):
+            return self._draw(batches * size)
         index, more = zip(*(self._draw(size) for _ in range(batches)), strict=True)
         return torch.cat(index), {key: torch.cat([rows[key] for rows in more]) for key in more[0]}
 

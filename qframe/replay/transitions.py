@@ -72,6 +72,7 @@ class ReplayBuffer(ReplayBase):
     observations_per_row = 2
     layout_bytes = 4 + 8
     """The discount and the number of steps."""
+    _draws_row_by_row = True
 
     def __init__(
         self,
