@@ -46,7 +46,7 @@ def test_with_a_network_that_stays_the_transitions_are_those_of_the_plain_collec
 
 def test_in_a_thread_they_are_the_same(tmp_path, closing):
     plain, other = make_runner(tmp_path, COUNTER, num_envs=3), made(tmp_path)
-    other.collector.stays_in_process = True
+    other.collector._inner.stays_in_process = True
     closing(other)
     before = set(threading.enumerate())
     for _ in range(30):
@@ -57,7 +57,7 @@ def test_in_a_thread_they_are_the_same(tmp_path, closing):
 @pytest.mark.parametrize("is_thread", [False, True])
 def test_the_learner_keeps_its_threads(tmp_path, closing, is_thread):
     runner, before = made(tmp_path), torch.get_num_threads()
-    runner.collector.stays_in_process = is_thread
+    runner.collector._inner.stays_in_process = is_thread
     closing(runner)
     torch.set_num_threads(2)
     try:
