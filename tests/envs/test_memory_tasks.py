@@ -22,6 +22,10 @@ def played(env, choose, seed=0):
     return np.array(seen), rewards, info
 
 
+def always(action):
+    return lambda step, first: action
+
+
 def towards(first):
     return UP if first[2] == 1 else DOWN
 
@@ -58,16 +62,16 @@ def test_a_memory_chain_shows_its_bits_first_and_asks_last():
     for seed in range(12):
         env = MemoryChain(4, bits=3)
         bits = env.reset(seed=seed)[0][2:]
-        query = int(played(env, lambda step, first: 0, seed)[0][4, 1])
+        query = int(played(env, always(0), seed)[0][4, 1])
         asked.add(query)
-        seen, rewards, info = played(env, lambda step, first: int(bits[query] == 1), seed)  # noqa: B023  # called here
+        seen, rewards, info = played(env, always(int(bits[query] == 1)), seed)
         assert seen[:, 0].tolist() == [1, 1, 0.75, 0.5, 0.25, 0]
         assert (seen[:2, 2:] == bits).all()
         assert (seen[2:, 2:] == 0).all()
         assert seen[:, 1].tolist() == [0, 0, 0, 0, query, 0]
         assert rewards == [0.0] * 4 + [1.0]
         assert info == {"is_success": True}
-        assert played(env, lambda step, first: int(bits[query] != 1), seed)[1] == [0.0] * 4 + [-1.0]  # noqa: B023
+        assert played(env, always(int(bits[query] != 1)), seed)[1] == [0.0] * 4 + [-1.0]
     assert asked == {0, 1, 2}
 
 
