@@ -161,7 +161,7 @@ class Runner:
             Interrupted: a signal was received; ``schedule`` holds the work that is left.
         """
         schedule = self.schedule
-        while schedule.has_work or (schedule.frames < frames and self.stop.reason is None):
+        while schedule.has_work or not self._is_over(frames):
             if not schedule.has_work:  # a resumed run may have been stopped in the middle of it
                 self._collect()
             if schedule.updates_owed:
@@ -173,6 +173,9 @@ class Runner:
             if "save" in schedule.due:
                 self._save()
         self.signals.check()
+
+    def _is_over(self, frames: int) -> bool:
+        return self.frames >= frames or self.stop.reason is not None
 
     def _open(self) -> None:
         torch.set_num_threads(self.threads)
@@ -264,7 +267,9 @@ class Runner:
         return self.infos.means(infos, group)
 
     def _save(self) -> None:
-        """Write a checkpoint, unless the last one has this position."""
+        """Write a checkpoint, unless the last one has this position; the one at the end comes after a last log."""
+        if self._is_over(self.total_frames) and self.schedule.logged < self.frames:
+            self._log()
         self.signals.check()
         self.schedule.done("save")
         self._write_checkpoint()
@@ -306,10 +311,8 @@ class Runner:
 
     def _finish(self) -> dict[str, Any]:
         """Save, evaluate the best and the last network on the same fresh seeds, and write the summary."""
-        if self.schedule.logged < self.frames:
-            self._log()
-        reached = self._progress()
         self._save()
+        reached = self._progress()
         with self.signals.interruptible(), self.clock.evaluating():
             progress = self.report.evaluating
             scores = final_scores(

@@ -60,6 +60,21 @@ def test_every_hook_is_called_at_its_frame(tmp_path):
     assert [(line["frames"], line["mine/total"]) for line in lines if "mine/total" in line] == [(400, 400), (800, 800)]
 
 
+@pytest.mark.parametrize("end", [500, 1000])
+def test_the_end_is_saved_once_and_after_a_last_log(tmp_path, end):
+    class Stops(Recorder):
+        def evaluation(self, run, result):
+            if run.frames == end:
+                run.stop("enough is known")
+
+    recorder = Stops()
+    runner = make_runner(tmp_path, PROBE, callbacks=[recorder], total_frames=1000, evaluate_every=500)
+    runner.schedule.intervals["log"] = 300  # so that no log is due at the end
+    runner.run()
+    assert [frame for hook, frame, *_ in recorder.calls if hook == "save"] == list(range(500, end + 1, 500))
+    assert load_checkpoint(tmp_path / "checkpoints")["run"]["logged"] == end
+
+
 def test_a_class_is_built_and_saved_state_is_what_save_left(tmp_path):
     make(tmp_path, [Recorder]).run()
     (saved,) = load_checkpoint(tmp_path / "checkpoints")["run"]["callbacks"]
