@@ -18,6 +18,7 @@ from qframe.envs.infos import checked_paths, number_paths
 from qframe.envs.protocol import Envs, Episodes, SeedOf, Start, Step
 from qframe.envs.registry import missing, snake_case
 from qframe.envs.seeding import derive_seed
+from qframe.envs.wrappers import Resting
 from qframe.errors import hint
 
 Backend = Literal["ale_vector", "gymnasium", "envpool"]
@@ -127,9 +128,13 @@ class AtariEnvs(Envs):
         self, num_envs: int, seed_of: SeedOf, *, max_episode_steps: int | None = None, renders: bool = False
     ) -> "AtariEpisodes":
         """See ``Envs``; losing a life does not end an episode, every game has a limit, and pictures are in colour."""
-        make = partial(gymnasium_wrappers, self.id, **self._options, render_mode="rgb_array") if renders else self._make
-        # The games of one vector environment step together: when no episode is left, another one is played.
-        return self._episodes(make(num_envs), lambda index, episode: seed_of(index, episode) or 0, reports_lives=False)
+        if renders or self.vectorization == "gymnasium":
+            mode = "rgb_array" if renders else None
+            envs = gymnasium_wrappers(self.id, num_envs, **self._options, wrapper=Resting, render_mode=mode)
+        else:
+            one = self._options | {"num_threads": 1}
+            envs = _SingleGames([ale_vector(self.id, 1, **one) for _ in range(num_envs)])
+        return self._episodes(envs, seed_of, reports_lives=False)
 
     def _episodes(self, envs: Any, seed_of: SeedOf, *, reports_lives: bool) -> "AtariEpisodes":
         return AtariEpisodes(envs, seed_of, reports_lives=reports_lives, log_info=self.log_info)
@@ -194,6 +199,49 @@ class _SeedsWhereReset(gym.vector.VectorWrapper):
         return self.env.step(np.asarray(actions, dtype=np.int64))
 
 
+class _SingleGames(VectorEnv[Any, Any, Any]):
+    """Vector environments of one game each as one, in which a game that is reset without a seed rests from then on.
+
+    The games of a single vector environment all step, so those without a further episode would play on.
+    """
+
+    def __init__(self, games: Sequence[VectorEnv[Any, Any, Any]]) -> None:
+        self._games, self.num_envs = games, len(games)
+        self.single_observation_space = games[0].single_observation_space
+        self.single_action_space = games[0].single_action_space
+        self._rests = np.zeros(len(games), np.bool_)
+        self._last: list[Any] = [None] * len(games)
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        assert options is not None
+        for index in np.flatnonzero(options["reset_mask"]).tolist():
+            if seed[index] is None:
+                self._rests[index], (observation, *_, info) = True, self._last[index]
+            else:
+                observation, info = self._games[index].reset(seed=[seed[index]])
+            self._last[index] = observation, np.zeros(1), np.zeros(1, np.bool_), np.zeros(1, np.bool_), info
+        observation, *_, info = self._joined()
+        return observation, info
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        playing = np.flatnonzero(~self._rests).tolist()
+        for index in playing:  # each game has a thread of its own
+            self._games[index].unwrapped.send(np.asarray(actions[index : index + 1], np.int64))  # pyright: ignore[reportAttributeAccessIssue]
+        for index in playing:
+            self._last[index] = self._games[index].unwrapped.recv()  # pyright: ignore[reportAttributeAccessIssue]
+        return self._joined()
+
+    def _joined(self) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        *arrays, infos = zip(*self._last, strict=True)
+        observation, reward, terminated, truncated = (np.concatenate(parts) for parts in arrays)
+        info = {key: np.concatenate([info[key] for info in infos]) for key in infos[0]}
+        return observation, reward, terminated, truncated, info
+
+    def close_extras(self, **choices: Any) -> None:
+        for game in self._games:
+            game.close()
+
+
 def ale_vector(game: str, num_envs: int, **options: Any) -> VectorEnv[Any, Any, Any]:
     """The emulator's own vector environment, on threads."""
     from ale_py.vector_env import AtariVectorEnv
@@ -213,7 +261,9 @@ def ale_vector(game: str, num_envs: int, **options: Any) -> VectorEnv[Any, Any, 
 
 def gymnasium_wrappers(game: str, num_envs: int, **options: Any) -> VectorEnv[Any, Any, Any]:
     """Single emulators in Gymnasium's wrappers, in this process."""
-    return SyncVectorEnv([partial(_one_game, game, **options)] * num_envs, autoreset_mode=AutoresetMode.DISABLED)
+    wrapper = options.pop("wrapper", None) or (lambda env: env)
+    make = partial(_one_game, game, **options)
+    return SyncVectorEnv([lambda: wrapper(make())] * num_envs, autoreset_mode=AutoresetMode.DISABLED)
 
 
 def _one_game(game: str, **options: Any) -> gym.Env[Any, Any]:

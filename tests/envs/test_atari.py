@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ale_py.vector_env import AtariVectorEnv
+from gymnasium.wrappers import AtariPreprocessing
 
 from qframe.actions import Categorical, make_action_space
 from qframe.cli.main import main
@@ -52,6 +54,40 @@ def test_both_back_ends_give_the_same_frames_rewards_and_lives_for_the_same_acti
     assert mine["terminated"][-1]
     assert mine["life_lost"].sum() == 4  # of five lives the last is the game's end
     assert mine["frames"].dtype == np.uint8
+
+
+@pytest.mark.parametrize("backend", ["ale_vector", "gymnasium"])
+def test_in_an_evaluation_a_game_without_a_further_episode_rests(monkeypatch, backend):
+    """Two games of 10 and 10 steps, then one more for the first: 30 steps are emulated, not 40."""
+    envs = AtariEnvs("pong", num_envs=2, backend=backend, no_ops=0, max_episode_frames=40)
+    seeds, emulated = iter([1, 2, 3]), []
+    kind, method = (AtariVectorEnv, "send") if backend == "ale_vector" else (AtariPreprocessing, "step")
+    own = getattr(kind, method)
+    monkeypatch.setattr(kind, method, lambda self, action: emulated.append(np.size(action)) or own(self, action))
+    episodes = envs.make_seeded(2, lambda env, episode: next(seeds, None))
+    episodes.reset()
+    steps = [episodes.step(np.array([0, 0])) for _ in range(20)]
+    episodes.close()
+    assert sum(emulated) == 30
+    over = np.stack([step.terminated | step.truncated for step in steps], axis=1)
+    assert [np.flatnonzero(row).tolist() for row in over] == [[9, 19], [9]]
+    assert all(np.array_equal(step.observation[1], steps[10].observation[1]) for step in steps[10:])
+
+
+def test_the_games_of_an_evaluation_are_those_of_one_vector_environment():
+    envs = AtariEnvs("breakout", num_envs=3, no_ops=30, max_episode_frames=120)
+    actions = np.random.default_rng(0).integers(0, 4, (70, 3))
+    together = AtariEpisodes(envs._make(3), lambda env, episode: 10 * env + episode, reports_lives=False)
+    alone = envs.make_seeded(3, lambda env, episode: 10 * env + episode)
+    assert np.array_equal(together.reset().observation, alone.reset().observation)
+    for action in actions:
+        one, other = together.step(action), alone.step(action)
+        for name in ("next_observation", "reward", "terminated", "truncated", "observation"):
+            assert np.array_equal(getattr(one, name), getattr(other, name)), name
+        assert np.array_equal(together.step_info["lives"], alone.step_info["lives"])
+    assert together.episode.tolist() == alone.episode.tolist() == [2, 2, 2]
+    together.close()
+    alone.close()
 
 
 def to_the_end(episodes, actions):
