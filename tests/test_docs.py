@@ -26,7 +26,7 @@ BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE |
 SNIPPET = re.compile(r'^--8<-- "(.+)"$', re.MULTILINE)
 SIZES = {
     "total_frames": "300", "runner.learning_starts": "100", "evaluation.every": "200", "evaluation.episodes": "2",
-    "evaluation.final_episodes": "2", "evaluation.num_envs": "2", "replay.capacity": "1000",
+    "evaluation.final_episodes": "2", "evaluation.num_envs": "2", "replay.capacity": "1000", "replay.batch_size": "16",
 }  # fmt: skip
 _trained: dict[tuple[str, ...], Path] = {}
 

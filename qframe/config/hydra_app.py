@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ SOURCE = "command line"
 CONFIG_NAME = "train"
 
 
+@cache
 def conf_dir() -> Path:
     """The folder of qframe's YAML: the checkout's ``conf/`` if there is one, else the copy inside the package."""
     package = Path(qframe.__file__).resolve().parent

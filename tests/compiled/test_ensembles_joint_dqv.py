@@ -6,7 +6,7 @@ import torch
 from qframe.actions import Categorical, MultiCategorical
 from qframe.networks import EnsembleQNet, MLPTrunk, QNet, SharedTrunk
 from qframe.objectives import DQNLoss, DQVLoss
-from tests.compiled.test_every_head import ACTIONS, B, batch_of, fresh_graphs  # noqa: F401
+from tests.compiled.test_every_head import ACTIONS, BACKEND, B, batch_of, fresh_graphs  # noqa: F401
 from tests.heads.common import HEADS
 from tests.objectives.test_every_head_joint import joint_batch
 
@@ -30,7 +30,7 @@ def built(kind, head):
 def test_the_pure_loss_of_the_family_is_one_graph(head, kind):
     loss, data = built(kind, head)
     batch, noise = loss._read(data), loss.draw_noise(data.shape)
-    compiled = torch.compile(loss._losses, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(loss._losses, fullgraph=True, backend=BACKEND)
     found = []
     for function in (loss._losses, compiled):
         value, td_error = function(batch, noise)

@@ -12,6 +12,7 @@ from qframe.config import build
 from qframe.config.build import Assembly
 from qframe.config.compose import compose
 from qframe.config.targets import resolve
+from qframe.envs import gymnasium
 from qframe.training import Learner
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -34,6 +35,12 @@ def nodes(group, names, *overrides):
 
 @pytest.fixture(scope="module")
 def options():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gymnasium, "first_difference", lambda env, steps: None)  # it is one environment, a thousand times
+        yield small_options()
+
+
+def small_options():
     config = compose([f"{key}={value}" for key, value in SIZES.items()], provided=build.PROVIDED)
     return {
         "config": OmegaConf.to_container(config, resolve=True),

@@ -1,4 +1,5 @@
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
@@ -6,6 +7,7 @@ from omegaconf import OmegaConf
 from qframe.config import hydra_app
 from qframe.config.compose import compose, merged_with_values, read, recheck
 from qframe.errors import ConfigError
+from tests import fast_hydra
 from tests.config.toy import PROVIDED, write
 
 
@@ -33,12 +35,14 @@ def test_the_defaults_compose_twice_in_a_process_and_leave_hydra_as_it_was(toy):
         (["head=default,other", "seed=1,2", "hydra/launcher=basic", "hydra.sweep.dir=b"], RunMode.MULTIRUN),
     ],
 )
-def test_a_config_is_composed_as_by_hydra(toy, texts, mode):
+def test_a_config_is_composed_as_by_hydra(toy, texts, mode, monkeypatch):
     with hydra_app.hydra_app() as app:
         for values in ([], ["seed=7", "head.bias=false"], []):
             overrides = read([*texts, *values], app.config_loader, sweep=mode is RunMode.MULTIRUN)
             found, hydra = merged_with_values(app.config_loader, overrides, mode)
-            whole = app.config_loader.load_configuration("train", overrides.hydra, mode)
+            with monkeypatch.context() as patch:
+                patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", fast_hydra.compose_files)
+                whole = app.config_loader.load_configuration("train", overrides.hydra, mode)
             assert OmegaConf.to_container(found.config) == {
                 key: value for key, value in OmegaConf.to_container(whole).items() if key != "hydra"
             }

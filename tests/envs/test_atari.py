@@ -110,7 +110,7 @@ def test_an_episode_begins_after_up_to_30_emulated_frames_without_action(backend
     """Every first frame is one of those that a game without actions shows in its first 30."""
     waiting = AtariEnvs("seaquest", num_envs=1, num_threads=1, no_ops=0, frame_skip=1, sticky=0.0)
     shown = to_the_end(waiting.make_seeded(1, lambda env, episode: 0), [0] * 31)["frames"][:, -1]
-    envs = AtariEnvs("seaquest", num_envs=12, backend=backend, num_threads=1, no_ops=30, sticky=0.0)
+    envs = AtariEnvs("seaquest", num_envs=8, backend=backend, num_threads=1, no_ops=30, sticky=0.0)
     episodes = envs.make(seed=1)
     first = episodes.reset().observation[:, -1]
     episodes.close()

@@ -23,6 +23,7 @@ from tests.fingerprint import fingerprint
 from tests.runners import make_runner, prioritized
 
 CARTPOLE = "CartPole-v1"
+FRAMES = 480
 
 
 class Dropping(nn.Sequential, Trunk):
@@ -91,7 +92,7 @@ CASES = {
 
 
 def make(folder, *, keep=9, **options):
-    chosen = {"env": CARTPOLE, "total_frames": 700, "evaluate_every": 250, "num_envs": 3} | options
+    chosen = {"env": CARTPOLE, "total_frames": FRAMES, "evaluate_every": 200, "num_envs": 3} | options
     runner = make_runner(folder, **chosen)
     runner.checkpoints.keep = keep
     runner.schedule.intervals |= {"log": 120, "save": 150}
@@ -115,7 +116,7 @@ def test_a_resumed_run_is_the_one_that_never_stopped(tmp_path, case):
     expected = fingerprint(tmp_path / "whole")
     for number in (1, 3):
         runner = resumed(tmp_path / "whole", tmp_path / str(number), number, **options)
-        assert 0 < runner.frames < 700
+        assert 0 < runner.frames < FRAMES
         runner.run()
         assert fingerprint(tmp_path / str(number)) == expected
 
@@ -184,7 +185,7 @@ def test_episodes_that_come_out_different_are_abandoned_with_a_note(tmp_path, mo
     runner = resumed(tmp_path / "whole", tmp_path / "again", 1, env=moody, report=LineReport())
     assert "the replayed episodes differ from the saved ones, so new ones start instead" in capsys.readouterr().out
     assert runner.collector.envs.episode.tolist() == [2, 2, 2]  # of 26 steps each: the second was under way
-    assert runner.run()["frames"] == 702
+    assert runner.run()["frames"] == FRAMES
 
 
 def test_a_checkpoint_truncates_environments_that_cannot_resume_and_a_note_says_so(tmp_path, capsys):
@@ -198,7 +199,7 @@ def test_a_checkpoint_truncates_environments_that_cannot_resume_and_a_note_says_
 
 
 def test_metrics_past_the_checkpoint_are_dropped_once(tmp_path):
-    make(tmp_path / "whole", total_frames=700).run()
+    make(tmp_path / "whole").run()
     lines = (tmp_path / "whole" / "metrics.jsonl").read_text()
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")
     for path in checkpoints_in(tmp_path / "cut" / "checkpoints")[2:]:

@@ -19,10 +19,10 @@ LEGAL = "qframe-test/Legal-v0"
 @pytest.mark.parametrize("head", HEADS)
 def test_no_illegal_action_in_warm_up_exploration_acting_and_evaluation(tmp_path, head, vectorization):
     runner = make_runner(
-        tmp_path, LEGAL, head=HEADS[head], total_frames=400, evaluate_every=200, vectorization=vectorization, num_envs=2
+        tmp_path, LEGAL, head=HEADS[head], total_frames=240, evaluate_every=120, vectorization=vectorization, num_envs=2
     )
     summary = runner.run()  # the environment raises on an illegal action
-    assert (summary["status"], summary["updates"]) == ("finished", 150)
+    assert (summary["status"], summary["updates"]) == ("finished", 70)
 
 
 @pytest.mark.parametrize("encoding", ["auto", "enumerated"])
@@ -30,7 +30,7 @@ def test_no_illegal_action_in_warm_up_exploration_acting_and_evaluation(tmp_path
 @pytest.mark.parametrize("head", HEADS)
 def test_no_illegal_joint_action_anywhere(tmp_path, head, space, encoding):
     runner = make_runner(
-        tmp_path, LEGAL, head=HEADS[head], total_frames=240, evaluate_every=120, num_envs=2, encoding=encoding,
+        tmp_path, LEGAL, head=HEADS[head], total_frames=160, evaluate_every=80, num_envs=2, encoding=encoding,
         env_options={"kwargs": {"space": space}},
     )  # fmt: skip
     assert runner.run()["status"] == "finished"

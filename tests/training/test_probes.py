@@ -19,7 +19,7 @@ from qframe.networks import QNet, SharedTrunk
 from qframe.replay import ReplayBuffer, SliceReplayBuffer
 from tests.runners import make_runner, prioritized
 
-make = partial(make_runner, total_frames=400, lr=1e-2)
+make = partial(make_runner, total_frames=240, lr=2e-2, tau=0.2)
 HEADS = {
     "scalar": ScalarHead,
     "categorical": lambda features, actions: CategoricalHead(features, actions, num_atoms=41, v_min=-12, v_max=12),
@@ -103,7 +103,7 @@ def test_every_replay_and_estimator_reaches_the_known_values(tmp_path, network, 
         replay=replay,
         replay_options=options,
         estimator=estimator,
-        total_frames=800,
+        total_frames=400,
     )
     runner.run()
     assert values(runner, 0.0).mean().item() == pytest.approx(0.9, abs=0.1)
