@@ -205,7 +205,7 @@ class _SingleGames(VectorEnv[Any, Any, Any]):
     The games of a single vector environment all step, so those without a further episode would play on.
     """
 
-    def __init__(self, games: Sequence[VectorEnv[Any, Any, Any]]) -> None:
+    def __init__(self, games: Sequence[Any]) -> None:
         self._games, self.num_envs = games, len(games)
         self.single_observation_space = games[0].single_observation_space
         self.single_action_space = games[0].single_action_space
@@ -226,9 +226,9 @@ class _SingleGames(VectorEnv[Any, Any, Any]):
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         playing = np.flatnonzero(~self._rests).tolist()
         for index in playing:  # each game has a thread of its own
-            self._games[index].unwrapped.send(np.asarray(actions[index : index + 1], np.int64))  # pyright: ignore[reportAttributeAccessIssue]
+            self._games[index].unwrapped.send(np.asarray(actions[index : index + 1], np.int64))
         for index in playing:
-            self._last[index] = self._games[index].unwrapped.recv()  # pyright: ignore[reportAttributeAccessIssue]
+            self._last[index] = self._games[index].unwrapped.recv()
         return self._joined()
 
     def _joined(self) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
