@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from hydra.types import RunMode
 
-from qframe.config import build
 from qframe.config.compose import composed, pinned_folder
 from qframe.config.hydra_app import hydra_app
+from qframe.config.schema import PROVIDED
 from qframe.config.score import Score, preset_score
 from qframe.config.targets import apply_trust
 from qframe.errors import Stopped, UserError
@@ -20,7 +20,6 @@ from qframe.formatting import format_score
 from qframe.runs.folder import RunFolder, environment_name, flat, write_json
 from qframe.runs.statistics import interquartile_mean, stratified_bootstrap
 from qframe.sweeps.folder import SweepFolder
-from qframe.sweeps.sweep import launch, record_of
 
 FOLDER = Path("outputs", "bench")
 OF_A_RUN = (
@@ -56,7 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
             raise UserError(f"experiment={preset} states no score to reach; add one under score: in its file")
         if arguments.record is not None and len(seeds) < score.seeds:
             raise UserError(f"--record: experiment={preset} states {score.seeds} seeds; add --seeds {score.seeds}")
-        composition = composed(app.config_loader, overrides, build.PROVIDED, mode=RunMode.MULTIRUN)
+        from qframe.config import build  # not at the top: see typos.py
+        from qframe.sweeps.sweep import launch, record_of
+
+        composition = composed(app.config_loader, overrides, PROVIDED, mode=RunMode.MULTIRUN)
         build.Assembly(composition.config, composition.faults).checked()
         begun = [run for number in numbers if (run := RunFolder(folder.job(number))).path.exists()]
         if begun and not arguments.resume:

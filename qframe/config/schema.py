@@ -35,14 +35,14 @@ def available_device(value: str) -> str | None:
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``, and one that this machine has."""
     if value in ("auto", "cpu"):
         return None
-    import torch  # not at the top: it takes seconds, and a mistyped name is reported without it
+    if not re.fullmatch(r"cuda(:\d+)?", value):
+        return f"expected auto, cpu, cuda or cuda:N, got '{value}'"
+    import torch  # not at the top: it takes seconds, and other values are judged without it
 
     there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     if value in there or (value == "cuda" and len(there) > 1):
         return None
-    known = re.fullmatch(r"cuda(:\d+)?", value)
-    fault = f"there is no device '{value}'" if known else f"expected auto, cpu, cuda or cuda:N, got '{value}'"
-    return f"{fault}; this machine has: {', '.join(there)}"
+    return f"there is no device '{value}'; this machine has: {', '.join(there)}"
 
 
 def compilable(value: bool | str) -> str | None:

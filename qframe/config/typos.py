@@ -1,4 +1,4 @@
-"""Finds mistyped names in the YAML files alone, before torch is imported, which takes seconds.
+"""Finds mistakes of the command line in the YAML files alone, before torch is imported, which takes seconds.
 
 Only if the command line sets no other values of parts are these all the faults; otherwise the constructors are asked,
 as in :func:`qframe.config.checker.validate`.
@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from qframe.config.checker import unknown_key, validate_settings
-from qframe.config.schema import GROUPS, SETTINGS
+from qframe.config.schema import GROUPS
 from qframe.errors import Fault
 
 UNLISTED = frozenset({
@@ -16,7 +16,6 @@ UNLISTED = frozenset({
     "qframe.replay.SliceReplayBuffer", "qframe.objectives.SoftUpdate",
 })  # fmt: skip
 """Classes with parameters that their YAML files leave out."""
-NEEDS_TORCH = ("device", "compile")
 
 
 def typos(
@@ -26,7 +25,7 @@ def typos(
     listed: Mapping[str, Mapping[str, Any]],
     also: Collection[str],
 ) -> list[Fault] | None:
-    """The faults of a config with an unknown name; None if there is no such name, or only signatures show all faults.
+    """The faults of a config; None if there are none, or only signatures show all of them.
 
     Args:
         values: the composed config as plain values.
@@ -35,9 +34,6 @@ def typos(
         listed: the content of the options chosen, by group; those of the user's own files are not among them.
         also: further names to suggest for an unknown top-level key.
     """
-    settings = {key for key in typed if key in SETTINGS}
-    if any(key in NEEDS_TORCH and values[key] not in ("auto", "cpu", False) for key in settings):
-        return None
     _, faults = validate_settings(values, also)
     for group in GROUPS:
         node = values.get(group)
@@ -53,5 +49,5 @@ def typos(
                 faults.append(unknown_key(str(key), target, listed[group].keys() - {"_target_"}, group))
     if any(key.partition(".")[0] in GROUPS and key.count(".") > 1 for key in typed):
         return None
-    return faults if any(fault.unknown for fault in (*found, *faults)) else None
+    return faults if found or faults else None
 

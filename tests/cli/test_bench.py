@@ -119,7 +119,7 @@ def test_a_seed_without_a_result_fails_and_the_others_are_summarized(own, capsys
         (job(102) / "summary.json").write_text('{"status": "failed", "reason": "training diverged"}')
         return 1
 
-    monkeypatch.setattr(bench, "launch", launch)
+    monkeypatch.setattr("qframe.sweeps.sweep.launch", launch)
     assert main([*BENCH, "--seeds", "2", "--resume", "--record", "docs"]) == 1
     printed = capsys.readouterr().out
     assert "not recorded: 1 of the 2 seeds that the preset states have finished" in printed

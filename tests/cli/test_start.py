@@ -14,7 +14,8 @@ SLOW = "{'torch', 'tensordict', 'gymnasium'}"
         ["--help"], ["list"], ["list", "head"], ["list", "head/scalar"], ["train", "--help"], ["export", "--help"],
         ["train", "--foo"], ["trian"], ["train", "optimzer.lr=1"], ["check", "optimizer.lrr=1", "seed=3"],
         ["check", "head=quantil"], ["train", "experiment=cartpol_dqn"], ["completion", "query", "qframe train head=q"],
-        ["resume", "no"], ["eval", "no"], ["export", "no"], ["rerun", "no"],
+        ["resume", "no"], ["eval", "no"], ["export", "no"], ["rerun", "no"], ["bench", "nope"],
+        ["train", "seed=x"], ["check", "total_frames=0", "gamma=2"], ["train", "seed=1,2"], ["check", "device=gpu"],
         ["diff", "no", "no"], ["compare", "no"], ["runs"],
     ],
 )  # fmt: skip

@@ -101,7 +101,7 @@ def test_all_faults_are_reported_at_once(toy):
         ("gamma=1.5", "gamma: expected a number from 0 to 1, got 1.5  [command line]"),
         ("total_frames=0", "total_frames: expected an integer ≥ 1, got 0  [command line]"),
         ("name=a/b", "name: expected a name of letters, digits and any of . _ - = , +, got 'a/b'  [command line]"),
-        ("device=gpu", "device: expected auto, cpu, cuda or cuda:N, got 'gpu'; this machine has: cpu"),
+        ("device=gpu", "device: expected auto, cpu, cuda or cuda:N, got 'gpu'"),
         ("device=cuda:99", "device: there is no device 'cuda:99'; this machine has: cpu"),
         ("~seed", "seed: missing; set it with seed=…"),
         ("~seeed", "~seeed: there is no such key; nearest is 'seed'  [command line]"),
