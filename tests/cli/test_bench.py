@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 import qframe
-from qframe.cli import bench
 from qframe.cli.main import main
 from qframe.runs.swept import Swept
 from qframe.sweeps.folder import SweepFolder
