@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from qframe.cli.tables import matching, named_runs, print_table
+from qframe.config.defaults import fill_in
 from qframe.config.hydra_app import conf_dir
 from qframe.errors import UserError
 from qframe.formatting import format_path
@@ -32,6 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     notes = _notes([run for run in runs if run not in finished])
     if not finished:
         raise UserError(f"none of these runs is finished; {'; '.join(notes) or 'none has the values of --where'}")
+    for run in finished:
+        fill_in(run.config)
     results = compare(
         finished,
         score=arguments.score,

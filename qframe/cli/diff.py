@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from qframe.cli.tables import named_runs, print_table
+from qframe.config.defaults import fill_in
 from qframe.errors import UserError
 from qframe.runs.folder import RunFolder, flat
 
@@ -18,6 +19,8 @@ def run(arguments: argparse.Namespace) -> int:
         UserError: one of the folders is not that of a single run.
     """
     first, second = _one(arguments.first), _one(arguments.second)
+    for one in (first, second):
+        fill_in(one.config)
     rows = differences(flat(first.config), flat(second.config))
     about = ("versions", "git", "picked")
     facts = [flat({key: run.manifest.get(key) or {} for key in about}) for run in (first, second)]

@@ -28,7 +28,7 @@ def named_runs(paths: Iterable[Path]) -> list[RunFolder]:
             raise UserError(f"'{path}' is not a folder; name the folder of a run, or one with runs in it")
         runs = find_runs(path)
         if not runs:
-            raise UserError(f"there is no run in '{path}'; runs are in {OUTPUTS}/")
+            raise UserError(f"there is no run in '{path}'; qframe train writes its runs to {OUTPUTS}/")
         found |= {run.path.resolve(): run for run in runs}
     return list(found.values())
 

@@ -26,6 +26,7 @@ from qframe.envs.episodes import SeededEpisodes, SelfResettingEpisodes
 from qframe.envs.infos import checked_paths, number_paths
 from qframe.envs.masks import MASK, ActionMasks, NoLegal, hidden_mask, mask_method
 from qframe.envs.processes import UNLIKE, SupervisedEnvs, in_worker
+from qframe.envs.old_gym import CONVERTED, FromGym
 from qframe.envs.protocol import Envs, Episodes, SeedOf
 from qframe.envs.registry import as_parameters, find, made
 from qframe.envs.seeding import OwnGlobals, derive_seed
@@ -185,6 +186,8 @@ class GymnasiumEnvs(Envs):
         self.own_step_limit = own if isinstance(own, int) and own > 0 else None
         self.action_names = _action_names(one)
         self._is_deterministic = self.note is None and (env.spec is None or not env.spec.nondeterministic)
+        if isinstance(one.unwrapped, FromGym):
+            self.note = "; ".join([CONVERTED, *filter(None, [self.note])])
         self.protocol: dict[str, Any] = {"env": self.id, "max_episode_steps": limit}
         if self._kwargs:
             self.protocol["kwargs"] = {

@@ -19,6 +19,12 @@ _KINDS: dict[str, Callable[[Any], spaces.Space[Any]]] = {
     "Tuple": lambda space: spaces.Tuple([as_gymnasium(entry) for entry in space.spaces]),
 }
 
+CONVERTED = (
+    "written for gym, Gymnasium's predecessor, and converted: an episode's end is a truncation only where "
+    "info['TimeLimit.truncated'] says so"
+)
+"""The note on such an environment."""
+
 
 class FromGym(gymnasium.Env[Any, Any]):
     """An environment of gym, of any version, as one of Gymnasium.

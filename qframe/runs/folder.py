@@ -370,5 +370,5 @@ def open_run(path: Path) -> RunFolder:
     if not path.exists():
         raise UserError(f"'{path}' does not exist; name the folder of a run")
     inside = sorted(Path(folder) for folder, _, files in os.walk(path) if "config.yaml" in files)
-    remedy = f"did you mean {inside[-1]}?" if inside else "runs are in outputs/"
+    remedy = f"did you mean {inside[-1]}?" if inside else "qframe train writes its runs to outputs/"
     raise UserError(f"'{path}' is not the folder of a run: it has no config.yaml; {remedy}")

@@ -92,7 +92,7 @@ def test_the_page_states_protocol_and_differences_and_follows_the_screen(sweep):
     assert main(["compare", "sweep", "--out", "out", "--where", "env.id=CartPole-v1"]) == 0
     page = (sweep.parent / "out" / "index.html").read_text()
     assert "Protocol: 100 episodes, epsilon 0.0, max_episode_steps 500" in page
-    assert "<tr><td>gamma</td><td>–</td><td>–</td><td>0.5</td></tr>" in page
+    assert "<tr><td>gamma</td><td>0.99</td><td>0.99</td><td>0.5</td></tr>" in page
     assert "prefers-color-scheme: dark" in page
     assert "width=device-width" in page
     assert "Other-v1" not in page
@@ -162,3 +162,21 @@ def test_bad_arguments_are_refused(sweep, words, message, capsys):
 def test_a_single_run_has_no_interval(sweep, capsys):
     assert main(["compare", "sweep/0", "sweep/4"]) == 0
     assert "–" in capsys.readouterr().out
+
+
+def test_a_key_that_an_earlier_version_lacks_has_its_default(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    new = {"init": {"from": None, "part": "all", "network": "best"}, "env__no_legal": "stop"}
+    write_run(tmp_path / "runs" / "0", score=1.0, seed=0)
+    write_run(tmp_path / "runs" / "1", score=2.0, seed=1, **new)
+    assert main(["compare", "runs"]) == 0
+    assert re.split(r"  +", capsys.readouterr().out.splitlines()[2])[1] == "2"
+    assert main(["diff", "runs/0", "runs/1"]) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [["key", "A", "B"], ["seed", "0", "1"]]
+    other = {"init": {"from": "x", "part": "trunk", "network": "best"}, "env__no_legal": "all"}
+    write_run(tmp_path / "runs" / "2", score=2.0, seed=1, **other)
+    assert main(["diff", "runs/0", "runs/2"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[1:] == [
+        ["env.no_legal", "stop", "all"], ["seed", "0", "1"], ["init.from", "null", "x"], ["init.part", "all", "trunk"]
+    ]  # fmt: skip

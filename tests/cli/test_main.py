@@ -147,7 +147,7 @@ def test_after_two_dashes_a_path_may_begin_with_a_dash(tmp_path, monkeypatch, ca
     monkeypatch.chdir(tmp_path)
     (tmp_path / "-dash").mkdir()
     assert main(["runs", "--", "-dash"]) == 2
-    assert capsys.readouterr().err == "qframe: there is no run in '-dash'; runs are in outputs/\n"
+    assert capsys.readouterr().err == "qframe: there is no run in '-dash'; qframe train writes its runs to outputs/\n"
 
 
 def test_commands_that_are_printed_can_be_pasted_into_a_shell(tmp_path, monkeypatch):
