@@ -25,8 +25,8 @@ from qframe.envs.checks import (
 from qframe.envs.episodes import SeededEpisodes, SelfResettingEpisodes
 from qframe.envs.infos import checked_paths, number_paths
 from qframe.envs.masks import MASK, ActionMasks, NoLegal, hidden_mask, mask_method
-from qframe.envs.processes import UNLIKE, SupervisedEnvs, in_worker
 from qframe.envs.old_gym import CONVERTED, FromGym
+from qframe.envs.processes import UNLIKE, SupervisedEnvs, in_worker
 from qframe.envs.protocol import Envs, Episodes, SeedOf
 from qframe.envs.registry import as_parameters, find, made
 from qframe.envs.seeding import OwnGlobals, derive_seed
