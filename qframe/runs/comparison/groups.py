@@ -7,11 +7,11 @@ from typing import Any
 
 from qframe.runs.folder import RunFolder, environment_name, flat, value_at
 
-IRRELEVANT = ("seed", "name", "device", "logger", "checkpoint", "evaluation", "hydra")
+IRRELEVANT = ("seed", "name", "device", "profile", "logger", "checkpoint", "evaluation", "hydra")
 """Keys that may differ within a group: the seed, and keys that training does not depend on."""
 EXECUTION = ("num_envs", "vectorization", "backend", "num_threads", "timeout", "max_restarts")
 """Keys of ``env`` that set how environments run, not which task it is."""
-LONG = 60  # characters of a label; beyond it the runs' names are used instead
+LONG = 60  # characters of a label; beyond it the runs' names are used, and what differs among those of one name
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,11 @@ def groups(runs: Sequence[RunFolder], names: Mapping[str, str], by: Sequence[str
         return [Group(label, tuple(members)) for label, members in found.items()]
     for run in runs:
         found.setdefault(_key(_choices(run)), []).append(run)
-    labels = _labels([_choices(members[0]) for members in found.values()], names)
+    choices = [_choices(members[0]) for members in found.values()]
+    labels = _labels(choices, names)
     own_names = [str(members[0].config.get("name", "run")) for members in found.values()]
-    if len(set(own_names)) == len(own_names) and any(len(label) > LONG or not label for label in labels):
-        labels = own_names
+    if max(map(len, labels)) > LONG or (not all(labels) and len(set(own_names)) == len(own_names)):
+        labels = _within_names(own_names, choices, names)
     labels = [label or name for label, name in zip(labels, own_names, strict=True)]
     return [Group(label, tuple(members)) for label, members in zip(labels, found.values(), strict=True)]
 
@@ -119,6 +120,16 @@ def _labels(choices: Sequence[dict[str, Any]], names: Mapping[str, str]) -> list
     keys = dict.fromkeys(key for chosen in choices for key in chosen)
     varying = [key for key in keys if _varies(key, choices)]
     return [", ".join(_parts(chosen, choices, varying, names)) for chosen in choices]
+
+
+def _within_names(own_names: Sequence[str], choices: Sequence[dict[str, Any]], names: Mapping[str, str]) -> list[str]:
+    """The names of the runs, with the overrides that distinguish those that share one."""
+    alike = {name: [index for index, own in enumerate(own_names) if own == name] for name in own_names}
+    found = list(own_names)
+    for name, places in alike.items():
+        for place, label in zip(places, _labels([choices[place] for place in places], names), strict=True):
+            found[place] = f"{name} ({label})" if label else name
+    return found
 
 
 def _parts(

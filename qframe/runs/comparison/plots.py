@@ -13,7 +13,7 @@ from qframe.formatting import format_score
 from qframe.runs.comparison.results import EnvironmentResult, GroupResult
 from qframe.runs.statistics import interquartile_mean
 
-WIDTH = 420
+WIDTH = 428
 LEFT, RIGHT, TOP, BOTTOM = 54, 408, 14, 192  # the frame of a plot
 LINE = 16
 """Height of a line of the legend."""
@@ -32,7 +32,7 @@ COLOURS = (
     + "--ground: #17181a; --link: #8ab4f8; "
     + "".join(f"--c{index}: {colour}; " for index, colour in enumerate(DARK))
     + "} }\nsvg { font: 12px system-ui, sans-serif; } svg text { fill: var(--text); }\n"
-    + "svg .weak { fill: var(--weak); }\n"
+    + "svg .weak { fill: var(--weak); } svg .over { stroke: var(--ground); stroke-width: 4; paint-order: stroke; }\n"
     + "svg .grid { stroke: var(--line); stroke-width: 1; } svg .goal { stroke: var(--weak); stroke-dasharray: 2 3; }\n"
     + "svg path { fill: none; stroke-width: 2; stroke-linejoin: round; } svg .band { stroke: none; opacity: .2; }\n"
     + "svg .interval { stroke-width: 6; opacity: .4; } svg .mean { stroke-width: 3; }\n"
@@ -138,7 +138,7 @@ class _Axes:
         """A dotted line at the return to reach, with its value."""
         at = self.y(value)
         self.add("line", style="goal", x1=LEFT, x2=RIGHT, y1=at, y2=at)
-        self.write(f"threshold {format_score(value)}", LEFT + 4, at - 4, style="weak")
+        self.write(f"threshold {format_score(value)}", LEFT + 4, at - 4, style="weak over")
 
     def svg(self, x_label: str, legend: Sequence[tuple[int, str]], title: str) -> str:
         """The whole picture, with a legend of colours and labels below it."""

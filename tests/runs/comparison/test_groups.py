@@ -68,3 +68,14 @@ def test_a_null_or_empty_key_of_another_version_is_no_difference(make):
 def test_a_seed_that_occurs_twice_is_seen(make):
     (group,) = groups([make(seed=1), make(seed=2), make(seed=1)], {})
     assert repeated_seeds(group) == [1]
+
+
+def test_long_labels_give_way_to_the_runs_names_and_what_differs_among_those_of_one_name(tmp_path):
+    head = {"_target_": "qframe.heads.QuantileHead"}
+    many = {"head": head, "total_frames": 50_000, "gamma": 0.5, "optimizer": {"lr": 1e-3}, "replay": {"n_step": 5}}
+    runs = [
+        RunFolder(write_run(tmp_path / "0", score=1.0, name="plain")),
+        RunFolder(write_run(tmp_path / "1", score=1.0, name="mine", **many)),
+        RunFolder(write_run(tmp_path / "2", score=1.0, name="mine", **many | {"gamma": 0.9})),
+    ]
+    assert [group.label for group in groups(runs, {})] == ["plain", "mine (gamma=0.5)", "mine (gamma=0.9)"]
