@@ -59,12 +59,14 @@ class Streams:
 
 def transitions_of(rows):
     """By (stream, step), every leaf as bytes."""
-    leaves = {key: leaf for key, leaf in rows.items(True, True) if key != "index"}
-    found = {}
-    for i in range(len(rows)):
-        name = int(rows["stream"][i]), int(rows["step"][i])
-        found[name] = {str(key): (leaf[i].numpy().tobytes(), leaf.dtype) for key, leaf in leaves.items()}
-    return found
+    count, leaves = len(rows), {str(key): leaf for key, leaf in rows.items(True, True) if key != "index"}
+    whole = [(key, leaf.contiguous().numpy().tobytes(), leaf.dtype) for key, leaf in leaves.items()]
+    parts = [(key, content, len(content) // count, dtype) for key, content, dtype in whole] if count else []
+    names = zip(rows["stream"].tolist(), rows["step"].tolist(), strict=True)
+    return {
+        name: {key: (content[i * size : (i + 1) * size], dtype) for key, content, size, dtype in parts}
+        for i, name in enumerate(names)
+    }
 
 
 def every_transition(buffer):

@@ -286,7 +286,10 @@ def test_tasks_of_other_scales_are_learnt_as_well_as_by_the_quantile_head(tmp_pa
     quantile = partial(QuantileHead, num_quantiles=16)
     for name, head in {"quantile": quantile, **{name: auto(head) for name, head in HEADS.items()}}.items():
         options = {"kwargs": TASKS[task]}
-        runner = make_runner(tmp_path / name, "qframe-test/Corridor-v0", head=head, env_options=options, seed=1)
+        runner = make_runner(
+            tmp_path / name, "qframe-test/Corridor-v0", head=head, env_options=options, seed=1, total_frames=700,
+            lr=1e-2, tau=0.2,
+        )  # fmt: skip
         score[name] = runner.run()["eval_return_mean"]
     worst = 30 * TASKS[task]["step"]
     for name in HEADS:
