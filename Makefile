@@ -21,7 +21,7 @@ test: $(VENV)/.dev ## lint, types, all tests and doctests
 	$(MAKE) --no-print-directory --jobs lint types suite # together, since the suite waits for processes now and then
 
 suite: $(VENV)/.dev
-	$(BIN)/pytest -n 2 --dist worksteal
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 2 --dist worksteal # to rewrite assertions takes each process seconds
 
 lint: $(VENV)/.dev ## ruff
 	$(BIN)/ruff check .

@@ -50,7 +50,7 @@ def make_runner(
     replay_options=None,
     estimator="TD0",
     gamma=0.9,
-    total_frames=1500,
+    total_frames=800,
     num_envs=4,
     vectorization="sync",
     seed=0,
