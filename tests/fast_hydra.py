@@ -13,6 +13,7 @@ from hydra import version
 from hydra._internal import defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.object_type import ObjectType
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
@@ -26,7 +27,8 @@ compose_files = ConfigLoaderImpl._compose_config_from_defaults_list
 MOST = 512
 EVERY = 4
 """How many files are merged before the result is kept for another list that begins with the same ones."""
-merged, parsed, begun = {}, {}, {}
+list_files = FileConfigSource.list
+merged, parsed, begun, listed = {}, {}, {}, {}
 
 
 def install():
@@ -34,6 +36,8 @@ def install():
     ConfigRepository.load_config = parse_once
     defaults_list._create_interpolation_map = map_if_read
     ConfigLoaderImpl._compose_config_from_defaults_list = continue_merging
+    FileConfigSource.list = list_once
+    FileConfigSource.is_config = is_config
     version._get_version = cache(version._get_version)
 
 
@@ -71,6 +75,18 @@ def parse_once(repository, config_path):
     if (key := (source.scheme(), config_path, content)) not in parsed:
         parsed[key] = pickle.dumps(load_config(repository, config_path))  # loads faster than a deep copy is made
     return replace(pickle.loads(parsed[key]), path=source.full_path(), provider=source.provider)
+
+
+def list_once(source, config_path, results_filter):
+    """Lists a folder again only if entries have come or gone."""
+    key = (folder := Path(source.path, config_path), results_filter, folder.stat().st_mtime_ns)
+    if key not in listed:
+        listed[key] = list_files(source, config_path, results_filter)
+    return [*listed[key]]
+
+
+def is_config(source, config_path):
+    return Path(source.path, source._normalize_file_name(config_path)).is_file()
 
 
 def continue_merging(loader, defaults, repo):

@@ -95,7 +95,7 @@ def make_runner(
         ),
         replay=buffer,
         evaluation=Evaluation(
-            envs, space, seed=seed, every=evaluate_every, episodes=4, final_episodes=6, num_envs=3
+            envs, space, seed=seed, every=evaluate_every, episodes=4, final_episodes=3, num_envs=3
         ),
         checkpoints=Checkpoints(every=500, keep=2),
         logger=Logger(every=500, tensorboard=False),

@@ -70,6 +70,7 @@ def judged_run(folder, monkeypatch, periodic, judged, final, *, candidates=2):
 def test_the_progress_of_the_last_evaluations_never_goes_back(tmp_path):
     runner = make_runner(tmp_path, ID, evaluate_every=200, total_frames=800)
     runner.evaluation.candidates, runner.best = 2, BestNetworks(2)
+    runner.evaluation.final_episodes = 6
     seen = []
     runner.report.evaluating = lambda played, episodes: seen.append((played, episodes))
     runner.run()
@@ -85,7 +86,7 @@ def test_more_episodes_choose_among_the_candidates_and_the_last_network(tmp_path
         tmp_path, monkeypatch, {200: 6.0, 400: 9.0, 600: 7.0, 800: 5.0}, {400: 3.5, 600: 7.0, 800: 7.6}, {800: 7.5}
     )
     assert [call for call in judge.calls if call[0] != "evaluation"] == [
-        ("candidates", 400, 6), ("candidates", 600, 6), ("candidates", 800, 6), ("final", 800, 6)
+        ("candidates", 400, 3), ("candidates", 600, 3), ("candidates", 800, 3), ("final", 800, 3)
     ]  # fmt: skip
     assert (summary["best_frames"], summary["eval_return_mean"], summary["eval_return_last"]) == (800, 7.5, 7.5)
     assert summary["candidates"] == [

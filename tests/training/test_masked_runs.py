@@ -127,6 +127,7 @@ def test_check_reports_faults_of_masks_before_training(capsys):
 
 def test_evaluation_reports_a_faulty_mask_too(tmp_path):
     runner = make_runner(tmp_path, LEGAL, env_options={"kwargs": {"fault": "two", "fault_at": 8}})
+    runner.evaluation.final_episodes = 6  # two in each of three environments: 10 steps
     with pytest.raises(FaultyEnvironment, match="the action mask holds 2, 2, 2"):
         runner.evaluation.final(runner.network)
     runner.collector.envs.close()
