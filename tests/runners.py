@@ -63,16 +63,20 @@ def make_runner(
     normalize_observation=False,
     reward=None,
     bonus=None,
+    memory=None,
     **runner_options,
 ):
     seed_globally(seed)
     envs = GymnasiumEnvs(env, num_envs=num_envs, vectorization=vectorization, **(env_options or {}))
     by_branches = {"max_enumerated": 0} if encoding == "auto" else {}
     space = make_action_space(envs.action_space, encoding=encoding, joint=joint, **by_branches)
+    remembers = {} if memory is None else {"make_memory": memory}
     value_network = network(
-        trunk(envs.observation_space), head, action_space=space, normalize_observation=normalize_observation
-    )
-    loss = DQNLoss(value_network, delay_value=True, joint=joint, gamma=gamma)
+        trunk(envs.observation_space), head,
+        action_space=space, normalize_observation=normalize_observation, **remembers,
+    )  # fmt: skip
+    burn_in = (replay_options or {}).get("burn_in", 0)
+    loss = DQNLoss(value_network, delay_value=True, joint=joint, burn_in=burn_in, gamma=gamma)
     loss.make_value_estimator(estimator)
     buffer = replay(2000, 32, gamma=gamma, num_envs=num_envs, **(replay_options or {}))
     exploration = EGreedyModule(space, 1.0, 0.2, total_frames // 2)
@@ -83,7 +87,7 @@ def make_runner(
     return Runner(
         collector=Collector(
             envs.make(seed), loss.value_network, exploration=exploration, action_space=space, reward=transform,
-            device=CPU,
+            device=CPU, stores_state=memory is not None,
         ),
         learner=Learner(
             loss,

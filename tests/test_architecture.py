@@ -17,8 +17,8 @@ LAYERS = (
 """From the ground up: a package imports only those that stand before it."""
 
 PACKAGE_OF = {
-    "env": "envs", "action_space": "actions", "network": "networks", "trunk": "networks", "head": "heads",
-    "estimator": "estimators", "loss": "objectives", "target": "objectives", "replay": "replay",
+    "env": "envs", "action_space": "actions", "network": "networks", "trunk": "networks", "memory": "networks",
+    "head": "heads", "estimator": "estimators", "loss": "objectives", "target": "objectives", "replay": "replay",
     "priorities": "replay", "exploration": "exploration", "optimizer": "optimizer", "checkpoint": "checkpoints",
     "logger": "loggers", "runner": "training", "collector": "training", "evaluation": "training", "reward": "training",
 }  # fmt: skip

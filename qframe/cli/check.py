@@ -28,10 +28,10 @@ def run(arguments: argparse.Namespace) -> int:
         composition = composed(app.config_loader, arguments.overrides, PROVIDED)
         if arguments.prints:
             print("\n".join(_explained(composition, app.config_loader)))
-    from qframe.config import advice, build  # not at the top: see typos.py
+    from qframe.config import advice, build, description  # not at the top: see typos.py
 
     assembly = build.Assembly(composition.config, composition.faults).checked()
-    parts = build.describe(assembly)
+    parts = description.describe(assembly)
     width = max(map(len, parts), default=0)
     for name, text in parts.items():
         print(f"{name:<{width}}  {text}")

@@ -12,7 +12,7 @@ from torch import Tensor
 from qframe.config.saved_run import TrainedRun, trained_run
 from qframe.config.targets import apply_trust
 from qframe.errors import UserError, hint
-from qframe.export.formats import FORMATS
+from qframe.export.formats import FORMATS, OUTPUTS
 from qframe.export.policy import GreedyPolicy
 from qframe.formatting import format_path, install_command
 from qframe.loggers.probe_states import FixedStates
@@ -55,10 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
     for name, entry in zip(example.names, example.inputs, strict=True):
         print(f"  input   {name:<20} {str(entry.dtype).removeprefix('torch.'):<8} {['B', *entry.shape[1:]]}")
     with torch.no_grad():
-        action, value = policy(*example.inputs)
-    for name, entry in (("action", action), ("action_value", value)):
+        outputs = policy(*example.inputs)
+    for name, entry in zip(OUTPUTS, outputs, strict=False):
         print(f"  output  {name:<20} {str(entry.dtype).removeprefix('torch.'):<8} {['B', *entry.shape[1:]]}")
-    print(_agreement((action, value), form.load(path), example))
+    print(_agreement(outputs, form.load(path), example))
     print(f"written to   {format_path(path)}")
     return 0
 
@@ -74,7 +74,19 @@ def _example(found: TrainedRun) -> Example:
     masks = [(branch < 0.7) | (branch == branch.amin(-1, keepdim=True)) for branch in branches]
     mask = torch.cat(masks, -1)
     assert mask.shape[-1] == probe.num_mask
-    return Example([*names, "action_mask"], list(entries), (*entries.values(), mask))
+    names, inputs = [*names, "action_mask"], (*entries.values(), mask)
+    policy = GreedyPolicy(found.network, found.parts.action_space, list(entries))
+    if policy.state_size:
+        names.append("state")
+        inputs += (torch.zeros(CHECKED, policy.state_size),)
+        if policy.wants_reward:
+            names.append("last_reward")
+            inputs += (torch.randn(CHECKED, 1, generator=generator),)
+        with torch.no_grad():  # a state as it is after a few steps
+            at = names.index("state")
+            for _ in range(3):
+                inputs = (*inputs[:at], policy(*inputs)[2], *inputs[at + 1 :])
+    return Example(names, list(entries), inputs)
 
 
 def _entries(observation: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Tensor]:
@@ -84,17 +96,19 @@ def _entries(observation: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ..
     return {p: entry for key, value in observation.items() for p, entry in _entries(value, (*path, key)).items()}
 
 
-def _agreement(expected: tuple[Tensor, Tensor], loaded: Callable[..., Any], example: Example) -> str:
+def _agreement(expected: tuple[Tensor, ...], loaded: Callable[..., Any], example: Example) -> str:
     """How well the exported policy agrees with the network.
 
     Raises:
         RuntimeError: it does not agree.
     """
-    action, value = (torch.as_tensor(output) for output in loaded(*example.inputs))
-    difference = float((value - expected[1]).abs().max())
+    action, *values = (torch.as_tensor(output) for output in loaded(*example.inputs))
+    difference = max(float((value - own).abs().max()) for value, own in zip(values, expected[1:], strict=True))
     same = (action == expected[0]).reshape(CHECKED, -1).all(-1)
     allowed = TOLERANCE * max(1.0, float(expected[1].abs().max()))
-    text = f"action values within {difference:.1e}, actions equal on {int(same.sum()):,} of {CHECKED:,} observations"
+    compared = "action values and states" if len(values) > 1 else "action values"
+    equal = f"actions equal on {int(same.sum()):,} of {CHECKED:,} observations"
+    text = f"{compared} within {difference:.1e}, {equal}"
     if not difference <= allowed or int(same.sum()) < 0.99 * CHECKED:  # equal values may fall either way
         raise RuntimeError(f"the exported policy differs from the network: {text}")
     return f"checked: {text}"

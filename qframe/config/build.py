@@ -20,9 +20,10 @@ from qframe.config.combinations import refused
 from qframe.config.contracts import check_contract, check_network, check_trunk
 from qframe.config.hydra_app import conf_dir
 from qframe.config.memory_prediction import memory_line
+from qframe.config.parameters import parameters
 from qframe.config.parts import Parts
-from qframe.config.schema import GROUPS, NO_INIT, PROVIDED, SETTINGS
-from qframe.config.targets import instantiate
+from qframe.config.schema import GROUPS, NO_INIT, NO_MEMORY, PROVIDED, SETTINGS
+from qframe.config.targets import instantiate, resolve
 from qframe.config.trained_weights import start_from
 from qframe.envs import Envs, GymnasiumEnvs, derive_seed
 from qframe.errors import ConfigError, Fault, UserError
@@ -30,9 +31,10 @@ from qframe.loggers.console import Report, console_report
 from qframe.machine.allocator import share_heap
 from qframe.machine.determinism import only_deterministic
 from qframe.machine.generators import globally_seeded, seed_globally
-from qframe.networks import EncodedTrunk, Trunk, make_encoder
+from qframe.networks import EncodedTrunk, Memory, Trunk, make_encoder
 from qframe.networks.encoders import check_box, has_images
-from qframe.networks.observation_scaling import byte_divisor, scaled_entries
+from qframe.networks.observation_scaling import byte_divisor
+from qframe.networks.recurrent_trunk import recurrent_trunk
 from qframe.networks.trunks import fitting_trunk
 from qframe.objectives import DQNLoss
 from qframe.optimizer.pure_steps import pure_step
@@ -258,16 +260,19 @@ class Assembly:
 
     def _loss(self, envs: Envs | None, action_space: ActionSpace | None) -> DQNLoss | None:
         """The loss, around a network whose weights have a seed of their own."""
-        if envs is None or action_space is None or {"network", "trunk", "head"} & self._broken:
+        if envs is None or action_space is None or {"network", "trunk", "memory", "head"} & self._broken:
             if "head" not in self._broken:
                 self.part("head", 1, 2)
             return None
         config = self.config
         with globally_seeded(derive_seed(config["seed"], "network")):
             try:
-                network = self.part("network", self._trunk(envs), self._make_head, action_space=action_space)
+                remembers = self._remembering()
+                network = self.part(
+                    "network", self._trunk(envs), self._make_head, action_space=action_space, **remembers
+                )
                 if network is not None:
-                    check_network(network, envs.observation_space, action_space.num_actions)
+                    check_network(network, envs.observation_space, action_space)
             except ConfigError as error:
                 self.faults += error.faults
                 return None
@@ -278,6 +283,7 @@ class Assembly:
             network.to(self.device),
             action_space=action_space,
             joint=action_space.joint,
+            **({} if recurrent_trunk(network) is None else {"burn_in": config["replay"].get("burn_in", 0)}),
             gamma=config["gamma"],
             seed=derive_seed(config["seed"], "noise"),
         )
@@ -326,6 +332,26 @@ class Assembly:
         node = self.config["evaluation"]
         return {**node, "env": _as_words(node.get("env"))} if isinstance(node, Mapping) else node
 
+    def _remembering(self) -> dict[str, Any]:
+        """The network's argument that gives it a memory, if it is to have one.
+
+        Raises:
+            ConfigError: the network takes none.
+        """
+        if "memory" in self._broken or self.config["memory"] == NO_MEMORY:
+            return {}
+        target = resolve(self.config["network"]["_target_"])
+        if "make_memory" not in parameters(target).annotation:
+            reason = getattr(target, "no_memory", "it takes no argument make_memory")
+            message = f"{target.__name__} cannot have a memory: {reason}; use memory=none, or network=q_net"
+            raise ConfigError([Fault("memory", message)])
+        return {"make_memory": self._make_memory}
+
+    def _make_memory(self, num_features: int, num_actions: int) -> Memory:
+        memory = instantiate(self.config["memory"], num_features, num_actions, where="memory")
+        check_contract("memory", memory)
+        return memory
+
     def _make_head(self, features: int, num_actions: int) -> Any:
         return instantiate(self.config["head"], features, num_actions, where="head")
 
@@ -369,32 +395,6 @@ def parts(config: Mapping[str, Any], *, trains: bool = True) -> Parts:
     return Assembly(config, trains=trains).faultless().parts
 
 
-def describe(assembly: Assembly) -> dict[str, str]:
-    """A summary of the run, by part."""
-    built, config = assembly.parts, assembly.config
-    loss, replay = built.loss, built.replay
-    parameters = sum(parameter.numel() for parameter in loss.value_network.parameters())
-    update = f"{'double, ' if loss.double_dqn else ''}{type(built.target_update).__name__}"
-    return {
-        "environment": f"{built.envs.id} × {built.envs.num_envs} ({built.envs.vectorization})"
-        + (f"; {built.envs.note}" if built.envs.note else ""),
-        "observation": _observation(built.envs),
-        "action": f"{built.envs.action_space} as {built.action_space}; "
-        + (f"masked by {built.envs.mask_source}" if built.envs.has_masks else "no action mask found"),
-        "network": f"{type(loss.value_network).__name__}, {parameters:,} parameters" + _trunk_note(assembly.picked),
-        "head": f"{type(loss.head).__name__}, {loss.head.num_outputs} per action",
-        "estimator": f"{type(loss.estimator).__name__}, gamma {loss.gamma}",
-        "loss": f"{type(loss).__name__}, {update}",
-        "replay": f"{type(replay).__name__}, {replay.capacity:,} transitions, batches of {replay.batch_size}, "
-        f"{'drawn uniformly' if replay.priorities is None else type(replay.priorities).__name__}, "
-        f"{memory_line(built)}",
-        **({"bonus": f"{type(bonus).__name__}, scale {bonus.scale:g}"} if (bonus := built.reward.bonus) else {}),
-        **({"weights": assembly.initial} if assembly.initial else {}),
-        "device": str(assembly.device),
-        "frames": f"{config['total_frames']:,}",
-    }
-
-
 def build(
     config: Mapping[str, Any] | Assembly,
     run_dir: Path,
@@ -432,6 +432,7 @@ def build(
         reward=built.reward,
         device=device,
         stores_probability="behaviour_probability" in built.loss.estimator.requires,
+        **({"stores_state": built.replay.stores_state} if built.loss.has_memory else {}),
     )
     learner = Learner(
         built.loss,
@@ -496,17 +497,6 @@ def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(config, DictConfig):
         return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     return dict(config)
-
-
-def _observation(envs: Envs) -> str:
-    """The observation space, and which of its bytes a network divides by 255."""
-    scaled = scaled_entries(envs.observation_space)
-    note = f"; bytes scaled to [0, 1]: {', '.join(scaled)}" if scaled else ""
-    return f"{' '.join(str(envs.observation_space).split())}{note}"
-
-
-def _trunk_note(picked: Picked) -> str:
-    return f"; trunk={picked['trunk'][0]} ({picked['trunk'][1]})" if "trunk" in picked else ""
 
 
 def _spaces(envs: Envs) -> str:

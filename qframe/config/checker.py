@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from qframe.config.hydra_app import conf_dir
 from qframe.config.numbers import integer
 from qframe.config.parameters import BY_POSITION, alternatives, parameters, takes_callable, takes_class
-from qframe.config.schema import AUTO_COLLECTOR, AUTO_NUMBERS, GROUPS, NO_INIT, SETTINGS
+from qframe.config.schema import AUTO_COLLECTOR, AUTO_NUMBERS, EARLIER, GROUPS, SETTINGS
 from qframe.config.targets import refused_import, resolve
 from qframe.errors import ConfigError, Fault, hint, nearest
 
@@ -277,7 +277,7 @@ def validate(
             missing, and the config must not set them.
         also: further names to suggest for an unknown top-level key (``experiment``).
     """
-    checker = Checker(provided)
+    checker, config = Checker(provided), {**EARLIER, **config}
     checked, checker.faults = validate_settings(config, also)
     for key in [group for group in GROUPS if group in config]:
         if key == "collector" and isinstance(config[key], Mapping) and config[key].items() >= AUTO_COLLECTOR.items():
@@ -310,7 +310,7 @@ def _keys(group: str, node: Any) -> Collection[Any]:
 
 def validate_settings(config: Mapping[str, Any], also: Iterable[str] = ()) -> tuple[dict[str, Any], list[Fault]]:
     """The top level of a config: its settings, and the faults of these and of missing and unknown keys."""
-    checker, config = Checker({}), {"init": NO_INIT, **config}  # runs of earlier versions have no init
+    checker, config = Checker({}), {**EARLIER, **config}
     checked = {key: _setting(checker, key, config[key]) for key in SETTINGS if key in config}
     known = (*SETTINGS, *GROUPS)
     for key in [key for key in known if key not in config]:

@@ -41,12 +41,32 @@ def _over_time(parts: Parts) -> bool:
     return "time" in parts.loss.estimator.requires
 
 
+def _memory_without_slices(parts: Parts, config: Mapping[str, Any]) -> str | None:
+    if not parts.loss.has_memory or _slice_length(parts) is not None:
+        return None
+    name = type(parts.replay).__name__
+    return f"a memory learns from sequences, which {name} does not return; use replay=slices or replay=rollout"
+
+
+def _sequences_without_memory(parts: Parts, config: Mapping[str, Any]) -> str | None:
+    replay = config["replay"]
+    if parts.loss.has_memory or not (replay.get("burn_in") or replay.get("state", "stored") != "stored"):
+        return None
+    return "burn_in and state are for networks with a memory, and this one has none; set memory=lstm, or leave them out"
+
+
+def _reuses_remembered(parts: Parts, config: Mapping[str, Any]) -> str | None:
+    if not (parts.loss.has_memory and getattr(parts.replay, "reuses_values", False)):
+        return None
+    return "values of the network that acted cannot be reused with a memory yet; set replay.reuse_values=false"
+
+
 def _lambda_with_n_step(parts: Parts, config: Mapping[str, Any]) -> str | None:
     n_step = getattr(parts.replay, "n_step", 1)
     if not _over_time(parts) or n_step == 1:
         return None
     name = type(parts.loss.estimator).__name__
-    return f"{name} weighs all horizons itself, which n_step={n_step} would do twice; use replay=slices"
+    return f"{name} weighs all horizons itself, which n_step={n_step} would do twice; use replay=slices replay.n_step=1"
 
 
 def _time_without_slices(parts: Parts, config: Mapping[str, Any]) -> str | None:
@@ -101,7 +121,8 @@ def _never_learns(parts: Parts, config: Mapping[str, Any]) -> str | None:
 
 def _starts_before_a_slice(parts: Parts, config: Mapping[str, Any]) -> str | None:
     length, starts = _slice_length(parts), config["runner"].get("learning_starts", 0)
-    needed = (length or 0) * parts.envs.num_envs - config["runner"].get("every", 1)
+    stride = getattr(parts.replay, "stride", 1)
+    needed = ((length or 0) + stride - 1) * parts.envs.num_envs - config["runner"].get("every", 1)
     if length is None or starts >= needed:
         return None
     return f"must be at least {needed}, so that every environment holds a slice of {length} frames, got {starts}"
@@ -172,6 +193,9 @@ def _bonus_beyond_support(parts: Parts, config: Mapping[str, Any]) -> str | None
 
 
 REFUSALS: tuple[Refusal, ...] = (
+    Refusal("memory=lstm replay=transitions", "replay", _memory_without_slices),
+    Refusal("replay=slices replay.burn_in=4", "replay", _sequences_without_memory),
+    Refusal("memory=lstm replay=rollout replay.reuse_values=true", "replay.reuse_values", _reuses_remembered),
     Refusal("estimator=td_lambda", "replay.n_step", _lambda_with_n_step),
     Refusal("estimator=td_lambda replay.n_step=1", "replay", _time_without_slices),
     Refusal("estimator=retrace replay=slices exploration=ez_greedy", "exploration", _no_behaviour_probability),

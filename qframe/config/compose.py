@@ -197,7 +197,9 @@ def _options_chosen(override: Override) -> list[str]:
     return ["null" if item is None else str(item) for item in (value if isinstance(value, list) else [value])]
 
 
-BRINGS_IS_SET = "only the file of an environment can bring choices along; make them here instead"
+BRINGING = ("env", "memory")
+"""Groups whose files may bring choices of other groups along."""
+BRINGS_IS_SET = "only the file of an environment or a memory can bring choices along; make them here instead"
 SCORE_IS_SET = "no run depends on it; state it in the preset's file, where qframe bench reads it"
 
 
@@ -267,7 +269,7 @@ class Merged(NamedTuple):
         config: with Hydra's own part and interpolations.
         paths: of the files as (``group/option``, package), first to last.
         own: the content of the user's own files among them, by name.
-        brought: the values that the environment's file ``brings`` and no preset sets, by key.
+        brought: the values that the files in ``BRINGING`` bring and no preset sets, by key.
         faults: of the files.
     """
 
@@ -347,7 +349,9 @@ def merged_with_values(loader: ConfigLoader, overrides: Overrides, mode: RunMode
             [item for item in parsed if not item.is_hydra_override()], **hydra.job.config.override_dirname
         )
     faults = merged.faults + unread(hydra, merged.paths, merged.own, overrides.keys)
-    faults += [Fault(key, BRINGS_IS_SET, SOURCE) for key in overrides.keys if _is_within(key, "env.brings")]
+    bringing = [f"{group}.brings" for group in BRINGING]
+    typed = [key for key in overrides.keys if any(_is_within(key, place) for place in bringing)]
+    faults += [Fault(key, BRINGS_IS_SET, SOURCE) for key in typed]
     return merged._replace(faults=faults), hydra
 
 
@@ -388,10 +392,10 @@ def _defaults(
 
 
 def _brought(loader: ConfigLoader, defaults: DefaultsList, typed: Collection[str]) -> dict[str, Any]:
-    """What the environment's file ``brings``, without the choices that are typed or that a preset makes itself."""
+    """What the files in ``BRINGING`` bring, without the choices that are typed or that a preset makes itself."""
     found: dict[str, Any] = {}
     for item in defaults.defaults:
-        if item.config_path and item.package == "env":
+        if item.config_path and item.package in BRINGING:
             found |= content(loader, item.config_path, "").get("brings") or {}
     taken = {*typed, *defaults.overrides.override_choices, *defaults.overrides.deletions}
     for item in defaults.defaults if found else ():
@@ -409,8 +413,9 @@ def plain(config: DictConfig) -> tuple[dict[str, Any], list[Fault]]:
     """The config as plain values, and a fault for every value that is missing or cannot be interpolated."""
     faults: list[Fault] = []
     values = _plain(config, "", faults)
-    if isinstance(values.get("env"), dict):
-        values["env"].pop("brings", None)  # read from the file
+    for group in BRINGING:
+        if isinstance(values.get(group), dict):
+            values[group].pop("brings", None)  # read from the file
     return values, faults
 
 

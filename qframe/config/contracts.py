@@ -9,19 +9,22 @@ from gymnasium import spaces
 from gymnasium.vector.utils import concatenate, create_empty_array
 from torch import Tensor, nn
 
+from qframe.actions import ActionSpace
 from qframe.config.targets import located
 from qframe.envs import Envs
 from qframe.envs.observations import as_tensors, own_copy
 from qframe.errors import ConfigError, Fault
 from qframe.estimators.protocol import ValueEstimator
 from qframe.exploration import Exploration
-from qframe.networks import Trunk
+from qframe.networks import Memory, Trunk
+from qframe.networks.carried import carried
 from qframe.networks.modes import evaluating
 from qframe.networks.protocol import Network
 from qframe.replay import Replay
 
 CONTRACTS: dict[str, type] = {
-    "env": Envs, "network": Network, "exploration": Exploration, "replay": Replay, "estimator": ValueEstimator,
+    "env": Envs, "network": Network, "memory": Memory, "exploration": Exploration, "replay": Replay,
+    "estimator": ValueEstimator,
 }  # fmt: skip
 """The protocol of each group whose class may be somebody else's."""
 BASES = {"network": "subclass qframe.networks.QNet, or write a trunk (group trunk), which needs nothing of this"}
@@ -65,7 +68,7 @@ def check_trunk(trunk: Any, space: spaces.Box) -> Trunk:
     return trunk  # pyright: ignore
 
 
-def check_network(network: Any, space: spaces.Space[Any], num_actions: int) -> None:
+def check_network(network: Any, space: spaces.Space[Any], action_space: ActionSpace) -> None:
     """Try a network and its head on two observations.
 
     Raises:
@@ -73,12 +76,15 @@ def check_network(network: Any, space: spaces.Space[Any], num_actions: int) -> N
     """
     value = _tried(
         "network", network,
-        lambda: network.branches.join(network.head.value(network.predict(_observations(space)))),
+        lambda: network.branches.join(
+            network.head.value(carried(network, 2, action_space).predict(_observations(space)))
+        ),
     )  # fmt: skip
-    if not isinstance(value, Tensor) or value.shape != (2, num_actions):
+    wanted = 2, action_space.num_actions
+    if not isinstance(value, Tensor) or value.shape != wanted:
         found = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
         name = f"{type(network).__qualname__} with {type(network.head).__qualname__}"
-        message = f"{name} must give action values {[2, num_actions]} for two observations, but gave {found}"
+        message = f"{name} must give action values {[*wanted]} for two observations, but gave {found}"
         raise ConfigError([Fault("network", message)])
 
 

@@ -15,6 +15,7 @@ from gymnasium import Space
 
 from qframe.config.parts import Parts
 from qframe.envs.observations import own_copy
+from qframe.networks.carried import carried
 from qframe.replay import ReplayBuffer
 
 _REWARD_AND_ENDS = 4 + 3  # a 32-bit float; terminated, truncated and done
@@ -98,6 +99,12 @@ def _row(parts: Parts) -> _Row:
     replay, size = parts.replay, observation_bytes(parts.envs.observation_space)
     action = parts.action_space.from_env(parts.envs.action_space.sample()).nbytes
     stored = sum(entry.nbytes // len(entry) for entry in deepcopy(parts.exploration).stored().values())
+    stores_state = getattr(replay, "stores_state", False)
+    network: Any = parts.loss.value_network
+    remembered = carried(network, 1, parts.action_space, stores_state=stores_state)
+    taken = torch.as_tensor(parts.action_space.from_env(parts.envs.action_space.sample()))
+    entries = {**remembered.stored(), **remembered.following(taken, torch.zeros(1))}
+    stored += sum(entry.nbytes for entry in entries.values())
     probability = 4 if "behaviour_probability" in parts.loss.estimator.requires else 0
     others = _REWARD_AND_ENDS + action + stored + probability + 2 * _mask_bytes(parts) + replay.bookkeeping_bytes
     whole = replay.observations_per_row * size // getattr(replay, "stack", 1)

@@ -10,7 +10,8 @@ from typing import Annotated, Any, NewType, TypeVar, Union, get_args, get_origin
 EMPTY = inspect.Parameter.empty
 BY_POSITION: dict[str, tuple[str, ...]] = {
     "action_space": ("space",), "trunk": ("observation_shape",), "network": ("trunk", "make_head"),
-    "head": ("features", "num_actions"), "loss": ("value_network",), "target": ("loss",),
+    "memory": ("num_features", "num_actions"), "head": ("features", "num_actions"), "loss": ("value_network",),
+    "target": ("loss",),
     "exploration": ("action_space",), "optimizer": ("parameters",), "evaluation": ("envs", "action_space"),
     "collector": ("envs", "network"),
 }  # fmt: skip

@@ -52,8 +52,14 @@ def compilable(value: bool | str) -> str | None:
     return None
 
 
+NO_MEMORY: Mapping[str, Any] = {"_target_": "qframe.networks.no_memory"}
+"""The group ``memory`` of a network without one."""
 NO_INIT: Mapping[str, Any] = {"from": None, "part": "all", "network": "best"}
 """The setting ``init`` of a run with new weights."""
+
+
+EARLIER: Mapping[str, Any] = {"init": NO_INIT, "memory": NO_MEMORY}
+"""What the configs of runs of earlier versions lack, and mean."""
 
 
 def weights_source(value: Mapping[str, Any]) -> str | None:
@@ -98,6 +104,7 @@ class Schema:
     action_space: Mapping[str, Any]
     network: Mapping[str, Any]
     trunk: Mapping[str, Any]
+    memory: Mapping[str, Any]
     head: Mapping[str, Any]
     estimator: Mapping[str, Any]
     loss: Mapping[str, Any]
@@ -122,17 +129,20 @@ AUTO_COLLECTOR = {"_target_": "auto"}
 """The node of ``collector=auto``."""
 PROVIDED: dict[str, frozenset[str]] = {
     "action_space": frozenset({"space"}),
-    "network": frozenset({"trunk", "make_head", "action_space"}),
+    "network": frozenset({"trunk", "make_head", "make_memory", "action_space"}),
     "trunk": frozenset({"observation_shape", "byte_divisor"}),
+    "memory": frozenset({"num_features", "num_actions"}),
     "head": frozenset({"features", "num_actions"}),
-    "loss": frozenset({"value_network", "action_space", "joint", "gamma", "seed"}),
+    "loss": frozenset({"value_network", "action_space", "joint", "burn_in", "gamma", "seed"}),
     "target": frozenset({"loss"}),
     "replay": frozenset({"gamma", "num_envs", "priorities", "seed"}),
     "exploration": frozenset({"spec", "action_space", "num_envs", "num_members", "seed"}),
     "reward": frozenset({"gamma", "num_envs"}),
     "reward.bonus": frozenset({"observation_space", "gamma", "num_envs", "seed"}),
     "collector": frozenset(
-        {"envs", "network", "exploration", "action_space", "reward", "device", "stores_probability"}
+        {
+            "envs", "network", "exploration", "action_space", "reward", "device", "stores_probability", "stores_state",
+        }
     ),
     "optimizer": frozenset({"parameters"}),
     "optimizer.algorithm": frozenset({"params", "lr"}),

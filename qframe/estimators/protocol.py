@@ -25,6 +25,7 @@ class Batch(NamedTuple):
     priority_weight: Tensor | None = None  # [*B]
     action_probability: Tensor | None = None  # [*B], of the action taken under the behaviour policy
     bootstrap_mask: Tensor | None = None  # [*B, K], which members of an ensemble learn from a transition
+    loss_mask: Tensor | None = None  # [*B], False at the padding of a sequence
     next_prediction: Tensor | None = None  # [*B, A, N], of the next observation; None: the target network predicts it
 
 

@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+OUTPUTS = ["action", "action_value", "next_state"]
+"""The outputs of a policy; the last one only with a memory."""
+
 
 class Format(NamedTuple):
     """A file format: the packages it needs, its suffix, and functions that write and load it."""
@@ -51,7 +54,7 @@ def _write_onnx(policy: nn.Module, inputs: tuple[Tensor, ...], names: Sequence[s
             inputs,
             path,
             input_names=list(names),
-            output_names=["action", "action_value"],
+            output_names=OUTPUTS[: len(policy(*inputs))],
             dynamo=True,
             external_data=False,
         )

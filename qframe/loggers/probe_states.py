@@ -13,8 +13,11 @@ from torch import Tensor
 from qframe.actions.action_space import ActionSpace
 from qframe.envs import Envs, derive_seed
 from qframe.envs.observations import as_tensors
+from qframe.heads import Prediction
+from qframe.networks.carried import carried
 from qframe.networks.modes import evaluating
 from qframe.networks.protocol import TrainedNetwork
+from qframe.networks.recurrent_trunk import recurrent_trunk
 
 Array = NDArray[np.float64]
 
@@ -27,6 +30,16 @@ class Seen(NamedTuple):
     locations: Array  # [S, ΣA, N], of return distributions; for an ensemble, of its mixture, N = K·atoms
     masses: Array  # [S, ΣA, N]
     num_members: int = 1  # K
+
+
+class _Step(NamedTuple):
+    """A step of the episode."""
+
+    observation: Tensor | TensorDict  # [1, …]
+    legal: Tensor | None  # [1, ΣA]
+    action: Tensor  # an index, [1] or [1, D]
+    reward: Tensor  # [1]
+    begins: Tensor  # [1], whether the next observation is the first of another episode
 
 
 class FixedStates:
@@ -57,33 +70,51 @@ class FixedStates:
     @cached_property
     def played(self) -> tuple[Tensor | TensorDict, Tensor | None]:
         """The observations ``[S, …]`` and their legal actions ``[S, ΣA]``."""
+        kept = self._steps[:: self._distance]
+        masks = [step.legal for step in kept if step.legal is not None]
+        joined = torch.cat([step.observation for step in kept])  # pyright: ignore[reportCallIssue, reportArgumentType]
+        return joined, torch.cat(masks) if masks else None
+
+    @cached_property
+    def _steps(self) -> list[_Step]:
+        """The steps of the episode up to the last state."""
         generator, action_space = torch.Generator().manual_seed(0), self._action_space
-        kept: list[tuple[Tensor | TensorDict, Tensor | None]] = []
+        steps: list[_Step] = []
         env = self._envs.make_seeded(1, lambda index, episode: derive_seed(0, "states", episode))
         try:
             observation, mask = env.reset()
-            while len(kept) < self._number:
+            while len(steps) <= (self._number - 1) * self._distance:
                 legal = None if mask is None else torch.from_numpy(action_space.legal(mask))
-                kept.append((as_tensors(observation).clone(), legal))
-                for _ in range(self._distance):
-                    score = torch.rand(1, action_space.width, generator=generator)
-                    legal = None if mask is None else torch.from_numpy(action_space.legal(mask))
-                    step = env.step(np.asarray(action_space.to_env(action_space.greedy_index(score, legal))))
-                    observation, mask = step.observation, step.mask
+                shown = as_tensors(observation).clone()
+                action = action_space.greedy_index(torch.rand(1, action_space.width, generator=generator), legal)
+                step = env.step(np.asarray(action_space.to_env(action)))
+                begins = torch.from_numpy(step.terminated | step.truncated)
+                begins = begins if step.valid is None else begins | ~torch.from_numpy(step.valid)
+                steps.append(_Step(shown, legal, action, torch.from_numpy(step.reward.copy()), begins))
+                observation, mask = step.observation, step.mask
         finally:
             env.close()
-        observations = [observation for observation, _ in kept]
-        masks = [legal for _, legal in kept if legal is not None]
-        joined = torch.cat(observations)  # pyright: ignore[reportCallIssue, reportArgumentType]
-        return joined, torch.cat(masks) if masks else None
+        return steps
+
+    def _predicted(self, network: TrainedNetwork) -> Prediction:
+        """The prediction for every state; with a memory, after the steps before it."""
+        device = next(iter(network.head.parameters())).device
+        if recurrent_trunk(network) is None:
+            return network.predict(self.played[0].to(device))
+        remembered, kept = carried(network, 1, self._action_space), []
+        for number, step in enumerate(self._steps):
+            prediction = remembered.predict(step.observation.to(device))
+            kept += [] if number % self._distance else [prediction]
+            remembered.after(step.action, step.reward, step.begins)
+        taus = [prediction.taus for prediction in kept if prediction.taus is not None]
+        return Prediction(torch.cat([prediction.out for prediction in kept], -3), torch.cat(taus) if taus else None)
 
     @torch.no_grad()
     def see(self, network: TrainedNetwork) -> Seen:
         """The action values and return distributions of every state."""
-        observation, mask = self.played
-        device = next(iter(network.head.parameters())).device
+        mask, device = self.played[1], next(iter(network.head.parameters())).device
         with evaluating(network):
-            prediction = network.predict(observation.to(device))
+            prediction = self._predicted(network)
             values = network.branches.join(network.head.value(prediction)).float().cpu()  # [S, ΣA]
             law = network.head.returns(prediction)
         best = self._action_space.greedy_index(values, mask)

@@ -1,7 +1,7 @@
 """An ensemble of Q-values on one trunk, for exploration by sampling a member."""
 
 from copy import deepcopy
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -51,6 +51,8 @@ class EnsembleQNet(GreedyNetwork):
     >>> network.predict(torch.zeros(3, 4)).out.shape
     torch.Size([5, 3, 2, 1])
     """
+
+    no_memory: ClassVar[str] = "its members would share one state, and so be no independent estimates"
 
     def __init__(
         self,

@@ -63,12 +63,12 @@ def in_mode(predict: Callable[..., Any], modules: Sequence[nn.Module], *, traini
     if not modules:
         return predict
 
-    def predicted(*inputs: Any) -> Any:
+    def predicted(*inputs: Any, **options: Any) -> Any:
         before = [module.training for module in modules]
         try:
             for module in modules:
                 module.training = training
-            return predict(*inputs)
+            return predict(*inputs, **options)
         finally:
             for module, mode in zip(modules, before, strict=True):
                 module.training = mode

@@ -4,7 +4,7 @@ It is drawn outside the pass, as a generator cannot enter a compiled graph.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -65,8 +65,23 @@ class RandomPass:
 
     def predict(self, observation: Any, noise: PassNoise) -> Prediction:
         """The prediction for every action with this noise, ``[*B, …]`` → ``[*B, A, N]``."""
-        with _noise_in(self.layers, noise.weights):
+        with self.installed(noise):
             return self._network.predict(observation, noise.taus)
+
+    def installed(self, noise: PassNoise) -> AbstractContextManager[None]:
+        """While active, the network's noisy layers have this noise."""
+        return _noise_in(self.layers, noise.weights)
+
+
+class NoNoise:
+    """The pass of a network without random parts."""
+
+    def installed(self, noise: None) -> AbstractContextManager[None]:
+        """There is no noise to install."""
+        return nullcontext()
+
+
+NO_NOISE = NoNoise()
 
 
 def random_passes(

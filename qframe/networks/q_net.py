@@ -16,8 +16,8 @@ from qframe.actions import ActionSpace, AnyActionSpace, as_action_space
 from qframe.heads import Head, Prediction
 from qframe.keys import ACTION, ACTION_VALUE, CHOSEN_ACTION_VALUE, OBSERVATION
 from qframe.networks.noisy import make_noisy
-from qframe.networks.normalization import NormalizedTrunk
 from qframe.networks.protocol import Branches
+from qframe.networks.recurrent_trunk import MakeMemory, with_memory
 from qframe.networks.trunks import Trunk
 
 MakeHead = Callable[[int, int], Head[Any]]
@@ -71,6 +71,8 @@ class QNet(GreedyNetwork):
         trunk: observation → features ``[*B, H]``.
         make_head: a head's class, or anything that builds one from ``(features, num_actions)``.
         action_space: of the environment, or the action's spec.
+        make_memory: a memory's class, or anything that builds one from ``(num_features, num_actions)``; None: values
+            depend on the current observation alone.
         noisy: whether linear layers of the trunk and the head are noisy (``NoisyLinear``).
         noisy_std: σ₀ of noisy layers.
         normalize_observation: whether observations are normalised by the mean and variance of those collected.
@@ -90,13 +92,16 @@ class QNet(GreedyNetwork):
         make_head: MakeHead,
         *,
         action_space: AnyActionSpace,
+        make_memory: MakeMemory | None = None,
         noisy: bool = False,
         noisy_std: float = 0.5,
         normalize_observation: bool = False,
     ) -> None:
         super().__init__(action_space)
-        self.trunk = NormalizedTrunk(trunk) if normalize_observation else trunk
-        self.head = make_head(trunk.num_features, self.action_space.num_actions)
+        self.trunk = with_memory(
+            trunk, make_memory, self.action_space, normalize_observation=normalize_observation
+        )
+        self.head = make_head(self.trunk.num_features, self.action_space.num_actions)
         if noisy:
             make_noisy(trunk, self.head, std_init=noisy_std)
         self.branches = self.action_space

@@ -12,8 +12,8 @@ from qframe.functional.dueling import dueling
 from qframe.heads import Head, Prediction
 from qframe.keys import ACTION_VALUE, OBSERVATION, STATE_VALUE
 from qframe.networks.noisy import make_noisy
-from qframe.networks.normalization import NormalizedTrunk
 from qframe.networks.q_net import CHOICE, GreedyNetwork, MakeHead, choose
+from qframe.networks.recurrent_trunk import MakeMemory, with_memory
 from qframe.networks.trunks import Trunk
 
 
@@ -33,6 +33,8 @@ class SharedTrunk(GreedyNetwork):
         make_head: a head's class, or anything that builds one from ``(features, num_actions)``: called for the
             advantages, and with one action for the state value.
         action_space: of the environment, or the action's spec.
+        make_memory: a memory's class, or anything that builds one from ``(num_features, num_actions)``; None: values
+            depend on the current observation alone.
         dueling: whether the value stream is part of Q. False is for ``DQVLoss``; no other loss would train the stream.
         noisy: whether linear layers of the trunk and both streams are noisy (``NoisyLinear``).
         noisy_std: σ₀ of noisy layers.
@@ -45,15 +47,18 @@ class SharedTrunk(GreedyNetwork):
         make_head: MakeHead,
         *,
         action_space: AnyActionSpace,
+        make_memory: MakeMemory | None = None,
         dueling: bool = True,
         noisy: bool = False,
         noisy_std: float = 0.5,
         normalize_observation: bool = False,
     ) -> None:
         super().__init__(action_space)
-        self.trunk = NormalizedTrunk(trunk) if normalize_observation else trunk
-        self.head = make_head(trunk.num_features, self.action_space.num_actions)
-        state_head = make_head(trunk.num_features, 1)
+        self.trunk = with_memory(
+            trunk, make_memory, self.action_space, normalize_observation=normalize_observation
+        )
+        self.head = make_head(self.trunk.num_features, self.action_space.num_actions)
+        state_head = make_head(self.trunk.num_features, 1)
         self.state_head = state_head.as_follower() if dueling else state_head
         if noisy:
             make_noisy(trunk, self.head, self.state_head, std_init=noisy_std)

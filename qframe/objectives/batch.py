@@ -118,6 +118,7 @@ class BatchReader:
             priority_weight=_optional(tensordict, keys.priority_weight, shape),
             action_probability=_optional(tensordict, "action_probability", shape) if needs_probability else None,
             bootstrap_mask=tensordict.get("bootstrap_mask", None) if self._has_members else None,
+            loss_mask=_optional(tensordict, "loss_mask", shape),
             next_prediction=None if prediction is None else _branches_first(prediction, shape),
         )
         name = type(estimator).__name__

@@ -17,10 +17,12 @@ from qframe.heads import Head, Prediction
 from qframe.keys import NestedKey
 from qframe.modules.adapters import agreed_action_space, as_network
 from qframe.networks.modes import in_mode, set_acting_mode, with_modes
-from qframe.networks.noise import random_passes
+from qframe.networks.noise import NO_NOISE, random_passes
+from qframe.networks.recurrent_trunk import recurrent_trunk
 from qframe.objectives.batch import BatchKeys, BatchReader, from_keywords, time_last
 from qframe.objectives.joint_actions import JOINT
 from qframe.objectives.q_learning import JointAction, Noise, OneAction, dqn_loss
+from qframe.objectives.sequences import Side, memory_metrics, remembered_batch, unrolled_by
 
 NO_TARGET_UPDATE = (
     "No target network updater has been associated with this loss module, so its target network stays as it is; build "
@@ -53,6 +55,8 @@ class DQNLoss(nn.Module):
         joint: how joint actions are trained: ``sum`` or ``mean``, where their value is that over branches, or
             ``branching``, where every branch values the whole action (Tavakoli et al., 2018). Other actions have no
             branches.
+        burn_in: steps at the beginning of every sequence that only bring a network's memory into its state, without
+            gradient; they have no loss.
         gamma: γ, for batches without ``("next", "discount")``.
         seed: of the generator that draws quantile levels and the noise of noisy layers.
 
@@ -135,6 +139,7 @@ class DQNLoss(nn.Module):
         reduction: Literal["mean", "sum", "none"] | None = "mean",
         priority: Literal["td_error", "loss"] = "td_error",
         joint: Literal["sum", "mean", "branching"] = "sum",
+        burn_in: int = 0,
         gamma: float = 0.99,
         seed: int = 0,
     ) -> None:
@@ -164,6 +169,14 @@ class DQNLoss(nn.Module):
         self.reduction, self.priority = reduction, priority
         members = getattr(self._networks[0], "members", None)
         self._joint = _joint_action(joint, self.head) if self.action_space.is_joint else members or OneAction()
+        self._trunks = recurrent_trunk(value_network), recurrent_trunk(self.target_value_network)
+        if burn_in and not self.has_memory:
+            raise ValueError(f"burn_in={burn_in} has no effect on a network without a memory; leave it at 0")
+        self.burn_in = burn_in
+        if self.has_memory:
+            online, target = self._networks
+            self._plain = online, target
+            self._networks = Side(online, is_target=False), Side(target, is_target=True)
         self._reader = BatchReader(self._networks[0], value_network, self.action_space)
         self.has_target_update = not delay_value
         self._modes = with_modes(value_network), with_modes(self.target_value_network)
@@ -172,6 +185,11 @@ class DQNLoss(nn.Module):
         self.value_type: Any = ValueEstimators.TD0
         self._hyperparams: dict[str, Any] = {}
         self.make_value_estimator()
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether the network has a memory, which learns from sequences."""
+        return self._trunks[0] is not None
 
     @property
     def head(self) -> Head[Any]:
@@ -300,24 +318,58 @@ class DQNLoss(nn.Module):
         if not (self.has_target_update or torch.compiler.is_compiling()):
             warnings.warn(NO_TARGET_UPDATE, UserWarning, stacklevel=4)  # of the caller of Module.__call__
         ordered, restore = time_last(from_keywords(keywords) if tensordict is None else tensordict)
+        sequence = ordered
+        if self.burn_in:
+            ordered, restore = ordered[..., self.burn_in :], _padded(self.burn_in, restore)
         is_checked = not self.checks_actions or self._reader.check_action(ordered)
-        batch = self._read(ordered)
+        batch, metrics = self._read(ordered), {}
+        noise = self._draw_noise(batch.reward.shape) if noise is None else noise
+        if self.has_memory:
+            batch, metrics = self._remember(sequence, batch, noise)
         try:
-            loss, td_error = self._losses(batch, self.draw_noise(batch.reward.shape) if noise is None else noise)
+            loss, td_error = self._losses(batch, noise)
         finally:
             if not is_checked:  # the prediction has shown the number of actions
                 self._reader.check_action(ordered)
-        reduced = _REDUCTIONS[self.reduction](loss if batch.priority_weight is None else batch.priority_weight * loss)
+        weighted, size = loss if batch.priority_weight is None else batch.priority_weight * loss, td_error.abs()
+        size = self._joint.mean(size)
+        mean_size = size.mean()
+        if batch.loss_mask is None:
+            reduced = _REDUCTIONS[self.reduction](weighted)
+        else:
+            loss, weighted, size = (torch.where(batch.loss_mask, x, 0.0) for x in (loss, weighted, size))
+            share = batch.loss_mask.to(size.dtype).mean()
+            reduced, mean_size = _REDUCTIONS[self.reduction](weighted), size.mean() / share
+            reduced = reduced / share if self.reduction == "mean" else reduced
+            metrics["masked"] = 1 - share
         if tensordict is None:
             return reduced
-        size = self._joint.mean(td_error.abs())
         tensordict.set(self._reader.keys.priority, restore(size).unsqueeze(-1))
         if self.priority == "loss":
             tensordict.set("priority", restore(loss.detach()).unsqueeze(-1))
-        return TensorDict({"loss": restore(reduced) if reduced.dim() else reduced, "td_error_mean": size.mean()}, [])
+        loss = restore(reduced) if reduced.dim() else reduced
+        return TensorDict({"loss": loss, "td_error_mean": mean_size, **metrics}, [])
 
     def _read(self, tensordict: TensorDictBase) -> Batch:
         return self._reader.read(tensordict, self.estimator, self.gamma)
+
+    def _remember(
+        self, sequence: TensorDictBase, batch: Batch, noise: Noise
+    ) -> tuple[Batch, dict[str, Tensor]]:
+        """The batch as both networks remember it, and the metrics of the memory."""
+        trunk, target_trunk = self._trunks
+        assert trunk is not None
+        assert target_trunk is not None
+        passes: Any = self._random or (NO_NOISE, NO_NOISE)
+        unroll = in_mode(unrolled_by, self._modes[0], training=True)
+        with passes[0].installed(noise.online):
+            online = unroll(trunk, sequence, self.burn_in, compares=True)
+            metrics = memory_metrics(self._plain[0], online)
+        if target_trunk is trunk:
+            return remembered_batch(batch, online, online), metrics
+        with torch.no_grad(), passes[1].installed(noise.target):
+            target = in_mode(unrolled_by, self._modes[1], training=False)(target_trunk, sequence, self.burn_in)
+        return remembered_batch(batch, online, target), metrics
 
     def _losses(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
         """The loss and the signed, detached td_error of every transition, ``[*B]``."""
@@ -367,8 +419,12 @@ class DQNLoss(nn.Module):
         """Draw everything random in one evaluation of the loss, for each forward pass; equal on every device.
 
         Args:
-            batch: ``*B``.
+            batch: ``*B`` of the loss's input, time last, with the burn-in.
         """
+        return self._draw_noise(torch.Size((*batch[:-1], batch[-1] - self.burn_in)) if self.burn_in else batch)
+
+    def _draw_noise(self, batch: torch.Size) -> Noise:
+        """Draw the noise of steps ``*B`` that have a loss."""
         if self._random is None:
             return Noise()
         (online, target), like = self._random, self._reader.like
@@ -399,6 +455,11 @@ def _joint_action(name: str, head: Head[Any]) -> JointAction:
             "sum of the means; set joint=branching"
         )
     return JOINT[name]()
+
+
+def _padded(burn_in: int, restore: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Restores the place of time in a tensor that lacks the steps of the burn-in, where it is 0."""
+    return lambda x: restore(nn.functional.pad(x, (burn_in, 0)))
 
 
 def _check_option(name: str, value: str, options: tuple[str, ...]) -> None:

@@ -33,6 +33,7 @@ class DQVLoss(DQNLoss):
         reduction: ``mean``, ``sum`` or ``none``; importance weights under ``priority_weight`` multiply first.
         priority: the source of priorities: ``td_error``, or ``loss`` (of both heads), then written under ``priority``.
         joint: how joint actions are trained, as for ``DQNLoss``; a state has one value for all branches.
+        burn_in: steps at the beginning of every sequence that only bring a network's memory into its state.
         gamma: γ, for batches without ``("next", "discount")``.
         seed: of the generator that draws quantile levels.
 
@@ -55,6 +56,7 @@ class DQVLoss(DQNLoss):
         reduction: Literal["mean", "sum", "none"] = "mean",
         priority: Literal["td_error", "loss"] = "td_error",
         joint: Literal["sum", "mean", "branching"] = "sum",
+        burn_in: int = 0,
         gamma: float = 0.99,
         seed: int = 0,
     ) -> None:
@@ -65,10 +67,11 @@ class DQVLoss(DQNLoss):
             )
         super().__init__(
             value_network, delay_value=delay_value, action_space=action_space, reduction=reduction, priority=priority,
-            joint=joint, gamma=gamma, seed=seed,
+            joint=joint, burn_in=burn_in, gamma=gamma, seed=seed,
         )
         modules = self.value_network, self.target_value_network
-        streams: Any = tuple(map(_BothStreams, modules))
+        sides = (0, 1) if self.has_memory else (None, None)
+        streams: Any = tuple(map(_BothStreams, modules, sides))
         self._streams: Any = random_passes(streams, modules) or streams
 
     def _predict_next(self, observation: Any, noise: Any) -> Prediction:
@@ -117,11 +120,19 @@ def dqv_loss(
 
 
 class _BothStreams:
-    """A shared trunk as a network that predicts for its actions and for the state, in one pass."""
+    """A shared trunk as a network that predicts for its actions and for the state, in one pass.
 
-    def __init__(self, network: Any) -> None:
+    Args:
+        network: the shared trunk.
+        side: of the sequences that it has unrolled, if it has a memory.
+    """
+
+    def __init__(self, network: Any, side: int | None) -> None:
         self.head: Head[Any] = network.head
-        self.predict: Streams = network.predict_streams
+        self._network, self._side = network, side
+
+    def predict(self, observation: Any, taus: Tensor | None = None) -> tuple[Prediction, Prediction]:
+        return self._network.predict_streams(observation if self._side is None else observation[self._side], taus)
 
 
 def _description(network: nn.Module) -> str:

@@ -92,12 +92,10 @@ class ReplayBase(Replay):
             return
         row = index.numpy(force=True).reshape(self._draw_shape)  # [k] or [k, T]
         error = check_errors(td_error, row.size)
-        if row.ndim == 2:  # a slice has the priority of its first row
-            row, error = row[:, 0], error.reshape(row.shape)
         last = self._num_rows - 1
         if len(row) and not 0 <= row.min() <= row.max() <= last:
             raise IndexError(f"expected rows in 0 … {last}, got {row.min()} … {row.max()}; pass 'index' of a sample")
-        self.priorities.update(*self._not_overwritten(row, error))
+        self.priorities.update(*self._not_overwritten(*self._by_draw(row, error)))
 
     def anneal(self, fraction: float) -> None:
         if self.priorities is not None:
@@ -133,6 +131,10 @@ class ReplayBase(Replay):
         if self.priorities is None:
             return own | {"priorities": None}
         return own | {"priorities": type(self.priorities).__name__} | self.priorities.settings()
+
+    def _by_draw(self, row: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The row that is drawn, and the error or errors that make its priority, of a sample's rows and errors."""
+        return row, error
 
     def _not_overwritten(self, row: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The rows that have not been overwritten since they were drawn, and their errors."""

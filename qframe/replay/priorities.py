@@ -112,12 +112,15 @@ class ProportionalPriorities:
         return row, torch.from_numpy(weight.astype(np.float32))
 
     def update(self, row: np.ndarray, td_error: np.ndarray) -> None:
-        """Set the priorities of rows ``[k]`` from |δ|, float64 ``[k]``, or ``[k, T]`` for slices of T steps."""
+        """Set the priorities of rows ``[k]`` from |δ|, float64 ``[k]``, or ``[k, T]`` for slices of T steps.
+
+        NaN stands at the steps of a slice that do not count.
+        """
         if not len(row):
             return
         error = td_error
         if error.ndim == 2:
-            error = self.eta * error.max(-1) + (1 - self.eta) * error.mean(-1)
+            error = self.eta * np.nanmax(error, -1) + (1 - self.eta) * np.nanmean(error, -1)
         if self.max_td_error is not None:
             error = np.minimum(error, self.max_td_error)
         self._tree.set(row, self._priority(error))

@@ -51,7 +51,8 @@ class Priorities(Protocol):
     def update(self, row: np.ndarray, td_error: np.ndarray) -> None:
         """Set the priorities of rows ``[k]`` from |δ|, float64 ``[k]``, or ``[k, T]`` for slices of T steps.
 
-        All errors are finite and at least 0. If a row repeats, its last error counts.
+        All errors are finite and at least 0, but NaN at the steps of a slice that were not learned from; at least one
+        step of each was. If a row repeats, its last error counts.
         """
         ...
 

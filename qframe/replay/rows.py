@@ -27,6 +27,7 @@ TRUNCATED = ("next", "truncated")
 DONE = ("next", "done")
 DISCOUNT = ("next", "discount")
 NEXT_PREDICTION = ("next", "prediction")
+LOSS_MASK = "loss_mask"
 
 
 class RowSchema:
@@ -122,7 +123,7 @@ def _check_first(rows: Rows) -> None:
     missing = {ENV, REWARD, TERMINATED, TRUNCATED, DONE} - rows.keys()
     if missing:
         _raise_key_error(missing=missing, new=set())
-    reserved = rows.keys() & {DISCOUNT, STEPS, INDEX, WEIGHT, NEXT_PREDICTION}
+    reserved = rows.keys() & {DISCOUNT, STEPS, INDEX, WEIGHT, NEXT_PREDICTION, LOSS_MASK}
     if reserved:
         _raise_key_error(missing=set(), new=reserved)
     if rows[ENV].shape[1:] or rows[ENV].dtype is not torch.int64:

@@ -1,25 +1,34 @@
 """Replay of slices: consecutive steps of one environment."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from qframe.errors import RunError
 from qframe.replay.base import ReplayBase
 from qframe.replay.n_step import distinct_runs, one_step
 from qframe.replay.protocol import Priorities, Settings
-from qframe.replay.rows import DONE, ENV, INDEX, TERMINATED, TRUNCATED, WEIGHT, Rows, chosen_envs, take_span
+from qframe.replay.rows import (
+    DISCOUNT,
+    DONE,
+    ENV,
+    INDEX,
+    LOSS_MASK,
+    REWARD,
+    STEPS,
+    TERMINATED,
+    TRUNCATED,
+    WEIGHT,
+    Rows,
+    chosen_envs,
+    take_span,
+)
 from qframe.replay.storage import TensorStorage
 
 TIME_LAST = cast("Sequence[str]", (None, "time"))  # tensordict takes None, though its annotation does not say so
-
-
-class OnlyShorterEpisodes(RunError, RuntimeError):
-    """No episode that is kept is as long as a slice."""
 
 
 class SliceReplayBuffer(ReplayBase):
@@ -30,16 +39,18 @@ class SliceReplayBuffer(ReplayBase):
     Reinforcement Learning", Kapturowski et al., 2019, for their priorities.
 
     A sample is ``[B / T, T]``, its time dimension named "time", with the keys of the steps except "env", and
-    ("next", "discount") ``γ · (1 − terminated)``, "steps_to_next_obs" (always 1) and "index" ``[B / T, T]``. With
-    priorities it has "priority_weight", float32 ``[B / T, T, 1]``: a slice's importance weight, repeated at every step.
+    ("next", "discount") ``γᵏ · (1 − terminated)``, "steps_to_next_obs" k and "index" ``[B / T, T]``. k is 1, or with
+    ``n_step`` the number of steps up to the n-th, the episode's end or the slice's. With priorities it has
+    "priority_weight", float32 ``[B / T, T, 1]``: a slice's importance weight, repeated at every step.
 
     Invariants:
         - A slice holds consecutive steps of one environment, oldest first: it never spans the place where new steps
           overwrite old ones.
         - Without priorities every start from which a slice fits is equally likely, whichever environment it belongs to.
         - Slices overlap, and each has a priority of its own from the step that completes it.
-        - ``across_episodes=True``: episodes may end within a slice. "done" marks the ends; returns are cut there,
-          and every step has its own next observation. ``False``: an episode ends only at a slice's last step.
+        - Episodes may end within a slice. "done" marks the ends; returns are cut there, and every step has its own next
+          observation. ``across_episodes=True``: the steps after an end count as well. ``False``: those after the first
+          end behind the burn-in are padding, False under "loss_mask", bool ``[B / T, T, 1]``.
         - Each environment keeps its last ``capacity // num_envs`` steps.
         - A replay that loads a state continues bit for bit like the one that saved it.
 
@@ -49,7 +60,13 @@ class SliceReplayBuffer(ReplayBase):
         slice_length: T ≥ 1, steps.
         gamma: γ in ``[0, 1]``, per step.
         num_envs: number of environments, numbered ``0 … num_envs − 1`` under "env".
-        across_episodes: whether a slice may continue past the end of an episode.
+        across_episodes: whether the steps of a slice count that follow the end of an episode.
+        n_step: n ≥ 1, most steps of a return.
+        burn_in: the first steps of a slice from which only a memory's state is computed; they are not learned from.
+        state: whether a memory starts from the state ``stored`` with a slice's first step, or from ``zero``, its
+            initial one.
+        stride: steps between the starts of neighbouring slices, counted from an episode's first step; slices overlap
+            by ``slice_length − stride``.
         priorities: how often each slice is drawn; None draws uniformly.
         device: where rows are stored and samples arrive.
         seed: of the generator that draws slices.
@@ -71,6 +88,10 @@ class SliceReplayBuffer(ReplayBase):
         gamma: float,
         num_envs: int = 1,
         across_episodes: bool = True,
+        n_step: int = 1,
+        burn_in: int = 0,
+        state: Literal["stored", "zero"] = "stored",
+        stride: int = 1,
         priorities: Priorities | None = None,
         device: torch.device | str = "cpu",
         seed: int = 0,
@@ -80,7 +101,16 @@ class SliceReplayBuffer(ReplayBase):
         )
         if slice_length < 1:
             raise ValueError(f"expected slice_length of at least 1, got {slice_length}; 1 is the plain case")
-        self.slice_length, self.across_episodes = slice_length, across_episodes
+        for name, number in (("n_step", n_step), ("stride", stride)):
+            if number < 1:
+                raise ValueError(f"expected {name} of at least 1, got {number}; 1 is the plain case")
+        if not 0 <= burn_in < slice_length:
+            raise ValueError(
+                f"expected a burn_in from 0 to slice_length - 1 = {slice_length - 1}, got {burn_in}; it is a part of "
+                "every slice, and the rest is learned from"
+            )
+        self.slice_length, self.across_episodes, self.stores_state = slice_length, across_episodes, state == "stored"
+        self.n_step, self.burn_in, self.stride = n_step, burn_in, stride
         self._check_multiple(batch_size)
         self._draw_shape = (-1, slice_length)
         self._length = capacity // num_envs  # rows of each environment: those of e start at e · length
@@ -125,6 +155,10 @@ class SliceReplayBuffer(ReplayBase):
         index, more = self.draw(batch_size, batches=batches)
         leaves = self._storage.gather(index.view(-1)).rows
         leaves = {key: leaf.view(*index.shape, *leaf.shape[1:]) for key, leaf in leaves.items()}
+        if not self.across_episodes:
+            leaves[LOSS_MASK] = self._counts(leaves[DONE])
+        if self.n_step > 1:
+            leaves |= fold_along(leaves, self.n_step, self.gamma)
         return TensorDict(leaves | {INDEX: index} | more, batch_size=index.shape, names=TIME_LAST)
 
     @property
@@ -137,12 +171,7 @@ class SliceReplayBuffer(ReplayBase):
         if self.priorities is None:
             return self._slices(self._draw_uniformly(count)), {}
         self._num_fitting()
-        try:
-            first, weight = self.priorities.draw(count, self.generator)
-        except RuntimeError:
-            if not self._holds_slice(self._filled()).any():
-                raise self._only_shorter_episodes() from None
-            raise
+        first, weight = self.priorities.draw(count, self.generator)
         index = self._slices(first)
         return index, {WEIGHT: weight.to(self.device)[:, None, None].expand(*index.shape, 1)}
 
@@ -150,11 +179,27 @@ class SliceReplayBuffer(ReplayBase):
         settings = super()._settings()
         if self.priorities is None:
             return settings
-        return settings | {"slice_length": self.slice_length, "across_episodes": self.across_episodes}
+        settings |= {"slice_length": self.slice_length, "across_episodes": self.across_episodes}
+        own = {"burn_in": (self.burn_in, 0), "stride": (self.stride, 1)}  # which runs of earlier versions do not save
+        return settings | {name: value for name, (value, usual) in own.items() if value != usual}
 
     def _not_overwritten(self, row: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         kept = self._holds_slice(row)
         return row[kept], error[kept]
+
+    def _by_draw(self, row: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A slice has the priority of its first row; its errors are those of the steps that are learned from."""
+        error = error.reshape(row.shape)
+        if not self.across_episodes:
+            done = self._storage.column(DONE, torch.from_numpy(row).to(self.device)).view(*row.shape, 1)
+            error = np.where(self._counts(done).squeeze(-1).numpy(force=True), error, np.nan)
+        return row[:, 0], error[:, self.burn_in :]
+
+    def _counts(self, done: Tensor) -> Tensor:
+        """Whether each step is of the episode of the first step behind the burn-in, or before it, ``[k, T, 1]``."""
+        earlier = done.to(torch.int32)
+        earlier[:, : self.burn_in] = 0
+        return earlier.cumsum(1) - earlier == 0
 
     def _filled(self) -> np.ndarray:
         """The filled rows, environment by environment: each fills from its first row on."""
@@ -195,19 +240,19 @@ class SliceReplayBuffer(ReplayBase):
     def _draw_uniformly(self, count: int) -> np.ndarray:
         """First rows ``[count]`` of slices, all allowed ones equally likely."""
         fitting = self._num_fitting()
-        first = self._nth_first(self._integers(fitting, count if self.across_episodes else 4 * count))
-        if self.across_episodes:
-            return first
-        # Of four times as many as needed, enough are usually whole; a list of all would be as long as the buffer.
+        if self.stride == 1:
+            return self._nth_first(self._integers(fitting, count))
+        # Of four times as many as needed, enough are usually starts; a list of all would be as long as the buffer.
         # Both ways draw uniformly.
-        first = first[self._is_whole(first)][:count]
+        first = self._nth_first(self._integers(fitting, 4 * self.stride * count))
+        first = first[self._is_start(first)][:count]
         if len(first) == count:
             return first
         every = self._nth_first(np.arange(fitting))
-        whole = every[self._is_whole(every)]
-        if not len(whole):
-            raise self._only_shorter_episodes()
-        return np.concatenate([first, whole[self._integers(len(whole), count - len(first))]])
+        starts = every[self._is_start(every)]
+        if not len(starts):
+            raise RuntimeError(f"no slice begins at a multiple of stride={self.stride} yet; call extend first")
+        return np.concatenate([first, starts[self._integers(len(starts), count - len(first))]])
 
     def _num_fitting(self) -> int:
         """Number of slices that fit into the steps stored, at least one."""
@@ -218,12 +263,6 @@ class SliceReplayBuffer(ReplayBase):
                 "call extend first, or use a smaller slice_length"
             )
         return fitting
-
-    def _only_shorter_episodes(self) -> OnlyShorterEpisodes:
-        return OnlyShorterEpisodes(
-            f"no episode has the {self.slice_length} steps of a slice; use a smaller replay.slice_length, or set "
-            "replay.across_episodes=true"
-        )
 
     def _num_starts(self) -> np.ndarray:
         """Number of slices that fit into each environment's steps, ``[E]``."""
@@ -241,12 +280,11 @@ class SliceReplayBuffer(ReplayBase):
         """Whether a slice that may be drawn begins at these rows."""
         env = first // self._length
         age = (first - self._cursor[env] + self._size[env]) % self._length  # from the oldest step of the environment
-        fits = age + self.slice_length <= self._size[env]
-        return fits if self.across_episodes else fits & self._is_whole(first)
+        return (age + self.slice_length <= self._size[env]) & self._is_start(first)
 
-    def _is_whole(self, first: np.ndarray) -> np.ndarray:
-        """Whether the slices lie within one episode: by their last step it has at least T steps."""
-        return self._age[self._moved(first, self.slice_length - 1)] >= self.slice_length
+    def _is_start(self, first: np.ndarray) -> np.ndarray:
+        """Whether slices may begin at these rows: the step behind the burn-in is the first of a stride."""
+        return (self._age[self._moved(first, self.burn_in)] - 1) % self.stride == 0
 
     def _slices(self, first: np.ndarray) -> Tensor:
         """Rows ``[k, T]`` of the slices that begin at rows ``first`` ``[k]``."""
@@ -264,3 +302,46 @@ class SliceReplayBuffer(ReplayBase):
                 f"expected a batch_size in steps, a multiple of slice_length = {length}, got {batch_size}; "
                 f"use {max(round(batch_size / length), 1) * length}"
             )
+
+
+def fold_along(rows: Rows, n_step: int, gamma: float) -> Rows:
+    """n-step returns along slices: k ≤ n steps, up to the end of the episode or of the slice, whichever comes first.
+
+    See "Recurrent Experience Replay in Distributed Reinforcement Learning", Kapturowski et al., 2019, section 2.2.
+
+    Args:
+        rows: steps ``[*B, T, …]``.
+        n_step: n.
+        gamma: γ.
+
+    Returns:
+        The entries that differ from the steps': all under "next", from the k-th step, but the reward, the sum
+        ``Σ_{i<k} γⁱ r_i``, added in float64; "discount" ``γᵏ · (1 − terminated)``; and "steps_to_next_obs" k.
+
+    >>> one, no = torch.ones(1, 3, 1), torch.zeros(1, 3, 1, dtype=torch.bool)
+    >>> steps = {REWARD: one, TERMINATED: no, DONE: no}
+    >>> folded = fold_along(steps, 2, 0.5)
+    >>> folded[REWARD][0, :, 0], folded[DISCOUNT][0, :, 0], folded[STEPS][0, :, 0]
+    (tensor([1.5000, 1.5000, 1.0000]), tensor([0.2500, 0.2500, 0.5000]), tensor([2, 2, 1]))
+    """
+    reward, done = rows[REWARD], rows[DONE].squeeze(-1)
+    single, length = reward.squeeze(-1).double(), done.shape[-1]
+    total, steps, is_open = single.clone(), torch.ones_like(done, dtype=torch.int64), ~done
+    for i in range(1, min(n_step, length)):
+        is_open = is_open[..., :-1]  # the last step has no further one in the slice
+        total[..., :-i] += torch.where(is_open, gamma**i * single[..., i:], 0.0)
+        steps[..., :-i] += is_open
+        is_open = is_open & ~done[..., i:]
+    last = (torch.arange(length, device=done.device) + steps - 1).unsqueeze(-1)  # [*B, T, 1]
+    following = [key for key in rows if key[0] == "next" and key not in (REWARD, DISCOUNT)]
+    folded = {key: _gather_along(rows[key], last) for key in following}
+    powers = torch.tensor([gamma**k for k in range(n_step + 1)], dtype=reward.dtype, device=reward.device)
+    folded[REWARD] = total.to(reward.dtype).unsqueeze(-1)
+    folded[DISCOUNT] = torch.where(folded[TERMINATED], 0.0, powers[steps].unsqueeze(-1))
+    return folded | {STEPS: steps.unsqueeze(-1)}
+
+
+def _gather_along(leaf: Tensor, place: Tensor) -> Tensor:
+    """The entries ``[*B, T, …]`` at places ``[*B, T, 1]`` of time."""
+    flat = leaf.flatten(place.ndim - 1) if leaf.ndim >= place.ndim else leaf.unsqueeze(-1)
+    return flat.gather(-2, place.expand(*place.shape[:-1], flat.shape[-1])).view(leaf.shape)

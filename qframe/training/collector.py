@@ -12,6 +12,7 @@ from qframe.envs import Episodes, Observation
 from qframe.envs.observations import as_tensors
 from qframe.exploration import Exploration
 from qframe.machine.generators import GlobalGenerators
+from qframe.networks.carried import carried
 from qframe.networks.modes import set_acting_mode
 from qframe.networks.noise import noisy_layers
 from qframe.networks.normalization import NormalizedTrunk
@@ -33,6 +34,8 @@ class Collector(CollectorProtocol):
         device: of the network.
         stores_probability: whether each action's probability under the behaviour policy is stored with it, as
             ``action_probability``.
+        stores_state: whether the state of a network's memory before each step is stored with it, as
+            ``("memory", "state")``.
 
     Raises:
         ValueError: exploration that cannot give the probabilities to be stored.
@@ -48,6 +51,7 @@ class Collector(CollectorProtocol):
         reward: RewardTransform | None = None,
         device: torch.device,
         stores_probability: bool = False,
+        stores_state: bool = False,
     ) -> None:
         if stores_probability and not exploration.has_probability:
             raise ValueError(
@@ -58,6 +62,7 @@ class Collector(CollectorProtocol):
         self.envs, self.exploration = envs, exploration
         set_acting_mode(network)
         self._network, self._action_space, self._device = network, action_space, device
+        self._carried = carried(network, envs.num_envs, action_space, stores_state=stores_state)
         self._noisy = noisy_layers(network)
         self._env_index = torch.arange(envs.num_envs)
         self.statistics = EpisodeStatistics(envs.num_envs, envs.log_info)
@@ -71,7 +76,7 @@ class Collector(CollectorProtocol):
         self._mask: Tensor | None = None
 
     @torch.no_grad()
-    def act(self, observation: Tensor | TensorDict, mask: Tensor | None = None) -> dict[str, Tensor]:
+    def act(self, observation: Tensor | TensorDict, mask: Tensor | None = None) -> dict[Any, Tensor]:
         """The legal ``action`` ``[E]`` of the behaviour policy, and the entries stored with it, on the CPU.
 
         Args:
@@ -83,12 +88,12 @@ class Collector(CollectorProtocol):
         network, inputs = self._network, observation.to(self._device)
         for part in self._normalized:
             part.update_statistics(inputs)
-        out = network.head.value(network.predict(inputs))  # [E, A]
+        out = network.head.value(self._carried.predict(inputs))  # [E, A]
         value = network.branches.join(out)
         greedy = self._action_space.greedy_index(value, None if mask is None else mask.to(self._device)).cpu()
         value = out if self.exploration.reads_members else value
         action = self.exploration.explore(greedy, mask, value)
-        stored = {"action": action, **self.exploration.stored()}
+        stored = {"action": action, **self.exploration.stored(), **self._carried.stored()}
         if self._stores_probability:
             stored["action_probability"] = self.exploration.probability(action, value, mask).unsqueeze(-1)
         return stored
@@ -107,6 +112,9 @@ class Collector(CollectorProtocol):
         if step.life_lost is not None:
             ended, terminated = done | step.life_lost, step.terminated | step.life_lost
         next_observation = as_tensors(step.next_observation)
+        given = torch.from_numpy(step.reward)
+        begins = done if step.valid is None else done | ~step.valid
+        self._carried.after(behaviour["action"], given, torch.from_numpy(begins))
         reward = step.reward if self._reward is None else self._reward(step.reward, done, step.valid, next_observation)
         reward = reward.astype(np.float32)
         rows = {"observation": observation, **behaviour, "env": self._env_index}
@@ -116,6 +124,7 @@ class Collector(CollectorProtocol):
             "terminated": torch.from_numpy(terminated).unsqueeze(-1),
             "truncated": torch.from_numpy(step.truncated).unsqueeze(-1),
             "done": torch.from_numpy(ended).unsqueeze(-1),
+            **self._carried.following(behaviour["action"], given),
         }
         if mask is not None and step.mask is not None and step.next_mask is not None:
             rows["action_mask"] = mask
@@ -159,6 +168,7 @@ class Collector(CollectorProtocol):
             return
         self.exploration.step(0, torch.ones(self.envs.num_envs, dtype=torch.bool))
         self.statistics.abandon()
+        self._carried.begin()
         if self._reward is not None:
             self._reward.abandon()
         self.envs.start_at([episode + 1 for episode in self.envs.episode.tolist()])
@@ -173,6 +183,7 @@ class Collector(CollectorProtocol):
             "noise": [layer.stream.generator.get_state() for layer in self._noisy],
             "statistics": self.statistics.state_dict(),
             "reward": None if self._reward is None else self._reward.state_dict(),
+            "carried": self._carried.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -182,6 +193,7 @@ class Collector(CollectorProtocol):
         self.statistics.load_state_dict(state["statistics"])
         if self._reward is not None and state["reward"] is not None:
             self._reward.load_state_dict(state["reward"])
+        self._carried.load_state_dict(state.get("carried", {}))
         self.envs.start_at(state["episode"])
         self._observation = None
 

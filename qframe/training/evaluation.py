@@ -18,6 +18,7 @@ from qframe.envs.observations import as_tensors
 from qframe.formatting import format_count, format_mean, install_command
 from qframe.machine.allocator import give_back_freed_memory
 from qframe.machine.generators import globally_seeded
+from qframe.networks.carried import Carried, carried
 from qframe.networks.modes import evaluating
 from qframe.networks.protocol import TrainedNetwork
 
@@ -239,6 +240,7 @@ class Evaluation:
         is_truncated = np.zeros(episodes, dtype=np.bool_)
         infos = np.full((episodes, len(envs.log_info)), np.nan)
         index: torch.Tensor | None = None
+        remembered = carried(network, num_envs, space)
         modes = ExitStack()
         modes.enter_context(evaluating(network))
         modes.enter_context(globally_seeded(derive_seed(seed, "global")))
@@ -248,19 +250,22 @@ class Evaluation:
                 if show is not None:
                     show(envs.picture())
                 playing = torch.from_numpy(plays)
-                chosen = self._act(network, start, playing, generator)
+                chosen = self._act(network, remembered, start, playing, generator)
                 if index is None:
                     index = chosen
                 else:
                     index[playing] = chosen
                 step = envs.step(np.asarray(space.to_env(index)))
+                done = step.terminated | step.truncated
+                begins = done if step.valid is None else done | ~step.valid
+                remembered.after(index, torch.from_numpy(step.reward), torch.from_numpy(begins))
                 start = Start(step.observation, step.mask)
                 returns[number[plays]] += step.reward[plays]
                 lengths[number[plays]] += 1
                 if step.info is not None:
                     given = step.info[plays]
                     infos[number[plays]] = np.where(np.isnan(given), infos[number[plays]], given)
-                for env in np.flatnonzero((step.terminated | step.truncated) & plays):
+                for env in np.flatnonzero(done & plays):
                     is_truncated[number[env]] = step.truncated[env]
                     number[env], following = following, following + 1
                 if progress is not None:
@@ -288,11 +293,12 @@ class Evaluation:
         return len(truncated), min(limit, getattr(self._envs, "own_step_limit", None) or limit)
 
     def _act(
-        self, network: TrainedNetwork, start: Start, plays: torch.Tensor, generator: torch.Generator
-    ) -> torch.Tensor:
+        self, network: TrainedNetwork, remembered: Carried, start: Start, plays: torch.Tensor,
+        generator: torch.Generator,
+    ) -> torch.Tensor:  # fmt: skip
         """The greedy indices of the environments that play, or random legal ones with probability ε."""
         device, space = next(iter(network.head.parameters())).device, self._action_space
-        value = network.head.value(network.predict(as_tensors(start.observation)[plays].to(device)))
+        value = network.head.value(remembered.predict(as_tensors(start.observation)[plays].to(device), plays))
         mask = None if start.mask is None else torch.from_numpy(space.legal(start.mask))[plays]
         greedy = space.greedy_index(network.branches.join(value), None if mask is None else mask.to(device)).cpu()
         if self.epsilon == 0.0:

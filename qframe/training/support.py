@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from qframe.functional.backup import Law
 from qframe.heads import Head, Prediction
+from qframe.networks.recurrent_trunk import recurrent_trunk
 from qframe.objectives import DQNLoss
 
 NEGLIGIBLE = 0.01
@@ -238,7 +239,12 @@ def _reproject(
     transitions: TensorDictBase,
 ) -> None:
     """Set the atoms of a network's heads, and fit its last layer to its old distributions, re-projected."""
-    observation, training = network.observe(transitions), network.training
+    trunk, training = recurrent_trunk(network), network.training
+    if trunk is None:
+        observation = network.observe(transitions)
+    else:
+        with torch.no_grad():
+            observation = trunk.unroll(transitions).now
 
     def predict() -> list[Prediction]:
         if getattr(network, "dueling", True):

@@ -205,8 +205,8 @@ def test_rows_that_are_gathered_before_the_compiled_update_are_those_it_would_re
 
 @pytest.mark.usefixtures("uncompiled")
 def test_preparing_without_anything_to_sample_draws_nothing(monkeypatch):
-    monkeypatch.setattr(SliceReplayBuffer, "_is_whole", lambda self, start: start < 0)
-    part = learner(compiled=True, replay=partial(SliceReplayBuffer, slice_length=16, across_episodes=False))
+    monkeypatch.setattr(SliceReplayBuffer, "_is_start", lambda self, first: first < 0)
+    part = learner(compiled=True, replay=partial(SliceReplayBuffer, slice_length=16, stride=2))
     state = part.replay.generator.get_state()
     part.prepare()
     assert torch.equal(part.replay.generator.get_state(), state)

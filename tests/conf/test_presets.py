@@ -1,6 +1,7 @@
 """Every preset trains: a few updates of each, on its own environment, with a small replay and small batches."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,14 @@ SMALL = ("total_frames=40", "env.num_envs=2", "logger.tensorboard=false", "compi
 REPLAY = (
     "replay.capacity=400", "replay.batch_size=4", "runner.learning_starts=24", "runner.every=4", "runner.updates=1",
 )  # fmt: skip
+SLICES = (*REPLAY, "replay.slice_length=4", "replay.burn_in=1", "replay.stride=1")
 ROLLOUT = ("replay.steps=10", "replay.slice_length=5", "replay.minibatches=1", "replay.epochs=2")
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_a_preset_updates_its_network(path, tmp_path):
-    smaller = ROLLOUT if "override /replay: rollout" in path.read_text(encoding="utf-8") else REPLAY
+    layout = re.search(r"override /replay: (\w+)", path.read_text(encoding="utf-8"))
+    smaller = {"rollout": ROLLOUT, "slices": SLICES}.get(layout[1] if layout else "", REPLAY)
     config = compose([f"experiment={path.stem}", *SMALL, *smaller], provided=build.PROVIDED)
     runner = build.build(config, tmp_path / "run", report=Report())
     before = [parameter.detach().clone() for parameter in runner.network.parameters()]

@@ -8,7 +8,7 @@ import pytest
 
 from qframe.cli import check as check_command
 from qframe.cli import train
-from qframe.config import advice, build, hydra_app, targets
+from qframe.config import advice, build, description, hydra_app, targets
 from qframe.config.schema import GROUPS
 from qframe.errors import Fault, Stopped
 
@@ -96,7 +96,7 @@ def enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr(build, "Assembly", Assembly)
     monkeypatch.setattr(build, "build", build_runner)
     monkeypatch.setattr(advice, "config_warnings", lambda parts, config: [])
-    monkeypatch.setattr(build, "describe", lambda made: {"environment": made.config["env"]["id"], "head": "Head"})
+    monkeypatch.setattr(description, "describe", lambda made: {"environment": made.config["env"]["id"], "head": "Head"})
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     monkeypatch.chdir(tmp_path)
     return SimpleNamespace(folder=tmp_path, conf=conf)

@@ -5,7 +5,6 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from qframe.errors import RunError
 from qframe.replay import ProportionalPriorities, SliceReplayBuffer
 from tests.replay.test_slices import twin_slices
 
@@ -40,7 +39,7 @@ def test_every_slice_has_the_twins_priority(num_envs, largest_cut, across_episod
         buffer.extend(piece)
         # However many steps came at once, a slice is new if it was not there before.
         count += len(piece)
-        there = twin_slices(steps[:count], T, 40 // num_envs, across_episodes) if count else set()
+        there = twin_slices(steps[:count], T, 40 // num_envs) if count else set()
         twin = {start: twin.get(start, largest) for start, *_ in there}
         assert priorities(buffer, rows_of) == pytest.approx(twin)
         if not twin:
@@ -49,8 +48,9 @@ def test_every_slice_has_the_twins_priority(num_envs, largest_cut, across_episod
         assert {tuple(slice_) for slice_ in sample["action"].tolist()} <= there
         error = rng.random((2, T, 1)) * 3
         buffer.update_priority(sample["index"], torch.from_numpy(error))
-        for start, own in zip(sample["action"][:, 0].tolist(), error, strict=True):
-            twin[start] = 0.9 * own.max() + 0.1 * own.mean()
+        for place, (start, own) in enumerate(zip(sample["action"][:, 0].tolist(), error, strict=True)):
+            counted = own if across_episodes else own[sample["loss_mask"][place].numpy()]
+            twin[start] = 0.9 * counted.max() + 0.1 * counted.mean()
             largest = max(largest, twin[start])
         updates += 1
     assert updates > 2
@@ -115,18 +115,21 @@ def test_errors_of_other_rows_raise(episode):
     buffer.extend(episode([0.0] * 4))
     with pytest.raises(ValueError, match="expected one td_error per row, got 3 for 4"):
         buffer.update_priority(torch.tensor([[0, 1, 2, 3]]), torch.ones(3))
-    with pytest.raises(IndexError, match=r"expected rows in 0 … 39, got 40 … 40"):
+    with pytest.raises(IndexError, match=r"expected rows in 0 … 39, got 40 … 43"):
         buffer.update_priority(torch.tensor([[40, 41, 42, 43]]), torch.ones(1, T))
 
 
-def test_too_few_steps_and_too_short_episodes_raise(episode):
-    buffer = prioritized(across_episodes=False)
+def test_too_few_steps_raise(episode):
+    buffer = prioritized()
     with pytest.raises(RuntimeError, match="no environment has the 4 steps of a slice yet, at most 0; call extend"):
         buffer.sample()
-    buffer.extend(TensorDict.cat([episode([0.0] * 3)] * 3))
-    with pytest.raises(RuntimeError, match="no episode has the 4 steps of a slice; use a smaller") as raised:
-        buffer.sample()
-    assert isinstance(raised.value, RunError)
+
+
+def test_a_priority_is_of_the_steps_that_are_learned_from(episode, rows_of):
+    buffer = prioritized(batch_size=4, burn_in=1, across_episodes=False)
+    buffer.extend(TensorDict.cat([episode([0.0] * 3), episode([0.0])]))
+    buffer.update_priority(torch.tensor([[0, 1, 2, 3]]), torch.tensor([[9.0, 1.0, 3.0, 9.0]]))
+    assert priorities(buffer, rows_of) == pytest.approx({0: 0.9 * 3 + 0.1 * 2})
 
 
 def test_zero_priorities_alone_cannot_be_sampled(episode):

@@ -4,7 +4,6 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from qframe.errors import RunError
 from qframe.replay import SliceReplayBuffer
 
 
@@ -12,15 +11,13 @@ def sliced(capacity=40, batch_size=8, **settings):
     return SliceReplayBuffer(capacity, batch_size, **{"slice_length": 4, "gamma": 0.5} | settings)
 
 
-def twin_slices(steps, length, kept, across_episodes):
+def twin_slices(steps, length, kept):
     """All slices of ``length`` consecutive rows of one environment among its last ``kept``, as row numbers."""
     slices = set()
     for env in range(int(steps["env"].max()) + 1):
         rows = (steps["env"] == env).nonzero().flatten().tolist()[-kept:]
         for start in range(len(rows) - length + 1):
-            part = rows[start : start + length]
-            if across_episodes or not any(steps["next", "done"][i] for i in part[:-1]):
-                slices.add(tuple(part))
+            slices.add(tuple(rows[start : start + length]))
     return slices
 
 
@@ -35,11 +32,16 @@ def test_exactly_the_twins_slices_are_drawn(num_envs, largest_cut, across_episod
         buffer.extend(piece)
     sample = buffer.sample(4000)
     drawn = {tuple(row) for row in sample["action"].tolist()}
-    assert drawn == twin_slices(steps, 4, 40 // num_envs, across_episodes)
+    assert drawn == twin_slices(steps, 4, 40 // num_envs)
     rows = steps[sample["action"].flatten()].exclude("env")
     rows["next", "discount"] = 0.5 * (~rows["next", "terminated"]).float()
     rows["steps_to_next_obs"] = torch.ones(4000, 1, dtype=torch.int64)
-    assert_equal(sample.exclude("index").reshape(-1), rows)
+    assert_equal(sample.exclude("index", "loss_mask").reshape(-1), rows)
+    if across_episodes:
+        assert "loss_mask" not in sample
+        return
+    for counted, ends in zip(sample["loss_mask"].tolist(), sample["next", "done"].tolist(), strict=True):
+        assert counted == [[not any(end for (end,) in ends[:t])] for t in range(4)]
 
 
 @pytest.mark.parametrize("across_episodes", [True, False])
@@ -52,12 +54,37 @@ def test_every_start_is_drawn_alike(across_episodes, episode):
     assert ((counts - 1000) ** 2 / 1000).sum() < 18.5  # chi-square, 7 degrees of freedom, 1 %
 
 
-def test_few_whole_slices_among_many_are_drawn_alike(episode):
-    buffer = sliced(capacity=200, across_episodes=False, seed=2)
-    buffer.extend(TensorDict.cat([*[episode([0.0])] * 150, episode([0.0] * 5)]))
-    counts = buffer.sample(4 * 2000)["index"][:, 0].bincount()
-    assert counts[:150].sum() == 0
-    assert ((counts[150:] - 1000).square() / 1000).sum() < 6.6  # chi-square, 1 degree of freedom, 1 %
+@pytest.mark.parametrize("burn_in", [0, 3])
+@pytest.mark.parametrize("stride", [2, 7])
+def test_learning_begins_at_multiples_of_the_stride_from_the_start_of_an_episode(stride, burn_in, episode):
+    lengths = [5, 9, 1, 3, 20]
+    steps = TensorDict.cat([episode([0.0] * length) for length in lengths])
+    steps["action"] = torch.arange(len(steps))
+    ages = [age for length in lengths for age in range(length)]  # of every step in its episode
+    buffer = sliced(stride=stride, burn_in=burn_in, seed=2)
+    buffer.extend(steps)
+    counts = buffer.sample(4 * 4000)["action"][:, burn_in].bincount(minlength=len(ages))
+    starts = [step for step in range(burn_in, len(ages) - 3 + burn_in) if ages[step] % stride == 0]
+    assert counts.nonzero().flatten().tolist() == starts
+    expected = 4000 / len(starts)
+    assert ((counts[starts] - expected).square() / expected).sum() < 31  # chi-square, at most 15 degrees, 1 %
+
+
+def test_returns_of_n_steps_end_with_the_episode_and_with_the_slice(episode):
+    buffer = sliced(batch_size=5, slice_length=5, n_step=3)
+    buffer.extend(TensorDict.cat([episode([1.0, 2.0], end="terminated"), episode([4.0, 8.0, 16.0], end=None)]))
+    sample = buffer.sample()
+    assert sample["next", "reward"].flatten().tolist() == [1 + 2 / 2, 2.0, 4 + 8 / 2 + 16 / 4, 8 + 16 / 2, 16.0]
+    assert sample["steps_to_next_obs"].flatten().tolist() == [2, 1, 3, 2, 1]
+    assert sample["next", "discount"].flatten().tolist() == [0.0, 0.0, 0.125, 0.25, 0.5]
+    assert sample["next", "done"].flatten().tolist() == [True, True, False, False, False]
+    assert sample["next", "observation"].flatten().tolist() == [2.0, 2.0, 3.0, 3.0, 3.0]
+
+
+def test_padding_begins_behind_the_first_end_after_the_burn_in(episode):
+    buffer = sliced(batch_size=6, slice_length=6, burn_in=2, across_episodes=False)
+    buffer.extend(TensorDict.cat([episode([0.0]), episode([0.0] * 3), episode([0.0] * 2)]))
+    assert buffer.sample()["loss_mask"].flatten().tolist() == [True, True, True, True, False, False]
 
 
 def test_sample_has_the_shapes_it_states_and_a_named_time(random_steps):
@@ -104,13 +131,11 @@ def test_flush_ends_the_episode_at_its_last_step(episode):
 
 
 def test_flush_parts_what_comes_before_from_what_comes_after(episode):
-    buffer = sliced(across_episodes=False)
+    buffer = sliced(batch_size=4, across_episodes=False)
     buffer.extend(episode([0.0] * 3, end=None))
     buffer.flush()
-    buffer.extend(episode([0.0] * 3, end=None))
-    with pytest.raises(RuntimeError, match="no episode has the 4 steps of a slice; use a smaller") as raised:
-        buffer.sample()
-    assert isinstance(raised.value, RunError)
+    buffer.extend(episode([0.0], end=None))
+    assert buffer.sample()["loss_mask"].flatten().tolist() == [True, True, True, False]
 
 
 def test_flush_after_an_end_or_on_an_empty_buffer_does_nothing(episode):

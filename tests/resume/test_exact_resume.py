@@ -15,7 +15,7 @@ from torch import nn
 from qframe.checkpoints import load_checkpoint
 from qframe.heads import CategoricalHead, QuantileHead
 from qframe.loggers.console import LineReport
-from qframe.networks import Trunk
+from qframe.networks import GRU, LSTM, Trunk
 from qframe.replay import ReplayBuffer, SliceReplayBuffer
 from qframe.runs.checkpoint_names import checkpoints_in
 from qframe.training import Callback, CountBonus, RNDBonus
@@ -74,6 +74,10 @@ class Walking(Callback):
 
 gym.register("qframe-test/InfoCartPole-v0", Telling, max_episode_steps=500)
 gym.register("qframe-test/Drawing-v0", Drawing, max_episode_steps=500)
+SEQUENCES = {
+    "replay": SliceReplayBuffer,
+    "replay_options": {"slice_length": 8, "burn_in": 2, "n_step": 3, "stride": 3, "across_episodes": False},
+}
 CASES = {
     "scalar": {},
     "categorical-prioritized": {"head": partial(CategoricalHead, num_atoms=11), "replay": prioritized(ReplayBuffer)},
@@ -87,6 +91,8 @@ CASES = {
     "callback": {"callbacks": [Walking]},
     "rnd": {"bonus": partial(RNDBonus, scale=0.5, num_features=8, num_cells=16, lr=1e-3)},
     "count": {"bonus": partial(CountBonus, scale=0.5, bits=8), "replay_options": {"n_step": 3}},
+    "lstm": {"memory": partial(LSTM, hidden_size=8, inputs=["action", "reward"]), **SEQUENCES},
+    "gru-prioritized": {"memory": partial(GRU, hidden_size=8), **SEQUENCES, "replay": prioritized(SliceReplayBuffer)},
     "native": {"vectorization": "native", "replay_options": {"n_step": 3}},
 }
 
