@@ -46,6 +46,11 @@ from qframe.training.timing import Profile
 
 STAND_INS = {"seed": 0, "device": "cpu", "gamma": 0.5, "total_frames": 1_000_000_000, "init": NO_INIT}
 """Valid settings in place of faulty ones, so that faults of the parts are found as well."""
+TRAINING_ONLY = {
+    "num_envs": "has no effect; set evaluation.num_envs",
+    "terminal_on_life_loss": "has no effect: an evaluated episode ends with the game",
+}
+"""Keys of environments that evaluation does not read."""
 
 
 class Assembly:
@@ -317,6 +322,8 @@ class Assembly:
             return envs
         checker = Checker(PROVIDED)
         node = checker.node({**self.config["env"], **changes}, "evaluation.env")
+        ignored = [key for key in changes if key in TRAINING_ONLY]
+        checker.faults += [Fault(f"evaluation.env.{key}", TRAINING_ONLY[key]) for key in ignored]
         if checker.faults:
             self.faults += [fault for fault in checker.faults if fault not in self.faults]
             return None

@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
 import qframe
+from qframe.config.schema import SETTINGS
 from qframe.errors import ConfigError, Fault, hint
 from qframe.formatting import format_path
 
@@ -203,7 +204,8 @@ def _source(where: str, contents: list[tuple[str, Mapping[str, Any]]], keys: Col
         place = ".".join(steps)
         if steps[-1].isdigit() and ".".join(steps[:-1]) in keys:  # an item of a list that the command line replaced
             return SOURCE
-        if any(key == place or key.startswith(f"{place}.") for key in keys if len(steps) > 1 or key == place):
+        is_typed = any(key == place or key.startswith(f"{place}.") for key in keys)
+        if is_typed and (len(steps) > 1 or place in keys or place in SETTINGS):
             return SOURCE
         for path, content in reversed(contents):
             if has(content, steps):

@@ -72,7 +72,7 @@ def test_the_trunk_alone_fits_another_head_and_other_actions(source):
         (["env=acrobot", "init.part=trunk"], "trunk.norms.0.mean is [4] there and [6] here"),
         (["env=acrobot", "init.part=trunk"], "; choose the trunk and the observations of that run"),
         (["network.normalize_observation=false"], "; set network.normalize_observation=true, as there"),
-        (["init.part=head"], "expected part to be one of all, trunk, got 'head'"),
+        (["init.part=head"], "expected part to be one of all, trunk, got 'head'  [command line]"),
         (["init.network=first"], "expected network to be one of best, last, got 'first'"),
         (["init.form=x"], "unknown key 'form'; nearest is 'init.from'"),
         (["init.from=null", "init.part=trunk"], "part and network have no effect without a run; set init.from"),

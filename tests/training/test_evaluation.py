@@ -177,6 +177,8 @@ def test_settings_unlike_trainings_are_checked_and_recorded(tmp_path, capsys):
     assert main(["train", *words, *sizes, "evaluation.env.sticky=0", "evaluation.epsilon=0.01"]) == 0
     assert main(["check", *words, "evaluation.env.stick=0"]) == 2
     assert "evaluation.env.stick: unknown key of qframe.envs.MinAtarEnvs" in capsys.readouterr().err
+    assert main(["check", *words, "evaluation.env.num_envs=2"]) == 2
+    assert "evaluation.env.num_envs: has no effect; set evaluation.num_envs" in capsys.readouterr().err
     assert main(["check", *words, "evaluation.env.game=seaquest"]) == 2
     assert "evaluation.env: its spaces must be those of training" in capsys.readouterr().err
 
