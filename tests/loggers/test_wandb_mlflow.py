@@ -6,7 +6,6 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-from mlflow import MlflowClient
 
 from qframe.cli.main import main
 from qframe.loggers.mlflow import MlflowRecord
@@ -19,16 +18,22 @@ SUMMARY = {"status": "finished", "frames": 200, "eval_return_mean": 9.0}
 
 
 @pytest.fixture(scope="module")
-def new_store(tmp_path_factory):
+def mlflow_client():
+    """The class, imported where it is needed: that takes seconds, and every worker collects every test."""
+    return importlib.import_module("mlflow").MlflowClient
+
+
+@pytest.fixture(scope="module")
+def new_store(tmp_path_factory, mlflow_client):
     """An empty store, which MLflow takes seconds to make."""
     file = tmp_path_factory.mktemp("store") / "store.db"
-    client = MlflowClient(f"sqlite:///{file}")
+    client = mlflow_client(f"sqlite:///{file}")
     client.search_experiments()
     client._tracking_client.store.engine.dispose()
     return file
 
 
-def test_mlflow_has_config_metrics_and_outcome_of_a_run_and_resumes_it(tmp_path, new_store):
+def test_mlflow_has_config_metrics_and_outcome_of_a_run_and_resumes_it(tmp_path, new_store, mlflow_client):
     shutil.copy(new_store, tmp_path)
     uri = f"sqlite:///{tmp_path}/store.db"
     for void_from in (None, 100):
@@ -38,7 +43,7 @@ def test_mlflow_has_config_metrics_and_outcome_of_a_run_and_resumes_it(tmp_path,
         if void_from:
             record.finish(SUMMARY)
         record.close()
-    client = MlflowClient(uri)
+    client = mlflow_client(uri)
     (run,) = client.search_runs([client.get_experiment_by_name("mine").experiment_id])
     assert run.info.status == "FINISHED"
     assert run.data.params["head.num_atoms"] == "51"
@@ -55,7 +60,7 @@ def test_a_store_that_does_not_exist_is_reported(tmp_path):
     record.close()
 
 
-def test_a_store_that_goes_away_does_not_stop_training(tmp_path, new_store, monkeypatch):
+def test_a_store_that_goes_away_does_not_stop_training(tmp_path, new_store, mlflow_client, monkeypatch):
     shutil.copy(new_store, tmp_path)
     record = MlflowRecord(experiment="mine", tracking_uri=f"sqlite:///{tmp_path}/store.db")
     record.open(Opening(tmp_path, CONFIG))
@@ -63,7 +68,7 @@ def test_a_store_that_goes_away_does_not_stop_training(tmp_path, new_store, monk
     def gone(*arguments, **options):
         raise importlib.import_module("mlflow").exceptions.MlflowException("connection refused")
 
-    monkeypatch.setattr(MlflowClient, "log_batch", gone)
+    monkeypatch.setattr(mlflow_client, "log_batch", gone)
     with pytest.warns(UserWarning, match=r"rejected metrics \(connection refused\); no more are sent"):
         record.log(50, {"train/episode_return": 1.5})
     record.log(60, {"train/episode_return": 1.5})

@@ -28,11 +28,16 @@ def test_one_step_targets_reach_the_optimal_values(head, network, double):
 
 
 @pytest.mark.parametrize(
-    ("head", "estimator"),
-    [("hl_gauss", "Retrace"), ("implicit_quantile", "WatkinsQLambda"), ("fully_parameterized_quantile", "Retrace")],
+    ("head", "estimator", "updates"),
+    [
+        ("hl_gauss", "Retrace", 300),
+        ("implicit_quantile", "WatkinsQLambda", 150),
+        ("fully_parameterized_quantile", "Retrace", 150),
+    ],
 )
-def test_returns_along_any_paths_reach_the_optimal_values_where_traces_are_cut(head, estimator):
-    values = learned(LATER[head], any_slices(), estimator=estimator, lambda_=0.9, **TRAINING[head] | {"updates": 300})
+def test_returns_along_any_paths_reach_the_optimal_values_where_traces_are_cut(head, estimator, updates):
+    options = {"lambda_": 0.9, **TRAINING[head], "updates": updates}
+    values = learned(LATER[head], any_slices(), estimator=estimator, **options)
     assert error(values) < TOLERANCE[head]
 
 
