@@ -25,8 +25,10 @@ class Report:
     def start(self, frames: int, total_frames: int, name: str = "") -> None:
         """Start at this frame."""
 
-    def update(self, frames: int, *, frames_per_second: float, episode_return: float | None) -> None:
-        """Show the progress; called at every log."""
+    def update(
+        self, frames: int, *, frames_per_second: float, seconds_left: float | None, episode_return: float | None
+    ) -> None:
+        """Show the progress; called at every log. The seconds left are unknown (None) until learning starts."""
 
     def step(self, frames: int) -> None:
         """Show that the run is alive; called after every step of the environments."""
@@ -62,9 +64,10 @@ class LineReport(Report):
     def start(self, frames: int, total_frames: int, name: str = "") -> None:
         self._total, self._frames = total_frames, frames
 
-    def update(self, frames: int, *, frames_per_second: float, episode_return: float | None) -> None:
-        remaining = _clock(max(0, self._total - frames) / max(frames_per_second, 1e-9))
-        speed = f"{frames_per_second:8,.0f} frames/s  ETA {remaining}"
+    def update(
+        self, frames: int, *, frames_per_second: float, seconds_left: float | None, episode_return: float | None
+    ) -> None:
+        speed = f"{frames_per_second:8,.0f} frames/s  ETA {_clock(seconds_left)}"
         self._progress(frames, f"{speed}  return {format_score(episode_return)}")
 
     def step(self, frames: int) -> None:
@@ -95,16 +98,18 @@ class BarReport(Report):
         self._console = console
         self._name, self._frames, self._total = "", 0, 1
         self._speed = self._return = self._evaluation = ""
-        self._remaining = "-:--:--"
+        self._remaining = _clock(None)
         self._live = Live(console=console, get_renderable=self._line, transient=True, refresh_per_second=4)
 
     def start(self, frames: int, total_frames: int, name: str = "") -> None:
         self._name, self._frames, self._total = name, frames, total_frames
         self._live.start()
 
-    def update(self, frames: int, *, frames_per_second: float, episode_return: float | None) -> None:
+    def update(
+        self, frames: int, *, frames_per_second: float, seconds_left: float | None, episode_return: float | None
+    ) -> None:
         self._frames, self._speed = frames, f"{frames_per_second:,.0f} frames/s"
-        self._remaining = _clock(max(0, self._total - frames) / max(frames_per_second, 1e-9))
+        self._remaining = _clock(seconds_left)
         self._return = f"return {format_score(episode_return)}"
 
     def step(self, frames: int) -> None:
@@ -184,7 +189,9 @@ def _share(frames: int, total: int) -> float:
     return min(1.0, frames / max(1, total))
 
 
-def _clock(seconds: float) -> str:
+def _clock(seconds: float | None) -> str:
+    if seconds is None:
+        return "-:--:--"
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}"

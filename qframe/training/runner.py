@@ -241,7 +241,10 @@ class Runner:
         if self.learner.support is not None and (warning := self.learner.support.warning()) is not None:
             self._say(warning)
         self.stop.set_seconds(seconds)
-        self.report.update(self.frames, frames_per_second=rate, episode_return=self.episodes.mean_return)
+        left = max(0, self.total_frames - self.frames) / max(rate, 1e-9) if self.learner.updates else None
+        self.report.update(
+            self.frames, frames_per_second=rate, seconds_left=left, episode_return=self.episodes.mean_return
+        )
         self.schedule.done("log")
 
     def _evaluate(self) -> None:

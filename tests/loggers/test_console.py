@@ -7,7 +7,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from qframe.loggers import console
-from qframe.loggers.console import BarReport, LineReport
+from qframe.loggers.console import BarReport, LineReport, Report
+from tests.runners import make_runner
 
 
 def bar(width, encoding="utf-8"):
@@ -28,7 +29,7 @@ def bar(width, encoding="utf-8"):
 )
 def test_the_bar_names_run_share_and_last_evaluation_on_narrow_terminals_too(width, line):
     report = bar(width)
-    report.update(22_500, frames_per_second=1234.4, episode_return=21.0)
+    report.update(22_500, frames_per_second=1234.4, seconds_left=22.3, episode_return=21.0)
     report.evaluated(487.31)
     assert report._line().plain == line
     assert cell_len(line) < width
@@ -38,7 +39,7 @@ def test_the_bar_names_run_share_and_last_evaluation_on_narrow_terminals_too(wid
 def test_the_bar_is_never_wider_than_its_terminal(width):
     report = bar(width)
     assert cell_len(report._line().plain) < width
-    report.update(22_500, frames_per_second=1e6, episode_return=-123_456.7)
+    report.update(22_500, frames_per_second=1e6, seconds_left=0.03, episode_return=-123_456.7)
     report._name = "minatar_space_invaders_rainbow"
     report.evaluating(12, 100)
     assert cell_len(line := report._line().plain) < width
@@ -47,11 +48,26 @@ def test_the_bar_is_never_wider_than_its_terminal(width):
 
 def test_a_wide_bar_has_everything():
     report = bar(140)
-    report.update(22_500, frames_per_second=1234.4, episode_return=0.12)
+    report.update(22_500, frames_per_second=1234.4, seconds_left=22.3, episode_return=0.12)
     report.evaluated(0.9634)
     line = report._line().plain
     assert line.startswith("cartpole_dqn  ██████████████░░░░░░░░░░░░░░░░  45%  22,500/50,000  1,234 frames/s  ETA")
     assert line.endswith("return 0.120  eval 0.963")
+
+
+def test_the_seconds_left_are_unknown_until_learning_starts(tmp_path):
+    seen = []
+
+    class Kept(Report):
+        def update(self, frames, *, frames_per_second, seconds_left, episode_return):
+            seen.append((frames, seconds_left and seconds_left * frames_per_second))
+
+    runner = make_runner(tmp_path, "CartPole-v1", total_frames=2000, learning_starts=700, report=Kept())
+    runner.run()
+    assert seen == [(500, None), (1000, pytest.approx(1000)), (1500, pytest.approx(500)), (2000, 0)]
+    report = bar(80)
+    report.update(500, frames_per_second=1234.4, seconds_left=None, episode_return=21.0)
+    assert "ETA -:--:--" in report._line().plain
 
 
 def test_a_terminal_without_unicode_has_a_bar_of_ascii():
