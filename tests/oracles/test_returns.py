@@ -11,7 +11,7 @@ from qframe.functional.value_learning import td_zero
 from qframe.replay import ReplayBuffer
 from tests.oracles import returns
 
-CASES, T = 10_000, 5
+CASES, T = 4_000, 5
 
 
 def trajectories(seed):

@@ -58,9 +58,16 @@ PLACES = {
 }
 
 
+@pytest.fixture(scope="module")
+def never_stopped(tmp_path_factory):
+    """The fingerprint of the run that never was."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    make(folder).run()
+    return fingerprint(folder)
+
+
 @pytest.mark.parametrize("place", PLACES)
-def test_a_run_that_was_stopped_anywhere_resumes_to_be_the_one_that_never_was(tmp_path, place):
-    make(tmp_path / "whole").run()
+def test_a_run_that_was_stopped_anywhere_resumes_to_be_the_one_that_never_was(tmp_path, place, never_stopped):
     runner = make(tmp_path / "stopped")
     interrupt_after(runner, *PLACES[place](runner))
     with pytest.raises(Stopped, match="with a checkpoint; resume with: qframe resume") as stopped:
@@ -68,7 +75,7 @@ def test_a_run_that_was_stopped_anywhere_resumes_to_be_the_one_that_never_was(tm
     assert stopped.value.number == signal.SIGTERM
     assert status(tmp_path / "stopped") == "stopped"
     resume(tmp_path / "stopped")
-    assert fingerprint(tmp_path / "stopped") == fingerprint(tmp_path / "whole")
+    assert fingerprint(tmp_path / "stopped") == never_stopped
     assert status(tmp_path / "stopped") == "finished"
 
 
