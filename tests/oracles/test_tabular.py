@@ -72,7 +72,7 @@ def as_batch(steps, shape):
 
 
 def learned(
-    head, batch, *, double=False, network=QNet, rows=1, noisy=False, estimator="TD0", updates=None, lr=0.1, **hyperparams
+    head, batch, *, double=False, network=QNet, rows=1, noisy=False, estimator="TD0", updates=0, lr=0.1, **hyperparams
 ):
     """The action values of a table trained by the loss; illegal actions start out tempting."""
     updates = updates or (360 if head is ScalarHead else 600)
