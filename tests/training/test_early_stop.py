@@ -1,4 +1,7 @@
+import gymnasium as gym
+import numpy as np
 import pytest
+from gymnasium import spaces
 
 from qframe.config import build
 from qframe.config.compose import compose
@@ -75,3 +78,27 @@ def test_a_run_that_is_good_enough_is_finished_with_the_reason(tmp_path):
     assert summary["frames"] == 2000
     assert summary["reason"].endswith(f"reached 1 at {summary['frames']:,} frames")
     assert runner.folder.has_checkpoint
+
+
+class NineTenths(gym.Env):
+    """One step, reward .9, which is .8999999761 in 32 bits."""
+
+    observation_space, action_space = spaces.Box(0, 1, (1,)), spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.ones(1, np.float32), {}
+
+    def step(self, action):
+        return np.ones(1, np.float32), 0.9, True, False, {}
+
+
+gym.register("qframe-test/NineTenths-v0", NineTenths)
+
+
+def test_a_return_is_reached_in_the_precision_of_the_environment(tmp_path):
+    runner = make_runner(tmp_path, "qframe-test/NineTenths-v0", total_frames=10**6)
+    runner.stop = EarlyStop(eval_return=0.9)
+    runner.schedule.intervals["evaluate"] = 200
+    summary = runner.run()
+    assert (summary["frames"], summary["eval_return_mean"], summary["train_return_mean"]) == (200, 0.9, 0.9)
