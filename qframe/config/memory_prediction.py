@@ -107,7 +107,7 @@ def _row(parts: Parts) -> _Row:
     stored += sum(entry.nbytes for entry in entries.values())
     probability = 4 if "behaviour_probability" in parts.loss.estimator.requires else 0
     others = _REWARD_AND_ENDS + action + stored + probability + 2 * _mask_bytes(parts) + replay.bookkeeping_bytes
-    whole = replay.observations_per_row * size // getattr(replay, "stack", 1)
+    whole = replay.observations_per_row(size) * size // getattr(replay, "stack", 1)
     return _Row(whole, -(-(whole + others) // _ALIGNMENT) * _ALIGNMENT - whole)
 
 

@@ -21,6 +21,9 @@ class RecurrentLayers(Memory):
         hidden_size: units of each layer.
         num_layers: number of layers.
         layer_norm: whether the output of each layer is normalised.
+        horizon: steps over which a layer remembers at first: its units forget at rates from one step up to this many.
+            None: after about one step. See "Can recurrent neural networks warp time?", Tallec and Ollivier, 2018,
+            equation 16.
 
     Raises:
         ValueError: a size below 1.
@@ -40,20 +43,32 @@ class RecurrentLayers(Memory):
         hidden_size: int = 128,
         num_layers: int = 1,
         layer_norm: bool = False,
+        horizon: int | None = None,
     ) -> None:
         super().__init__(num_features, num_actions, inputs=inputs)
         for name, number in (("hidden_size", hidden_size), ("num_layers", num_layers)):
             if number < 1:
                 raise ValueError(f"expected {name} of at least 1, got {number}")
+        if horizon is not None and horizon < 3:
+            raise ValueError(f"expected a horizon of at least 3 steps, or none, got {horizon}")
         self.num_features, self.hidden_size = hidden_size, hidden_size
         self.state_size = num_layers * self.states_per_layer * hidden_size
         sizes = [self.num_inputs, *[hidden_size] * (num_layers - 1)]
-        self.input_layers = nn.ModuleList(nn.Linear(size, self.gates * hidden_size) for size in sizes)
-        self.state_layers = nn.ModuleList(nn.Linear(hidden_size, self.gates * hidden_size) for _ in sizes)
+        input_layers = [nn.Linear(size, self.gates * hidden_size) for size in sizes]
+        state_layers = [nn.Linear(hidden_size, self.gates * hidden_size) for _ in sizes]
+        self.input_layers, self.state_layers = nn.ModuleList(input_layers), nn.ModuleList(state_layers)
         norms = [nn.LayerNorm(hidden_size) if layer_norm else nn.Identity() for _ in sizes]
         self.norms = nn.ModuleList(norms)
         for parameter in (*self.input_layers.parameters(), *self.state_layers.parameters()):
             nn.init.uniform_(parameter, -(hidden_size**-0.5), hidden_size**-0.5)  # as torch's own layers are
+        if horizon is not None:
+            for layer, of_state in zip(input_layers, state_layers, strict=True):
+                with torch.no_grad():
+                    self.remember_for(torch.empty(hidden_size).uniform_(1.0, horizon - 1.0), layer.bias, of_state.bias)
+
+    @abstractmethod
+    def remember_for(self, steps: Tensor, bias: Tensor, state_bias: Tensor) -> None:
+        """Set the biases of the gates so that the units remember for these steps, ``[hidden_size]``."""
 
     @abstractmethod
     def cell(self, from_input: Tensor, layer: int, state: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -118,6 +133,9 @@ class LSTM(RecurrentLayers):
         hidden_size: units of each layer.
         num_layers: number of layers.
         layer_norm: whether the output of each layer is normalised.
+        horizon: steps over which a layer remembers at first: its units forget at rates from one step up to this many.
+            None: after about one step. See "Can recurrent neural networks warp time?", Tallec and Ollivier, 2018,
+            equation 16.
 
     >>> memory = LSTM(8, 2, hidden_size=4)
     >>> features, state = memory.step(torch.zeros(3, 8), memory.initial_state([3]))
@@ -126,6 +144,11 @@ class LSTM(RecurrentLayers):
     """
 
     states_per_layer, gates = 2, 4
+
+    def remember_for(self, steps: Tensor, bias: Tensor, state_bias: Tensor) -> None:
+        size = self.hidden_size
+        state_bias[: 2 * size] = 0.0
+        bias[:size], bias[size : 2 * size] = -steps.log(), steps.log()
 
     def cell(self, from_input: Tensor, layer: int, state: Sequence[Tensor]) -> tuple[Tensor, ...]:
         out, kept = state
@@ -148,12 +171,19 @@ class GRU(RecurrentLayers):
         hidden_size: units of each layer.
         num_layers: number of layers.
         layer_norm: whether the output of each layer is normalised.
+        horizon: steps over which a layer remembers at first: its units forget at rates from one step up to this many.
+            None: after about one step. See "Can recurrent neural networks warp time?", Tallec and Ollivier, 2018,
+            equation 16.
 
     >>> GRU(8, 2, hidden_size=4, num_layers=2).state_size
     8
     """
 
     states_per_layer, gates = 1, 3
+
+    def remember_for(self, steps: Tensor, bias: Tensor, state_bias: Tensor) -> None:
+        keep = slice(self.hidden_size, 2 * self.hidden_size)
+        state_bias[keep], bias[keep] = 0.0, steps.log()
 
     def cell(self, from_input: Tensor, layer: int, state: Sequence[Tensor]) -> tuple[Tensor, ...]:
         (out,) = state

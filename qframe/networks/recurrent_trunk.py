@@ -98,9 +98,8 @@ class RecurrentTrunk(Trunk):
         if not compares or "state" not in steps.memory:
             return unrolled
         with torch.no_grad():
-            ends = [steps.span(0, 1), steps.span(steps.length - 1, steps.length)]
-            stored = [self.step(end.observation, end.memory)[0].features for end in ends]
-            return unrolled._replace(stored=Remembered(torch.cat(stored, -2)))
+            ends = steps.span(0, steps.length, max(1, steps.length - 1))
+            return unrolled._replace(stored=self.step(ends.observation, ends.memory)[0])
 
     def _burnt_in(self, steps: "_Steps", state: Tensor) -> Tensor:
         """The state after all steps, ``[*B, S]``."""
@@ -190,23 +189,16 @@ class _Steps(NamedTuple):
         """Whether a step is its episode's first, ``[*B, T]``."""
         return _flags(self.memory)
 
-    def span(self, start: int, stop: int) -> "_Steps":
-        """Steps ``start … stop − 1``."""
-        time, size = self.ahead.ndim - 2, stop - start
+    def span(self, start: int, stop: int, step: int = 1) -> "_Steps":
+        """Steps ``start``, ``start + step``, … below ``stop``."""
+        place = (*[slice(None)] * (self.ahead.ndim - 2), slice(start, stop, step))
         memory, following = (
-            {key: entry.narrow(time, start, size) for key, entry in part.items()}
-            for part in (self.memory, self.next_memory)
+            {key: entry[place] for key, entry in part.items()} for part in (self.memory, self.next_memory)
         )
-        observation, next_observation = (
-            _span(part, time, start, size) for part in (self.observation, self.next_observation)
+        length = len(range(start, stop, step))
+        return _Steps(
+            self.observation[place], memory, self.next_observation[place], following, self.ahead[place], length
         )
-        return _Steps(observation, memory, next_observation, following, self.ahead.narrow(time, start, size), size)
-
-
-def _span(observation: Any, time: int, start: int, size: int) -> Any:
-    if torch.is_tensor(observation):
-        return observation.narrow(time, start, size)
-    return observation[(*[slice(None)] * time, slice(start, start + size))]
 
 
 def _flags(memory: Any) -> Tensor:
@@ -218,13 +210,12 @@ def _extended(now: Any, following: Any, begins: Tensor) -> Any:
 
     Where the next step begins another episode, the last entry of its own takes that step's place.
     """
-    time, length = begins.ndim - 1, begins.shape[-1]
-    rest, own = _span(now, time, 1, length - 1), _span(following, time, 0, length - 1)
+    before = [slice(None)] * (begins.ndim - 1)
     flags = begins[..., 1:]
     if torch.is_tensor(now):
         flags = flags.view(*flags.shape, *[1] * (now.ndim - flags.ndim))
-    middle = torch.where(flags, own, rest)
-    return torch.cat([_span(now, time, 0, 1), middle, _span(following, time, length - 1, 1)], time)
+    middle = torch.where(flags, following[(*before, slice(-1))], now[(*before, slice(1, None))])
+    return torch.cat([now[(*before, slice(1))], middle, following[(*before, slice(-1, None))]], len(before))
 
 
 def _along(entries: Tensor, steps: Tensor) -> Tensor:

@@ -58,8 +58,6 @@ class FrameReplayBuffer(ReplayBase):
         ValueError: an argument is out of range.
     """
 
-    observations_per_row = 1
-    """The row's own, which shares frames with its neighbours'."""
     layout_bytes = 1 + 1
     """Whether the row is complete, and whether its environment was abandoned there."""
 
@@ -89,6 +87,9 @@ class FrameReplayBuffer(ReplayBase):
         )
         if priorities is not None:
             priorities.allocate(self._num_rows)
+
+    def observations_per_row(self, size: int) -> int:
+        return 1  # the row's own, which shares frames with its neighbours'
 
     def __len__(self) -> int:
         return self._streams.num_complete

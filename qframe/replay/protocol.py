@@ -84,11 +84,13 @@ class Replay(Protocol):
     """The replay's own, on the CPU: equal seeds draw equal rows on every device."""
     priorities: Priorities | None
     """None: rows are drawn uniformly, so a draw does not depend on what was learned from earlier ones."""
-    observations_per_row: int
-    """Whole observations that a row stores, to predict memory."""
 
     round: tuple[int, int] | None = None
     """Frames between two rounds of updates and updates in a round, if the replay fixes them."""
+
+    def observations_per_row(self, size: int) -> int:
+        """Whole observations of ``size`` bytes that a row stores, to predict memory."""
+        ...
 
     @property
     def bookkeeping_bytes(self) -> int:

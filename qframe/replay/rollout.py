@@ -94,7 +94,10 @@ class RolloutBuffer(SliceReplayBuffer):
     def unpredicted(self) -> TensorDict | None:
         """All rows, if their values are to be reused and were not written since the last step."""
         is_needed = self.reuses_values and self._prediction is None and len(self)
-        return TensorDict(self._storage.leaves, [self._num_rows]) if is_needed else None  # pyright: ignore
+        if not is_needed:
+            return None
+        every = torch.arange(self._num_rows, device=self.device)
+        return TensorDict(self._read(every), [self._num_rows])  # pyright: ignore[reportArgumentType]
 
     def write_prediction(self, prediction: Tensor) -> None:
         self._prediction = prediction.to(self.device)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from qframe.replay.base import ReplayBase
 from qframe.replay.n_step import distinct_runs, one_step
+from qframe.replay.next_observations import NextObservations, is_small
 from qframe.replay.protocol import Priorities, Settings
 from qframe.replay.rows import (
     DISCOUNT,
@@ -75,7 +76,6 @@ class SliceReplayBuffer(ReplayBase):
         ValueError: an argument is out of range.
     """
 
-    observations_per_row = 2
     layout_bytes = 4 + 8 + 8
     """The discount, the number of steps, and the step's place in its episode."""
 
@@ -120,6 +120,7 @@ class SliceReplayBuffer(ReplayBase):
                 "raise it: every environment keeps capacity // num_envs steps"
             )
         self._storage = TensorStorage(self._length * num_envs, device, is_paged=True)
+        self._following = NextObservations(num_envs, self._length, device)
         self._cursor = np.zeros(num_envs, np.int64)  # the row of each environment that is written next
         self._size = np.zeros(num_envs, np.int64)
         self._open = np.zeros(num_envs, np.int64)  # steps so far of the current episode
@@ -129,6 +130,9 @@ class SliceReplayBuffer(ReplayBase):
 
     def __len__(self) -> int:
         return int(self._size.sum())
+
+    def observations_per_row(self, size: int) -> int:
+        return 2 if is_small(size) else 1
 
     @torch.no_grad()
     def extend(self, transitions: TensorDict) -> None:
@@ -153,13 +157,17 @@ class SliceReplayBuffer(ReplayBase):
         self, batch_size: int | None = None, *, batches: int = 1, reuse: TensorDict | None = None
     ) -> TensorDict:
         index, more = self.draw(batch_size, batches=batches)
-        leaves = self._storage.gather(index.view(-1)).rows
+        leaves = self._read(index.view(-1))
         leaves = {key: leaf.view(*index.shape, *leaf.shape[1:]) for key, leaf in leaves.items()}
         if not self.across_episodes:
             leaves[LOSS_MASK] = self._counts(leaves[DONE])
         if self.n_step > 1:
             leaves |= fold_along(leaves, self.n_step, self.gamma)
         return TensorDict(leaves | {INDEX: index} | more, batch_size=index.shape, names=TIME_LAST)
+
+    def _read(self, index: Tensor) -> Rows:
+        """The steps in rows ``[k]``."""
+        return self._storage.gather(index).rows | self._following.read(index.numpy(force=True), self._storage)
 
     @property
     def _num_rows(self) -> int:
@@ -214,6 +222,7 @@ class SliceReplayBuffer(ReplayBase):
             "cursor": torch.tensor(self._cursor),
             "size": torch.tensor(self._size),
             "open": torch.tensor(self._open),
+            "following": self._following.state_dict(),
         }
 
     def _load_layout(self, state: Mapping[str, Any]) -> None:
@@ -223,11 +232,13 @@ class SliceReplayBuffer(ReplayBase):
         filled = self._filled()
         self._age[filled] = state["age"].numpy(force=True)
         self._storage.restore(torch.from_numpy(filled).to(self.device), state["rows"])
+        self._following.load_state_dict(state.get("following"))
 
     def _append(self, env: np.ndarray, ended: np.ndarray, rows: Rows) -> None:
         """Write one row for each of the environments ``env`` ``[k]``, all different."""
         row = env * self._length + self._cursor[env]
-        self._storage.write(torch.from_numpy(row).to(self.device), rows)
+        self._storage.write(torch.from_numpy(row).to(self.device), self._following.take(rows))
+        self._following.append(env, row, ended, rows)
         self._age[row] = self._open[env] + 1
         self._open[env] = np.where(ended, 0, self._age[row])
         self._cursor[env] = (self._cursor[env] + 1) % self._length

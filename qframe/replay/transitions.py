@@ -69,7 +69,6 @@ class ReplayBuffer(ReplayBase):
             [0.9000]])
     """
 
-    observations_per_row = 2
     layout_bytes = 4 + 8
     """The discount and the number of steps."""
     _draws_row_by_row = True
@@ -99,6 +98,9 @@ class ReplayBuffer(ReplayBase):
         self._last: _Sample | None = None
         if priorities is not None:
             priorities.allocate(capacity)
+
+    def observations_per_row(self, size: int) -> int:
+        return 2
 
     def __len__(self) -> int:
         return self._size

@@ -50,6 +50,23 @@ def test_all_passes_of_a_memory_agree(kind, options):
     torch.testing.assert_close(last, states[:, :, -1])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_memory_with_a_horizon_keeps_its_state_for_that_long(kind):
+    torch.manual_seed(0)
+    memory = kind(3, 2, hidden_size=200, horizon=100)
+    with torch.no_grad():
+        memory.state_layers[0].weight.zero_()
+    _, states = memory.over_time(torch.zeros(1, 1, 3), torch.ones(1, memory.state_size), torch.zeros(1, 1).bool())
+    kept = states[0, 0, -200:]  # of 1, after one step: about 1 − 1/steps, steps between 1 and 99
+    assert ((kept > 0.45) & (kept < 1.01)).all()
+    assert kept.median().item() == pytest.approx(1 - 1 / 50, abs=0.01)
+
+
+def test_a_horizon_of_a_step_or_two_is_refused():
+    with pytest.raises(ValueError, match="expected a horizon of at least 3 steps, or none, got 2"):
+        LSTM(3, 2, horizon=2)
+
+
 def test_a_size_below_one_is_refused():
     with pytest.raises(ValueError, match="expected hidden_size of at least 1, got 0"):
         LSTM(3, 2, hidden_size=0)
