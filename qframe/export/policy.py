@@ -110,7 +110,8 @@ class GreedyPolicy(nn.Module):
             action = self.table[index]
         if state is None:
             return action, value
-        last = [(index + 1).view(len(value), -1).to(state.dtype)] if self._wants_action else []
+        taken = index if self._action_space.is_joint else index.unsqueeze(-1)  # [B, D]
+        last = [(taken + 1).to(state.dtype)] if self._wants_action else []
         return action, value, torch.cat([state, *last], -1)
 
     def _remember(

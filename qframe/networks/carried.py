@@ -106,6 +106,7 @@ class CarriedState:
         self._now = {"state": state, "is_first": torch.ones(self._num_envs, 1, dtype=torch.bool)}
         shape = (self._num_envs, self._branches) if self._branches else (self._num_envs,)
         self._now |= self._last(torch.full(shape, -1), torch.zeros(self._num_envs))
+        self._before = dict(self._now)
 
     @torch.no_grad()
     def predict(self, observation: Any, rows: Tensor | None = None) -> Prediction:

@@ -23,7 +23,7 @@ from qframe.heads import (
     QuantileHead,
     ScalarHead,
 )
-from qframe.networks import MLPTrunk, QNet, SharedTrunk
+from qframe.networks import GRU, LSTM, MLPTrunk, QNet, SharedTrunk
 from qframe.networks.normalization import NormalizedTrunk
 from qframe.objectives import DQNLoss, HardUpdate, NoUpdate, SoftUpdate
 from qframe.optimizer import Optimizer
@@ -42,10 +42,10 @@ HEADS = {
 }
 
 
-def filled(replay):
+def filled(replay, *, remembers=False):
     generator = torch.Generator().manual_seed(1)
     draw = partial(torch.rand, generator=generator)
-    now = draw(4, 3)
+    now, begins = draw(4, 3), torch.ones(4, 1, dtype=torch.bool)
     for _ in range(30):
         following = {
             "observation": draw(4, 3), "reward": draw(4, 1), "terminated": draw(4, 1) < 0.1,
@@ -54,6 +54,9 @@ def filled(replay):
         following["done"] = following["terminated"]
         action = torch.randint(0, 2, (4,), generator=generator)
         rows = {"observation": now, "action": action, "env": torch.arange(4), "next": TensorDict(following, [4])}
+        if remembers:
+            rows["memory"] = TensorDict({"is_first": begins, "state": draw(4, 10)}, [4])
+        begins = following["done"]
         replay.extend(TensorDict(rows, [4]))
         now = torch.where(following["done"], draw(4, 3), following["observation"])
     return replay
@@ -62,13 +65,14 @@ def filled(replay):
 def learner(
     *, compiled, head=ScalarHead, network=QNet, noisy=False, algorithm=optim.Adam, max_grad_norm=1.0, target="soft",
     replay=ReplayBuffer, estimator="TD0", autocast=False, double=False, updates=1, nonfinite="stop", normalized=False,
-    may_fall_back=False,
+    may_fall_back=False, memory=None,
 ):  # fmt: skip
     torch.manual_seed(0)
     space = make_action_space(Discrete(2), encoding="auto")
     trunk = MLPTrunk((3,), num_cells=[16])
-    net = network(NormalizedTrunk(trunk) if normalized else trunk, head, action_space=space, noisy=noisy)
-    loss = DQNLoss(net, delay_value=target != "none", double_dqn=double)
+    remembers = {} if memory is None else {"make_memory": memory}
+    net = network(NormalizedTrunk(trunk) if normalized else trunk, head, action_space=space, noisy=noisy, **remembers)
+    loss = DQNLoss(net, delay_value=target != "none", double_dqn=double, burn_in=2 if remembers else 0)
     if normalized:  # the target network has not seen these
         net.trunk.update_statistics(torch.tensor([[3.0, 0.0, -2.0], [5.0, 1.0, 0.0]]))
     loss.make_value_estimator(estimator)
@@ -77,7 +81,7 @@ def learner(
         "none": NoUpdate,
     }  # fmt: skip
     return Learner(
-        loss, filled(replay(100, 16, gamma=0.9, num_envs=4)),
+        loss, filled(replay(100, 16, gamma=0.9, num_envs=4), remembers=memory is not None),
         optimizer=Optimizer(net.parameters(), algorithm, lr=1e-2, max_grad_norm=max_grad_norm, nonfinite=nonfinite),
         target_update=targets[target](loss), action_space=space, device=CPU, compiled=compiled, autocast=autocast,
         updates=updates, may_fall_back=may_fall_back,
@@ -181,6 +185,24 @@ def test_rounds_train_on_the_rows_that_single_updates_would(replay):
     eager, pure = check_equal(steps=12, updates=3, replay=REPLAYS[replay])
     assert torch.equal(eager.replay.generator.get_state(), pure.replay.generator.get_state())
     assert torch.equal(eager.replay.sample()["index"], pure.replay.sample()["index"])
+
+
+@pytest.mark.usefixtures("uncompiled")
+@pytest.mark.parametrize("across_episodes", [True, False])
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"memory": LSTM, "double": True, "replay": SliceReplayBuffer, "updates": 2},
+        {"memory": GRU, "replay": prioritized(SliceReplayBuffer), "head": HEADS["implicit"], "network": SharedTrunk},
+        {"memory": LSTM, "replay": SliceReplayBuffer, "estimator": "TDLambda", "noisy": True, "target": "none"},
+    ],
+    ids=["lstm", "gru", "noisy"],
+)
+def test_updates_of_a_memory_are_the_eager_ones(choices, across_episodes):
+    size = 5 if choices["memory"] is LSTM else 10
+    memory = partial(choices["memory"], hidden_size=size)
+    replay = partial(choices["replay"], slice_length=8, burn_in=2, across_episodes=across_episodes)
+    check_equal(**choices | {"memory": memory, "replay": replay})
 
 
 @pytest.mark.usefixtures("uncompiled")

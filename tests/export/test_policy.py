@@ -1,5 +1,7 @@
 """The exported policy is the network, whatever it observes and however it acts: run by the formats' own loaders."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,10 @@ from gymnasium import spaces
 
 from qframe.actions import make_action_space
 from qframe.export.formats import FORMATS
-from qframe.export.policy import Entries, GreedyPolicy
+from qframe.export.policy import Entries, GreedyPolicy, Policy
 from qframe.heads import CategoricalHead, ScalarHead
-from qframe.networks import EncodedTrunk, MLPTrunk, QNet, SharedTrunk, make_encoder
+from qframe.networks import LSTM, EncodedTrunk, MLPTrunk, QNet, SharedTrunk, make_encoder
+from qframe.networks.carried import carried
 
 BOX = spaces.Box(-1, 1, (4,))
 GROUP = spaces.Dict({"at": spaces.Discrete(5), "in": spaces.Dict({"x": spaces.Box(0, 1, (2,))})})
@@ -98,3 +101,51 @@ def test_entries_are_got_set_and_copied_by_path():
     assert int(entries.get("a")) == 1
     assert int(entries.get("b").get("c")) == int(entries.get(("b", "c"))) == 2
     assert int(other.get("b").get("c")) == 3
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("case", ["start", "branches"])
+def test_a_policy_with_a_memory_takes_its_state_and_returns_the_next_one(case, form, tmp_path):
+    space, action, options = CASES[case]
+    torch.manual_seed(0)
+    memory = partial(LSTM, hidden_size=6, inputs=["action", "reward"])
+    policy, actions = make(space, action, **head_options(options), make_memory=memory)
+    names = ["observation", "action_mask", "state", "last_reward"]
+    observations, rewards = torch.rand(9, 3, 4), torch.randn(9, 3, 1)
+    mask = torch.ones(3, policy.num_mask, dtype=torch.bool)
+    zeros = torch.zeros(3, policy.state_size)
+    FORMATS[form].write(policy, (observations[0], mask, zeros, rewards[0]), names, tmp_path / "policy")
+    loaded, state = FORMATS[form].load(tmp_path / "policy"), zeros
+    remembered = carried(policy.network, 3, actions)
+    for number, observation in enumerate(observations):
+        if number == 5:  # another episode
+            state = zeros
+        reward = torch.zeros(3, 1) if number in (0, 5) else rewards[number]
+        chosen, value, state = (torch.as_tensor(part) for part in loaded(observation, mask, state, reward))
+        expected = actions_of(policy.network, remembered, observation)
+        torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-5)
+        index = actions.greedy_index(expected)
+        assert torch.equal(chosen.reshape(3, -1), torch.as_tensor(np.asarray(actions.to_env(index))).reshape(3, -1))
+        following = torch.zeros(3, 1) if number == 4 else rewards[number + 1] if number < 8 else reward
+        remembered.after(index, following[:, 0], torch.full((3,), number == 4))
+
+
+@torch.no_grad()
+def actions_of(network, remembered, observation):
+    return network.branches.join(network.head.value(remembered.predict(observation)))
+
+
+def test_a_loaded_policy_remembers_the_episode_and_begins_another():
+    memory = partial(LSTM, hidden_size=6, inputs=["action", "reward"])
+    exported, actions = make(BOX, spaces.Discrete(3), make_memory=memory)
+    policy, observations = Policy(exported.network, actions), np.random.default_rng(0).random((4, 4), np.float32)
+
+    def play():
+        return [
+            (int(policy(observation, reward=1.0)), policy.values(observation).tolist()) for observation in observations
+        ]
+
+    first = play()
+    policy.begin()
+    assert play() == first
+    assert play() != first

@@ -56,6 +56,18 @@ def test_a_replay_larger_than_the_devices_memory_is_refused(monkeypatch):
     )
 
 
+def test_the_state_of_a_memory_is_predicted(tmp_path):
+    words = ["memory=lstm", "memory.inputs=[action,reward]", "env.num_envs=2", "logger.tensorboard=false"]
+    runner = build.build(compose(words, provided=build.PROVIDED), tmp_path / "run", report=Report())
+    try:
+        runner.replay.extend(runner.collector.collect())
+    finally:
+        runner.collector.close()
+    stored = sum(leaf[0].nbytes for leaf in runner.replay._storage.leaves.values())
+    predicted = sum(memory_prediction._row(build.parts(compose(words, provided=build.PROVIDED))))
+    assert stored <= predicted <= stored + 24  # rounded up, and the place in the episode
+
+
 OLDER = "memory/slice/memory.limit_in_bytes"
 
 
