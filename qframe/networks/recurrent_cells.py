@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -109,11 +109,11 @@ class RecurrentLayers(Memory):
             return features, states[..., -1, :]
         parts = state.flatten(0, -2).unflatten(-1, (len(self.norms), self.states_per_layer, self.hidden_size))
         features, last = inputs.reshape(-1, *inputs.shape[-2:]), []
-        for number, (layer, norm) in enumerate(zip(self.input_layers, self.norms, strict=True)):
-            weights = [*layer.parameters(), *self.state_layers[number].parameters()]
-            in_order: list[Tensor] = [weights[0], weights[2], weights[1], weights[3]]
+        layers: Any = zip(self.input_layers, self.state_layers, self.norms, strict=True)
+        for number, (layer, of_state, norm) in enumerate(layers):
+            weights: list[Tensor] = [layer.weight, of_state.weight, layer.bias, of_state.bias]
             begun = [vector.unsqueeze(0).contiguous() for vector in parts[:, number].unbind(1)]
-            features, *vectors = self.fused(features, begun, in_order)
+            features, *vectors = self.fused(features, begun, weights)
             features, last = norm(features), last + [vector.squeeze(0) for vector in vectors]
         return features.view(*inputs.shape[:-1], self.hidden_size), torch.cat(last, -1).view(state.shape)
 

@@ -322,10 +322,10 @@ class DQNLoss(nn.Module):
         if self.burn_in:
             ordered, restore = ordered[..., self.burn_in :], _padded(self.burn_in, restore)
         is_checked = not self.checks_actions or self._reader.check_action(ordered)
-        batch, metrics = self._read(ordered), {}
+        batch, metrics = self._read(ordered), dict[str, Tensor]()
         noise = self._draw_noise(batch.reward.shape) if noise is None else noise
         if self.has_memory:
-            batch, metrics = self._remember(sequence, batch, noise)
+            batch = self._remember(sequence, batch, noise)
         try:
             loss, td_error = self._losses(batch, noise)
         finally:
@@ -355,21 +355,29 @@ class DQNLoss(nn.Module):
 
     def _remember(
         self, sequence: TensorDictBase, batch: Batch, noise: Noise
-    ) -> tuple[Batch, dict[str, Tensor]]:
-        """The batch as both networks remember it, and the metrics of the memory."""
+    ) -> Batch:
+        """The batch as both networks remember it."""
         trunk, target_trunk = self._trunks
         assert trunk is not None
         assert target_trunk is not None
         passes: Any = self._random or (NO_NOISE, NO_NOISE)
         unroll = in_mode(unrolled_by, self._modes[0], training=True)
         with passes[0].installed(noise.online):
-            online = unroll(trunk, sequence, self.burn_in, compares=True)
-            metrics = memory_metrics(self._plain[0], online)
+            online = unroll(trunk, sequence, self.burn_in)
         if target_trunk is trunk:
-            return remembered_batch(batch, online, online), metrics
+            return remembered_batch(batch, online, online)
         with torch.no_grad(), passes[1].installed(noise.target):
             target = in_mode(unrolled_by, self._modes[1], training=False)(target_trunk, sequence, self.burn_in)
-        return remembered_batch(batch, online, target), metrics
+        return remembered_batch(batch, online, target)
+
+    @torch.no_grad()
+    def memory_metrics(self, sequence: TensorDictBase) -> dict[str, Tensor]:
+        """How the memory does on sequences ``[*B, T]``; see ``qframe.objectives.sequences``. Empty without a memory."""
+        trunk = self._trunks[0]
+        if trunk is None:
+            return {}
+        unroll = in_mode(unrolled_by, self._modes[0], training=False)
+        return memory_metrics(self._plain[0], unroll(trunk, sequence, self.burn_in, compares=True))
 
     def _losses(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
         """The loss and the signed, detached td_error of every transition, ``[*B]``."""

@@ -215,10 +215,19 @@ class Learner:
         taken = self._summed - self.skipped.take(self._sums, of=self._summed, updates=self.updates)
         means = {f"loss/{name}": float(total) / taken for name, total in self._sums.items() if taken}
         self._sums, self._summed = {}, 0
+        means |= self._memory_metrics() if taken else {}
         for name, quantity in (("loss/loss", "loss"), ("loss/grad_norm", "gradient")):
             if not math.isfinite(means.get(name, 0.0)):
                 raise diverged(self.updates, f"the {quantity} is {means[name]}")
         return means
+
+    def _memory_metrics(self) -> dict[str, float]:
+        """How the network's memory, if any, does on a batch of the replay."""
+        if not self.loss.has_memory:
+            return {}
+        with self.replay.unchanged():
+            batch = self.replay.sample().to(self._device)
+        return {f"memory/{name}": float(value) for name, value in self.loss.memory_metrics(batch).items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Networks, optimizer, counters, the generator that draws quantile levels, and the sums of metrics."""
