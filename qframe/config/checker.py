@@ -186,7 +186,8 @@ class Checker:
 
 def unknown_key(key: str, target: str, valid: Iterable[str], where: str) -> Fault:
     """The fault of a key that a class does not take."""
-    remedy = ELSEWHERE.get((target, key)) or hint(key, valid, f"{where}.")
+    group = f"it is a group of its own: {key}=OPTION" if key in GROUPS else None
+    remedy = ELSEWHERE.get((target, key)) or group or hint(key, valid, f"{where}.")
     return Fault(f"{where}.{key}", f"unknown key of {target}; {remedy}", unknown=True)
 
 

@@ -82,7 +82,7 @@ class NothingCarried:
 
 
 class CarriedState:
-    """The states of a memory, and the last actions and rewards if it wants them, each begun anew with an episode.
+    """The states of a memory, and the last actions and rewards if it takes them; an episode starts from initial ones.
 
     Args:
         network: with a memory.

@@ -48,7 +48,7 @@ class Memory(nn.Module, ABC):
         """One step, ``[*B, I]`` and ``[*B, S]`` → the features ``[*B, M]`` and the next state ``[*B, S]``."""
 
     def over_time(self, inputs: Tensor, state: Tensor, is_first: Tensor) -> tuple[Tensor, Tensor]:
-        """A pass over T steps, whose state begins anew where an episode does.
+        """A pass over T steps; the state is reset where an episode begins.
 
         Args:
             inputs: ``[*B, T, I]``.

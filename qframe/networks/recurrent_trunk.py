@@ -64,7 +64,7 @@ class RecurrentTrunk(Trunk):
 
         Args:
             observation: ``[*B, …]``.
-            carried: ``state`` ``[*B, S]``, which is the initial one where ``is_first``, if that is given; and
+            carried: ``state`` ``[*B, S]``, reset where ``is_first``, if that is given; and
                 ``last_action`` and ``last_reward``, if the memory takes them.
 
         Returns:

@@ -53,6 +53,7 @@ def test_the_faults_of_all_groups_are_reported_at_once(capsys):
         (["hydra/launcher=lcal"], "hydra/launcher: unknown option 'lcal'; nearest is 'local'"),
         (["~runner.stop.wall_seconds"], "~runner.stop.wall_seconds: nothing to remove: its value is null"),
         (["name=ä"], "expected key=value or group=option, got 'name=ä'; quote values with special characters"),
+        (["network.memory=lstm"], "network.memory: unknown key of qframe.networks.QNet; it is a group of its own"),
         (["env.brings.seed=3"], "env.brings.seed: only the file of an environment or a memory can bring choices along"),
         ([""], "expected key=value or group=option, got ''  [command line]"),
         (["seed"], "expected key=value or group=option, got 'seed'  [command line]"),

@@ -112,7 +112,7 @@ def played(net, observations, begins, *, rows=None):
     return torch.stack(values)
 
 
-def test_environments_do_not_see_one_another_and_begin_anew_with_each_episode():
+def test_environments_do_not_see_one_another_and_are_reset_with_each_episode():
     net = network()
     observations, begins = torch.randn(8, 3, 3), torch.rand(8, 3) < 0.3
     together = played(net, observations, begins)
