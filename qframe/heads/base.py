@@ -99,6 +99,9 @@ class Head(nn.Module, ABC, Generic[TargetT]):
         """Express returns between these, for a head with ``has_auto_bounds``."""
         raise NotImplementedError(f"{type(self).__name__} has no bounds to set")
 
+    def set_initial_mean(self, mean: float) -> None:
+        """Start from predictions of about this mean return, for a head whose bounds would decide them otherwise."""
+
     def prediction(self, features: Tensor, taus: Tensor | None = None) -> Prediction:
         """The outputs for every action, ``[*B, H]`` → ``[*B, A, N]``.
 

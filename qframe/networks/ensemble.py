@@ -7,7 +7,7 @@ from torch import Tensor
 
 from qframe.actions import AnyActionSpace
 from qframe.functional.dueling import dueling as combine
-from qframe.heads import Prediction
+from qframe.heads import Head, Prediction
 from qframe.networks.members import Members
 from qframe.networks.noisy import make_noisy
 from qframe.networks.normalization import NormalizedTrunk
@@ -86,6 +86,10 @@ class EnsembleQNet(GreedyNetwork):
             self.prior_head = prior.as_follower().requires_grad_(False)
         if noisy:
             make_noisy(trunk, self.head, *([] if self.state_head is None else [self.state_head]), std_init=noisy_std)
+
+    @property
+    def level_heads(self) -> list[Head[Any]]:
+        return [self.head if self.state_head is None else self.state_head]
 
     def predict(self, observation: Any, taus: Tensor | None = None) -> Prediction:
         """The prediction of every member for every action, ``[*B, …]`` → ``[K, *B, A, N]``."""

@@ -42,6 +42,11 @@ class GreedyNetwork(TensorDictModuleBase):
         self.action_space = as_action_space(action_space)
         self.in_keys, self.out_keys = [OBSERVATION], list(CHOICE)
 
+    @property
+    def level_heads(self) -> list[Head[Any]]:
+        """The heads whose biases move the values of all actions alike: not a dueling network's advantages."""
+        return [self.head]
+
     def observe(self, tensordict: TensorDictBase) -> Tensor:
         """The observation in a tensordict."""
         return tensordict[OBSERVATION]

@@ -65,6 +65,10 @@ class SharedTrunk(GreedyNetwork):
         self.branches, self.dueling = self.action_space, dueling
         self.out_keys = ["hidden", *self.out_keys, STATE_VALUE]
 
+    @property
+    def level_heads(self) -> list[Head[Any]]:
+        return [self.state_head] if self.dueling else [self.head, self.state_head]
+
     def get_policy_operator(self) -> TensorDictSequential:
         """The policy from an observation: trunk and policy head."""
         return TensorDictSequential(TensorDictModule(self.trunk, [OBSERVATION], ["hidden"]), self.get_policy_head())

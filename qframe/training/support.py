@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ LONGEST = 10_000
 """The most steps of an episode that a return is summed over."""
 MARGIN = 0.5
 """The part of the returns' range by which an end of the support lies beyond them, so that it seldom moves."""
+ALIKE = 0.01
+"""Returns are alike if they differ by no more than this part of the largest."""
 STATES = 1024
 """States that the last layer is fitted on when the support moves."""
 FIT_STEPS = 100
@@ -27,7 +30,7 @@ FIT_STEPS = 100
 
 
 class ReturnRange:
-    """The lowest and the highest discounted return from any step of training, in constant memory.
+    """The lowest, the highest and the mean discounted return from the steps of training, in constant memory.
 
     The returns of an episode are known at its end. One that was cut is taken to continue as it went: its last steps'
     mean reward for ever. Of an episode longer than two horizons, those of its earlier half are summed and forgotten,
@@ -38,8 +41,8 @@ class ReturnRange:
 
     >>> seen = ReturnRange(0.5)
     >>> seen.add([0, 0], [4.0, 4.0], [False, True], [False, False])
-    >>> seen.low, seen.high
-    (4.0, 6.0)
+    >>> seen.low, seen.high, seen.mean()
+    (4.0, 6.0, 5.0)
     """
 
     def __init__(self, gamma: float) -> None:
@@ -48,6 +51,7 @@ class ReturnRange:
         self._horizon = min(LONGEST, math.ceil(steps))
         self._rewards: dict[int, list[float]] = defaultdict(list)
         self.low, self.high = math.inf, -math.inf
+        self.total, self.number = 0.0, 0
         self.lowest_reward, self.highest_reward = math.inf, -math.inf
 
     def add(self, env: list[int], reward: list[float], done: list[bool], truncated: list[bool]) -> None:
@@ -58,20 +62,21 @@ class ReturnRange:
             self.lowest_reward = min(self.lowest_reward, reward[place])
             self.highest_reward = max(self.highest_reward, reward[place])
             if done[place]:
-                self.low, self.high = self._range(rewards, is_cut=truncated[place])
+                self._include(self._returns(rewards, is_cut=truncated[place]))
                 self._rewards[number] = []
             elif len(rewards) == 2 * self._horizon:
-                self.low, self.high = self._range(rewards, is_cut=True, first=self._horizon)
+                self._include(self._returns(rewards, is_cut=True)[: self._horizon])
                 self._rewards[number] = rewards[self._horizon :]
 
     def so_far(self, *, continues: bool) -> tuple[float, float]:
         """The range with the running episodes: as if they were cut now and continued, or ended now."""
-        low, high = self.low, self.high
-        for rewards in self._rewards.values():
-            if rewards:
-                ends = self._range(rewards, is_cut=continues)
-                low, high = min(low, ends[0]), max(high, ends[1])
-        return low, high
+        running = self._running(continues=continues)
+        return min([self.low, *running]), max([self.high, *running])
+
+    def mean(self) -> float:
+        """The mean over all steps, with the running episodes as if they were cut now and continued."""
+        running = self._running(continues=True)
+        return (self.total + sum(running)) / (self.number + len(running))
 
     def bounds(self) -> tuple[float, float]:
         """The returns between which every policy lies, if no reward is beyond those seen."""
@@ -84,27 +89,33 @@ class ReturnRange:
         self._rewards.clear()
 
     def state_dict(self) -> dict[str, Any]:
-        """The ranges, and the last rewards of the running episodes."""
+        """The range, the sum and number of returns, and the last rewards of the running episodes."""
         own = {name: value for name, value in vars(self).items() if not name.startswith("_")}
         return own | {"rewards": dict(self._rewards)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from ``state``."""
         self._rewards = defaultdict(list, {env: list(rewards) for env, rewards in state["rewards"].items()})
-        for name in ("low", "high", "lowest_reward", "highest_reward"):
+        for name in ("low", "high", "total", "number", "lowest_reward", "highest_reward"):
             setattr(self, name, state[name])
 
-    def _range(self, rewards: list[float], *, is_cut: bool, first: int | None = None) -> tuple[float, float]:
-        """The range with the returns from the ``first`` steps of some rewards, None: from all."""
-        following, low, high = 0.0, self.low, self.high
+    def _include(self, returns: list[float]) -> None:
+        self.low, self.high = min(self.low, *returns), max(self.high, *returns)
+        self.total, self.number = self.total + sum(returns), self.number + len(returns)
+
+    def _running(self, *, continues: bool) -> list[float]:
+        """The returns from every step of the running episodes."""
+        episodes = self._rewards.values()
+        return [each for rewards in episodes if rewards for each in self._returns(rewards, is_cut=continues)]
+
+    def _returns(self, rewards: list[float], *, is_cut: bool) -> list[float]:
+        """The return from each of some steps."""
+        following = 0.0
         if is_cut and self._gamma < 1:
             last = rewards[-self._horizon :]
             following = sum(last) / len(last) / (1 - self._gamma)
-        for place in range(len(rewards) - 1, -1, -1):
-            following = rewards[place] + self._gamma * following
-            if first is None or place < first:
-                low, high = min(low, following), max(high, following)
-        return low, high
+        backwards = accumulate(reversed(rewards), lambda after, reward: reward + self._gamma * after, initial=following)
+        return list(backwards)[:0:-1]
 
 
 class Support:
@@ -115,6 +126,10 @@ class Support:
     The first support is the range of the warm-up's returns with a margin of half its width on both sides, but not
     beyond the returns ``r / (1 − γ)`` of the lowest and the highest reward seen, which bound those of every policy. An
     end that returns cross later is set again by the same rule: there are few such times, as each adds a margin.
+
+    With the first support the heads' biases are set to predict the mean return of the warm-up. Equal logits would
+    predict the middle of the support, which may be far above most returns, an optimism that bootstraps keep alive. If
+    all returns are alike, the middle is near them and stays: its little optimism favours what has not been tried.
 
     The last layer cannot be transformed to keep its distributions: their re-projection is no linear map of logits, and
     keeping the logits would move all action values with the atoms. So the layer is fitted again. On states of the
@@ -196,7 +211,7 @@ class Support:
 
     def _around(self, low: float, high: float) -> tuple[float, float]:
         """The support for returns of this range."""
-        margin = MARGIN * (max(high - low, 0.01 * abs(low), 0.01 * abs(high)) or 2.0)
+        margin = MARGIN * (max(high - low, ALIKE * abs(low), ALIKE * abs(high)) or 2.0)
         ends = low - margin, high + margin
         if "all_actions" in self._loss.estimator.requires:  # soft targets add an entropy to the rewards
             return ends
@@ -205,13 +220,17 @@ class Support:
         return within if within[1] - within[0] >= margin else ends
 
     def _move(self, ends: tuple[float, float], transitions: TensorDictBase | None) -> None:
-        """Set the atoms of all heads; with transitions, fit the last layers again."""
+        """Set the atoms of all heads, and their first mean or, with transitions, their last layers again."""
         online, target = self._loss.value_network, self._loss.target_value_network
+        low, high = self.returns.so_far(continues=True)
+        has_spread = high - low > ALIKE * max(abs(low), abs(high))
         learning = [name for name, parameter in online.named_parameters() if parameter.requires_grad]
         for network in [online] if online is target else [online, target]:
             heads = {path: part for path, part in network.named_modules() if isinstance(part, Head)}
             if transitions is None:
                 _set_bounds(heads.values(), ends)
+                for head in getattr(network, "level_heads", [network.head]) if has_spread else []:
+                    head.set_initial_mean(self.returns.mean())
             else:
                 layer = [name for name in learning if any(name.startswith(f"{path}.") for path in heads)]
                 _reproject(network, heads.values(), ends, [network.get_parameter(name) for name in layer], transitions)

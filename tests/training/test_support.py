@@ -67,6 +67,23 @@ def test_no_policy_goes_beyond_the_rewards_seen_for_ever():
     assert seen(1.0, [-1.0, 0.0]).bounds() == (-math.inf, 0.0)
 
 
+def test_the_mean_is_that_of_every_step_and_running_episodes_continue_as_they_went():
+    """Returns −2, −6 and 4 of one episode, and 3 + .5·6 = 6 of another, cut after a step."""
+    returns = seen(0.5, [1.0, -8.0, 4.0])
+    assert returns.mean() == pytest.approx(-4 / 3)
+    returns.add([1], [3.0], [False], [False])
+    assert returns.mean() == pytest.approx(0.5)
+    assert seen(1.0, [0.0, 0.0, 3.0], [0.0]).mean() == pytest.approx(2.25)
+
+
+def test_the_mean_counts_every_step_of_an_episode_that_never_ends_once():
+    returns = ReturnRange(0.9)
+    for _ in range(1000):
+        returns.add([0], [1.0], [False], [False])
+    assert returns.mean() == pytest.approx(10.0)
+    assert returns.number + len(returns.state_dict()["rewards"][0]) == 1000
+
+
 def test_the_range_resumes_from_its_state():
     one, other = seen(0.5, [1.0, 2.0]), ReturnRange(0.5)
     one.add([3], [7.0], [False], [False])
@@ -74,6 +91,7 @@ def test_the_range_resumes_from_its_state():
     for returns in (one, other):
         returns.add([3], [1.0], [True], [False])
     assert (one.low, one.high) == (other.low, other.high) == (1.0, 7.5)
+    assert one.mean() == other.mean() == 3.125  # of 2, 2, 7.5 and 1
 
 
 def test_heads_say_what_they_can_express():
@@ -181,6 +199,94 @@ def values(network, data):
         if getattr(network, "dueling", True):
             return [network.head.value(network.predict(data["observation"]))]
         return [network.head.value(p) for p in network.predict_streams(data["observation"])]
+
+
+WARM_UP = [
+    ([[0.0] * 49 + [1.0]], 0.198969),  # (1 − .9⁵⁰) / (50 · .1)
+    ([[-1.0] * 20, [0.0]], -5.759139),  # 10 · (.9 · (1 − .9²⁰) / .1 − 20) / 21
+    ([[5000.0], [3000.0], [3000.0], [3000.0]], 3500.0),
+]
+
+
+@pytest.mark.parametrize("transform", ["none", "h"])
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize(("episodes", "mean"), WARM_UP)
+def test_the_first_prediction_is_the_mean_return_of_the_warm_up(episodes, mean, head, network, transform):
+    support = support_of(auto(HEADS[head], transform=transform), **NETWORKS[network])
+    networks = support._loss.value_network, support._loss.target_value_network
+    with torch.no_grad():  # the outputs of random weights are added to the bias
+        for name, parameter in [pair for part in networks for pair in part.named_parameters()]:
+            if "head" in name:
+                parameter.zero_()
+    add(support, *episodes)
+    support.fit(states)
+    online, target = (part.eval() for part in networks)
+    for value in values(online, states(20)):
+        assert value.flatten().tolist() == pytest.approx([mean] * value.numel(), rel=1e-3)
+    for one, other in zip(online.state_dict().values(), target.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_first_prediction_of_random_weights_is_near_the_mean_and_differs_between_actions():
+    support = support_of(auto(HLGaussHead))
+    add(support, [0.0] * 99 + [1.0])
+    support.fit(states)
+    value = values(support._loss.value_network, states(200))[0]  # .75 without
+    assert value.mean() == pytest.approx(0.1, abs=0.02)
+    assert (value[:, 0] - value[:, 1]).abs().mean() > 1e-4
+
+
+@pytest.mark.parametrize("prior_scale", [0.0, 1.0])
+def test_only_the_state_value_of_a_dueling_ensemble_is_moved_and_its_prior_stays(prior_scale):
+    ensemble = partial(EnsembleQNet, num_members=3, prior_scale=prior_scale, dueling=True)
+    support = support_of(auto(), network=ensemble)
+    before = {name: entry.clone() for name, entry in support._loss.value_network.state_dict().items()}
+    add(support, [0.0] * 99 + [1.0])
+    support.fit(states)
+    after = support._loss.value_network.state_dict()
+    moved = [name for name, entry in after.items() if "support" not in name and not torch.equal(entry, before[name])]
+    assert moved == ["state_head.layer.bias"]
+
+
+def test_a_mean_beyond_the_support_is_predicted_near_its_end_by_logits_that_can_be_unlearnt():
+    head = CategoricalHead(4, 2, num_atoms=51, v_min=0.0, v_max=50.0)
+    for mean, near in ((-70.0, 0.157), (0.0, 0.157), (70.0, 49.843), (0.6, 0.6)):  # 1 / (e² − 1) atoms from the end
+        torch.nn.init.zeros_(head.layer.bias)
+        head.set_initial_mean(mean)
+        assert head.layer.bias.detach().max().item() <= 50.001
+        value = head.value(head.prediction(torch.zeros(1, 4)))
+        assert value.flatten().tolist() == pytest.approx([near] * 2, abs=1e-3)
+
+
+def test_the_first_prediction_stays_in_the_middle_if_all_returns_are_alike():
+    """The support is from −1.005 to −.995: what has not been tried seems a little better than what has."""
+    support = support_of(auto(HLGaussHead))
+    before = support._loss.value_network.head.layer.bias.clone()
+    add(support, [-1.0], [-0.9999])
+    support.fit(states)
+    assert torch.equal(support._loss.value_network.head.layer.bias, before)
+
+
+def test_heads_without_a_bias_or_without_a_support_keep_their_weights():
+    bare = CategoricalHead(4, 2, v_min="auto", v_max="auto")
+    bare.layer = torch.nn.Linear(4, 102, bias=False)
+    for head in (bare, CategoricalHead(None, 1), ScalarHead(4, 2), QuantileHead(4, 2)):
+        before = {name: entry.clone() for name, entry in head.state_dict().items()}
+        head.set_initial_mean(3.0)
+        for name, entry in head.state_dict().items():
+            assert torch.equal(entry, before[name]), name
+
+
+def test_a_fixed_support_and_one_that_came_with_its_weights_keep_their_predictions():
+    fixed = support_of(partial(CategoricalHead, v_min=0.0, v_max=2.0))
+    initial = support_of(auto())
+    initial.is_set = True
+    for support in (fixed, initial):
+        before = support._loss.value_network.head.layer.bias.clone()
+        add(support, [0.1], [0.3])
+        assert support.fit(states) is None
+        assert torch.equal(support._loss.value_network.head.layer.bias, before)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
