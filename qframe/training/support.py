@@ -129,7 +129,8 @@ class Support:
 
     With the first support the heads' biases are set to predict the mean return of the warm-up. Equal logits would
     predict the middle of the support, which may be far above most returns, an optimism that bootstraps keep alive. If
-    all returns are alike, the middle is near them and stays: its little optimism favours what has not been tried.
+    the support is narrow around returns that are alike, the middle stays: its little optimism favours what has not
+    been tried.
 
     The last layer cannot be transformed to keep its distributions: their re-projection is no linear map of logits, and
     keeping the logits would move all action values with the atoms. So the layer is fitted again. On states of the
@@ -223,13 +224,13 @@ class Support:
         """Set the atoms of all heads, and their first mean or, with transitions, their last layers again."""
         online, target = self._loss.value_network, self._loss.target_value_network
         low, high = self.returns.so_far(continues=True)
-        has_spread = high - low > ALIKE * max(abs(low), abs(high))
+        is_wide = ends[1] - ends[0] > 2 * ALIKE * max(abs(low), abs(high))
         learning = [name for name, parameter in online.named_parameters() if parameter.requires_grad]
         for network in [online] if online is target else [online, target]:
             heads = {path: part for path, part in network.named_modules() if isinstance(part, Head)}
             if transitions is None:
                 _set_bounds(heads.values(), ends)
-                for head in getattr(network, "level_heads", [network.head]) if has_spread else []:
+                for head in getattr(network, "level_heads", [network.head]) if is_wide else []:
                     head.set_initial_mean(self.returns.mean())
             else:
                 layer = [name for name in learning if any(name.startswith(f"{path}.") for path in heads)]

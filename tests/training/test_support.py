@@ -266,6 +266,10 @@ def test_the_first_prediction_stays_in_the_middle_if_all_returns_are_alike():
     add(support, [-1.0], [-0.9999])
     support.fit(states)
     assert torch.equal(support._loss.value_network.head.layer.bias, before)
+    given = support_of(auto(v_max=1.0))  # whose middle is near 0
+    add(given, [-1.0], [-0.9999])
+    given.fit(states)
+    assert values(given._loss.value_network, states(20))[0].mean() == pytest.approx(-1.0, abs=0.05)
 
 
 def test_heads_without_a_bias_or_without_a_support_keep_their_weights():
