@@ -9,11 +9,6 @@ from qframe.functional.backup import Law
 from qframe.functional.distributional import categorical_cross_entropy, categorical_projection
 from qframe.heads.base import Head, Prediction
 
-STEEPEST = 2.0
-"""The greatest step from one atom's initial logit to the next."""
-HALVINGS = 60
-"""Of the interval in which this step is found."""
-
 
 class CategoricalHead(Head[Tensor]):
     """A distribution over ``num_atoms`` fixed returns per action; its target is probabilities ``[*B, N]``.
@@ -83,25 +78,6 @@ class CategoricalHead(Head[Tensor]):
         pad = (last - first) * self.padding / (1 - self.padding * sum(self.has_auto_bounds))
         first, last = first - pad * self.has_auto_bounds[0], last + pad * self.has_auto_bounds[1]
         self.support.copy_(torch.linspace(first, last, self.num_outputs))
-
-    @torch.no_grad()
-    def set_initial_mean(self, mean: float) -> None:
-        """Tilt the bias, in place, so that features of 0 predict this mean return for every action.
-
-        Logits are raised by λ per atom, which makes the distribution that of greatest entropy with this mean; |λ| is at
-        most ``STEEPEST``, with a mean a sixth of an atom from the end. A last layer without a bias stays as it is.
-        """
-        bias = getattr(self.layer, "bias_mu", getattr(self.layer, "bias", None))
-        if bias is None:
-            return
-        atoms = torch.arange(self.num_outputs, device=self.support.device, dtype=torch.float64)
-        atoms -= atoms.mean()
-        low, high = -STEEPEST, STEEPEST
-        for _ in range(HALVINGS):
-            step = (low + high) / 2
-            is_below = self.value(Prediction(step * atoms)).item() < mean
-            low, high = (step, high) if is_below else (low, step)
-        bias.view(-1, self.num_outputs).add_((low + high) / 2 * atoms)
 
     def law(self, prediction: Prediction) -> Law:
         probs = prediction.out.softmax(-1)

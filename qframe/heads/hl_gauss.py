@@ -10,6 +10,11 @@ from qframe.functional.distributional import gaussian_histogram
 from qframe.heads.base import Prediction
 from qframe.heads.categorical import CategoricalHead
 
+STEEPEST = 2.0
+"""The greatest step from one atom's initial logit to the next."""
+HALVINGS = 60
+"""Of the interval in which this step is found."""
+
 
 class HLGaussHead(CategoricalHead):
     """The mean return, learnt as a histogram: the target is a Gaussian around the mean target, in bins ``[*B, N]``.
@@ -59,6 +64,25 @@ class HLGaussHead(CategoricalHead):
     def sigma(self) -> Tensor:
         """The standard deviation of the Gaussian, in units of the (transformed) return, ``[]``."""
         return self._bins_per_sigma * (self.support[1] - self.support[0])
+
+    @torch.no_grad()
+    def set_initial_mean(self, mean: float) -> None:
+        """Tilt the bias, in place, so that features of 0 predict this mean return for every action.
+
+        Logits are raised by λ per atom, which makes the distribution that of greatest entropy with this mean; |λ| is at
+        most ``STEEPEST``, with a mean a sixth of an atom from the end. A last layer without a bias stays as it is.
+        """
+        bias = getattr(self.layer, "bias_mu", getattr(self.layer, "bias", None))
+        if bias is None:
+            return
+        atoms = torch.arange(self.num_outputs, device=self.support.device, dtype=torch.float64)
+        atoms -= atoms.mean()
+        low, high = -STEEPEST, STEEPEST
+        for _ in range(HALVINGS):
+            step = (low + high) / 2
+            is_below = self.value(Prediction(step * atoms)).item() < mean
+            low, high = (step, high) if is_below else (low, step)
+        bias.view(-1, self.num_outputs).add_((low + high) / 2 * atoms)
 
     def law(self, prediction: Prediction) -> Law:
         mean = prediction.out.softmax(-1) @ self.support.to(prediction.out.dtype)

@@ -127,7 +127,7 @@ class Support:
     beyond the returns ``r / (1 − γ)`` of the lowest and the highest reward seen, which bound those of every policy. An
     end that returns cross later is set again by the same rule: there are few such times, as each adds a margin.
 
-    With the first support the heads' biases are set to predict the mean return of the warm-up. Equal logits would
+    With the first support the biases of HL-Gauss are set to predict the mean return of the warm-up. Equal logits would
     predict the middle of the support, which may be far above most returns, an optimism that bootstraps keep alive. If
     the support is narrow around returns that are alike, the middle stays: its little optimism favours what has not
     been tried.

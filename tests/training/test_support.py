@@ -210,10 +210,9 @@ WARM_UP = [
 
 @pytest.mark.parametrize("transform", ["none", "h"])
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize(("episodes", "mean"), WARM_UP)
-def test_the_first_prediction_is_the_mean_return_of_the_warm_up(episodes, mean, head, network, transform):
-    support = support_of(auto(HEADS[head], transform=transform), **NETWORKS[network])
+def test_the_first_prediction_is_the_mean_return_of_the_warm_up(episodes, mean, network, transform):
+    support = support_of(auto(HLGaussHead, transform=transform), **NETWORKS[network])
     networks = support._loss.value_network, support._loss.target_value_network
     with torch.no_grad():  # the outputs of random weights are added to the bias
         for name, parameter in [pair for part in networks for pair in part.named_parameters()]:
@@ -240,7 +239,7 @@ def test_the_first_prediction_of_random_weights_is_near_the_mean_and_differs_bet
 @pytest.mark.parametrize("prior_scale", [0.0, 1.0])
 def test_only_the_state_value_of_a_dueling_ensemble_is_moved_and_its_prior_stays(prior_scale):
     ensemble = partial(EnsembleQNet, num_members=3, prior_scale=prior_scale, dueling=True)
-    support = support_of(auto(), network=ensemble)
+    support = support_of(auto(HLGaussHead), network=ensemble)
     before = {name: entry.clone() for name, entry in support._loss.value_network.state_dict().items()}
     add(support, [0.0] * 99 + [1.0])
     support.fit(states)
@@ -250,7 +249,7 @@ def test_only_the_state_value_of_a_dueling_ensemble_is_moved_and_its_prior_stays
 
 
 def test_a_mean_beyond_the_support_is_predicted_near_its_end_by_logits_that_can_be_unlearnt():
-    head = CategoricalHead(4, 2, num_atoms=51, v_min=0.0, v_max=50.0)
+    head = HLGaussHead(4, 2, num_atoms=51, v_min=0.0, v_max=50.0)
     for mean, near in ((-70.0, 0.157), (0.0, 0.157), (70.0, 49.843), (0.6, 0.6)):  # 1 / (e² − 1) atoms from the end
         torch.nn.init.zeros_(head.layer.bias)
         head.set_initial_mean(mean)
@@ -266,16 +265,16 @@ def test_the_first_prediction_stays_in_the_middle_if_all_returns_are_alike():
     add(support, [-1.0], [-0.9999])
     support.fit(states)
     assert torch.equal(support._loss.value_network.head.layer.bias, before)
-    given = support_of(auto(v_max=1.0))  # whose middle is near 0
+    given = support_of(auto(HLGaussHead, v_max=1.0))  # whose middle is near 0
     add(given, [-1.0], [-0.9999])
     given.fit(states)
     assert values(given._loss.value_network, states(20))[0].mean() == pytest.approx(-1.0, abs=0.05)
 
 
-def test_heads_without_a_bias_or_without_a_support_keep_their_weights():
-    bare = CategoricalHead(4, 2, v_min="auto", v_max="auto")
+def test_other_heads_and_those_without_a_bias_keep_their_weights():
+    bare = HLGaussHead(4, 2, v_min="auto", v_max="auto")
     bare.layer = torch.nn.Linear(4, 102, bias=False)
-    for head in (bare, CategoricalHead(None, 1), ScalarHead(4, 2), QuantileHead(4, 2)):
+    for head in (bare, HLGaussHead(None, 1), CategoricalHead(4, 2), ScalarHead(4, 2), QuantileHead(4, 2)):
         before = {name: entry.clone() for name, entry in head.state_dict().items()}
         head.set_initial_mean(3.0)
         for name, entry in head.state_dict().items():
@@ -283,8 +282,8 @@ def test_heads_without_a_bias_or_without_a_support_keep_their_weights():
 
 
 def test_a_fixed_support_and_one_that_came_with_its_weights_keep_their_predictions():
-    fixed = support_of(partial(CategoricalHead, v_min=0.0, v_max=2.0))
-    initial = support_of(auto())
+    fixed = support_of(partial(HLGaussHead, v_min=0.0, v_max=2.0))
+    initial = support_of(auto(HLGaussHead))
     initial.is_set = True
     for support in (fixed, initial):
         before = support._loss.value_network.head.layer.bias.clone()
