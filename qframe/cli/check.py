@@ -25,7 +25,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     apply_trust(arguments.trust)
     with hydra_app(arguments.config_dir) as app:
-        composition = composed(app.config_loader, arguments.overrides, PROVIDED)
+        # A config that is printed is composed to its end, as a job's is, whatever faults it has.
+        composition = composed(app.config_loader, arguments.overrides, PROVIDED, is_job=arguments.prints)
         if arguments.prints:
             print("\n".join(_explained(composition, app.config_loader)))
     from qframe.config import advice, build, description  # not at the top: see typos.py

@@ -103,7 +103,7 @@ def _row(parts: Parts) -> _Row:
     network: Any = parts.loss.value_network
     remembered = carried(network, 1, parts.action_space, stores_state=stores_state)
     taken = torch.as_tensor(parts.action_space.from_env(parts.envs.action_space.sample()))
-    entries = [*remembered.stored().values(), *remembered.following(taken, torch.zeros(1)).values()]
+    entries = [*remembered.stored.values(), *remembered.after(taken[None], torch.zeros(1), torch.ones(1) > 0).values()]
     stored += sum(entry.nbytes for entry in entries)
     probability = 4 if "behaviour_probability" in parts.loss.estimator.requires else 0
     others = _REWARD_AND_ENDS + action + stored + probability + 2 * _mask_bytes(parts) + replay.bookkeeping_bytes

@@ -1,9 +1,9 @@
 """Acting with or without a memory: what a network carries from step to step, for each environment."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
-from tensordict import TensorDict
 from torch import Tensor
 
 from qframe.actions import ActionSpace
@@ -17,30 +17,33 @@ Entries = dict[Any, Tensor]
 class Carried(Protocol):
     """Predicts step by step, for E environments."""
 
-    def predict(self, observation: Any, rows: Tensor | None = None) -> Prediction:
-        """The prediction for the next observations.
+    predict: Callable[[Any], Prediction]
+    """The prediction for the next observations of all environments, ``[E, …]`` → ``[E, A, N]``."""
+
+    def predict_some(self, observation: Any, rows: Tensor) -> Prediction:
+        """The prediction for the next observations of some environments; the others do not take this step.
 
         Args:
-            observation: of the environments in ``rows``.
-            rows: flags of the environments that take a step, ``[E]``; None: all do.
+            observation: theirs.
+            rows: flags of these environments, ``[E]``.
         """
         ...
 
+    @property
     def stored(self) -> Entries:
         """What the last prediction started from, and is stored with the step."""
         ...
 
-    def following(self, action: Tensor, reward: Tensor) -> Entries:
-        """What is stored with the next observation."""
-        ...
-
-    def after(self, action: Tensor, reward: Tensor, begins: Tensor) -> None:
+    def after(self, action: Tensor, reward: Tensor, begins: Tensor) -> Entries:
         """Take note of a step.
 
         Args:
             action: index ``[E]`` or ``[E, D]``.
             reward: of the environment ``[E]``.
             begins: whether the next observation is the first of its episode, bool ``[E]``.
+
+        Returns:
+            What is stored with the next observation.
         """
         ...
 
@@ -57,19 +60,14 @@ class NothingCarried:
     """A network without a memory: it predicts from each observation alone."""
 
     def __init__(self, network: Network) -> None:
-        self._network = network
+        self.predict: Callable[[Any], Prediction] = network.predict
+        self.stored: Entries = {}
 
-    def predict(self, observation: Any, rows: Tensor | None = None) -> Prediction:
-        return self._network.predict(observation)
+    def predict_some(self, observation: Any, rows: Tensor) -> Prediction:
+        return self.predict(observation)
 
-    def stored(self) -> Entries:
+    def after(self, action: Tensor, reward: Tensor, begins: Tensor) -> Entries:
         return {}
-
-    def following(self, action: Tensor, reward: Tensor) -> Entries:
-        return {}
-
-    def after(self, action: Tensor, reward: Tensor, begins: Tensor) -> None:
-        pass
 
     def begin(self) -> None:
         pass
@@ -108,31 +106,29 @@ class CarriedState:
         self._now |= self._last(torch.full(shape, -1), torch.zeros(self._num_envs))
         self._before = dict(self._now)
 
+    def predict(self, observation: Any) -> Prediction:
+        return self.predict_some(observation, torch.ones(self._num_envs, dtype=torch.bool))
+
     @torch.no_grad()
-    def predict(self, observation: Any, rows: Tensor | None = None) -> Prediction:
+    def predict_some(self, observation: Any, rows: Tensor) -> Prediction:
         device = next(self._trunk.parameters()).device
         self._before = dict(self._now)
-        taken = self._now if rows is None else {key: leaf[rows] for key, leaf in self._now.items()}
-        carried = TensorDict(taken, [len(taken["state"])]).to(device)  # pyright: ignore[reportArgumentType]
-        remembered, state = self._trunk.step(observation, carried)
-        if rows is None:
-            self._now["state"] = state.cpu()
-        else:
-            self._now["state"] = self._now["state"].masked_scatter(rows.unsqueeze(-1), state.cpu())
+        taken = {key: leaf[rows].to(device) for key, leaf in self._now.items()}
+        remembered, state = self._trunk.step(observation, taken)
+        self._now["state"] = self._now["state"].masked_scatter(rows.unsqueeze(-1), state.cpu())
         return self._network.predict(remembered)
 
+    @property
     def stored(self) -> Entries:
         hidden = () if self._stores_state else ("state",)
         return {(MEMORY, key): leaf for key, leaf in self._before.items() if key not in hidden}
 
-    def following(self, action: Tensor, reward: Tensor) -> Entries:
-        return {(MEMORY, key): leaf for key, leaf in self._last(action, reward).items()}
-
-    def after(self, action: Tensor, reward: Tensor, begins: Tensor) -> None:
-        self._now["is_first"] = begins.unsqueeze(-1)
-        for key, leaf in self._last(action, reward).items():
+    def after(self, action: Tensor, reward: Tensor, begins: Tensor) -> Entries:
+        self._now["is_first"], last = begins.unsqueeze(-1), self._last(action, reward)
+        for key, leaf in last.items():
             nothing = -1 if key == "last_action" else 0
             self._now[key] = torch.where(begins.view(-1, *[1] * (leaf.ndim - 1)), nothing, leaf)
+        return {(MEMORY, key): leaf for key, leaf in last.items()}
 
     def state_dict(self) -> Entries:
         return dict(self._now)

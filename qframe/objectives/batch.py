@@ -105,7 +105,7 @@ class BatchReader:
         reward = _squeeze(following[keys.reward].to(self.like.dtype), shape, self.next_keys.reward)
         discount, done = self._discount_and_done(tensordict, following, reward, gamma)
         needs_probability = "behaviour_probability" in estimator.requires
-        prediction = following.get(PREDICTION, None)
+        prediction, loss_mask = following.get(PREDICTION, None), tensordict.get("loss_mask", None)
         batch = Batch(
             observation=self._network.observe(tensordict),
             action=branches.split_index(index),
@@ -118,7 +118,7 @@ class BatchReader:
             priority_weight=_optional(tensordict, keys.priority_weight, shape),
             action_probability=_optional(tensordict, "action_probability", shape) if needs_probability else None,
             bootstrap_mask=tensordict.get("bootstrap_mask", None) if self._has_members else None,
-            loss_mask=_optional(tensordict, "loss_mask", shape),
+            loss_mask=None if loss_mask is None else _squeeze(loss_mask, shape, "loss_mask"),
             next_prediction=None if prediction is None else _branches_first(prediction, shape),
         )
         name = type(estimator).__name__

@@ -170,6 +170,8 @@ class DQNLoss(nn.Module):
         members = getattr(self._networks[0], "members", None)
         self._joint = _joint_action(joint, self.head) if self.action_space.is_joint else members or OneAction()
         self._trunks = recurrent_trunk(value_network), recurrent_trunk(self.target_value_network)
+        self.has_memory = self._trunks[0] is not None
+        """Whether the network has a memory, which learns from sequences."""
         if burn_in and not self.has_memory:
             raise ValueError(f"burn_in={burn_in} has no effect on a network without a memory; leave it at 0")
         self.burn_in = burn_in
@@ -185,11 +187,6 @@ class DQNLoss(nn.Module):
         self.value_type: Any = ValueEstimators.TD0
         self._hyperparams: dict[str, Any] = {}
         self.make_value_estimator()
-
-    @property
-    def has_memory(self) -> bool:
-        """Whether the network has a memory, which learns from sequences."""
-        return self._trunks[0] is not None
 
     @property
     def head(self) -> Head[Any]:
@@ -322,7 +319,8 @@ class DQNLoss(nn.Module):
         if self.burn_in:
             ordered, restore = ordered[..., self.burn_in :], _padded(self.burn_in, restore)
         is_checked = not self.checks_actions or self._reader.check_action(ordered)
-        batch, metrics = self._read(ordered), dict[str, Tensor]()
+        batch = self._read(ordered)
+        metrics: dict[str, Tensor] = {}
         noise = self._draw_noise(batch.reward.shape) if noise is None else noise
         if self.has_memory:
             batch = self._remember(sequence, batch, noise)

@@ -93,7 +93,7 @@ class Collector(CollectorProtocol):
         greedy = self._action_space.greedy_index(value, None if mask is None else mask.to(self._device)).cpu()
         value = out if self.exploration.reads_members else value
         action = self.exploration.explore(greedy, mask, value)
-        stored = {"action": action, **self.exploration.stored(), **self._carried.stored()}
+        stored = {"action": action, **self.exploration.stored(), **self._carried.stored}
         if self._stores_probability:
             stored["action_probability"] = self.exploration.probability(action, value, mask).unsqueeze(-1)
         return stored
@@ -114,7 +114,7 @@ class Collector(CollectorProtocol):
         next_observation = as_tensors(step.next_observation)
         given = torch.from_numpy(step.reward)
         begins = done if step.valid is None else done | ~step.valid
-        self._carried.after(behaviour["action"], given, torch.from_numpy(begins))
+        followed = self._carried.after(behaviour["action"], given, torch.from_numpy(begins))
         reward = step.reward if self._reward is None else self._reward(step.reward, done, step.valid, next_observation)
         reward = reward.astype(np.float32)
         rows = {"observation": observation, **behaviour, "env": self._env_index}
@@ -124,7 +124,7 @@ class Collector(CollectorProtocol):
             "terminated": torch.from_numpy(terminated).unsqueeze(-1),
             "truncated": torch.from_numpy(step.truncated).unsqueeze(-1),
             "done": torch.from_numpy(ended).unsqueeze(-1),
-            **self._carried.following(behaviour["action"], given),
+            **followed,
         }
         if mask is not None and step.mask is not None and step.next_mask is not None:
             rows["action_mask"] = mask

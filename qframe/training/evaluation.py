@@ -298,7 +298,7 @@ class Evaluation:
     ) -> torch.Tensor:  # fmt: skip
         """The greedy indices of the environments that play, or random legal ones with probability ε."""
         device, space = next(iter(network.head.parameters())).device, self._action_space
-        value = network.head.value(remembered.predict(as_tensors(start.observation)[plays].to(device), plays))
+        value = network.head.value(remembered.predict_some(as_tensors(start.observation)[plays].to(device), plays))
         mask = None if start.mask is None else torch.from_numpy(space.legal(start.mask))[plays]
         greedy = space.greedy_index(network.branches.join(value), None if mask is None else mask.to(device)).cpu()
         if self.epsilon == 0.0:

@@ -128,7 +128,7 @@ def test_only_environments_that_step_move_on():
     net = network()
     remembered = carried(net, 3, net.action_space)
     before = remembered.state_dict()["state"].clone()
-    value = remembered.predict(torch.randn(1, 3), torch.tensor([False, True, False])).out
+    value = remembered.predict_some(torch.randn(1, 3), torch.tensor([False, True, False])).out
     after = remembered.state_dict()["state"]
     assert value.shape == (1, 2, 1)
     assert (after != before).any(-1).tolist() == [False, True, False]
@@ -142,12 +142,11 @@ def test_what_is_stored_unrolls_to_what_was_seen():
     for t in range(6):
         values.append(remembered.predict(observations[t]).out)
         action, reward = values[-1].squeeze(-1).argmax(-1), torch.randn(2)
-        following = remembered.following(action, reward)
         ahead = {"steps_to_next_obs": torch.ones(2, 1, dtype=torch.int64)}
-        rows = {"observation": observations[t], **remembered.stored(), **ahead}
+        rows = {"observation": observations[t], **remembered.stored, **ahead}
+        following = remembered.after(action, reward, begins[t])
         nexts = TensorDict({"observation": observations[t + 1], **following}, [2])
         steps.append(TensorDict({**rows, "next": nexts}, [2]))
-        remembered.after(action, reward, begins[t])
     unrolled = recurrent_trunk(net).unroll(torch.stack(steps, 1), compares=True)
     torch.testing.assert_close(net.predict(unrolled.now).out, torch.stack(values, 1))
     torch.testing.assert_close(unrolled.stored.features, unrolled.now.features[:, [0, -1]])
