@@ -101,7 +101,6 @@ class RecurrentLayers(Memory):
             inputs = norm(columns[0])
         return inputs, torch.cat(every, -1)
 
-
     def over_episode(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """A pass over T steps of one episode, in one call of torch for each layer unless it is traced."""
         if not is_readable(inputs):
@@ -126,16 +125,7 @@ class LSTM(RecurrentLayers):
     """Long short-term memory. See "Long Short-Term Memory", Hochreiter and Schmidhuber, 1997, with the forget gates of
     "Learning to Forget", Gers et al., 2000.
 
-    Args:
-        num_features: of the trunk.
-        num_actions: A, the width of the last action as an input.
-        inputs: what is appended to the trunk's features: ``action`` and ``reward``, those of the last step.
-        hidden_size: units of each layer.
-        num_layers: number of layers.
-        layer_norm: whether the output of each layer is normalised.
-        horizon: steps over which a layer remembers at first: its units forget at rates from one step up to this many.
-            None: after about one step. See "Can recurrent neural networks warp time?", Tallec and Ollivier, 2018,
-            equation 16.
+    The arguments are those of :class:`RecurrentLayers`.
 
     >>> memory = LSTM(8, 2, hidden_size=4)
     >>> features, state = memory.step(torch.zeros(3, 8), memory.initial_state([3]))
@@ -164,16 +154,7 @@ class GRU(RecurrentLayers):
     """Gated recurrent units. See "Learning Phrase Representations using RNN Encoder–Decoder for Statistical Machine
     Translation", Cho et al., 2014, equations 5 to 8.
 
-    Args:
-        num_features: of the trunk.
-        num_actions: A, the width of the last action as an input.
-        inputs: what is appended to the trunk's features: ``action`` and ``reward``, those of the last step.
-        hidden_size: units of each layer.
-        num_layers: number of layers.
-        layer_norm: whether the output of each layer is normalised.
-        horizon: steps over which a layer remembers at first: its units forget at rates from one step up to this many.
-            None: after about one step. See "Can recurrent neural networks warp time?", Tallec and Ollivier, 2018,
-            equation 16.
+    The arguments are those of :class:`RecurrentLayers`.
 
     >>> GRU(8, 2, hidden_size=4, num_layers=2).state_size
     8

@@ -59,19 +59,19 @@ class RecurrentTrunk(Trunk):
             "state with qframe.networks.carried, or unroll a sequence"
         )
 
-    def step(self, observation: Any, carried: Mapping[str, Tensor] | TensorDictBase) -> tuple[Remembered, Tensor]:
+    def step(self, observation: Any, carried: Mapping[str, Tensor]) -> tuple[Remembered, Tensor]:
         """One step of acting.
 
         Args:
             observation: ``[*B, …]``.
-            carried: ``state`` ``[*B, S]``, reset where ``is_first``, if that is given; and
-                ``last_action`` and ``last_reward``, if the memory takes them.
+            carried: ``state`` ``[*B, S]``, reset where ``is_first``, if that is given; and ``last_action`` and
+                ``last_reward``, if the memory takes them.
 
         Returns:
             The features, and the next state ``[*B, S]``.
         """
         state = carried["state"]
-        if "is_first" in carried.keys():  # noqa: SIM118 — a tensordict has no ``in``
+        if "is_first" in carried:
             state = self._begun(state, _flags(carried))
         features, state = self.memory.step(self._inputs(observation, carried), state)
         return Remembered(features), state
@@ -131,7 +131,7 @@ class RecurrentTrunk(Trunk):
         """The states ``[*B, S]``, or the initial one where an episode begins."""
         return torch.where(is_first.unsqueeze(-1), self.memory.initial_state(state.shape[:-1]), state)
 
-    def _inputs(self, observation: Any, carried: Mapping[str, Tensor] | TensorDictBase) -> Tensor:
+    def _inputs(self, observation: Any, carried: Mapping[str, Tensor]) -> Tensor:
         """What the memory takes, ``[*B, I]``."""
         parts = [self.trunk(observation)]
         if "action" in self.memory.inputs:

@@ -44,10 +44,11 @@ class NextObservations:
         if not self._twins:
             return
         own = {key: rows[key] for key in self._twins}
-        if self._newest_row[env].min() >= 0:
-            before = self._newest.read(self._index(env))
-            differs = [(before[key] != rows[twin]).flatten(1).any(-1) for key, twin in self._twins.items()]
-            self._keep(env[torch.stack(differs).any(0).numpy(force=True)])
+        seen = (self._newest_row[env] >= 0).nonzero()[0]
+        if len(seen):
+            before, place = self._newest.read(self._index(env[seen])), self._index(seen)
+            differs = [(before[key] != rows[twin][place]).flatten(1).any(-1) for key, twin in self._twins.items()]
+            self._keep(env[seen[torch.stack(differs).any(0).numpy(force=True)]])
         self._newest.write(self._index(env), own)
         self._newest_row[env] = row
         for number in row[self._is_apart[row]].tolist():

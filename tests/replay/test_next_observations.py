@@ -80,6 +80,14 @@ def test_an_abandoned_episode_and_a_step_that_does_not_follow_keep_theirs():
     assert_whole(replay.sample(120))
 
 
+def test_a_step_that_does_not_follow_keeps_its_own_beside_the_first_step_of_another_environment():
+    replay = buffer()
+    replay.extend(frames([4], 0, 0, ends=None))
+    replay.extend(interleaved(frames([1], 0, 50, ends=None), frames([1], 1, 100, ends=None)))
+    replay.extend(frames([4], 0, 51, ends=None))
+    assert_whole(replay.sample(60))
+
+
 def test_a_loaded_replay_continues_bit_for_bit(assert_equal, saved_and_loaded):
     steps = interleaved(frames([4, 1, 5, 20], 0, 0), frames([2, 2, 7, 20], 1, 100))
     one, other = buffer(seed=1), buffer(seed=2)
