@@ -2,6 +2,7 @@
 
 kills     SIGKILL at moments drawn over a run's whole wall time, saves included, for every head, priorities, n-step and
           collector in turn; the same command with ``resume=auto`` then finishes it. Fingerprints must be equal.
+memories  the same for networks with a memory.
 compiled  the same with ``compile=true`` on longer runs, after each process has written its first checkpoint.
 saves     SIGKILL while saving in a loop; a whole checkpoint must remain.
 damage    a bit flipped or a file cut short at a random place of the newest checkpoint; the older one must be used.
@@ -46,6 +47,7 @@ CHOICES = (
     ("replay.n_step=1", "replay.n_step=3"),
     ("collector=sync", "collector=pipelined"),
 )
+MEMORIES = ("memory=lstm", "memory.hidden_size=16", "memory.inputs=[action,reward]", "replay.burn_in=2")
 COMPILED = ("compile=true", "total_frames=20000", "checkpoint.every=700", "evaluation.every=4000", "logger.every=900")
 
 
@@ -74,12 +76,19 @@ def ended(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+def memories(base: Path, count: int, rng: random.Random) -> Iterator[bool]:
+    """Whether each killed and resumed run of a network with a memory equals the one that was never killed."""
+    return kills(base, count, rng, always=MEMORIES)
+
+
 def compiled(base: Path, count: int, rng: random.Random) -> Iterator[bool]:
     """Whether each killed and resumed run of compiled updates equals the one that was never killed."""
-    return kills(base, count, rng, always=COMPILED)
+    return kills(base, count, rng, always=COMPILED, awaits_checkpoints=True)
 
 
-def kills(base: Path, count: int, rng: random.Random, *, always: tuple[str, ...] = ()) -> Iterator[bool]:
+def kills(
+    base: Path, count: int, rng: random.Random, *, always: tuple[str, ...] = (), awaits_checkpoints: bool = False
+) -> Iterator[bool]:
     """Whether each killed and resumed run equals the one that was never killed."""
     references: dict[tuple[str, ...], tuple[dict[str, str], float]] = {}
     cases = [words + always for words in itertools.product(*CHOICES)]
@@ -89,13 +98,13 @@ def kills(base: Path, count: int, rng: random.Random, *, always: tuple[str, ...]
         if words not in references:
             started, folder = time.monotonic(), base / f"whole-{len(references)}"
             assert ended(train(folder, words)) == 0, words
-            seconds = learning_seconds(folder) if always else time.monotonic() - started
+            seconds = learning_seconds(folder) if awaits_checkpoints else time.monotonic() - started
             references[words] = (fingerprint(folder), seconds)
         expected, seconds = references[words]
         folder, times = base / f"killed-{number}", 0
         while True:
             child = train(folder, words)
-            if always and times < 3:
+            if awaits_checkpoints and times < 3:
                 await_checkpoint(child, folder / "checkpoints")
             time.sleep(rng.uniform(0, seconds) if times < 3 else 3600 * (times > 9))
             ended_child, status = os.waitpid(child, os.WNOHANG if times < 3 else 0)
@@ -244,7 +253,7 @@ def repeat(base: Path, count: int, rng: random.Random) -> Iterator[bool]:
 def main() -> int:
     """Run one of the tests and count its successes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("test", choices=["kills", "compiled", "saves", "damage", "syscalls", "repeat"])
+    parser.add_argument("test", choices=["kills", "memories", "compiled", "saves", "damage", "syscalls", "repeat"])
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("outputs/kill_test"))

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from qframe.envs import FaultyEnvironment
 from qframe.keys import NestedKey
+from qframe.machine.generators import GlobalGenerators
 from qframe.training.collector import Collector
 from qframe.training.signals import STOP_SIGNALS
 
@@ -183,7 +184,8 @@ def _serve_in_thread(collector: Collector, channel: Channel) -> None:
 def _in_process(collector: Collector) -> tuple[BaseProcess, Channel]:
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve_in_process, args=(collector, theirs, ours), daemon=True)
+    generators = GlobalGenerators.capture(with_gpus=False)
+    process = context.Process(target=_serve_in_process, args=(collector, theirs, ours, generators), daemon=True)
     with warnings.catch_warnings():  # Python 3.12 warns as this process has threads; the new one uses none of them
         warnings.simplefilter("ignore", DeprecationWarning)
         process.start()
@@ -191,9 +193,12 @@ def _in_process(collector: Collector) -> tuple[BaseProcess, Channel]:
     return process, _Pipe(ours)
 
 
-def _serve_in_process(collector: Collector, connection: Connection, other: Connection) -> None:
+def _serve_in_process(
+    collector: Collector, connection: Connection, other: Connection, generators: GlobalGenerators
+) -> None:
     """Signals are left to the first process; when it ends, this one ends too."""
     other.close()
+    generators.restore()  # Python gives a forked process a random seed
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)  # not in a thread, where it would change the learner's number as well

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from qframe.envs import FaultyEnvironment
+from qframe.machine.generators import GlobalGenerators
 from qframe.training import AsyncCollector, PipelinedCollector
 from tests.runners import CPU, make_runner
 
@@ -65,6 +66,16 @@ def test_the_learner_keeps_its_threads(tmp_path, closing, is_thread):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_the_global_generators_of_the_worker_begin_as_those_of_this_process(tmp_path, closing):
+    runner = made(tmp_path)
+    closing(runner)
+    runner.collector.collect()
+    expected, found = GlobalGenerators.capture().state_dict(), runner.collector._call("generators")
+    assert found["python"] == expected["python"]
+    assert found["torch"].equal(expected["torch"])
+    assert found["numpy"][1].equal(expected["numpy"][1])
 
 
 def test_a_step_that_nobody_receives_does_not_keep_the_worker_from_ending(tmp_path):
