@@ -349,7 +349,7 @@ class Assembly:
             return {}
         target = resolve(self.config["network"]["_target_"])
         if "make_memory" not in parameters(target).annotation:
-            reason = getattr(target, "no_memory", "it takes no argument make_memory")
+            reason = "it takes no argument make_memory"
             message = f"{target.__name__} cannot have a memory: {reason}; use memory=none, or network=q_net"
             raise ConfigError([Fault("memory", message)])
         return {"make_memory": self._make_memory}

@@ -1,17 +1,19 @@
 """An ensemble of Q-values on one trunk, for exploration by sampling a member."""
 
 from copy import deepcopy
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any
 
 from torch import Tensor
 
 from qframe.actions import AnyActionSpace
 from qframe.functional.dueling import dueling as combine
 from qframe.heads import Head, Prediction
+from qframe.networks.member_memories import MemberMemories, scaled_gradient
 from qframe.networks.members import Members
 from qframe.networks.noisy import make_noisy
-from qframe.networks.normalization import NormalizedTrunk
 from qframe.networks.q_net import GreedyNetwork, MakeHead
+from qframe.networks.recurrent_trunk import MakeMemory, with_memory
 from qframe.networks.trunks import Trunk
 
 
@@ -30,6 +32,8 @@ class EnsembleQNet(GreedyNetwork):
         trunk: observation → features ``[*B, H]``.
         make_head: a head's class, or anything that builds one from ``(features, num_actions)``; called with K·A.
         action_space: a single choice, or the action's spec.
+        make_memory: a memory's class, or anything that builds one from ``(num_features, num_actions)``: every member
+            has one of its own. None: values depend on the current observation alone.
         num_members: K ≥ 2.
         prior_scale: β ≥ 0; 0 is no prior.
         scale_gradients: whether every member learns from the whole of its own loss and the trunk from the mean of all,
@@ -41,7 +45,7 @@ class EnsembleQNet(GreedyNetwork):
             prior as well.
 
     Raises:
-        ValueError: a joint action, fewer than two members, or a negative β.
+        ValueError: a joint action, fewer than two members, a negative β, or a prior beside a memory.
 
     >>> import torch
     >>> from qframe.actions import Categorical
@@ -52,14 +56,13 @@ class EnsembleQNet(GreedyNetwork):
     torch.Size([5, 3, 2, 1])
     """
 
-    no_memory: ClassVar[str] = "its members would share one state, and so be no independent estimates"
-
     def __init__(
         self,
         trunk: Trunk,
         make_head: MakeHead,
         *,
         action_space: AnyActionSpace,
+        make_memory: MakeMemory | None = None,
         num_members: int = 10,
         prior_scale: float = 0.0,
         scale_gradients: bool = True,
@@ -74,11 +77,17 @@ class EnsembleQNet(GreedyNetwork):
             raise ValueError(f"an ensemble takes no joint actions, got {action_space}; use action_space=enumerated")
         if not prior_scale >= 0:
             raise ValueError(f"expected prior_scale of at least 0, got {prior_scale}")
+        if prior_scale and make_memory is not None:
+            raise ValueError("a prior sees one observation, which is not kept beside a memory; set prior_scale=0")
         self.members = self.branches = Members(num_members)
         self.num_members, self.prior_scale, self.scale_gradients = num_members, prior_scale, scale_gradients
-        self.trunk = NormalizedTrunk(trunk) if normalize_observation else trunk
-        self.head = make_head(trunk.num_features, num_members * num_actions)
-        self.state_head = make_head(trunk.num_features, num_members).as_follower() if dueling else None
+        self._has_memory, self._trunk_scale = make_memory is not None, 1 / num_members if scale_gradients else 1.0
+        if make_memory is not None:
+            make_memory = partial(MemberMemories, make_memory, num_members, gradient_scale=self._trunk_scale)
+        self.trunk = with_memory(trunk, make_memory, self.action_space, normalize_observation=normalize_observation)
+        num_features = self.trunk.num_features // (num_members if self._has_memory else 1)
+        self.head = make_head(num_features, num_members * num_actions)
+        self.state_head = make_head(num_features, num_members).as_follower() if dueling else None
         self.prior_trunk, self.prior_head = None, None
         if prior_scale:
             self.prior_trunk = deepcopy(self.trunk).requires_grad_(False)
@@ -93,20 +102,23 @@ class EnsembleQNet(GreedyNetwork):
 
     def predict(self, observation: Any, taus: Tensor | None = None) -> Prediction:
         """The prediction of every member for every action, ``[*B, …]`` → ``[K, *B, A, N]``."""
-        scale = self.num_members if self.scale_gradients else 1
-        features = _scaled_gradient(self.trunk(observation), 1 / scale)
+        features = self.trunk(observation)
+        if self._has_memory:
+            features = features.unflatten(-1, (self.num_members, -1)).movedim(-2, 0)  # [K, *B, M]
+        else:
+            features = scaled_gradient(features, self._trunk_scale)
         prediction = self.head.prediction(features, taus)
-        out = self.members.split(prediction.out)
+        out = self._split(prediction.out)
         if self.state_head is not None:
             state = self.state_head.prediction(features, prediction.levels).out
-            out = combine(self.members.split(state).squeeze(-2), out)  # [K, *B, A, N]
-        out = _scaled_gradient(out, scale)
+            out = combine(self._split(state).squeeze(-2), out)  # [K, *B, A, N]
+        out = scaled_gradient(out, self.num_members if self.scale_gradients else 1)
         if self.prior_trunk is not None and self.prior_head is not None:
             prior = self.prior_head.prediction(self.prior_trunk(observation), prediction.levels).out
             out = out + self.prior_scale * self.members.split(prior)
         return prediction._replace(out=out)
 
-
-def _scaled_gradient(x: Tensor, scale: float) -> Tensor:
-    """``x``, whose gradient is multiplied by ``scale``."""
-    return x if scale == 1 else x.detach() + scale * (x - x.detach())
+    def _split(self, out: Tensor) -> Tensor:
+        """The outputs of every member ``[K, *B, A, N]``: with a memory, those that it makes of its own features."""
+        out = self.members.split(out)
+        return out.diagonal(dim1=0, dim2=1).movedim(-1, 0) if self._has_memory else out

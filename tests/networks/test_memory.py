@@ -163,6 +163,71 @@ def test_the_actions_of_all_branches_are_inputs():
     assert inputs[:, 5:].tolist() == [[0.0, 1.0, 0.0, 0.0, 1.0], [0.0] * 5]
 
 
-def test_an_ensemble_has_no_memory():
-    with pytest.raises(TypeError, match="make_memory"):
-        EnsembleQNet(MLPTrunk((3,), num_cells=[5]), ScalarHead, action_space=Categorical(2), make_memory=LSTM)
+@pytest.mark.parametrize("dueling", [False, True])
+def test_every_member_of_an_ensemble_is_a_network_with_a_memory_of_its_own(dueling):
+    torch.manual_seed(0)
+    make = partial(LSTM, hidden_size=4, inputs=["action", "reward"])
+    ensemble = EnsembleQNet(
+        MLPTrunk((3,), num_cells=[5]), ScalarHead, action_space=Categorical(2), make_memory=make, num_members=3,
+        dueling=dueling,
+    )  # fmt: skip
+    trunk = recurrent_trunk(ensemble)
+    sequence = random_sequence(trunk.memory.state_size)
+    found = ensemble.predict(trunk.unroll(sequence).now).out  # [K, B, T, A, 1]
+    assert found.shape == (3, 2, 4, 2, 1)
+    for number, member in enumerate(trunk.memory.members):
+        network = QNet(trunk.trunk, ScalarHead, action_space=Categorical(2), make_memory=lambda *_, own=member: own)
+        with torch.no_grad():
+            network.head.layer.weight.copy_(ensemble.head.layer.weight.view(3, 2, 4)[number])
+            network.head.layer.bias.copy_(ensemble.head.layer.bias.view(3, 2)[number])
+        state = sequence["memory", "state"].unflatten(-1, (3, -1))[:, :, number]
+        own = sequence.clone().set(("memory", "state"), state)
+        out = network.predict(recurrent_trunk(network).unroll(own).now).out
+        if dueling:
+            layer = ensemble.state_head.layer
+            features = recurrent_trunk(network).unroll(own).now.features
+            value = features @ layer.weight[number] + layer.bias[number]  # [B, T]
+            out = value[..., None, None] + out - out.mean(-2, keepdim=True)
+        torch.testing.assert_close(found[number], out)
+
+
+def test_the_trunk_of_an_ensemble_learns_from_the_mean_of_its_members_and_each_memory_from_its_own():
+    torch.manual_seed(0)
+    trunks = {}
+    for scale_gradients in (True, False):
+        torch.manual_seed(1)
+        ensemble = EnsembleQNet(
+            MLPTrunk((3,), num_cells=[5]), ScalarHead, action_space=Categorical(2), num_members=3,
+            make_memory=partial(LSTM, hidden_size=4), scale_gradients=scale_gradients,
+        )  # fmt: skip
+        trunk = recurrent_trunk(ensemble)
+        torch.manual_seed(2)
+        ensemble.predict(trunk.unroll(random_sequence(trunk.memory.state_size)).now).out.mean().backward()
+        trunks[scale_gradients] = [p.grad for part in (trunk.trunk, trunk.memory) for p in part.parameters()]
+    scaled, plain = trunks.values()
+    for number, (one, other) in enumerate(zip(scaled, plain, strict=True)):
+        torch.testing.assert_close(one, other * (1 if number < 2 else 3))
+
+
+def test_a_prior_is_refused_beside_a_memory():
+    with pytest.raises(ValueError, match="a prior sees one observation"):
+        EnsembleQNet(
+            MLPTrunk((3,), num_cells=[5]), ScalarHead, action_space=Categorical(2), make_memory=LSTM, prior_scale=1.0,
+        )  # fmt: skip
+
+
+def random_sequence(state_size):
+    """Two sequences of four steps in which no episode ends."""
+    following = TensorDict({"observation": torch.randn(2, 4, 3), "memory": last()}, [2, 4])
+    entries = {
+        "observation": torch.randn(2, 4, 3),
+        "memory": {**last(), "state": torch.randn(2, 4, state_size), "is_first": torch.zeros(2, 4, 1).bool()},
+        "steps_to_next_obs": torch.ones(2, 4, 1, dtype=torch.int64),
+        "next": following,
+    }
+    return TensorDict(entries, [2, 4])
+
+
+def last():
+    return {"last_action": torch.randint(2, (2, 4)), "last_reward": torch.randn(2, 4, 1)}
+
