@@ -55,12 +55,6 @@ def _sequences_without_memory(parts: Parts, config: Mapping[str, Any]) -> str | 
     return "burn_in and state are for networks with a memory, and this one has none; set memory=lstm, or leave them out"
 
 
-def _reuses_remembered(parts: Parts, config: Mapping[str, Any]) -> str | None:
-    if not (parts.loss.has_memory and getattr(parts.replay, "reuses_values", False)):
-        return None
-    return "values of the network that acted cannot be reused with a memory yet; set replay.reuse_values=false"
-
-
 def _lambda_with_n_step(parts: Parts, config: Mapping[str, Any]) -> str | None:
     n_step = getattr(parts.replay, "n_step", 1)
     if not _over_time(parts) or n_step == 1:
@@ -195,7 +189,6 @@ def _bonus_beyond_support(parts: Parts, config: Mapping[str, Any]) -> str | None
 REFUSALS: tuple[Refusal, ...] = (
     Refusal("memory=lstm replay=transitions", "replay", _memory_without_slices),
     Refusal("replay=slices replay.burn_in=4", "replay", _sequences_without_memory),
-    Refusal("memory=lstm replay=rollout replay.reuse_values=true", "replay.reuse_values", _reuses_remembered),
     Refusal("estimator=td_lambda", "replay.n_step", _lambda_with_n_step),
     Refusal("estimator=td_lambda replay.n_step=1", "replay", _time_without_slices),
     Refusal("estimator=retrace replay=slices exploration=ez_greedy", "exploration", _no_behaviour_probability),

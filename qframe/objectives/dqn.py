@@ -18,11 +18,11 @@ from qframe.keys import NestedKey
 from qframe.modules.adapters import agreed_action_space, as_network
 from qframe.networks.modes import in_mode, set_acting_mode, with_modes
 from qframe.networks.noise import NO_NOISE, random_passes
-from qframe.networks.recurrent_trunk import recurrent_trunk
+from qframe.networks.recurrent_trunk import Remembered, recurrent_trunk
 from qframe.objectives.batch import BatchKeys, BatchReader, from_keywords, time_last
 from qframe.objectives.joint_actions import JOINT
 from qframe.objectives.q_learning import JointAction, Noise, OneAction, dqn_loss
-from qframe.objectives.sequences import Side, memory_metrics, remembered_batch, unrolled_by
+from qframe.objectives.sequences import Side, Sides, memory_metrics, remembered_batch, unrolled_by
 
 NO_TARGET_UPDATE = (
     "No target network updater has been associated with this loss module, so its target network stays as it is; build "
@@ -401,10 +401,24 @@ class DQNLoss(nn.Module):
         Returns:
             ``[B, A, N]``; with branches or members ``[B, D, A, N]``.
         """
-        observation = self._networks[1].observe(transitions["next"])
-        noise = self.draw_noise(transitions.batch_size).target
+        noise = self._draw_noise(transitions.batch_size).target
+        remember = self._remember_next if self.has_memory else self._observe_next
+        observation = remember(transitions, noise)
         out = in_mode(self._predict_next, self._modes[1], training=False)(observation, noise).out
         return out if out.dim() == transitions.batch_dims + 2 else out.movedim(0, transitions.batch_dims)
+
+    def _observe_next(self, transitions: TensorDictBase, noise: Any) -> Any:
+        return self._networks[1].observe(transitions["next"])
+
+    def _remember_next(self, transitions: TensorDictBase, noise: Any) -> Sides:
+        """The next observations as the target network remembers them from the states stored with the transitions."""
+        trunk, steps = self._trunks[1], transitions.unsqueeze(-1)  # [*B, 1]
+        assert trunk is not None
+        passes: Any = self._random or (NO_NOISE, NO_NOISE)
+        with passes[1].installed(noise):
+            unrolled = in_mode(unrolled_by, self._modes[1], training=False)(trunk, steps, 0)
+        following = Remembered(unrolled.following.features.squeeze(-2))
+        return Sides(following, following)
 
     def _predict_next(self, observation: Any, noise: Any) -> Prediction:
         return (self._random or self._networks)[1].predict(observation, noise)

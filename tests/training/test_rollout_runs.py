@@ -27,6 +27,8 @@ PARTS = {
     "members": ["network=ensemble", "exploration=bootstrapped"],
     "DQV": ["loss=dqv", "network=shared_trunk", "network.dueling=false"],
     "reward transform": ["reward.normalize=true", "reward.scale=0.5"],
+    "memory": ["memory=lstm", "memory.hidden_size=4", "memory.inputs=[action,reward]"],
+    "members with memories": ["network=ensemble", "exploration=bootstrapped", "memory=gru", "memory.hidden_size=4"],
     "target network": ["target=soft", "loss.delay_value=true"],
 }
 WITHOUT_REUSE = {
