@@ -35,8 +35,8 @@ def fingerprint(path: Path) -> dict[str, str]:
 def metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of ``metrics.jsonl`` without times."""
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    timed = ("time/frames_per_second", "time/wall_seconds")
-    return [{key: value for key, value in line.items() if key not in timed} for line in lines]
+    timed = ("frames_per_second", "wall_seconds")
+    return [{key: value for key, value in line.items() if key.rpartition("/")[2] not in timed} for line in lines]
 
 
 def digest(content: Any) -> str:

@@ -186,7 +186,7 @@ class Assembly:
                 num_members=getattr(loss and loss.value_network, "num_members", 1),
                 seed=derive_seed(seed, "exploration"),
             ),
-            reward=self._reward(any_envs),
+            reward=self._reward(any_envs, any_envs.num_envs),
             optimizer=self.part("optimizer", any_loss and list(any_loss.value_network.parameters())),
             evaluation=self.part(
                 "evaluation", self._evaluated(envs) or any_envs, any_space, node=self._evaluation(), seed=seed
@@ -222,9 +222,13 @@ class Assembly:
             self.faults.append(Fault("priorities", message))
         return replay
 
-    def _reward(self, envs: Envs) -> Any:
+    def make_reward(self, num_envs: int) -> Any:
+        """Another reward transform, of this many environments, for a collector that has several."""
+        return self._reward(self.parts.envs, num_envs)
+
+    def _reward(self, envs: Envs, num_envs: int) -> Any:
         """The reward transform, with its bonus if any."""
-        node, given = self.config["reward"], {"gamma": self.config["gamma"], "num_envs": envs.num_envs}
+        node, given = self.config["reward"], {"gamma": self.config["gamma"], "num_envs": num_envs}
         if "reward" in self._broken or not node.get("bonus"):
             return self.part("reward", **given)
         seed = derive_seed(self.config["seed"], "bonus")
@@ -429,11 +433,14 @@ def build(
     if plain["deterministic"]:
         only_deterministic(device)
     seed_globally(derive_seed(seed, "global"))
+    makes_envs = getattr(resolve(plain["collector"]["_target_"]), "makes_envs", False)
     collector = instantiate(
         plain["collector"],
-        built.envs.make(derive_seed(seed, "train")),
+        built.envs if makes_envs else built.envs.make(derive_seed(seed, "train")),
         built.loss.value_network,
         where="collector",
+        make_reward=assembly.make_reward,
+        seed=derive_seed(seed, "train"),
         exploration=built.exploration,
         action_space=built.action_space,
         reward=built.reward,

@@ -141,7 +141,8 @@ PROVIDED: dict[str, frozenset[str]] = {
     "reward.bonus": frozenset({"observation_space", "gamma", "num_envs", "seed"}),
     "collector": frozenset(
         {
-            "envs", "network", "exploration", "action_space", "reward", "device", "stores_probability", "stores_state",
+            "envs", "network", "exploration", "action_space", "reward", "make_reward", "device", "seed",
+            "stores_probability", "stores_state",
         }
     ),
     "optimizer": frozenset({"parameters"}),

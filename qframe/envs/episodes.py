@@ -28,6 +28,7 @@ from qframe.envs.infos import vector_numbers
 from qframe.envs.masks import MASK, native_masks
 from qframe.envs.observations import own_copy
 from qframe.envs.protocol import Episodes, FaultyEnvironment, Observation, SeedOf, Start, Step
+from qframe.envs.seeding import derive_seed
 
 LONGEST_REPLAY = 100_000
 """Steps of the longest episode that is replayed; a longer one would take too much time, and memory for its actions."""
@@ -54,6 +55,10 @@ class ReplayedEpisodes(Episodes):
         self._actions: NDArray[Any] = np.zeros((0, num_envs), np.int64)
         self._taken = 0  # number of rows in use
         self._began = np.zeros(num_envs, dtype=np.int64)  # the row at which each running episode began
+
+    def number_from(self, first: int) -> None:
+        own = self._seed_of
+        self._seed_of = lambda index, episode: own(first + index, episode)
 
     def reset(self) -> Start:
         self._taken = 0
@@ -265,6 +270,11 @@ class SelfResettingEpisodes(Episodes):
         self.episode = np.zeros(envs.num_envs, dtype=np.int64)
         self.step_info: Mapping[str, Any] = {}
         """The infos of the last step."""
+
+    def number_from(self, first: int) -> None:
+        """The environments start from a seed of their own, by the number of the first one."""
+        own = self._seed_of
+        self._seed_of = lambda episodes: derive_seed(own(episodes), first) if first else own(episodes)
 
     def reset(self) -> Start:
         self._resets_next[:] = False

@@ -74,6 +74,18 @@ class Episodes(Protocol):
         """
         return None
 
+    def number_from(self, first: int) -> None:
+        """Make these environments ``first …`` of a run that steps its environments in several processes.
+
+        Called before the first ``reset``. With a seed per episode, each environment plays the episodes that it would
+        play in one process.
+
+        Raises:
+            ValueError: they cannot be a part of several.
+        """
+        if first:
+            raise ValueError(f"{type(self).__name__} defines no number_from, so it cannot be split among actors")
+
     def start_at(self, episode: Sequence[int]) -> None:
         """Make the next ``reset`` start the episodes of these numbers, one per environment."""
         self.episode[:] = episode

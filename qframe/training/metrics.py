@@ -16,7 +16,7 @@ def training_metrics(
     returns: Sequence[float],
     lengths: Sequence[int],
 ) -> dict[str, Any]:
-    """The metrics of learning, the replay, environment faults, exploration, and the episodes that ended.
+    """The metrics of learning, the replay, environment faults, exploration, actors, and the episodes that ended.
 
     Args:
         collector: steps the environments.
@@ -35,6 +35,7 @@ def training_metrics(
     values |= {"train/skipped_updates": learner.skipped.total} if learner.skipped.total else {}
     values |= {f"env/{name}": count for name, count in collector.faults().items()}
     values |= {f"exploration/{name}": value for name, value in collector.exploration_metrics().items()}
+    values |= {f"actor/{name}": value for name, value in collector.actor_metrics().items()}
     if returns:
         episodes = {"train/episode_return": returns, "train/episode_length": lengths}
         values |= {name: float(statistics.mean(numbers)) for name, numbers in episodes.items()}

@@ -29,6 +29,10 @@ class CollectorProtocol(Protocol):
         """The metrics of exploration, such as epsilon."""
         ...
 
+    def actor_metrics(self) -> dict[str, float]:
+        """The metrics of each actor since the last call: frames per second, lag in messages, and restarts."""
+        return {}
+
     def faults(self) -> dict[str, int]:
         """The nonzero counts of environments restarted and of episodes cut because of a fault."""
         ...

@@ -1,0 +1,160 @@
+"""The Ray cluster that a run's actors live in: one that is running, or one started on this machine for the run."""
+
+import importlib
+import importlib.util
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from qframe.envs.registry import missing
+from qframe.errors import RunError
+from qframe.training.actor import Actor, versions
+from qframe.training.signals import STOP_SIGNALS
+
+ray: Any = importlib.import_module("ray") if importlib.util.find_spec("ray") else None  # an extra
+CONNECTING, STARTING = 10.0, 120.0
+"""Seconds in which a cluster must answer, and in which actors must start."""
+OBJECT_STORE = 256 * 2**20
+"""Bytes of shared memory, at most, for messages and networks on a cluster that is started for the run."""
+
+
+class LostActor(Exception):
+    """An actor died, or did not answer in time."""
+
+
+class Cluster:
+    """Starts actors.
+
+    Args:
+        address: of a running cluster; None starts one on this machine, which ends with the run.
+        actors: number of actors.
+        cpus: CPUs that an actor reserves.
+        resources: further resources that an actor reserves, by name.
+
+    Raises:
+        ValueError: Ray is not installed, no cluster answers, or it is too small.
+    """
+
+    def __init__(self, address: str | None, *, actors: int, cpus: float, resources: Mapping[str, float]) -> None:
+        if ray is None:
+            raise ValueError(missing("ray", "collector=ray", "ray"))
+        self._actors, self._needs = actors, {"CPU": cpus, **resources}
+        self._is_ours = not ray.is_initialized()
+        if self._is_ours:
+            _connect(address)
+        if (fault := self.fault()) is not None:
+            self.close()
+            raise ValueError(fault)
+        options = {"num_cpus": cpus, "resources": dict(resources), "max_restarts": 0, "scheduling_strategy": "SPREAD"}
+        self._make: Any = ray.remote(Actor).options(**options)
+
+    def fault(self) -> str | None:
+        """Why the cluster is too small for all actors; None if it is not."""
+        found = ray.cluster_resources()
+        for name, each in self._needs.items():
+            if each * self._actors > (there := found.get(name, 0.0)):
+                key = "cpus" if name == "CPU" else f"resources.{name}"
+                fits = f"actors={int(there / each)}" if there >= each else f"{key}={there / self._actors:g}"
+                return (
+                    f"{self._actors} actors with {each:g} {name} each need {each * self._actors:g}, and the Ray "
+                    f"cluster has {there:g}; set collector.{fits}, or add machines to the cluster"
+                )
+        return None
+
+    def start(self) -> Any:
+        """Start an actor, which has no collector yet."""
+        return self._make.remote(list(sys.path))
+
+    def close(self) -> None:
+        """Leave the cluster, and shut it down if it was started for this run."""
+        if self._is_ours:
+            ray.shutdown()
+
+
+def get(reference: Any, seconds: float | None = None) -> Any:
+    """The result of a call of an actor.
+
+    Raises:
+        LostActor: it died, or does not answer within ``seconds``.
+        Exception: the one that the call raised.
+    """
+    try:
+        return ray.get(reference, timeout=seconds)
+    except ray.exceptions.RayTaskError as failed:
+        raise failed.cause from failed
+    except ray.exceptions.GetTimeoutError as late:
+        raise LostActor(f"did not answer within {seconds:g} s") from late
+    except ray.exceptions.RayActorError as dead:
+        raise LostActor(_reason(dead)) from dead
+    except ray.exceptions.RayError as lost:
+        raise RunError(f"the Ray cluster failed: {_reason(lost)}") from lost
+
+
+def check_versions(actor: Any) -> None:
+    """Check that an actor's machine has the versions of this one.
+
+    Raises:
+        LostActor: it cannot start.
+        ValueError: it has others.
+    """
+    theirs = get(actor.versions.remote(), STARTING)
+    different = [f"{name} {theirs[name]} (here {own})" for name, own in versions().items() if own != theirs[name]]
+    if different:
+        raise ValueError(f"a machine of the Ray cluster has {', '.join(different)}; install the same versions on all")
+
+
+def kill(actor: Any) -> None:
+    """End an actor at once."""
+    ray.kill(actor)
+
+
+def pickled(parts: Any) -> bytes:
+    """An object as ``pickle`` reads it on any machine, with classes of scripts by value."""
+    return ray.cloudpickle.dumps(parts)
+
+
+def publish(version: Any) -> Any:
+    """Put an object where all actors can read it."""
+    return ray.put(version)
+
+
+def first_ready(references: list[Any], seconds: float) -> Any | None:
+    """The first of several calls that has a result, or has failed; None if none has within ``seconds``."""
+    ready, _ = ray.wait(references, timeout=seconds)
+    return ready[0] if ready else None
+
+
+def _connect(address: str | None) -> None:
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    silent: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        # by default Ray gives its workers nice value 15: they would hardly run beside other processes
+        silent |= {"object_store_memory": OBJECT_STORE, "_system_config": {"worker_niceness": 0}}
+    elif address != "auto":
+        _check_answers(address)
+    try:
+        ray.init(address=address or "local", **silent)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        message = f"no Ray cluster answers at '{address}'" if address else "Ray cannot start on this machine"
+        raise ValueError(f"{message}: {_reason(error)}") from error
+    finally:  # Ray handles SIGTERM by itself, which would lose the checkpoint of a stopped run
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _check_answers(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError(f"expected address=HOST:PORT of a Ray cluster, auto, or null, got '{address}'")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECTING).close()
+    except OSError as error:
+        raise ValueError(f"no Ray cluster answers at '{address}': {error}; start one by ray start --head") from error
+
+
+def _reason(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next(iter(lines), type(error).__name__)
