@@ -10,6 +10,7 @@ from qframe.config.parts import Parts
 from qframe.errors import Fault
 from qframe.networks.noise import noisy_layers
 from qframe.replay import ProportionalPriorities
+from qframe.training.actor import uneven_shares
 
 
 @dataclass(frozen=True)
@@ -186,6 +187,10 @@ def _bonus_beyond_support(parts: Parts, config: Mapping[str, Any]) -> str | None
     )
 
 
+def _uneven_shares(parts: Parts, config: Mapping[str, Any]) -> str | None:
+    return uneven_shares(parts.envs.num_envs, config["collector"].get("actors", 1))
+
+
 REFUSALS: tuple[Refusal, ...] = (
     Refusal("memory=lstm replay=transitions", "replay", _memory_without_slices),
     Refusal("replay=slices replay.burn_in=4", "replay", _sequences_without_memory),
@@ -204,5 +209,6 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("replay=frames replay.stack=3", "replay.stack", _stacked_otherwise),
     Refusal("replay=frames replay.stack=1 env=gymnasium env.id=Blackjack-v1", "replay", _not_one_tensor),
     Refusal("priorities=proportional priorities.eta=0.5", "priorities.eta", _eta_without_slices),
+    Refusal("collector=ray collector.actors=3", "collector.actors", _uneven_shares),
     Refusal("reward=rnd head=categorical head.v_max=10", "reward.bonus", _bonus_beyond_support),
 )

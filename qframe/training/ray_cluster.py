@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import logging
+import os
 import signal
 import socket
 import sys
@@ -15,8 +16,8 @@ from qframe.training.actor import Actor, versions
 from qframe.training.signals import STOP_SIGNALS
 
 ray: Any = importlib.import_module("ray") if importlib.util.find_spec("ray") else None  # an extra
-CONNECTING, STARTING = 10.0, 120.0
-"""Seconds in which a cluster must answer, and in which actors must start."""
+CONNECTING, STARTING = 4, 120
+"""Seconds in which a cluster must accept a connection, and then answer, and in which actors must start."""
 OBJECT_STORE = 256 * 2**20
 """Bytes of shared memory, at most, for messages and networks on a cluster that is started for the run."""
 
@@ -135,6 +136,8 @@ def _connect(address: str | None) -> None:
         silent |= {"object_store_memory": OBJECT_STORE, "_system_config": {"worker_niceness": 0}}
     elif address != "auto":
         _check_answers(address)
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", str(CONNECTING))
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     try:
         ray.init(address=address or "local", **silent)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:

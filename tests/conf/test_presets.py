@@ -9,6 +9,8 @@ import pytest
 from qframe.config import build
 from qframe.config.compose import compose
 from qframe.loggers.console import Report
+from qframe.training import ray_cluster
+from tests.local_ray import LocalRay
 
 EXPERIMENTS = sorted((Path(__file__).parents[2] / "conf" / "experiment").glob("*.yaml"))
 SMALL = ("total_frames=40", "env.num_envs=2", "logger.tensorboard=false", "compile=false")
@@ -20,9 +22,13 @@ ROLLOUT = ("replay.steps=10", "replay.slice_length=5", "replay.minibatches=1", "
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
-def test_a_preset_updates_its_network(path, tmp_path):
-    layout = re.search(r"override /replay: (\w+)", path.read_text(encoding="utf-8"))
+def test_a_preset_updates_its_network(path, tmp_path, monkeypatch):
+    text = path.read_text(encoding="utf-8")
+    layout = re.search(r"override /replay: (\w+)", text)
     smaller = {"rollout": ROLLOUT, "slices": SLICES}.get(layout[1] if layout else "", REPLAY)
+    if "override /collector: ray" in text:
+        smaller = (*smaller, "collector.actors=2")
+        monkeypatch.setattr(ray_cluster, "ray", LocalRay())
     config = compose([f"experiment={path.stem}", *SMALL, *smaller], provided=build.PROVIDED)
     runner = build.build(config, tmp_path / "run", report=Report())
     before = [parameter.detach().clone() for parameter in runner.network.parameters()]

@@ -10,10 +10,8 @@ from qframe.errors import RunError
 from qframe.exploration import EGreedyLadder
 from qframe.training import Collector, PipelinedCollector, RewardTransform, ray_cluster
 from qframe.training.ray_collector import RayCollector
-from tests.runners import CPU, make_runner
-
-pytest.importorskip("ray")
 from tests.local_ray import LocalRay
+from tests.runners import CPU, make_runner
 
 COUNTER = "qframe-test/Counter-v0"
 
