@@ -20,7 +20,8 @@ PACKAGE_OF = {
     "env": "envs", "action_space": "actions", "network": "networks", "trunk": "networks", "memory": "networks",
     "head": "heads", "estimator": "estimators", "loss": "objectives", "target": "objectives", "replay": "replay",
     "priorities": "replay", "exploration": "exploration", "optimizer": "optimizer", "checkpoint": "checkpoints",
-    "logger": "loggers", "runner": "training", "collector": "training", "evaluation": "training", "reward": "training",
+    "logger": "loggers", "runner": "training", "collector": "training", "learner": "training",
+    "evaluation": "training", "reward": "training",
 }  # fmt: skip
 """Where the classes of a group in ``conf/`` live."""
 

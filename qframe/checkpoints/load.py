@@ -9,12 +9,14 @@ from typing import Any
 import torch
 
 from qframe.checkpoints.files import Damaged, other_format, read_checked, read_manifest
-from qframe.checkpoints.save import PAGES
+from qframe.checkpoints.save import OWN, PAGES, part_of
 from qframe.replay.pages import Pages
 from qframe.runs.checkpoint_names import checkpoints_in
 
 
-def load_checkpoint(folder: Path, parts: Collection[str] | None = None) -> dict[str, Any]:
+def load_checkpoint(
+    folder: Path, parts: Collection[str] | None = None, *, rank: int = 0, name: str | None = None
+) -> dict[str, Any]:
     """Read the newest undamaged checkpoint; a warning names the damaged ones that were skipped.
 
     Only tensors and plain values are read, never pickled objects. Pages of rows are checked now and read when needed.
@@ -22,6 +24,8 @@ def load_checkpoint(folder: Path, parts: Collection[str] | None = None) -> dict[
     Args:
         folder: of a run's checkpoints.
         parts: the parts to read; None reads all.
+        rank: whose own parts are read, of processes that learn together.
+        name: of the only checkpoint to read; None: the newest that is not damaged.
 
     Returns:
         The parts by name, and the checkpoint's own ``name``.
@@ -29,13 +33,13 @@ def load_checkpoint(folder: Path, parts: Collection[str] | None = None) -> dict[
     Raises:
         ValueError: there is no undamaged checkpoint, or it has another format.
     """
-    found = checkpoints_in(folder)
+    found = [path for path in checkpoints_in(folder) if name in (None, path.name)]
     if not found:
         raise ValueError(_no_checkpoint(folder))
     faults = []
     for path in reversed(found):
         try:
-            state = _load(path, parts)
+            state = _load(path, parts, rank)
         except Damaged as damage:
             faults.append(f"{path.name} ({damage})")
             continue
@@ -45,18 +49,21 @@ def load_checkpoint(folder: Path, parts: Collection[str] | None = None) -> dict[
     raise ValueError(f"all checkpoints in {folder} are damaged: {', '.join(faults)}")
 
 
-def _load(path: Path, parts: Collection[str] | None) -> dict[str, Any]:
+def _load(path: Path, parts: Collection[str] | None, rank: int) -> dict[str, Any]:
     files = read_manifest(path)["files"]
-    wanted = [name for name in files if parts is None or name.split(".")[0] in parts]
-    names = [name for name in wanted if name.count(".") == 1]
-    for name in set(wanted) - set(names):
-        read_checked(path, name, files)
-    missing = {*(parts or ())} - {name.removesuffix(".pt") for name in names}
-    if missing:
+    own = {part: part_of(part, rank) for part in OWN if f"{part_of(part, rank)}.pt" in files}
+    common = {name.partition(".")[0] for name in files if "-" not in name.partition(".")[0]}
+    places = {part: own.get(part, part) for part in common if parts is None or part in parts}
+    if missing := {*(parts or ())} - places.keys():
         raise Damaged(f"{', '.join(sorted(missing))} missing")
+    read = {f"{place}.pt" for place in places.values()}
+    for name in files:  # those of other ranks by rank 0, which chooses the checkpoint for all
+        is_own = name.partition(".")[0] in places.values()
+        if name not in read and (is_own or (parts is None and rank == 0)):
+            read_checked(path, name, files)
     state: dict[str, Any] = {"name": path.name}
-    for name in names:
-        state[name.removesuffix(".pt")] = _with_pages(_read(path, files, name), path, files)
+    for part, place in places.items():
+        state[part] = _with_pages(_read(path, files, f"{place}.pt"), path, files)
     return state
 
 

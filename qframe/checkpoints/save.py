@@ -11,6 +11,7 @@ import torch
 
 from qframe.checkpoints.files import MANIFEST, read_manifest, sync_folder, write_durably, write_manifest
 from qframe.machine.allocator import give_back_freed_memory
+from qframe.machine.ranks import Ranks, on_first
 from qframe.replay.pages import Pages
 from qframe.runs.checkpoint_names import CHECKPOINT, checkpoints_in, order
 
@@ -25,6 +26,9 @@ class Checkpoints:
     removed are hard links to its files, so a large replay is not written again. No two kept checkpoints share a file,
     so damage to one leaves the others intact.
 
+    Processes that learn together write one checkpoint, at the same frame: rank 0 the parts that are equal on all of
+    them, and every rank its own parts, the replay's rows among them, under names that end with its number.
+
     Args:
         every: frames between checkpoints.
         keep: the number of checkpoints kept.
@@ -38,6 +42,8 @@ class Checkpoints:
             if number < 1:
                 raise ValueError(f"expected {name} of at least 1 {unit}, got {number}")
         self.every, self.keep = every, keep
+        self.ranks: Ranks | None = None
+        """The processes that write checkpoints together; each calls ``save``."""
         self._newest: str | None = None  # checkpoint of this run
 
     def resume_from(self, name: str) -> None:
@@ -60,30 +66,53 @@ class Checkpoints:
 
         Returns:
             Its size and the time it took to write, for a line of the report.
+
+        Raises:
+            OSError: the disk is full or cannot be written; on all ranks, if one of them meets it.
         """
-        started = time.monotonic()
-        folder.mkdir(parents=True, exist_ok=True)
+        started, ranks = time.monotonic(), self.ranks
         earlier = self._earlier(folder)
         source = earlier[-self.keep] if len(earlier) >= self.keep else None
-        temporary = folder / f".new-{os.getpid()}"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
+        temporary = on_first(ranks, lambda: _temporary(folder))
+        temporary = temporary if ranks is None else ranks.from_first(temporary)
+        assert temporary is not None
+        if ranks is not None:
+            rank = ranks.rank
+            state = {part_of(part, rank): content for part, content in state.items() if not rank or part in OWN}
         writer = _Writer(temporary, source)
+        failure: OSError | None = None
         try:
             for part, content in state.items():
                 writer.write(part, content)
-            write_manifest(temporary, frames, writer.files)
-            sync_folder(temporary)
+        except OSError as error:
+            failure = error
+        written, bytes_written = writer.files, writer.bytes_written
+        if ranks is not None:
+            found = ranks.gather((written, bytes_written, failure))
+            written = {name: entry for files, _, _ in found for name, entry in files.items()}
+            bytes_written = sum(count for _, count, _ in found)
+            failure = next((error for _, _, error in found if error is not None), None)
+        try:
+            if failure is not None:
+                raise failure
+            made = on_first(ranks, lambda: self._finish(temporary, folder, frames, written))
         except OSError as error:
             shutil.rmtree(temporary, ignore_errors=True)
             raise OSError(error.errno, error.strerror, str(folder)) from error
+        self._newest = made if ranks is None else ranks.from_first(made)
+        kept = {folder / str(self._newest), *earlier[max(0, len(earlier) - self.keep + 1) :]}
+        on_first(ranks, lambda: _remove_all_but(folder, kept))
+        give_back_freed_memory()
+        return f"{bytes_written / 1e6:,.1f} MB in {time.monotonic() - started:.2f} s"
+
+    def _finish(self, temporary: Path, folder: Path, frames: int, files: dict[str, dict[str, Any]]) -> str:
+        """Complete a checkpoint whose parts are written; its name."""
+        write_manifest(temporary, frames, files)
+        sync_folder(temporary)
         made = _free_name(folder, frames, after=self._newest)
         temporary.rename(made)
         sync_folder(folder)
-        self._newest = made.name
-        _remove_all_but(folder, {made, *earlier[max(0, len(earlier) - self.keep + 1) :]})
-        give_back_freed_memory()
-        return f"{writer.bytes_written / 1e6:,.1f} MB in {time.monotonic() - started:.2f} s"
+        return made.name
 
     def _earlier(self, folder: Path) -> list[Path]:
         """The checkpoints of this run, oldest first."""
@@ -146,8 +175,30 @@ class _Writer:
         self.bytes_written += self.files[name]["bytes"]
 
 
+OWN = ("run", "collector", "replay")
+"""The parts that every rank writes."""
+
+
+def part_of(part: str, rank: int) -> str:
+    """The name of a rank's own part; rank 0's is that of a run of one process.
+
+    >>> part_of("replay", 0), part_of("replay", 2)
+    ('replay', 'replay-2')
+    """
+    return f"{part}-{rank}" if rank else part
+
+
 PAGES = "pages of"
 """The key of a description that stands for pages."""
+
+
+def _temporary(folder: Path) -> Path:
+    """A new folder in which a checkpoint is written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".new-{os.getpid()}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    return temporary
 
 
 def _free_name(folder: Path, frames: int, *, after: str | None) -> Path:

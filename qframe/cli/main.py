@@ -48,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     started = time.monotonic()
+    if argv is None and is_follower():
+        return _command("qframe.cli.follow").follow()
     warnings.formatwarning = _readable
     words = list(sys.argv[1:] if argv is None else argv)
     with guarded_screen() as screen:
@@ -116,6 +118,15 @@ def _parsed(words: list[str]) -> tuple[ModuleType, argparse.Namespace]:
         raise UserError("the current folder no longer exists; change to another one") from error
     _look_for_run(arguments)
     return _command(f"qframe.cli.{words[0]}"), arguments
+
+
+def is_follower() -> bool:
+    """Whether this process learns with another one, rank 0, which alone reads the command line.
+
+    ``torchrun``, and rank 0 itself, set these variables.
+    """
+    world = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    return all(name in os.environ for name in world) and os.environ["RANK"] != "0"
 
 
 def _look_for_run(arguments: argparse.Namespace) -> None:

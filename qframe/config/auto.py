@@ -48,9 +48,9 @@ def resolved(config: Mapping[str, Any]) -> tuple[dict[str, Any], Picked]:
     return config, picked
 
 
-def for_images(picked: Picked) -> Picked:
+def for_images(picked: Picked, config: Mapping[str, Any]) -> Picked:
     """The numbers to pick instead for a network that encodes images, which only the observation space shows."""
-    cores, again = os.cpu_count() or 1, Picked()
+    cores, again = _cores(config), Picked()
     if "runner.threads" in picked:
         again["runner.threads"] = cores, f"a network over images on {cores} cores"
     if "env.num_envs" in picked and picked["env.num_envs"][0] > MOST_IMAGE_ENVS:
@@ -66,6 +66,8 @@ def pick_device(name: str) -> torch.device:
 
 
 def _compile(config: Mapping[str, Any]) -> tuple[bool, str]:
+    if _workers(config) > 1:
+        return False, "parallel learners exchange the gradient within an update"
     try:
         frames = config["total_frames"] - config["runner"]["learning_starts"]
         updates = frames // config["runner"]["every"] * config["runner"]["updates"]
@@ -85,8 +87,19 @@ def _compile(config: Mapping[str, Any]) -> tuple[bool, str]:
     return True, f"{updates:,} updates"
 
 
+def _cores(config: Mapping[str, Any]) -> int:
+    """The cores of each of the processes that learn."""
+    return max(1, (os.cpu_count() or 1) // _workers(config))
+
+
+def _workers(config: Mapping[str, Any]) -> int:
+    node = config.get("learner")
+    workers = node.get("workers", 1) if isinstance(node, Mapping) else 1
+    return max(1, workers) if isinstance(workers, int) else 1
+
+
 def _threads(config: Mapping[str, Any]) -> tuple[int, str]:
-    cores, images = os.cpu_count() or 1, _sees_images(config)
+    cores, images = _cores(config), _sees_images(config)
     if not images:
         return 1, "a small network" if images is False else "faulty"
     return cores, f"a network over images on {cores} cores"
@@ -123,11 +136,11 @@ def _updates(config: Mapping[str, Any]) -> tuple[int, str]:
 
 
 def _is_pipelined(config: Mapping[str, Any]) -> tuple[bool, str]:
-    cores, frames = os.cpu_count() or 1, config.get("total_frames")
+    cores, frames = _cores(config), config.get("total_frames")
     if not isinstance(frames, int):  # a fault, which is reported elsewhere
         return False, "faulty"
     if cores == 1:
-        return False, "one core"
+        return False, "one core" if (os.cpu_count() or 1) == 1 else "one core for each learner"
     if frames < FRAMES_WORTH_A_WORKER:
         return False, f"{frames:,} frames; a separate process pays from {FRAMES_WORTH_A_WORKER:,} on"
     return True, f"{frames:,} frames on {cores} cores"

@@ -7,14 +7,23 @@ from typing import Any, Self, cast
 
 import numpy as np
 from gymnasium import spaces
-from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from omegaconf import OmegaConf
 
-from qframe.actions import ActionSpace, make_action_space
+from qframe.actions import ActionSpace
 from qframe.compiled.cuda_graph import check_capturable
 from qframe.compiled.update import autocast_type
 from qframe.config.advice import config_warnings
 from qframe.config.auto import Picked, for_images, pick_device, resolved
+from qframe.config.builder_tools import (
+    STAND_INS,
+    TRAINING_ONLY,
+    as_words,
+    plain_config,
+    some_envs,
+    some_loss,
+    some_space,
+    spaces_of,
+)
 from qframe.config.checker import Checker
 from qframe.config.combinations import refused
 from qframe.config.contracts import check_contract, check_network, check_trunk
@@ -22,15 +31,18 @@ from qframe.config.hydra_app import conf_dir
 from qframe.config.memory_prediction import memory_line
 from qframe.config.parameters import parameters
 from qframe.config.parts import Parts
-from qframe.config.schema import GROUPS, NO_INIT, NO_MEMORY, PROVIDED, SETTINGS
+from qframe.config.ranks import led, own_path, share_of, share_refused, training_episodes
+from qframe.config.schema import GROUPS, NO_MEMORY, PROVIDED, SETTINGS
 from qframe.config.targets import instantiate, resolve
 from qframe.config.trained_weights import start_from
-from qframe.envs import Envs, GymnasiumEnvs, derive_seed
+from qframe.envs import Envs, derive_seed
 from qframe.errors import ConfigError, Fault, UserError
+from qframe.exploration.share import ExplorationShare
 from qframe.loggers.console import Report, console_report
 from qframe.machine.allocator import share_heap
 from qframe.machine.determinism import only_deterministic
 from qframe.machine.generators import globally_seeded, seed_globally
+from qframe.machine.ranks import Ranks
 from qframe.networks import EncodedTrunk, Memory, Trunk, make_encoder
 from qframe.networks.encoders import check_box, has_images
 from qframe.networks.observation_scaling import byte_divisor
@@ -39,18 +51,10 @@ from qframe.networks.trunks import fitting_trunk
 from qframe.objectives import DQNLoss
 from qframe.optimizer.pure_steps import pure_step
 from qframe.runs.folder import UNFINISHED_CONFIG, RunFolder
-from qframe.training import Learner, Runner
+from qframe.training import Runner
 from qframe.training.runner import check_numbers
 from qframe.training.schedule import Schedule
 from qframe.training.timing import Profile
-
-STAND_INS = {"seed": 0, "device": "cpu", "gamma": 0.5, "total_frames": 1_000_000_000, "init": NO_INIT}
-"""Valid settings in place of faulty ones, so that faults of the parts are found as well."""
-TRAINING_ONLY = {
-    "num_envs": "has no effect; set evaluation.num_envs",
-    "terminal_on_life_loss": "has no effect: an evaluated episode ends with the game",
-}
-"""Keys of environments that evaluation does not read."""
 
 
 class Assembly:
@@ -63,6 +67,7 @@ class Assembly:
         trains: whether the machine must be able to train them; otherwise only to act.
         builds: whether the parts are built at once; otherwise by ``build_parts``.
         is_new: whether the run starts, from the weights that ``init`` names if any, and does not resume.
+        share: the rank and the number of ranks, if the config is one rank's share of a config that was checked whole.
 
     Attributes:
         config: plain values, with a value in place of every ``auto``.
@@ -78,13 +83,13 @@ class Assembly:
 
     def __init__(
         self, config: Mapping[str, Any], found: Sequence[Fault] = (), *, trains: bool = True, builds: bool = True,
-        is_new: bool = True,
+        is_new: bool = True, share: tuple[int, int] | None = None,
     ) -> None:  # fmt: skip
-        self.faults, self._trains, self._is_new = list(found), trains, is_new
+        self.faults, self._trains, self._is_new, self._share = list(found), trains, is_new, share
         self.initial: str | None = None
         self._broken = {re.split(r"[.\[]", fault.where)[0] for fault in found}
         sound = {key: STAND_INS[key] for key in STAND_INS.keys() & self._broken}
-        settings = {**_plain(config), **sound}
+        settings = {**plain_config(config), **sound}
         self._envs: list[Any] = []  # built already, to see the observations
         self.callbacks: list[Any] = []
         trunk = self._pick_trunk(settings)
@@ -171,7 +176,8 @@ class Assembly:
         action_space = self.part("action_space", envs and envs.action_space)
         loss = self._loss(envs, action_space)
         # If a part is refused, those that need it are built on a stand-in, so that their own faults show as well.
-        any_envs, any_space, any_loss = envs or _some_envs(), action_space or _some_space(), loss or self._some_loss()
+        any_envs, any_space = envs or some_envs(), action_space or some_space()
+        any_loss = loss or some_loss(config, self._broken)
         replay = self._replay(any_envs.num_envs)
         parts = Parts(
             envs=envs,
@@ -179,13 +185,7 @@ class Assembly:
             loss=loss,  # pyright: ignore[reportArgumentType]  # None implies a fault: it is not handed out
             target_update=self.part("target", any_loss),
             replay=replay,
-            exploration=self.part(
-                "exploration",
-                any_space,
-                num_envs=any_envs.num_envs,
-                num_members=getattr(loss and loss.value_network, "num_members", 1),
-                seed=derive_seed(seed, "exploration"),
-            ),
+            exploration=self._exploration(any_space, any_envs.num_envs, loss),
             reward=self._reward(any_envs, any_envs.num_envs),
             optimizer=self.part("optimizer", any_loss and list(any_loss.value_network.parameters())),
             evaluation=self.part(
@@ -197,14 +197,23 @@ class Assembly:
         if self._trains:
             self._check_runner()
             self._check_update(parts.optimizer)
-            self.faults += [] if self.faults else refused(parts, config)
+            if not self.faults:
+                self.faults += refused(parts, config) if self._share is None else share_refused(parts)
         return parts
+
+    def _exploration(self, space: ActionSpace, count: int, loss: DQNLoss | None) -> Any:
+        """The exploration in this number of environments, or in a rank's share of all."""
+        rank, ranks = self._share or (0, 1)
+        members, seed = getattr(loss and loss.value_network, "num_members", 1), self.config["seed"]
+        options = {"num_members": members, "seed": derive_seed(seed, "exploration")}
+        whole = self.part("exploration", space, num_envs=ranks * count, **options)
+        return whole if whole is None or ranks == 1 else ExplorationShare(whole, rank * count, count, ranks * count)
 
     def _pick_for_images(self, envs: Any) -> None:
         """Pick again what depends on images, which inside a Dict only the environment's space shows."""
         if envs is None or not has_images(envs.observation_space):
             return
-        again = for_images(self.picked)
+        again = for_images(self.picked, self.config)
         for key, (value, _) in again.items():
             group, name = key.split(".")
             self.config[group] = {**self.config[group], name: value}
@@ -215,7 +224,7 @@ class Assembly:
         """The replay, with its priorities if any."""
         config, priorities = self.config, self.part("priorities")
         given = {} if priorities is None else {"priorities": priorities}
-        seed = derive_seed(config["seed"], "replay")
+        seed = derive_seed(config["seed"], "replay", *own_path(self._share))
         replay = self.part("replay", gamma=config["gamma"], num_envs=num_envs, seed=seed, **given)
         if replay is not None and replay.priorities is not priorities:
             message = f"{type(replay).__name__} takes no priorities; use priorities=none, or another replay"
@@ -312,13 +321,6 @@ class Assembly:
                 self.faults.append(Fault("init.from", str(error)))
         return loss
 
-    def _some_loss(self) -> DQNLoss | None:
-        """A loss with or without a target network, as the config says."""
-        if "loss" in self._broken:
-            return None
-        delay_value = bool(self.config["loss"].get("delay_value"))
-        return DQNLoss(nn.Linear(1, 2), action_space="categorical", delay_value=delay_value, gamma=0.5)
-
     def _evaluated(self, envs: Envs | None) -> Envs | None:
         """The environments with evaluation's changes."""
         changes = {} if "evaluation" in self._broken else self.config["evaluation"].get("env") or {}
@@ -332,16 +334,16 @@ class Assembly:
             self.faults += [fault for fault in checker.faults if fault not in self.faults]
             return None
         changed = self.part("evaluation.env", node=node)
-        if changed is None or _spaces(changed) == _spaces(envs):
+        if changed is None or spaces_of(changed) == spaces_of(envs):
             return changed
-        message = f"its spaces must be those of training, {_spaces(envs)}, but are {_spaces(changed)}"
+        message = f"its spaces must be those of training, {spaces_of(envs)}, but are {spaces_of(changed)}"
         self.faults.append(Fault("evaluation.env", message))
         return None
 
     def _evaluation(self) -> dict[str, Any]:
         """Evaluation's config, with its changes of the environments as text for the record."""
         node = self.config["evaluation"]
-        return {**node, "env": _as_words(node.get("env"))} if isinstance(node, Mapping) else node
+        return {**node, "env": as_words(node.get("env"))} if isinstance(node, Mapping) else node
 
     def _remembering(self) -> dict[str, Any]:
         """The network's argument that gives it a memory, if it is to have one.
@@ -412,35 +414,60 @@ def build(
     *,
     state: dict[str, Any] | None = None,
     report: Report | None = None,
+    ranks: Ranks | None = None,
     started: float | None = None,
 ) -> Runner:
     """The runner of a config, with its environments started and its config and manifest written.
+
+    If learners are parallel, this process becomes the first of them and starts the others.
 
     Args:
         config: checked and resolved; or the parts already built from it.
         run_dir: the run's folder; created now.
         state: the content of the checkpoint to resume from; loaded before anything is written.
         report: where lines are printed; None is standard output.
+        ranks: those that learn together, if this process is not the first of them.
         started: when the process or job started, on ``time.monotonic``'s clock.
 
     Raises:
         ConfigError: every reason why this config cannot run; no folder is created then.
     """
     share_heap()
-    assembly = (config if isinstance(config, Assembly) else Assembly(config, is_new=state is None)).faultless()
-    plain, built, report = assembly.config, assembly.parts, report or console_report()
+    if ranks is not None:
+        return _built(None, config, run_dir, state, report or Report(), ranks, started)  # pyright: ignore
+    whole = (config if isinstance(config, Assembly) else Assembly(config, is_new=state is None)).faultless()
+    ranks = led(whole.config, run_dir, None if state is None else state["name"])
+    try:
+        return _built(whole, whole.config, run_dir, state, report or console_report(), ranks, started)
+    except BaseException:
+        if ranks is not None:
+            ranks.close(is_whole=False)
+        raise
+
+
+def _built(
+    whole: Assembly | None, plain: Mapping[str, Any], run_dir: Path, state: dict[str, Any] | None, report: Report,
+    ranks: Ranks | None, started: float | None,
+) -> Runner:  # fmt: skip
+    """The runner of a config, or of a rank's share of it; ``whole`` is the assembly of the config on the first rank."""
+    if ranks is None:
+        assert whole is not None
+        assembly = whole
+    else:
+        assembly = Assembly(share_of(plain, *ranks.share), is_new=state is None, share=ranks.share).faultless()
+    own, built = assembly.config, assembly.parts
     seed, device = plain["seed"], assembly.device
     if plain["deterministic"]:
         only_deterministic(device)
     seed_globally(derive_seed(seed, "global"))
     makes_envs = getattr(resolve(plain["collector"]["_target_"]), "makes_envs", False)
     collector = instantiate(
-        plain["collector"],
-        built.envs if makes_envs else built.envs.make(derive_seed(seed, "train")),
+        own["collector"],
+        built.envs if makes_envs else training_episodes(built.envs, derive_seed(seed, "train"), ranks),
         built.loss.value_network,
         where="collector",
         make_reward=assembly.make_reward,
-        seed=derive_seed(seed, "train"),
+        seed=derive_seed(seed, "train", *own_path(ranks and ranks.share)),
         exploration=built.exploration,
         action_space=built.action_space,
         reward=built.reward,
@@ -448,24 +475,31 @@ def build(
         stores_probability="behaviour_probability" in built.loss.estimator.requires,
         **({"stores_state": built.replay.stores_state} if built.loss.has_memory else {}),
     )
-    learner = Learner(
-        built.loss,
-        built.replay,
+    picked = {} if whole is None else whole.picked
+    learner = instantiate(
+        plain["learner"],
+        where="learner",
+        loss=built.loss,
+        replay=built.replay,
+        ranks=ranks,
         optimizer=built.optimizer,
         target_update=built.target_update,
         action_space=built.action_space,
         device=device,
         compiled=plain["compile"],
-        may_fall_back="compile" in assembly.picked,
+        may_fall_back="compile" in picked,
         autocast=plain["autocast"],
         updates=plain["runner"]["updates"],
     )
     if assembly.initial is not None and plain["init"]["part"] == "all" and learner.support is not None:
         learner.support.is_set = True  # it came with the weights, and moves only with them
-    folder = RunFolder(run_dir)
+    is_first = ranks is None or ranks.is_first
+    folder = RunFolder(run_dir) if is_first else RunFolder(run_dir).read_only()
+    if not is_first:
+        built.logger.silence()
     built.logger.describe(plain, built.envs, built.action_space)
     runner = instantiate(
-        {key: value for key, value in plain["runner"].items() if key != "callbacks"},
+        {key: value for key, value in own["runner"].items() if key != "callbacks"},
         where="runner",
         callbacks=assembly.callbacks,
         collector=collector,
@@ -478,62 +512,35 @@ def build(
         total_frames=plain["total_frames"],
         seed=seed,
         report=report,
+        ranks=ranks,
         started=started,
     )
     try:
+        if ranks is not None:
+            ranks.join(backend=learner.backend, device=device, timeout=learner.timeout)
         if state is not None:
             runner.load_state_dict(state)
-        report.say(f"the replay takes {memory_line(built)}")
-        for line in config_warnings(built, plain):
+        if whole is None:
+            return runner
+        report.say(f"the replay takes {memory_line(whole.parts)}")
+        for line in config_warnings(whole.parts, plain):
             report.say(line)
         if assembly.initial is not None:
             report.say(f"init: {assembly.initial}")
         if built.envs.note is not None:
             report.say(f"note: {built.envs.note}")
-        for key, (value, reason) in assembly.picked.items():
+        for key, (value, reason) in picked.items():
             report.say(f"auto: {key}={str(value).lower()} ({reason})")
         folder.lock.acquire()  # creates the folder
     except Exception:
         runner.collector.close()
         raise
-    OmegaConf.save(OmegaConf.create(plain), unfinished := run_dir / UNFINISHED_CONFIG)
+    OmegaConf.save(OmegaConf.create(dict(plain)), unfinished := run_dir / UNFINISHED_CONFIG)
     unfinished.replace(folder.config_file)  # a run that is killed here leaves no half-written config
-    picks = {key: value for key, (value, _) in assembly.picked.items()}
+    picks = {key: value for key, (value, _) in picked.items()}
     about = {"device": str(device), "action_space": built.action_space.encoding} | picks
     about |= {} if assembly.initial is None else {"init": assembly.initial}
     folder.write_manifest(about, resumed_at=None if state is None else runner.frames)
     if plain["profile"]:
         Profile(runner)
     return cast(Runner, runner)
-
-
-def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    if isinstance(config, DictConfig):
-        return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    return dict(config)
-
-
-def _spaces(envs: Envs) -> str:
-    return f"{envs.observation_space} and {envs.action_space}"
-
-
-def _some_envs() -> GymnasiumEnvs:
-    return GymnasiumEnvs("CartPole-v1", num_envs=1, vectorization="sync")
-
-
-def _some_space() -> ActionSpace:
-    return make_action_space(spaces.Discrete(2), encoding="auto")
-
-
-def _as_words(value: Any) -> Any:
-    """A config value with its nodes as text.
-
-    >>> _as_words({"wrappers": [{"_target_": "gymnasium.wrappers.TimeLimit", "max_episode_steps": 5}]})
-    {'wrappers': ['TimeLimit(max_episode_steps=5)']}
-    """
-    if isinstance(value, Mapping) and "_target_" in value:
-        given = ", ".join(f"{key}={_as_words(item)!r}" for key, item in value.items() if key != "_target_")
-        return f"{str(value['_target_']).rpartition('.')[2]}({given})"
-    if isinstance(value, Mapping):
-        return {key: _as_words(item) for key, item in value.items()}
-    return [_as_words(item) for item in value] if isinstance(value, list | tuple) else value

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
+from qframe.config import parallel
 from qframe.config.memory_prediction import larger_than_machine
 from qframe.config.parts import Parts
 from qframe.errors import Fault
@@ -30,6 +31,8 @@ class Refusal:
 
 def refused(parts: Parts, config: Mapping[str, Any]) -> list[Fault]:
     """A fault for every refused combination among the parts."""
+    if (wrong := parallel.impossible_workers(parts, config)) is not None:
+        return [Fault("learner", wrong)]
     found = ((refusal.where, refusal.message(parts, config)) for refusal in REFUSALS)
     return [Fault(where, message) for where, message in found if message is not None]
 
@@ -211,4 +214,15 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("priorities=proportional priorities.eta=0.5", "priorities.eta", _eta_without_slices),
     Refusal("collector=ray collector.actors=3", "collector.actors", _uneven_shares),
     Refusal("reward=rnd head=categorical head.v_max=10", "reward.bonus", _bonus_beyond_support),
+    Refusal("learner=parallel", "learner", parallel.not_worth_it),
+    Refusal("learner=parallel learner.force=true learner.backend=nccl", "learner", parallel.impossible_workers),
+    Refusal("learner=parallel learner.force=true learner.workers=3", "learner.workers", parallel.indivisible),
+    Refusal(
+        "learner=parallel learner.force=true network.normalize_observation=true", "learner", parallel.statistics_of_one
+    ),
+    Refusal("learner=parallel learner.force=true compile=true", "compile", parallel.unsplit_update),
+    Refusal(
+        "learner=parallel learner.force=true optimizer=sgd ~optimizer.algorithm.momentum "
+        "optimizer.algorithm._target_=torch.optim.ASGD", "optimizer", parallel.unshared_optimizer,
+    ),
 )

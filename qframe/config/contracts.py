@@ -53,7 +53,7 @@ def check_trunk(trunk: Any, space: spaces.Box) -> Trunk:
     name = type(trunk).__qualname__
     if not isinstance(trunk, nn.Module):
         raise ConfigError([Fault("trunk", f"{name} is not a torch.nn.Module; subclass qframe.networks.Trunk")])
-    features = _tried("trunk", trunk, lambda: trunk(_observations(space)))
+    features = _tried("trunk", trunk, lambda: trunk(some_observations(space)))
     if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != 2:
         found = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
         message = f"{name} must return features [B, num_features] of observations {[2, *space.shape]}, not {found}"
@@ -77,7 +77,7 @@ def check_network(network: Any, space: spaces.Space[Any], action_space: ActionSp
     value = _tried(
         "network", network,
         lambda: network.branches.join(
-            network.head.value(carried(network, 2, action_space).predict(_observations(space)))
+            network.head.value(carried(network, 2, action_space).predict(some_observations(space)))
         ),
     )  # fmt: skip
     wanted = 2, action_space.num_actions
@@ -97,8 +97,9 @@ def _tried(group: str, module: Any, act: Callable[[], Any]) -> Any:
             raise ConfigError([Fault(group, message)]) from error
 
 
-def _observations(space: spaces.Space[Any]) -> Any:
+def some_observations(space: spaces.Space[Any], device: torch.device | str = "cpu") -> Any:
     """Two observations, as networks see them."""
     space = deepcopy(space)
     space.seed(0)
-    return as_tensors(own_copy(concatenate(space, [space.sample(), space.sample()], create_empty_array(space, 2))))
+    two = as_tensors(own_copy(concatenate(space, [space.sample(), space.sample()], create_empty_array(space, 2))))
+    return two.to(device)

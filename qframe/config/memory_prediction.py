@@ -33,7 +33,14 @@ class _Row(NamedTuple):
 
 def larger_than_machine(parts: Parts, config: Mapping[str, Any]) -> str | None:
     """Why the replay does not fit; None if it does, or if the available memory is unknown."""
-    place, capacity, row = _place(parts), parts.replay.capacity, _row(parts)
+    workers = config["learner"].get("workers", 1)
+    here = min(workers, int(os.environ.get("LOCAL_WORLD_SIZE") or workers))  # the other ranks are on other machines
+    return larger_than_room(parts, parts.replay.capacity * here // workers)
+
+
+def larger_than_room(parts: Parts, capacity: int) -> str | None:
+    """Why a replay of this capacity does not fit the machine; None if it does, or if its memory is unknown."""
+    place, row = _place(parts), _row(parts)
     if place != "disk":
         return _too_large(place, capacity, sum(row), "", f"of {place}")
     folder = f"free in '{tempfile.gettempdir()}', the folder that TMPDIR names"

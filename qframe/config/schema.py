@@ -58,7 +58,9 @@ NO_INIT: Mapping[str, Any] = {"from": None, "part": "all", "network": "best"}
 """The setting ``init`` of a run with new weights."""
 
 
-EARLIER: Mapping[str, Any] = {"init": NO_INIT, "memory": NO_MEMORY}
+ONE_LEARNER: Mapping[str, Any] = {"_target_": "qframe.training.Learner"}
+"""The group ``learner`` of a run that learns in one process."""
+EARLIER: Mapping[str, Any] = {"init": NO_INIT, "memory": NO_MEMORY, "learner": ONE_LEARNER}
 """What the configs of runs of earlier versions lack, and mean."""
 
 
@@ -114,6 +116,7 @@ class Schema:
     exploration: Mapping[str, Any]
     reward: Mapping[str, Any]
     collector: Mapping[str, Any]
+    learner: Mapping[str, Any]
     optimizer: Mapping[str, Any]
     runner: Mapping[str, Any]
     evaluation: Mapping[str, Any]
@@ -145,12 +148,18 @@ PROVIDED: dict[str, frozenset[str]] = {
             "stores_probability", "stores_state",
         }
     ),
+    "learner": frozenset(
+        {
+            "loss", "replay", "optimizer", "target_update", "action_space", "device", "compiled", "may_fall_back",
+            "autocast", "updates", "ranks",
+        }
+    ),
     "optimizer": frozenset({"parameters"}),
     "optimizer.algorithm": frozenset({"params", "lr"}),
     "runner": frozenset(
         {
             "collector", "learner", "replay", "evaluation", "checkpoints", "logger", "folder", "total_frames", "seed",
-            "report", "started",
+            "report", "ranks", "started",
         }
     ),
     "evaluation": frozenset({"envs", "action_space", "seed"}),

@@ -50,6 +50,7 @@ class Logger:
         own: list[Record] = [self._board] if self._board is not None else []
         self._records = [*own, *(also or {}).values()]
         self._metrics: MetricsFile | None = None
+        self._is_silent = False
         self._config: Mapping[str, Any] = {}
         self._failures = Failures(Report(), "")
 
@@ -70,6 +71,8 @@ class Logger:
             resume: the ``state_dict`` in the checkpoint of a resumed run; None for a new run.
             frames: of that checkpoint.
         """
+        if self._is_silent:
+            return
         self._metrics = MetricsFile(metrics)
         is_cut = self._metrics.open(0 if resume is None else resume["bytes"])
         void_from = (0 if is_cut else None) if resume is None else frames + 1
@@ -79,6 +82,8 @@ class Logger:
 
     def log(self, frames: int, values: Mapping[str, float]) -> None:
         """Write metrics at this frame."""
+        if self._is_silent:
+            return
         with self._failures.tolerated():
             self._file.log(frames, values)
         self._each(lambda record: record.log(frames, values))
@@ -99,6 +104,8 @@ class Logger:
 
     def flush(self) -> None:
         """Wait until all entries are on disk, so that a run resumed from a checkpoint finds them there."""
+        if self._is_silent:
+            return
         with self._failures.tolerated():
             self._file.flush()
         self._each(lambda record: record.flush())
@@ -110,6 +117,10 @@ class Logger:
     def state_dict(self) -> dict[str, Any]:
         """The size of ``metrics.jsonl`` in bytes."""
         return {"bytes": 0 if self._metrics is None else self._metrics.size}
+
+    def silence(self) -> None:
+        """Write nothing from now on, as another process writes the same log; called before ``open``."""
+        self._is_silent, self._records = True, []
 
     @property
     def _file(self) -> MetricsFile:

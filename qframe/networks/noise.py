@@ -21,6 +21,10 @@ class PassNoise(NamedTuple):
     taus: Tensor | None  # [*B, N], quantile levels; None for heads that take none
     weights: Tensor  # [W], the noise of all noisy layers, concatenated; W may be 0
 
+    def of_share(self, share: int, shares: int) -> "PassNoise":
+        """The noise for one of several equal parts of ``B``, the first dimension: its own levels, the same weights."""
+        return self if self.taus is None else PassNoise(self.taus.chunk(shares)[share], self.weights)
+
 
 class RandomPass:
     """A network with random parts, as the loss calls it: ``predict(observation, noise)``.

@@ -184,6 +184,11 @@ class DQNLoss(nn.Module):
         self._modes = with_modes(value_network), with_modes(self.target_value_network)
         self._random = random_passes(self._networks, (value_network, self.target_value_network))
         self.generator = torch.Generator().manual_seed(seed)
+        self.share: tuple[int, int] | None = None
+        """The place of this process's batches, and the number of equal parts, if each is one part of a whole batch. All
+        of its noise is drawn, so that the generator stays that of a loss of the whole batch."""
+        self.over_shares: Callable[[Tensor], Tensor] | None = None
+        """The mean of a tensor over those parts."""
         self.value_type: Any = ValueEstimators.TD0
         self._hyperparams: dict[str, Any] = {}
         self.make_value_estimator()
@@ -337,6 +342,7 @@ class DQNLoss(nn.Module):
         else:
             loss, weighted, size = (torch.where(batch.loss_mask, x, 0.0) for x in (loss, weighted, size))
             share = batch.loss_mask.to(size.dtype).mean()
+            share = share if self.over_shares is None else self.over_shares(share)
             reduced, mean_size = _REDUCTIONS[self.reduction](weighted), size.mean() / share
             reduced = reduced / share if self.reduction == "mean" else reduced
             metrics["masked"] = 1 - share
@@ -448,11 +454,13 @@ class DQNLoss(nn.Module):
         if self._random is None:
             return Noise()
         (online, target), like = self._random, self._reader.like
-        return Noise(
-            online=online.draw(batch, self.generator, like),
-            target=target.draw(batch, self.generator, like, is_target=True),
-            selector=online.draw(batch, self.generator, like, is_target=True),
+        whole = batch if self.share is None else torch.Size((batch[0] * self.share[1], *batch[1:]))
+        passes = (
+            online.draw(whole, self.generator, like),
+            target.draw(whole, self.generator, like, is_target=True),
+            online.draw(whole, self.generator, like, is_target=True),
         )
+        return Noise(*(passes if self.share is None else (noise.of_share(*self.share) for noise in passes)))
 
 
 def _frozen_copy(network: nn.Module) -> nn.Module:

@@ -67,6 +67,8 @@ class Optimizer:
             self._parameters[0].grad = torch.zeros_like(self.flat.vector)
             self._gradients = self.flat.views(self._parameters[0].grad)
             self.wrapped = algorithm(self._parameters, lr=lr)
+        self.reduce: Callable[[Tensor, Tensor], object] | None = None
+        """Called with the vector of the gradient, which it may change, and the loss, before the gradient is clipped."""
         self._initial_lr = lr
         self._factor = _SCHEDULES[lr_schedule]
         self.max_grad_norm, self.skips = max_grad_norm, means_skipping(nonfinite)
@@ -95,6 +97,9 @@ class Optimizer:
             for parameter, gradient in zip(self._learning, self._gradients, strict=True):
                 parameter.grad = gradient
         loss.backward()
+        if self.reduce is not None:
+            assert self._parameters[0].grad is not None
+            self.reduce(self._parameters[0].grad, loss)
         norm = None
         if self.max_grad_norm is not None:
             norm = nn.utils.clip_grad_norm_(self._parameters, self.max_grad_norm)

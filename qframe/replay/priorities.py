@@ -1,5 +1,6 @@
 """Proportional priorities: rows are drawn in proportion to their TD errors and corrected by importance weights."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,12 @@ class ProportionalPriorities:
         self.alpha, self.epsilon, self.max_td_error, self.eta = alpha, epsilon, max_td_error, eta
         self._beta_start, self._beta_end = beta, beta_end
         self._fraction = 0.0
+        self.over_ranks: Callable[[np.ndarray], np.ndarray] | None = None
+        """The largest of each entry over all replays that hold a share of the rows; None: there is only this one.
+
+        Row i of a share with the sum S of priorities is drawn with a probability in proportion to ``p_i / S``, which
+        its weight corrects; the largest weight and the largest |δ| are those of all shares.
+        """
         self._largest = 1.0 if max_td_error is None else min(1.0, max_td_error)  # |δ|
         self._num_rows = 0
         self._tree = SumTree(1)  # until ``allocate``
@@ -108,8 +115,14 @@ class ProportionalPriorities:
         row = self._tree.find((np.arange(count) + place) * (self._tree.total / count))
         priority = self._tree.get(row)
         # N and Σp cancel in (N · p_i / Σp)^−β divided by its largest, which belongs to the smallest priority.
-        weight = (priority.min() / priority) ** self.beta
+        least = priority.min() if self.over_ranks is None else self._least(float(priority.min()), self.over_ranks)
+        weight = (least / priority) ** self.beta
         return row, torch.from_numpy(weight.astype(np.float32))
+
+    def _least(self, least: float, over_ranks: Callable[[np.ndarray], np.ndarray]) -> float:
+        """The priority in this share that the row with the largest weight in the batches of all shares would have."""
+        share, self._largest = over_ranks(np.array([-least / self._tree.total, self._largest])).tolist()
+        return -share * self._tree.total
 
     def update(self, row: np.ndarray, td_error: np.ndarray) -> None:
         """Set the priorities of rows ``[k]`` from |δ|, float64 ``[k]``, or ``[k, T]`` for slices of T steps.

@@ -71,6 +71,10 @@ class RunFolder:
         """The folder of videos."""
         return self.path / "videos"
 
+    def read_only(self) -> "ReadOnlyFolder":
+        """This folder for a process that trains here beside the one that holds the lock, which alone writes."""
+        return ReadOnlyFolder(self.path)
+
     @cached_property
     def lock(self) -> FolderLock:
         """Held by the process that trains here."""
@@ -202,6 +206,18 @@ class RunFolder:
         summary = read_json(self.summary_file) | changes
         self.write_summary(summary)
         return summary
+
+
+class ReadOnlyFolder(RunFolder):
+    """A run's folder that another process writes and locks."""
+
+    @cached_property
+    def lock(self) -> FolderLock:
+        """A lock of nothing."""
+        return FolderLock(None, "")
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Leave it to the other process."""
 
 
 def new_folder(path: Path, *, is_stamped: bool) -> Path:

@@ -22,11 +22,11 @@ class FolderLock:
     """A lock that the system releases when its process ends; child processes do not hold it.
 
     Args:
-        file: that is locked; created with its folder.
+        file: that is locked; created with its folder. None locks nothing.
         use: what the holder does, for the message.
     """
 
-    def __init__(self, file: Path, use: str) -> None:
+    def __init__(self, file: Path | None, use: str) -> None:
         self._path, self._use = file, use
         self._file: int | None = None
 
@@ -36,7 +36,7 @@ class FolderLock:
         Raises:
             Locked: another process has it.
         """
-        if self._file is not None or fcntl is None:
+        if self._file is not None or fcntl is None or self._path is None:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from qframe.formatting import format_command
 from qframe.loggers.console import Report, format_shape, seed_notes
 from qframe.loggers.logger import Logger
 from qframe.machine.generators import GlobalGenerators
+from qframe.machine.ranks import Ranks, agreed
 from qframe.networks.protocol import TrainedNetwork
 from qframe.optimizer.nonfinite import check_finite
 from qframe.replay import Replay
@@ -23,13 +24,14 @@ from qframe.training.callback import Callback, Callbacks
 from qframe.training.clock import Clock
 from qframe.training.early_stop import EarlyStop
 from qframe.training.episode_statistics import InfoNotes, RecentEpisodes
-from qframe.training.evaluation import Evaluation
+from qframe.training.evaluation import Evaluation, EvaluationResult
 from qframe.training.learner import Learner
+from qframe.training.learner_ranks import Union, merged
 from qframe.training.metrics import training_metrics
 from qframe.training.protocol import CollectorProtocol
 from qframe.training.reward import RewardScale
 from qframe.training.schedule import Schedule
-from qframe.training.signals import Interrupted, StopSignals, kill_children
+from qframe.training.signals import Interrupted, SharedSignals, StopSignals, kill_children
 from qframe.training.summary import Summary, final_scores, progress_entries, report_result
 from qframe.training.video import Films
 
@@ -54,6 +56,8 @@ class Runner:
         callbacks: objects or classes whose methods are called during the run.
         seed: the run's seed, for the summary.
         report: prints the progress; None prints nothing.
+        ranks: the processes that learn together, of which this is one; None: it learns alone. All of them run the same
+            loop, and rank 0 alone evaluates, prints and writes.
         started: when the process or job started, on ``time.monotonic``'s clock.
 
     Raises:
@@ -79,6 +83,7 @@ class Runner:
         callbacks: Sequence[Callback | type[Callback]] = (),
         seed: int = 0,
         report: Report | None = None,
+        ranks: Ranks | None = None,
         started: float | None = None,
     ) -> None:
         check_numbers(total_frames, threads=threads)
@@ -94,7 +99,11 @@ class Runner:
         self.episodes, self.best = RecentEpisodes(), BestNetworks(evaluation.candidates)
         self.infos = InfoNotes(collector.envs.log_info)
         self.reward_scale = RewardScale(learner.loss.gamma)
-        self.signals, self.callbacks = StopSignals(), Callbacks(callbacks, self)
+        self.ranks, self.callbacks = ranks, Callbacks(callbacks, self)
+        self.checkpoints.ranks = ranks
+        signals = SharedSignals()
+        self.signals: StopSignals = StopSignals() if ranks is None else signals
+        self._union = None if ranks is None else Union(ranks, collector.envs.num_envs, signals)
         self._is_compiled = False
         self._resumed: dict[str, Any] | None = None  # the logger's state in the checkpoint that the run resumes from
         self._saved: tuple[object, ...] | None = None  # the position of the last checkpoint
@@ -119,12 +128,15 @@ class Runner:
             Stopped: a signal was received; a checkpoint is written.
         """
         self.folder.lock.acquire()
+        is_whole = False
         try:
             with self.signals, self._stopping():
                 self._open()
                 self.train(self.total_frames)
+                is_whole = True
                 summary = self._finish()
         except Stopped:
+            is_whole = not self.signals.is_lost
             raise
         except BaseException as error:
             self.summary.write_failed(error, self._progress(), self.checkpoints.last(self.folder.checkpoints))
@@ -136,6 +148,8 @@ class Runner:
                 kill_children()
             else:
                 self.collector.close()
+            if self.ranks is not None:
+                self.ranks.close(is_whole=is_whole)
             self.folder.lock.release()
         self.callbacks.call("end", summary)  # after all else, so that a failure leaves the run finished
         return summary
@@ -149,7 +163,7 @@ class Runner:
         except Interrupted:
             pass
         except Exception:  # a signal reaches a whole process group: the environments' processes may have ended
-            if self.signals.received is None:
+            if not self.signals.has_any():
                 raise
             self.signals.is_lost = True
         raise self._stopped()
@@ -199,12 +213,13 @@ class Runner:
         finally:
             self.signals.is_stepping = False
         self.replay.extend(transitions)
+        seen = transitions if self._union is None else self._union(transitions)
         if self.learner.support is not None:
-            self.learner.support.add(transitions)
+            self.learner.support.add(seen)
         if not self.learner.updates:
-            following = transitions["next"]
+            following = seen["next"]
             self.reward_scale.add(following["reward"].numpy(), int(following["done"].sum()))
-        self.schedule.advance(len(transitions))
+        self.schedule.advance(len(seen))
         if self.callbacks:
             self.callbacks.call("step", transitions)
         self.report.step(self.frames)
@@ -213,7 +228,7 @@ class Runner:
     def _learn(self) -> None:
         """Take the updates that are due."""
         if not self._is_compiled:
-            with self.signals.interruptible():
+            with self.signals.interruptible() if self.ranks is None else nullcontext():
                 self.clock.pause(self.learner.wait(self.report.say))
             self._is_compiled = True
         is_first = not self.learner.updates
@@ -229,14 +244,17 @@ class Runner:
 
     def _log(self) -> None:
         self.signals.check()
+        rate, seconds = self.clock.lap(self.frames), self.clock.wall_seconds
         returns, lengths, infos = self.collector.take_episodes()
+        if self.ranks is not None:
+            returns, lengths, infos, seconds = self._of_all(returns, lengths, infos, seconds)
         self.episodes.add(returns, lengths)
         self.evaluation.longest_episode = self.episodes.longest
-        rate, seconds = self.clock.lap(self.frames), self.clock.wall_seconds
         times = {"time/frames_per_second": rate}
         if "evaluate" not in self.schedule.due and self.stop.evaluated_at != self.frames:  # which logs them
             times["time/wall_seconds"] = seconds
         metrics = training_metrics(self.collector, self.learner, self.replay, returns, lengths)
+        metrics = metrics if self.ranks is None else merged(self.ranks.gather(metrics))
         self.logger.log(self.frames, times | metrics | self._info_means("train", infos))
         if self.learner.support is not None and (warning := self.learner.support.warning()) is not None:
             self._say(warning)
@@ -247,10 +265,34 @@ class Runner:
         )
         self.schedule.done("log")
 
-    def _evaluate(self) -> None:
+    def _of_all(self, returns: Any, lengths: Any, infos: Any, seconds: float) -> tuple[Any, Any, Any, float]:
+        """The episodes that have ended on all ranks, and the seconds of rank 0."""
+        assert self.ranks is not None
+        found = self.ranks.gather((returns, lengths, infos, seconds))
+        keys = {key: None for _, _, other, _ in found for key in other}
+        joined = {key: [value for _, _, other, _ in found for value in other.get(key, [])] for key in keys}
+        returns = [value for each, _, _, _ in found for value in each]
+        return returns, [value for _, each, _, _ in found for value in each], joined, found[0][3]
+
+    def _play(self) -> EvaluationResult:
         with self.signals.interruptible(), self.clock.evaluating():
             result = self.evaluation.periodic(self.network, frames=self.frames, progress=self.report.evaluating)
             self.films.take(self.network, self.frames)
+        return result
+
+    def _play_on_first(self, ranks: Ranks) -> EvaluationResult:
+        """The evaluation of rank 0, for which the others wait."""
+        result = None
+        with suppress(Interrupted):
+            result = self._play() if ranks.is_first else None
+            result = result and result._replace(infos=dict(result.infos))
+        result, self.signals.received = ranks.from_first((result, self.signals.received))
+        self.signals.check()
+        assert result is not None
+        return result
+
+    def _evaluate(self) -> None:
+        result = self._play() if self.ranks is None else self._play_on_first(self.ranks)
         values = {"eval/episode_return": result.mean, "eval/episode_length": float(np.mean(result.lengths))}
         values |= self._info_means("eval", result.infos)
         self.logger.log(self.frames, values | {"time/wall_seconds": self.clock.wall_seconds})
@@ -281,7 +323,7 @@ class Runner:
         if self._saved == (position := self._position()):
             return
         check_finite(self.learner.loss, self.learner.updates)
-        if not self.collector.can_resume():
+        if not agreed(self.ranks, self.collector.can_resume()):
             self.collector.abandon_episodes()
             self._end_episodes()
         self.callbacks.call("save")
@@ -316,6 +358,8 @@ class Runner:
         """Save, evaluate the best and the last network on the same fresh seeds, and write the summary."""
         self._save()
         reached = self._progress()
+        if self.ranks is not None and not self.ranks.is_first:
+            return reached
         with self.signals.interruptible(), self.clock.evaluating():
             progress = self.report.evaluating
             scores = final_scores(
@@ -340,6 +384,7 @@ class Runner:
         """Everything that the run resumes from."""
         return {
             "run": {
+                "ranks": 1 if self.ranks is None else self.ranks.size,
                 **self.schedule.state_dict(),
                 **self.clock.state_dict(),
                 "episodes": self.episodes.state_dict(),
@@ -371,9 +416,10 @@ class Runner:
         self.collector.load_state_dict(state["collector"])
         self.learner.load_state_dict(state["learner"])
         self.replay.load_state_dict(state["replay"])
-        if self.collector.resume_episodes(state["collector"]["running"]):
+        is_same = self.collector.resume_episodes(state["collector"]["running"])
+        if agreed(self.ranks, is_same):
             self._saved = self._position() if (self.folder.checkpoints / state["name"]).is_dir() else None
-        else:
+        if not is_same:
             self._end_episodes()
             self.report.say("note: the replayed episodes differ from the saved ones, so new ones start instead")
         for name in self.callbacks.load_state_dict(run.get("callbacks", [])):

@@ -3,7 +3,7 @@
 import multiprocessing
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
@@ -59,6 +59,10 @@ class StopSignals:
         if self.received is not None:
             raise Interrupted
 
+    def has_any(self) -> bool:
+        """Whether a signal was received."""
+        return self.received is not None
+
     @contextmanager
     def interruptible(self) -> Iterator[None]:
         """A block that leaves the run's state unchanged, so that a signal may interrupt it.
@@ -94,6 +98,42 @@ class StopSignals:
             signal.setitimer(signal.ITIMER_REAL, 0.0)
         for number, handler in self._earlier.items():
             signal.signal(number, handler)
+
+
+class SharedSignals(StopSignals):
+    """The signals of one of several processes that stop after the same step: ``received`` is set once all know of it.
+
+    Work that this process does alone, such as an evaluation, and a step of its environments are interrupted as before.
+    """
+
+    def __init__(self, patience: float = PATIENCE) -> None:
+        super().__init__(patience)
+        self.own = 0
+        """The signal that this process has received; 0 if none."""
+
+    def agree(self, numbers: Iterable[int]) -> None:
+        """Receive the signal of the first process that has one; ``numbers`` are their ``own``."""
+        self.received = next((number for number in numbers if number), None)
+
+    def has_any(self) -> bool:
+        self.received = self.received or self.own or None
+        return self.received is not None
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.own:
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
+        self.own = number
+        signal.setitimer(signal.ITIMER_REAL, self._patience)
+        if self._is_interruptible:
+            self.received = number
+            raise Interrupted
+
+    def _lose_patience(self, number: int, frame: FrameType | None) -> None:
+        if self.is_stepping:
+            self.received = self.own
+        super()._lose_patience(number, frame)
 
 
 def kill_children() -> None:
