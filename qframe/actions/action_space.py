@@ -358,6 +358,8 @@ class ActionSpace:
         sizes = (value.shape[-1],) * len(value) if isinstance(self.sizes, int) else self.known_sizes
         return torch.cat([part[..., :size] for part, size in zip(value, sizes, strict=True)], -1)
 
+    acting_value = join
+
     def split_mask(self, mask: Tensor | None, batch: Sequence[int], device: torch.device) -> Tensor | None:
         """Legal actions broadcastable to ``[D, *B, A]`` from a mask broadcastable to ``[*B, ΣA]``; None: all are.
 

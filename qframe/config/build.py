@@ -285,10 +285,8 @@ class Assembly:
         config = self.config
         with globally_seeded(derive_seed(config["seed"], "network")):
             try:
-                remembers = self._remembering()
-                network = self.part(
-                    "network", self._trunk(envs), self._make_head, action_space=action_space, **remembers
-                )
+                given = self._remembering() | self._with_bonus()
+                network = self.part("network", self._trunk(envs), self._make_head, action_space=action_space, **given)
                 if network is not None:
                     check_network(network, envs.observation_space, action_space)
             except ConfigError as error:
@@ -359,6 +357,20 @@ class Assembly:
             message = f"{target.__name__} cannot have a memory: {reason}; use memory=none, or network=q_net"
             raise ConfigError([Fault("memory", message)])
         return {"make_memory": self._make_memory}
+
+    def _with_bonus(self) -> dict[str, Any]:
+        """The network's argument for the return of a bonus, if that has outputs of its own.
+
+        Raises:
+            ConfigError: the network takes none.
+        """
+        if "reward" in self._broken or (self.config["reward"].get("bonus") or {}).get("head") != "own":
+            return {}
+        target = resolve(self.config["network"]["_target_"])
+        if "num_returns" not in parameters(target).annotation:
+            message = f"{target.__name__} has outputs for one return; use network=q_net, or reward.bonus.head=shared"
+            raise ConfigError([Fault("reward.bonus.head", message)])
+        return {"num_returns": 2}
 
     def _make_memory(self, num_features: int, num_actions: int) -> Memory:
         memory = instantiate(self.config["memory"], num_features, num_actions, where="memory")

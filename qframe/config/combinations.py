@@ -194,6 +194,15 @@ def _uneven_shares(parts: Parts, config: Mapping[str, Any]) -> str | None:
     return uneven_shares(parts.envs.num_envs, config["collector"].get("actors", 1))
 
 
+def _bonus_apart_from_support(parts: Parts, config: Mapping[str, Any]) -> str | None:
+    if parts.reward.bonus is None or not parts.reward.bonus.stands_apart or parts.loss.head.expressible is None:
+        return None
+    return (
+        f"{type(parts.loss.head).__name__} has one support, for the return of the environment; that of the bonus may "
+        "exceed it; use head=scalar or head=quantile, or reward.bonus.head=shared"
+    )
+
+
 REFUSALS: tuple[Refusal, ...] = (
     Refusal("memory=lstm replay=transitions", "replay", _memory_without_slices),
     Refusal("replay=slices replay.burn_in=4", "replay", _sequences_without_memory),
@@ -213,6 +222,7 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("replay=frames replay.stack=1 env=gymnasium env.id=Blackjack-v1", "replay", _not_one_tensor),
     Refusal("priorities=proportional priorities.eta=0.5", "priorities.eta", _eta_without_slices),
     Refusal("collector=ray collector.actors=3", "collector.actors", _uneven_shares),
+    Refusal("reward=rnd reward.bonus.head=own head=categorical", "reward.bonus.head", _bonus_apart_from_support),
     Refusal("reward=rnd head=categorical head.v_max=10", "reward.bonus", _bonus_beyond_support),
     Refusal("learner=parallel", "learner", parallel.not_worth_it),
     Refusal("learner=parallel learner.force=true learner.backend=nccl", "learner", parallel.impossible_workers),

@@ -132,7 +132,7 @@ AUTO_COLLECTOR = {"_target_": "auto"}
 """The node of ``collector=auto``."""
 PROVIDED: dict[str, frozenset[str]] = {
     "action_space": frozenset({"space"}),
-    "network": frozenset({"trunk", "make_head", "make_memory", "action_space"}),
+    "network": frozenset({"trunk", "make_head", "make_memory", "num_returns", "action_space"}),
     "trunk": frozenset({"observation_shape", "byte_divisor"}),
     "memory": frozenset({"num_features", "num_actions"}),
     "head": frozenset({"features", "num_actions"}),

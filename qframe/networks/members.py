@@ -41,6 +41,8 @@ class Members:
         """The mean of the members' action values, ``[K, *B, A]`` → ``[*B, A]``."""
         return value.mean(0)
 
+    acting_value = join
+
     def split_index(self, index: Tensor) -> Tensor:
         """The action taken, for every member, ``[*B]`` → ``[K, *B]``."""
         return index.expand(self.num_members, *index.shape)
@@ -62,3 +64,37 @@ class Members:
     def mean(self, x: Tensor) -> Tensor:
         """The mean over members, ``[K, *B]`` → ``[*B]``."""
         return x.mean(0)
+
+
+class Returns(Members):
+    """Two members with rewards of their own: the return of the environment, and that of a bonus for novelty.
+
+    Each bootstraps on the greedy policy of its own return. Actors are greedy for the sum; evaluation and exported
+    policies for the environment's return alone. Rewards come as ``[2, *B]``. See "Exploration by Random Network
+    Distillation", Burda et al., 2018, section 2.3, which combines two value heads.
+
+    >>> import torch
+    >>> value = torch.tensor([[[1.0, 0.0]], [[0.0, 3.0]]])
+    >>> Returns().join(value), Returns().acting_value(value)
+    (tensor([[1., 0.]]), tensor([[1., 3.]]))
+    """
+
+    def __init__(self) -> None:
+        super().__init__(2)
+
+    def join(self, value: Tensor) -> Tensor:
+        """The values of the environment's return, ``[2, *B, A]`` → ``[*B, A]``."""
+        return value[0]
+
+    def acting_value(self, value: Tensor) -> Tensor:
+        """The values of both returns together, ``[2, *B, A]`` → ``[*B, A]``."""
+        return value.sum(0)
+
+    def backup(self, bootstrap: Prediction, backup: Backup) -> tuple[Prediction, Backup]:
+        """Every return has its own reward, and both end with the episode."""
+        return bootstrap, backup._replace(discount=backup.discount.expand_as(backup.reward))
+
+    def lambda_backup(self, bootstrap: Prediction, backup: LambdaBackup) -> tuple[Prediction, LambdaBackup]:
+        """The same along time."""
+        discount, trace = (x.expand_as(backup.reward) for x in (backup.discount, backup.trace))
+        return bootstrap, backup._replace(discount=discount, trace=trace)

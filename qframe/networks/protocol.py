@@ -23,6 +23,10 @@ class Branches(Protocol):
         """Action values to choose by, ``[D, *B, A]`` → ``[*B, ΣA]``."""
         ...
 
+    def acting_value(self, value: Tensor) -> Tensor:
+        """The same for actors that explore."""
+        ...
+
     def split_index(self, index: Tensor) -> Tensor:
         """The index taken, ``[*B, D]`` → ``[D, *B]``."""
         ...

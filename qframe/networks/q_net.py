@@ -6,7 +6,7 @@ returns the network's input, ``predict(observation, taus)`` a ``Prediction``, wh
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
@@ -15,6 +15,7 @@ from torch import Tensor
 from qframe.actions import ActionSpace, AnyActionSpace, as_action_space
 from qframe.heads import Head, Prediction
 from qframe.keys import ACTION, ACTION_VALUE, CHOSEN_ACTION_VALUE, OBSERVATION
+from qframe.networks.members import Returns
 from qframe.networks.noisy import make_noisy
 from qframe.networks.protocol import Branches
 from qframe.networks.recurrent_trunk import MakeMemory, with_memory
@@ -78,6 +79,7 @@ class QNet(GreedyNetwork):
         action_space: of the environment, or the action's spec.
         make_memory: a memory's class, or anything that builds one from ``(num_features, num_actions)``; None: values
             depend on the current observation alone.
+        num_returns: 2 for a second set of outputs, of the return of a bonus for novelty; else 1.
         noisy: whether linear layers of the trunk and the head are noisy (``NoisyLinear``).
         noisy_std: σ₀ of noisy layers.
         normalize_observation: whether observations are normalised by the mean and variance of those collected.
@@ -98,6 +100,7 @@ class QNet(GreedyNetwork):
         *,
         action_space: AnyActionSpace,
         make_memory: MakeMemory | None = None,
+        num_returns: Literal[1, 2] = 1,
         noisy: bool = False,
         noisy_std: float = 0.5,
         normalize_observation: bool = False,
@@ -106,10 +109,16 @@ class QNet(GreedyNetwork):
         self.trunk = with_memory(
             trunk, make_memory, self.action_space, normalize_observation=normalize_observation
         )
-        self.head = make_head(self.trunk.num_features, self.action_space.num_actions)
+        self.head = make_head(self.trunk.num_features, num_returns * self.action_space.num_actions)
         if noisy:
             make_noisy(trunk, self.head, std_init=noisy_std)
-        self.branches = self.action_space
+        self.members = None if num_returns == 1 else Returns()
+        self.branches = self.members or self.action_space
+        if self.members is not None and self.action_space.is_joint:
+            raise ValueError(
+                f"a bonus with outputs of its own takes no joint actions, got {self.action_space}; use "
+                "action_space=enumerated, or reward.bonus.head=shared"
+            )
 
     def predict(self, observation: Any, taus: Tensor | None = None) -> Prediction:
         out, taus = self.head.prediction(self.trunk(observation), taus)

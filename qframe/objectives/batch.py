@@ -11,6 +11,7 @@ from qframe.actions import ActionSpace
 from qframe.estimators.protocol import Batch, ValueEstimator
 from qframe.functional.compiling import is_readable
 from qframe.keys import ACTION_VALUE, CHOSEN_ACTION_VALUE, PREDICTION, NestedKey
+from qframe.networks.members import Returns
 from qframe.networks.protocol import Network
 
 
@@ -47,7 +48,8 @@ class BatchReader:
 
     def __init__(self, network: Network, module: nn.Module, action_space: ActionSpace) -> None:
         self._network, self._action_space = network, action_space
-        self._has_members = getattr(network, "members", None) is not None
+        members = getattr(network, "members", None)
+        self._has_members, self._has_bonus = members is not None, isinstance(members, Returns)
         q_value = getattr(network, "q_value", None)
         mask_key: NestedKey | None = None if q_value is None else q_value.action_mask_key
         self._needs_mask = mask_key is not None
@@ -102,8 +104,9 @@ class BatchReader:
         if self._action_space.is_joint:
             shape = shape[:-1]
             mask, next_mask = (self._action_space.split_mask(m, shape, index.device) for m in (mask, next_mask))
-        reward = _squeeze(following[keys.reward].to(self.like.dtype), shape, self.next_keys.reward)
-        discount, done = self._discount_and_done(tensordict, following, reward, gamma)
+        returns = _with_bonus if self._has_bonus else _squeeze
+        reward = returns(following[keys.reward].to(self.like.dtype), shape, self.next_keys.reward)
+        discount, done = self._discount_and_done(tensordict, following, reward, shape, gamma)
         needs_probability = "behaviour_probability" in estimator.requires
         prediction, loss_mask = following.get(PREDICTION, None), tensordict.get("loss_mask", None)
         batch = Batch(
@@ -124,10 +127,10 @@ class BatchReader:
         name = type(estimator).__name__
         if needs_probability and batch.action_probability is None:
             raise KeyError(f"{name} needs 'action_probability' in the batch; store it with each action")
-        if "time" in estimator.requires and reward.dim() < 2 and "time" not in tensordict.names:
+        if "time" in estimator.requires and len(shape) < 2 and "time" not in tensordict.names:
             raise ValueError(
                 f"{name} needs a batch with a time dimension ([B, T], or one named 'time'), not a flat one of shape "
-                f"{[*reward.shape]}; sample slices, or use TD0"
+                f"{[*shape]}; sample slices, or use TD0"
             )
         return batch
 
@@ -162,10 +165,15 @@ class BatchReader:
         return action if is_batch else action.squeeze(-1)
 
     def _discount_and_done(
-        self, tensordict: TensorDictBase, following: TensorDictBase, reward: Tensor, gamma: float
+        self,
+        tensordict: TensorDictBase,
+        following: TensorDictBase,
+        reward: Tensor,
+        shape: torch.Size,
+        gamma: float,
     ) -> tuple[Tensor, Tensor]:
         """γᵏ, 0 where the episode terminated, read or computed; and where an episode ended."""
-        keys, next_keys, shape = self.keys, self.next_keys, reward.shape
+        keys, next_keys = self.keys, self.next_keys
         discount = _optional(following, "discount", shape, ("next", "discount"))
         done = _optional(following, keys.done, shape, next_keys.done)
         terminated = _optional(following, keys.terminated, shape, next_keys.terminated)
@@ -186,6 +194,13 @@ class BatchReader:
 def _branches_first(prediction: Tensor, batch: torch.Size) -> Tensor:
     """Outputs ``[*B, A, N]`` as they are, or ``[*B, D, A, N]`` → ``[D, *B, A, N]``."""
     return prediction if prediction.dim() == len(batch) + 2 else prediction.movedim(len(batch), 0)
+
+
+def _with_bonus(reward: Tensor, batch: torch.Size, key: NestedKey) -> Tensor:
+    """The rewards of two returns, ``[*B, 2]`` → ``[2, *B]``."""
+    if reward.shape != (*batch, 2):
+        raise ValueError(f"expected {key} of shape {[*batch, 2]}, with the bonus, got {[*reward.shape]}")
+    return reward.movedim(-1, 0)
 
 
 def from_keywords(keywords: dict[str, Tensor]) -> TensorDict:

@@ -326,7 +326,7 @@ class DQNLoss(nn.Module):
         is_checked = not self.checks_actions or self._reader.check_action(ordered)
         batch = self._read(ordered)
         metrics: dict[str, Tensor] = {}
-        noise = self._draw_noise(batch.reward.shape) if noise is None else noise
+        noise = self._draw_noise(batch.discount.shape) if noise is None else noise
         if self.has_memory:
             batch = self._remember(sequence, batch, noise)
         try:

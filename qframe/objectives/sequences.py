@@ -30,7 +30,7 @@ class Side:
     def __init__(self, network: Network, *, is_target: bool) -> None:
         self._network, self._side = network, int(is_target)
         self.head: Head[Any] = network.head
-        self.branches = network.branches
+        self.branches, self.members = network.branches, getattr(network, "members", None)
         self.observe = network.observe
 
     def predict(self, observation: Any, taus: Tensor | None = None) -> Prediction:

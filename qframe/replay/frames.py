@@ -372,12 +372,12 @@ class FrameStreams:
         return torch.where(ended.any(-1), ended.to(torch.int8).argmax(-1) + 1, self.n_step)
 
     def _return(self, ahead: np.ndarray, steps: Tensor, dtype: torch.dtype) -> Tensor:
-        """``Σ_{i<k} γⁱ r_i``, added in float64 in time order and rounded once, ``[B, 1]``."""
-        reward = self._steps.column(REWARD, self._index(ahead)).view(ahead.shape).double()
+        """``Σ_{i<k} γⁱ r_i``, added in float64 in time order and rounded once, ``[B, R]``."""
+        reward = self._steps.column(REWARD, self._index(ahead)).view(*ahead.shape, -1).double()
         total = torch.zeros_like(reward[:, 0])
         for i in range(self.n_step):
-            total = torch.where(steps > i, total + self.gamma**i * reward[:, i], total)
-        return total.to(dtype).unsqueeze(-1)
+            total = torch.where((steps > i).unsqueeze(-1), total + self.gamma**i * reward[:, i], total)
+        return total.to(dtype)
 
     def _continues(self, env: np.ndarray, starts: np.ndarray, observation: Tensor, following: Tensor) -> bool:
         """Whether every observation is the one before it and a new frame."""

@@ -61,7 +61,7 @@ class NStepFold:
         self._order = np.arange(n_step)
         self._oldest = np.zeros(num_envs, np.int64)  # slot of the oldest open start
         self._count = np.zeros(num_envs, np.int64)  # open starts
-        self._returns = np.zeros((num_envs, n_step))  # reward so far of the start in each slot
+        self._returns = np.zeros((num_envs, n_step, 1))  # reward so far of the start in each slot
         self._starts = TensorStorage(num_envs * n_step, device)  # entries of the starts, row env · n + slot
         self._last = TensorStorage(num_envs, device)  # entries under "next" of the last step
 
@@ -109,6 +109,7 @@ class NStepFold:
         self._oldest, self._count, self._returns = (
             state[name].numpy(force=True).copy() for name in ("oldest", "count", "returns")
         )
+        self._returns = self._returns.reshape(self.num_envs, self.n_step, -1)
         env, nth = (self._order < self._count[:, None]).nonzero()
         self._starts.restore(self._tensor(self._row(env, nth)), state["starts"])
         self._last.restore(self._tensor(self._count.nonzero()[0]), state["last"])
@@ -127,10 +128,12 @@ class NStepFold:
         return self._emit(env, np.where(ended, count, count == self.n_step), following)
 
     def _add_reward(self, env: np.ndarray, slot: np.ndarray, reward: np.ndarray) -> None:
-        """Add ``reward`` ``[k, 1]``, of steps in ``slot`` ``[k]``, to the open starts: γ to the power of their age."""
+        """Add ``reward`` ``[k, R]``, of steps in ``slot`` ``[k]``, to the open starts: γ to the power of their age."""
+        if self._returns.shape[-1] != reward.shape[-1]:
+            self._returns = np.zeros((self.num_envs, self.n_step, reward.shape[-1]))
         self._returns[env, slot] = 0.0
         age = (slot[:, None] - self._order) % self.n_step  # [k, n]
-        self._returns[env] += reward * self._powers[age]
+        self._returns[env] += reward[:, None] * self._powers[age][..., None]
 
     def _emit(self, env: np.ndarray, leaving: np.ndarray, following: Rows) -> Rows:
         """Close the ``leaving`` ``[k]`` oldest starts of ``env`` ``[k]``; they bootstrap on rows ``following``."""
@@ -143,7 +146,7 @@ class NStepFold:
         emitted = self._starts.read(self._tensor(source))
         emitted |= {key: leaf.index_select(0, taken) for key, leaf in following.items()}
         like = emitted[REWARD]
-        emitted[REWARD] = torch.from_numpy(self._returns.take(source)[:, None]).to(like)
+        emitted[REWARD] = torch.from_numpy(self._returns.reshape(-1, like.shape[-1])[source]).to(like)
         discount = torch.from_numpy(self._powers[steps][:, None]).to(like)
         emitted[DISCOUNT] = torch.where(emitted[TERMINATED], 0.0, discount)
         emitted[STEPS] = self._tensor(steps[:, None])
@@ -161,7 +164,7 @@ def one_step(rows: Rows, gamma: float) -> Rows:
     """Single steps as transitions: discount ``γ · (1 − terminated)``, one step to the next observation."""
     reward, terminated = rows[REWARD], rows[TERMINATED]
     folded = {key: leaf for key, leaf in rows.items() if key != ENV}
-    folded[DISCOUNT] = torch.where(terminated, 0.0, torch.full_like(reward, gamma))
+    folded[DISCOUNT] = torch.where(terminated, 0.0, torch.full_like(reward[:, :1], gamma))
     folded[STEPS] = torch.ones_like(terminated, dtype=torch.int64)
     return folded
 

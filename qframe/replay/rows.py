@@ -128,7 +128,7 @@ def _check_first(rows: Rows) -> None:
         _raise_key_error(missing=set(), new=reserved)
     if rows[ENV].shape[1:] or rows[ENV].dtype is not torch.int64:
         _raise_unlike(ENV, "[k] of torch.int64", rows[ENV])
-    if rows[REWARD].shape[1:] != (1,) or not rows[REWARD].is_floating_point():
+    if rows[REWARD].dim() != 2 or not rows[REWARD].is_floating_point():
         _raise_unlike(REWARD, "[k, 1] of a float dtype", rows[REWARD])
     for key in (TERMINATED, TRUNCATED, DONE):
         if rows[key].shape[1:] != (1,) or rows[key].dtype is not torch.bool:

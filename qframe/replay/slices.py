@@ -336,18 +336,18 @@ def fold_along(rows: Rows, n_step: int, gamma: float) -> Rows:
     (tensor([1.5000, 1.5000, 1.0000]), tensor([0.2500, 0.2500, 0.5000]), tensor([2, 2, 1]))
     """
     reward, done = rows[REWARD], rows[DONE].squeeze(-1)
-    single, length = reward.squeeze(-1).double(), done.shape[-1]
+    single, length = reward.double(), done.shape[-1]
     total, steps, is_open = single.clone(), torch.ones_like(done, dtype=torch.int64), ~done
     for i in range(1, min(n_step, length)):
         is_open = is_open[..., :-1]  # the last step has no further one in the slice
-        total[..., :-i] += torch.where(is_open, gamma**i * single[..., i:], 0.0)
+        total[..., :-i, :] += torch.where(is_open.unsqueeze(-1), gamma**i * single[..., i:, :], 0.0)
         steps[..., :-i] += is_open
         is_open = is_open & ~done[..., i:]
     last = (torch.arange(length, device=done.device) + steps - 1).unsqueeze(-1)  # [*B, T, 1]
     following = [key for key in rows if key[0] == "next" and key not in (REWARD, DISCOUNT)]
     folded = {key: _gather_along(rows[key], last) for key in following}
     powers = torch.tensor([gamma**k for k in range(n_step + 1)], dtype=reward.dtype, device=reward.device)
-    folded[REWARD] = total.to(reward.dtype).unsqueeze(-1)
+    folded[REWARD] = total.to(reward.dtype)
     folded[DISCOUNT] = torch.where(folded[TERMINATED], 0.0, powers[steps].unsqueeze(-1))
     return folded | {STEPS: steps.unsqueeze(-1)}
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ LIMIT = 10.0
 
 
 class Bonus(ABC):
-    """``scale · min(novelty / σ, 10)``, added to the stored reward of every step.
+    """``scale · min(novelty / σ, 10)``, added to the stored reward of every step or stored beside it.
 
     σ is the running standard deviation of the discounted sums of novelty, ``R ← γ · R + novelty``, which no end of an
     episode resets. See "Exploration by Random Network Distillation", Burda et al., 2018, section 2.4.
@@ -37,6 +37,8 @@ class Bonus(ABC):
 
     Args:
         scale: factor of the bonus, above 0.
+        head: ``shared``: the bonus is added to the reward, and action values contain its return; ``own``: the network
+            has outputs of its own for it, which only actors that explore heed.
         gamma: γ of the sums.
         num_envs: E.
 
@@ -47,10 +49,12 @@ class Bonus(ABC):
     learns = False
     """Whether it takes gradient steps, which a forked process cannot."""
 
-    def __init__(self, *, scale: float, gamma: float, num_envs: int) -> None:
+    def __init__(
+        self, *, scale: float, gamma: float, num_envs: int, head: Literal["shared", "own"] = "shared"
+    ) -> None:
         if not 0 < scale < np.inf:
             raise ValueError(f"expected scale above 0, got {scale}; for no bonus, set reward=default")
-        self.scale, self._num_envs = scale, num_envs
+        self.scale, self._num_envs, self.stands_apart = scale, num_envs, head == "own"
         self._returns = RunningReturns(num_envs, gamma)
         self.last = 0.0
         """The mean bonus of the last step."""
@@ -97,6 +101,7 @@ class RNDBonus(Bonus):
     Args:
         observation_space: of one environment.
         scale: factor of the bonus, above 0.
+        head: ``shared`` or ``own``; see :class:`Bonus`.
         num_features: outputs of the random network.
         num_cells: units of each hidden layer.
         lr: Adam's step size.
@@ -123,6 +128,7 @@ class RNDBonus(Bonus):
         observation_space: spaces.Space[Any],
         *,
         scale: float,
+        head: Literal["shared", "own"] = "shared",
         num_features: int = 128,
         num_cells: int = 256,
         lr: float = 1e-4,
@@ -130,7 +136,7 @@ class RNDBonus(Bonus):
         num_envs: int,
         seed: int,
     ) -> None:
-        super().__init__(scale=scale, gamma=gamma, num_envs=num_envs)
+        super().__init__(scale=scale, head=head, gamma=gamma, num_envs=num_envs)
         if min(num_features, num_cells) < 1 or not 0 < lr < np.inf:
             numbers = f"num_features={num_features}, num_cells={num_cells}, lr={lr}"
             raise ValueError(f"expected num_features and num_cells of at least 1, and lr above 0, got {numbers}")
@@ -212,6 +218,7 @@ class CountBonus(Bonus):
     Args:
         observation_space: of one environment.
         scale: factor of the bonus, above 0.
+        head: ``shared`` or ``own``; see :class:`Bonus`.
         bits: random projections; None counts equal observations.
         gamma: γ of the sums of novelty.
         num_envs: E.
@@ -230,12 +237,13 @@ class CountBonus(Bonus):
         observation_space: spaces.Space[Any],
         *,
         scale: float,
+        head: Literal["shared", "own"] = "shared",
         bits: int | None = None,
         gamma: float,
         num_envs: int,
         seed: int,
     ) -> None:
-        super().__init__(scale=scale, gamma=gamma, num_envs=num_envs)
+        super().__init__(scale=scale, head=head, gamma=gamma, num_envs=num_envs)
         if bits is not None and not 1 <= bits <= 256:
             raise ValueError(f"expected bits from 1 to 256, or null, got {bits}")
         self.counts: dict[int, int] = {}

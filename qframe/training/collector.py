@@ -95,7 +95,7 @@ class Collector(CollectorProtocol):
         for part in self._normalized:
             part.update_statistics(inputs)
         out = network.head.value(self._carried.predict(inputs))  # [E, A]
-        value = network.branches.join(out)
+        value = network.branches.acting_value(out)
         greedy = self._action_space.greedy_index(value, None if mask is None else mask.to(self._device)).cpu()
         value = out if self.exploration.reads_members else value
         action = self.exploration.explore(greedy, mask, value)
@@ -126,7 +126,7 @@ class Collector(CollectorProtocol):
         rows = {"observation": observation, **behaviour, "env": self._env_index}
         following = {
             "observation": next_observation,
-            "reward": torch.from_numpy(reward).unsqueeze(-1),
+            "reward": torch.from_numpy(reward.reshape(len(reward), -1)),  # [E, 1], or [E, 2] with the bonus apart
             "terminated": torch.from_numpy(terminated).unsqueeze(-1),
             "truncated": torch.from_numpy(step.truncated).unsqueeze(-1),
             "done": torch.from_numpy(ended).unsqueeze(-1),

@@ -66,7 +66,7 @@ class RewardScale:
 
 
 class RewardTransform:
-    """``clip(scale · r / σ, low, high) + bonus``, where each operation is optional.
+    """``clip(scale · r / σ, low, high) + bonus``, where each operation is optional; the bonus may stand apart.
 
     σ is the running standard deviation of the environments' discounted returns ``R ← γ · R + r``, which start from 0
     with every episode. Rewards divided by σ are clipped to ±10, because its first estimates rest on few returns.
@@ -126,6 +126,9 @@ class RewardTransform:
             done: ``[E]``, where an episode ended.
             valid: ``[E]``, False where an environment only reset itself; None if none did.
             observation: ``[E, …]``, after the step; for the bonus.
+
+        Returns:
+            ``[E]``; ``[E, 2]`` if the bonus stands apart, in the second column.
         """
         scaled = reward.astype(np.float64)
         if self._normalizes:
@@ -134,7 +137,10 @@ class RewardTransform:
             scaled = np.clip(scaled / self._returns.deviation, -LIMIT, LIMIT)
         scaled *= self._scale
         scaled = np.clip(scaled, self._low, self._high)
-        return scaled if self.bonus is None or observation is None else scaled + self.bonus(observation, valid)
+        if self.bonus is None or observation is None:
+            return scaled
+        bonus = self.bonus(observation, valid)
+        return np.stack([scaled, bonus], -1) if self.bonus.stands_apart else scaled + bonus
 
     def state_dict(self) -> dict[str, Any]:
         """The statistics, the discounted returns of the running episodes, and the state of the bonus."""

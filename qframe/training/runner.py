@@ -218,7 +218,7 @@ class Runner:
             self.learner.support.add(seen)
         if not self.learner.updates:
             following = seen["next"]
-            self.reward_scale.add(following["reward"].numpy(), int(following["done"].sum()))
+            self.reward_scale.add(following["reward"][:, 0].numpy(), int(following["done"].sum()))
         self.schedule.advance(len(seen))
         if self.callbacks:
             self.callbacks.call("step", transitions)

@@ -12,6 +12,7 @@ from qframe.heads import ScalarHead
 from qframe.networks import GRU, LSTM, EnsembleQNet, Memory, MLPTrunk, QNet
 from qframe.networks.carried import carried
 from qframe.networks.recurrent_trunk import recurrent_trunk
+from qframe.objectives import DQNLoss
 
 KINDS = [LSTM, GRU]
 
@@ -207,6 +208,22 @@ def test_the_trunk_of_an_ensemble_learns_from_the_mean_of_its_members_and_each_m
     scaled, plain = trunks.values()
     for number, (one, other) in enumerate(zip(scaled, plain, strict=True)):
         torch.testing.assert_close(one, other * (1 if number < 2 else 3))
+
+
+def test_members_with_memories_heed_a_bootstrap_mask():
+    torch.manual_seed(0)
+    ensemble = EnsembleQNet(
+        MLPTrunk((3,), num_cells=[5]), ScalarHead, action_space=Categorical(2), num_members=3,
+        make_memory=partial(LSTM, hidden_size=4, inputs=["action", "reward"]),
+    )  # fmt: skip
+    loss, sequence = DQNLoss(ensemble, delay_value=False), random_sequence(24)
+    sequence["action"] = torch.zeros(2, 4, dtype=torch.int64)
+    sequence["bootstrap_mask"] = torch.tensor([True, False, True]).expand(2, 4, 3)
+    sequence["next"].update({key: torch.zeros(2, 4, 1) for key in ("reward", "done", "terminated")})
+    loss.has_target_update = True
+    loss(sequence)["loss"].backward()
+    moved = [bool(member.input_layers[0].weight.grad.any()) for member in recurrent_trunk(ensemble).memory.members]
+    assert moved == [True, False, True]
 
 
 def test_a_prior_is_refused_beside_a_memory():
