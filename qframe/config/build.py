@@ -56,6 +56,9 @@ from qframe.training.runner import check_numbers
 from qframe.training.schedule import Schedule
 from qframe.training.timing import Profile
 
+ADDITIONS = {"make_memory": ("memory", "memory=none"), "num_returns": ("reward.bonus.head", "reward.bonus.head=shared")}
+"""Arguments of a network that not every class takes: the keys that ask for them, and how to do without."""
+
 
 class Assembly:
     """The parts of a config, each built once, with the faults of all of them.
@@ -285,8 +288,10 @@ class Assembly:
         config = self.config
         with globally_seeded(derive_seed(config["seed"], "network")):
             try:
-                given = self._remembering() | self._with_bonus()
-                network = self.part("network", self._trunk(envs), self._make_head, action_space=action_space, **given)
+                additions = self._additions()
+                network = self.part(
+                    "network", self._trunk(envs), self._make_head, action_space=action_space, **additions
+                )
                 if network is not None:
                     check_network(network, envs.observation_space, action_space)
             except ConfigError as error:
@@ -343,34 +348,24 @@ class Assembly:
         node = self.config["evaluation"]
         return {**node, "env": as_words(node.get("env"))} if isinstance(node, Mapping) else node
 
-    def _remembering(self) -> dict[str, Any]:
-        """The network's argument that gives it a memory, if it is to have one.
+    def _additions(self) -> dict[str, Any]:
+        """The network's arguments for a memory and for the return of a bonus, where the config has them.
 
         Raises:
-            ConfigError: the network takes none.
+            ConfigError: the network takes no such argument.
         """
-        if "memory" in self._broken or self.config["memory"] == NO_MEMORY:
-            return {}
         target = resolve(self.config["network"]["_target_"])
-        if "make_memory" not in parameters(target).annotation:
-            reason = "it takes no argument make_memory"
-            message = f"{target.__name__} cannot have a memory: {reason}; use memory=none, or network=q_net"
-            raise ConfigError([Fault("memory", message)])
-        return {"make_memory": self._make_memory}
-
-    def _with_bonus(self) -> dict[str, Any]:
-        """The network's argument for the return of a bonus, if that has outputs of its own.
-
-        Raises:
-            ConfigError: the network takes none.
-        """
-        if "reward" in self._broken or (self.config["reward"].get("bonus") or {}).get("head") != "own":
-            return {}
-        target = resolve(self.config["network"]["_target_"])
-        if "num_returns" not in parameters(target).annotation:
-            message = f"{target.__name__} has outputs for one return; use network=q_net, or reward.bonus.head=shared"
-            raise ConfigError([Fault("reward.bonus.head", message)])
-        return {"num_returns": 2}
+        bonus = ("reward" not in self._broken and self.config["reward"].get("bonus")) or {}
+        added: dict[str, Any] = {}
+        if "memory" not in self._broken and self.config["memory"] != NO_MEMORY:
+            added["make_memory"] = self._make_memory
+        if bonus.get("head") == "own":
+            added["num_returns"] = 2
+        for name in added.keys() - parameters(target).annotation.keys():
+            where, plain = ADDITIONS[name]
+            message = f"{target.__name__} takes no argument {name}; use {plain}, or network=q_net"
+            raise ConfigError([Fault(where, message)])
+        return added
 
     def _make_memory(self, num_features: int, num_actions: int) -> Memory:
         memory = instantiate(self.config["memory"], num_features, num_actions, where="memory")

@@ -27,6 +27,8 @@ class Members:
     """
 
     refused: ClassVar[dict[str, str]] = {}
+    has_bonus: ClassVar[bool] = False
+    """Whether the second member learns from a reward of its own."""
 
     def __init__(self, num_members: int) -> None:
         if num_members < 2:
@@ -78,6 +80,8 @@ class Returns(Members):
     >>> Returns().join(value), Returns().acting_value(value)
     (tensor([[1., 0.]]), tensor([[1., 3.]]))
     """
+
+    has_bonus = True
 
     def __init__(self) -> None:
         super().__init__(2)

@@ -11,7 +11,6 @@ from qframe.actions import ActionSpace
 from qframe.estimators.protocol import Batch, ValueEstimator
 from qframe.functional.compiling import is_readable
 from qframe.keys import ACTION_VALUE, CHOSEN_ACTION_VALUE, PREDICTION, NestedKey
-from qframe.networks.members import Returns
 from qframe.networks.protocol import Network
 
 
@@ -49,7 +48,7 @@ class BatchReader:
     def __init__(self, network: Network, module: nn.Module, action_space: ActionSpace) -> None:
         self._network, self._action_space = network, action_space
         members = getattr(network, "members", None)
-        self._has_members, self._has_bonus = members is not None, isinstance(members, Returns)
+        self._has_members, self._has_bonus = members is not None, getattr(members, "has_bonus", False)
         q_value = getattr(network, "q_value", None)
         mask_key: NestedKey | None = None if q_value is None else q_value.action_mask_key
         self._needs_mask = mask_key is not None
