@@ -32,7 +32,7 @@ from qframe.config.memory_prediction import memory_line
 from qframe.config.parameters import parameters
 from qframe.config.parts import Parts
 from qframe.config.ranks import led, own_path, share_of, share_refused, training_episodes
-from qframe.config.schema import GROUPS, NO_MEMORY, PROVIDED, SETTINGS
+from qframe.config.schema import ADDITIONS, GROUPS, NO_MEMORY, PROVIDED, SETTINGS
 from qframe.config.targets import instantiate, resolve
 from qframe.config.trained_weights import start_from
 from qframe.envs import Envs, derive_seed
@@ -55,9 +55,6 @@ from qframe.training import Runner
 from qframe.training.runner import check_numbers
 from qframe.training.schedule import Schedule
 from qframe.training.timing import Profile
-
-ADDITIONS = {"make_memory": ("memory", "memory=none"), "num_returns": ("reward.bonus.head", "reward.bonus.head=shared")}
-"""Arguments of a network that not every class takes: the keys that ask for them, and how to do without."""
 
 
 class Assembly:

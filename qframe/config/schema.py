@@ -52,6 +52,8 @@ def compilable(value: bool | str) -> str | None:
     return None
 
 
+ADDITIONS = {"make_memory": ("memory", "memory=none"), "num_returns": ("reward.bonus.head", "reward.bonus.head=shared")}
+"""Arguments of a network that not every class takes: the keys that ask for them, and how to do without."""
 NO_MEMORY: Mapping[str, Any] = {"_target_": "qframe.networks.no_memory"}
 """The group ``memory`` of a network without one."""
 NO_INIT: Mapping[str, Any] = {"from": None, "part": "all", "network": "best"}
