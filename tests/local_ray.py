@@ -1,6 +1,7 @@
 """A stand-in for Ray in one process, whose calls are made when their results are asked for."""
 
 import pickle
+import socket
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,14 +15,27 @@ class LocalRay:
 
     def __init__(self, cpus: float = 64.0) -> None:
         self.cpus, self.actors = cpus, list[LocalActor]()
+        self._server = socket.create_server(("127.0.0.1", 0))  # connections need not be accepted
+        self.head = "127.0.0.1:" + str(self._server.getsockname()[1])
         self.dies = lambda actor, method: False
         """Whether an actor dies at a call of this method."""
+
+    def close_head(self) -> None:
+        """Stop answering connections."""
+        self._server.close()
 
     def is_initialized(self) -> bool:
         return True
 
     def cluster_resources(self) -> dict[str, float]:
         return {"CPU": self.cpus}
+
+    def nodes(self) -> list[dict[str, Any]]:
+        host, _, port = self.head.rpartition(":")
+        return [{"NodeID": "here", "NodeManagerAddress": host, "NodeManagerPort": int(port)}]
+
+    def get_runtime_context(self) -> Any:
+        return SimpleNamespace(gcs_address=self.head, get_node_id=lambda: "here")
 
     def remote(self, kind: type) -> Any:
         return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda *given: self._start(kind(*given))))

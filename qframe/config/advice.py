@@ -23,7 +23,7 @@ MANY_INPUTS = 4_096
 def config_warnings(parts: Parts, config: Mapping[str, Any]) -> list[str]:
     """A line with the remedy for each choice that is probably a mistake."""
     found = [_mlp_over_pixels(parts), _unclipped_scores(parts), _target_for_rollouts(parts)]
-    found += [_frames_stored_twice(parts, config), memory_warning(parts)]
+    found += [_frames_stored_twice(parts, config), memory_warning(parts), _never_the_same(config)]
     return [f"warning: {line}" for line in found if line is not None]
 
 
@@ -74,6 +74,12 @@ def _frames_stored_twice(parts: Parts, config: Mapping[str, Any]) -> str | None:
         f"replay: transitions store every frame {2 * stack} times, in {stored / 1e9:,.2f} GB; use replay=frames"
         f"{'' if stack == 4 else f' replay.stack={stack}'}, which takes {as_frames / 1e9:,.2f} GB"
     )
+
+
+def _never_the_same(config: Mapping[str, Any]) -> str | None:
+    if config["collector"].get("order") != "arrival":
+        return None
+    return "collector: order=arrival takes messages as they come, so no two runs are equal; order=fixed repeats a run"
 
 
 def _stacked_frames(parts: Parts, config: Mapping[str, Any]) -> int:

@@ -1,5 +1,6 @@
 """The description of a run before it starts, part by part."""
 
+from qframe.config.actor_traffic import actor_line
 from qframe.config.auto import Picked
 from qframe.config.build import Assembly
 from qframe.config.memory_prediction import memory_line
@@ -29,6 +30,7 @@ def describe(assembly: Assembly) -> dict[str, str]:
         "replay": f"{type(replay).__name__}, {replay.capacity:,} transitions, batches of {replay.batch_size}, "
         f"{'drawn uniformly' if replay.priorities is None else type(replay.priorities).__name__}, "
         f"{memory_line(built)}",
+        **({"actors": actors} if (actors := actor_line(assembly)) else {}),
         **({"bonus": f"{type(bonus).__name__}, scale {bonus.scale:g}"} if (bonus := built.reward.bonus) else {}),
         **({"weights": assembly.initial} if assembly.initial else {}),
         "device": str(assembly.device),

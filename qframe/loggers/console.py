@@ -26,9 +26,18 @@ class Report:
         """Start at this frame."""
 
     def update(
-        self, frames: int, *, frames_per_second: float, seconds_left: float | None, episode_return: float | None
-    ) -> None:
-        """Show the progress; called at every log. The seconds left are unknown (None) until learning starts."""
+        self, frames: int, *, frames_per_second: float, seconds_left: float | None, episode_return: float | None,
+        actors: str = "",
+    ) -> None:  # fmt: skip
+        """Show the progress; called at every log. The seconds left are unknown (None) until learning starts.
+
+        Args:
+            frames: so far.
+            frames_per_second: since the last log.
+            seconds_left: until the end.
+            episode_return: the mean of recent training episodes.
+            actors: the state of the actors; empty if there are none.
+        """
 
     def step(self, frames: int) -> None:
         """Show that the run is alive; called after every step of the environments."""
@@ -65,10 +74,11 @@ class LineReport(Report):
         self._total, self._frames = total_frames, frames
 
     def update(
-        self, frames: int, *, frames_per_second: float, seconds_left: float | None, episode_return: float | None
-    ) -> None:
+        self, frames: int, *, frames_per_second: float, seconds_left: float | None, episode_return: float | None,
+        actors: str = "",
+    ) -> None:  # fmt: skip
         speed = f"{frames_per_second:8,.0f} frames/s  ETA {_clock(seconds_left)}"
-        self._progress(frames, f"{speed}  return {format_score(episode_return)}")
+        self._progress(frames, f"{speed}  return {format_score(episode_return)}{f'  {actors}' if actors else ''}")
 
     def step(self, frames: int) -> None:
         self._frames = frames
@@ -97,7 +107,7 @@ class BarReport(Report):
     def __init__(self, console: Console) -> None:
         self._console = console
         self._name, self._frames, self._total = "", 0, 1
-        self._speed = self._return = self._evaluation = ""
+        self._speed = self._return = self._evaluation = self._actors = ""
         self._remaining = _clock(None)
         self._live = Live(console=console, get_renderable=self._line, transient=True, refresh_per_second=4)
 
@@ -106,10 +116,11 @@ class BarReport(Report):
         self._live.start()
 
     def update(
-        self, frames: int, *, frames_per_second: float, seconds_left: float | None, episode_return: float | None
-    ) -> None:
+        self, frames: int, *, frames_per_second: float, seconds_left: float | None, episode_return: float | None,
+        actors: str = "",
+    ) -> None:  # fmt: skip
         self._frames, self._speed = frames, f"{frames_per_second:,.0f} frames/s"
-        self._remaining = _clock(seconds_left)
+        self._remaining, self._actors = _clock(seconds_left), actors
         self._return = f"return {format_score(episode_return)}"
 
     def step(self, frames: int) -> None:
@@ -145,10 +156,12 @@ class BarReport(Report):
             "remaining": f"ETA {self._remaining}",
             "return": self._return,
             "evaluation": self._evaluation,
+            "actors": self._actors,
         }
         room, shown = self._console.width, set()
-        for name in ("share", "evaluation", "name", "remaining", "return", "speed", "frames"):
-            kept = MIN_BAR + 1 if name in ("speed", "frames") else 0  # columns for the bar, which comes before these
+        for name in ("share", "evaluation", "name", "remaining", "return", "speed", "frames", "actors"):
+            # columns for the bar, which comes before the last three
+            kept = MIN_BAR + 1 if name in ("speed", "frames", "actors") else 0
             if fields[name] and cell_len(fields[name]) + 2 + kept <= room:
                 shown.add(name)
                 room -= cell_len(fields[name]) + 2

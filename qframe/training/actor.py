@@ -46,7 +46,6 @@ class Actor:
 
     def __init__(self, paths: list[str]) -> None:
         sys.path += [path for path in paths if path not in sys.path]
-        torch.set_num_threads(1)
 
     def versions(self) -> dict[str, str]:
         """The versions that must be the same on every machine."""
@@ -54,9 +53,14 @@ class Actor:
 
     def begin(self, pickled: bytes) -> dict[str, bool]:
         """Make the collector of some pickled ``ActorParts``, and report what its environments can do."""
+        torch.set_num_threads(1)
         parts: ActorParts = pickle.loads(pickled)
-        total, parts.envs.num_envs = parts.envs.num_envs, parts.num_envs
         seed_globally(derive_seed(parts.seed, "actor", parts.first))
+        return self.make(parts)
+
+    def make(self, parts: ActorParts) -> dict[str, bool]:
+        """Make the collector of parts that nothing else uses."""
+        total, parts.envs.num_envs = parts.envs.num_envs, parts.num_envs
         episodes = parts.envs.make(parts.seed)
         episodes.number_from(parts.first)
         self._collector = Collector(
@@ -97,6 +101,10 @@ class Actor:
             **self._sender.pack(rows, self._num_envs),
             **self.state(steps),
         }
+
+    def close(self) -> None:
+        """Close the environments."""
+        self._collector.close()
 
     def abandon(self) -> dict[str, Any]:
         """Abandon the running episodes; the state afterwards."""

@@ -1,9 +1,10 @@
 """The metrics of a training log."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from qframe.formatting import format_count
 from qframe.replay import Replay
 from qframe.training.learner import Learner
 from qframe.training.protocol import CollectorProtocol
@@ -40,3 +41,18 @@ def training_metrics(
         episodes = {"train/episode_return": returns, "train/episode_length": lengths}
         values |= {name: float(statistics.mean(numbers)) for name, numbers in episodes.items()}
     return values
+
+
+def format_actors(metrics: Mapping[str, Any]) -> str:
+    """The actors in a few words for the progress line; empty if there are none.
+
+    >>> of_two = {"actor/0/lag": 1, "actor/0/restarts": 2, "actor/1/lag": 3, "actor/1/restarts": 0}
+    >>> format_actors(of_two)
+    '2 actors, lag 1–3, 2 restarts'
+    """
+    lags, restarts = ([v for k, v in metrics.items() if k.endswith(end)] for end in ("/lag", "/restarts"))
+    if not lags:
+        return ""
+    lag = f"{min(lags)}" if min(lags) == max(lags) else f"{min(lags)}–{max(lags)}"
+    died = f", {format_count(sum(restarts), 'restart')}" if sum(restarts) else ""
+    return f"{format_count(len(lags), 'actor')}, lag {lag}{died}"

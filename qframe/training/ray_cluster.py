@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ from qframe.training.signals import STOP_SIGNALS
 ray: Any = importlib.import_module("ray") if importlib.util.find_spec("ray") else None  # an extra
 CONNECTING, STARTING = 4, 120
 """Seconds in which a cluster must accept a connection, and then answer, and in which actors must start."""
+BETWEEN_CHECKS = 5.0
+"""Seconds between checks of the cluster's head."""
 OBJECT_STORE = 256 * 2**20
 """Bytes of shared memory, at most, for messages and networks on a cluster that is started for the run."""
 
@@ -46,6 +49,12 @@ class Cluster:
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
             _connect(address)
+        here = ray.get_runtime_context()
+        host, _, port = here.gcs_address.rpartition(":")
+        self._needed, self._checks_at = {"the head": (host, int(port))}, 0.0
+        for node in ray.nodes():
+            if node["NodeID"] == here.get_node_id():
+                self._needed["this machine's node"] = node["NodeManagerAddress"], node["NodeManagerPort"]
         if (fault := self.fault()) is not None:
             self.close()
             raise ValueError(fault)
@@ -65,13 +74,29 @@ class Cluster:
                 )
         return None
 
+    def check(self, *, now: bool = False) -> None:
+        """Check that the cluster's head and this machine's node answer; Ray would end this process once one has gone.
+
+        Args:
+            now: whether to check at once; otherwise every few seconds.
+
+        Raises:
+            RunError: one does not.
+        """
+        if time.monotonic() < self._checks_at and not now:
+            return
+        self._checks_at = time.monotonic() + BETWEEN_CHECKS
+        for name, (host, port) in self._needed.items():
+            if (fault := _no_connection(host, port, seconds=CONNECTING)) is not None:
+                raise RunError(f"{name} of the Ray cluster, at {host}:{port}, does not answer: {fault}")
+
     def start(self) -> Any:
         """Start an actor, which has no collector yet."""
         return self._make.remote(list(sys.path))
 
     def close(self) -> None:
         """Leave the cluster, and shut it down if it was started for this run."""
-        if self._is_ours:
+        if self._is_ours and ray.is_initialized():
             ray.shutdown()
 
 
@@ -152,10 +177,17 @@ def _check_answers(address: str) -> None:
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise ValueError(f"expected address=HOST:PORT of a Ray cluster, auto, or null, got '{address}'")
+    if (fault := _no_connection(host, int(port), seconds=CONNECTING)) is not None:
+        raise ValueError(f"no Ray cluster answers at '{address}': {fault}; start one by ray start --head")
+
+
+def _no_connection(host: str, port: int, *, seconds: float) -> str | None:
+    """Why no connection can be made; None if one can."""
     try:
-        socket.create_connection((host, int(port)), timeout=CONNECTING).close()
+        socket.create_connection((host, port), timeout=seconds).close()
     except OSError as error:
-        raise ValueError(f"no Ray cluster answers at '{address}': {error}; start one by ray start --head") from error
+        return str(error)
+    return None
 
 
 def _reason(error: BaseException) -> str:

@@ -147,6 +147,7 @@ class RayCollector(CollectorProtocol):
     def _receive(self) -> None:
         """Take the next message: of every actor, or of the first that has one. Publish the network, and ask on."""
         self._has_begun = True
+        self._cluster.check()
         for actor in self._actors:
             actor.learned = actor.taken
         self._ask(1)
@@ -423,6 +424,7 @@ class RemoteActor:
             RunError: the cluster is too small by now.
         """
         while True:
+            self._cluster.check(now=True)
             ray_cluster.kill(self._actor)
             self.restarts, self._deaths = self.restarts + 1, self._deaths + 1
             if self._deaths > MOST_DEATHS:

@@ -27,7 +27,7 @@ from qframe.training.episode_statistics import InfoNotes, RecentEpisodes
 from qframe.training.evaluation import Evaluation, EvaluationResult
 from qframe.training.learner import Learner
 from qframe.training.learner_ranks import Union, merged
-from qframe.training.metrics import training_metrics
+from qframe.training.metrics import format_actors, training_metrics
 from qframe.training.protocol import CollectorProtocol
 from qframe.training.reward import RewardScale
 from qframe.training.schedule import Schedule
@@ -261,8 +261,9 @@ class Runner:
         self.stop.set_seconds(seconds)
         left = max(0, self.total_frames - self.frames) / max(rate, 1e-9) if self.learner.updates else None
         self.report.update(
-            self.frames, frames_per_second=rate, seconds_left=left, episode_return=self.episodes.mean_return
-        )
+            self.frames, frames_per_second=rate, seconds_left=left, episode_return=self.episodes.mean_return,
+            actors=format_actors(metrics),
+        )  # fmt: skip
         self.schedule.done("log")
 
     def _of_all(self, returns: Any, lengths: Any, infos: Any, seconds: float) -> tuple[Any, Any, Any, float]:

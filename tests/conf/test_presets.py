@@ -22,13 +22,14 @@ ROLLOUT = ("replay.steps=10", "replay.slice_length=5", "replay.minibatches=1", "
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
-def test_a_preset_updates_its_network(path, tmp_path, monkeypatch):
+def test_a_preset_updates_its_network(path, tmp_path, monkeypatch, request):
     text = path.read_text(encoding="utf-8")
     layout = re.search(r"override /replay: (\w+)", text)
     smaller = {"rollout": ROLLOUT, "slices": SLICES}.get(layout[1] if layout else "", REPLAY)
     if "override /collector: ray" in text:
         smaller = (*smaller, "collector.actors=2")
-        monkeypatch.setattr(ray_cluster, "ray", LocalRay())
+        monkeypatch.setattr(ray_cluster, "ray", local := LocalRay())
+        request.addfinalizer(local.close_head)
     config = compose([f"experiment={path.stem}", *SMALL, *smaller], provided=build.PROVIDED)
     runner = build.build(config, tmp_path / "run", report=Report())
     before = [parameter.detach().clone() for parameter in runner.network.parameters()]

@@ -59,7 +59,7 @@ def test_the_seconds_left_are_unknown_until_learning_starts(tmp_path):
     seen = []
 
     class Kept(Report):
-        def update(self, frames, *, frames_per_second, seconds_left, episode_return):
+        def update(self, frames, *, frames_per_second, seconds_left, episode_return, actors):
             seen.append((frames, seconds_left and seconds_left * frames_per_second))
 
     runner = make_runner(tmp_path, "CartPole-v1", total_frames=2000, learning_starts=700, report=Kept())

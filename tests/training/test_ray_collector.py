@@ -20,7 +20,8 @@ COUNTER = "qframe-test/Counter-v0"
 def ray(monkeypatch):
     local = LocalRay()
     monkeypatch.setattr(ray_cluster, "ray", local)
-    return local
+    yield local
+    local.close_head()
 
 
 def reward_of(num_envs):
@@ -138,6 +139,13 @@ def test_a_cluster_that_became_too_small_ends_the_run(tmp_path, ray):
     ray.dies = lambda actor, method: method == "collect"
     ray.cpus = 1.0
     with pytest.raises(RunError, match=r"2 actors with 1 CPU each need 2, and the Ray cluster has 1"):
+        runner.collector.collect()
+
+
+def test_a_head_that_does_not_answer_ends_the_run(tmp_path, ray):
+    runner = made(tmp_path)
+    ray.close_head()
+    with pytest.raises(RunError, match="the head of the Ray cluster, at 127.0.0.1:.*, does not answer: .*refused"):
         runner.collector.collect()
 
 
