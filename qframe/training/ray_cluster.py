@@ -162,12 +162,13 @@ def _connect(address: str | None) -> None:
     elif address != "auto":
         _check_answers(address)
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", str(CONNECTING))
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     try:
         ray.init(address=address or "local", **silent)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        message = f"no Ray cluster answers at '{address}'" if address else "Ray cannot start on this machine"
-        raise ValueError(f"{message}: {_reason(error)}") from error
+        if address is None:
+            raise ValueError(f"Ray cannot start on this machine: {_reason(error)}") from error
+        remedy = "with token authentication, set RAY_AUTH_MODE=token here as well"
+        raise ValueError(f"no Ray cluster answers at '{address}': {_reason(error)}; {remedy}") from error
     finally:  # Ray handles SIGTERM by itself, which would lose the checkpoint of a stopped run
         for number, handler in handlers.items():
             signal.signal(number, handler)

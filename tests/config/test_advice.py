@@ -1,5 +1,7 @@
 """Choices that work together but are probably mistakes: ``check`` and every run name them and the remedy."""
 
+import re
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -120,3 +122,18 @@ def test_check_and_train_print_them(tmp_path, monkeypatch, capsys):
     small = ("total_frames=16", "runner.learning_starts=8", "evaluation.final_episodes=1", "evaluation.candidates=1")
     assert main(["train", *words, *small, "logger.tensorboard=false", "runner.every=4"]) == 0
     assert capsys.readouterr().out.count("warning: trunk: an MLP") == 1
+
+
+def test_messages_in_any_order_are_never_the_same_twice():
+    (line,) = warned("collector=ray", "collector.order=arrival", "env.num_envs=2")
+    assert "order=arrival takes messages as they come, so no two runs are equal; order=fixed repeats a run" in line
+    assert warned("collector=ray", "env.num_envs=2") == []
+
+
+def test_check_predicts_the_bytes_between_actors_and_learner(capsys):
+    assert main(["check", "collector=ray", "env.num_envs=4"]) == 0
+    assert re.search(
+        r"actors +2 × 2 environments, 1 CPU each; messages of 32 frames, \d+ bytes a frame; at most [\d,]+ frames/s, "
+        r"with [\d.,]+ MB/s from the actors and [\d.,]+ MB/s of networks to them",
+        capsys.readouterr().out,
+    )
