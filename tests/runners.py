@@ -64,6 +64,7 @@ def make_runner(
     reward=None,
     bonus=None,
     memory=None,
+    learner=Learner,
     **runner_options,
 ):
     seed_globally(seed)
@@ -89,7 +90,7 @@ def make_runner(
             envs.make(seed), loss.value_network, exploration=exploration, action_space=space, reward=transform,
             device=CPU, stores_state=memory is not None,
         ),
-        learner=Learner(
+        learner=learner(
             loss,
             buffer,
             optimizer=Optimizer(loss.value_network.parameters(), torch.optim.Adam, lr=lr),
