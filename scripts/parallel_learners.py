@@ -8,11 +8,10 @@ if each has a core of its own.
 """
 
 import argparse
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 
@@ -38,7 +37,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=3, help="hidden layers")
     parser.add_argument("--batch", type=int, nargs="+", default=[128, 256, 512], help="B")
     parser.add_argument("--workers", type=int, default=2, help="W")
-    parser.add_argument("--repeats", type=int, default=9, help="measurements, of which the median counts")
+    parser.add_argument("--repeats", type=int, default=9, help="measurements, of which the least counts")
     parser.add_argument("--exchange", nargs=3, type=int, help=argparse.SUPPRESS)  # rank, port, entries
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -53,7 +52,7 @@ def main() -> None:
     print(f"{parameters:,} parameters, {flops / 1e6:.1f} MFLOP a forward pass; exchange {own * 1e3:.1f} ms")
     print(f"{'B':>6}  {'T(B)':>10}  {f'T(B/{workers})':>10}  {'gain':>5}   of processor time of one thread")
     for batch in arguments.batch:
-        whole, part = (median(lambda size=size: update(size), arguments.repeats) for size in (batch, batch // workers))
+        whole, part = least([partial(update, batch), partial(update, batch // workers)], arguments.repeats)
         print(f"{batch:>6}  {whole * 1e3:>7.1f} ms  {part * 1e3:>7.1f} ms  {whole / (part + own):>5.2f}")
 
 
@@ -76,14 +75,15 @@ def updater(cells: int, layers: int) -> tuple[Callable[[int], None], int, int]:
     return update, sum(x.numel() for x in network.parameters()), operations
 
 
-def median(act: Callable[[], object], repeats: int) -> float:
-    """The median processor time of a call, in seconds, after two to warm up."""
-    times = []
-    for _ in range(repeats + 2):
-        started = time.process_time()
-        act()
-        times.append(time.process_time() - started)
-    return statistics.median(times[2:])
+def least(acts: Sequence[Callable[[], object]], repeats: int) -> list[float]:
+    """The least processor time of each call, in seconds, of calls that take turns: load only adds to it."""
+    times: list[list[float]] = [[] for _ in acts]
+    for _ in range(repeats + 1):
+        for act, own in zip(acts, times, strict=True):
+            started = time.process_time()
+            act()
+            own.append(time.process_time() - started)
+    return [min(own[1:]) for own in times]
 
 
 def exchanged(workers: int, entries: int, repeats: int) -> float:
@@ -105,7 +105,7 @@ def exchange(rank: int, workers: int, port: int, entries: int, repeats: int) -> 
     store = TCPStore("127.0.0.1", port, workers, is_master=False, timeout=limit)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=workers, timeout=limit)
     vector = torch.ones(entries)
-    seconds = median(lambda: [dist.all_reduce(vector) for _ in range(4)], repeats) / 4
+    seconds = least([lambda: [dist.all_reduce(vector) for _ in range(4)]], repeats)[0] / 4
     dist.destroy_process_group()
     return seconds
 
