@@ -45,7 +45,7 @@ schema: $(VENV)/.dev ## write docs/preset.schema.json from conf/ and the constru
 results: $(VENV)/.dev ## write the table in docs/results.md from docs/results/*.json
 	$(BIN)/python scripts/results.py
 
-peers: $(foreach peer,sb3 torchrl tianshou,$(PEERS)/$(peer)/.ready) ## environments with the libraries that the benchmark compares with
+peers: $(foreach peer,sb3 torchrl tianshou jax rejax,$(PEERS)/$(peer)/.ready) ## environments with the libraries that the benchmark compares with
 
 benchmark: $(VENV)/.dev ## measure qframe beside its peers: make benchmark ARGS="w1 w4 --repeats 5"
 	PYTHONPATH=scripts/benchmark $(BIN)/python scripts/benchmark $(ARGS)
@@ -72,13 +72,18 @@ $(CONFORMANCE)/.ready: pyproject.toml constraints.txt
 	$(CONFORMANCE)/bin/python -m pip install --quiet --no-deps torchrl==0.14.1
 	@touch $@
 
-$(PEERS)/%/.ready: TORCH := 2.13.0
+$(PEERS)/%/.ready: TORCH := torch==2.13.0
 $(PEERS)/sb3/.ready: PACKAGES := stable-baselines3==2.9.2 sb3-contrib==2.9.2 ale-py opencv-python-headless
 # torchrl's compiled half, its prioritized replay, loads with the torch that it was built for and no other.
 $(PEERS)/torchrl/.ready: PACKAGES := torchrl==0.14.1 gymnasium[classic-control]
-$(PEERS)/torchrl/.ready: TORCH := 2.14.1
+$(PEERS)/torchrl/.ready: TORCH := torch==2.14.1
 $(PEERS)/tianshou/.ready: PACKAGES := tianshou==2.0.1
+# gymnax 1.0 needs six without asking for it, and rejax an earlier gymnax.
+$(PEERS)/jax/.ready: PACKAGES := jax==0.10.2 optax==0.2.8 gymnax==1.0.1 six
+$(PEERS)/jax/.ready: TORCH :=
+$(PEERS)/rejax/.ready: PACKAGES := jax==0.10.2 rejax==0.1.3 gymnax==0.0.9
+$(PEERS)/rejax/.ready: TORCH :=
 $(PEERS)/%/.ready:
 	$(PYTHON) -m venv $(PEERS)/$*
-	$(PEERS)/$*/bin/python -m pip install --quiet torch==$(TORCH) $(PACKAGES)
+	$(PEERS)/$*/bin/python -m pip install --quiet $(TORCH) $(PACKAGES)
 	@touch $@

@@ -17,18 +17,13 @@ from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
-from qframe.compiled.kernels.convolution import convolution, convolution_backward
-from qframe.compiled.kernels.product import product, product_and_bias
 from qframe.compiled.verdict import Comparison, Verdict
 from qframe.machine.native_code import cache_dir, is_whole, processor
 
-PRODUCTS: dict[Any, Callable[..., Any]] = {
-    torch.ops.aten.mm.default: product,
-    torch.ops.aten.addmm.default: product_and_bias,
-    torch.ops.aten.convolution.default: convolution,
-    torch.ops.aten.convolution_backward.default: convolution_backward,
-}
-"""The functions that replace matrix products and convolutions when a graph is traced."""
+PRODUCTS: dict[Any, Callable[..., Any]] = {}
+"""The functions that replace operations when a graph is traced."""
+if Path(__file__).with_name("kernels").joinpath("__init__.py").is_file():
+    from qframe.compiled.kernels import PRODUCTS
 BATCH_NORMS = torch.ops.aten.native_batch_norm.default, torch.ops.aten.cudnn_batch_norm.default
 """They write to two inputs, which their schemas do not say."""
 COMPILER = Path(__file__).with_name("compile_graph.py")
@@ -168,8 +163,10 @@ class _Compiling:
         torch.save((graph, layouts), source)
         command = [sys.executable, "-P", COMPILER, source, place, torch.get_num_threads(), way]
         command += ["deterministic"] * torch.are_deterministic_algorithms_enabled()
+        # Torch's own cache is in one folder for all users of one name, whose files may be another's, as in a container.
+        environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(folder / "torch")}
         with self._log.open("w") as log:
-            self._process = subprocess.Popen([str(word) for word in command], stdout=log, stderr=log)
+            self._process = subprocess.Popen([str(word) for word in command], stdout=log, stderr=log, env=environment)
         self._end = weakref.finalize(self, _end, self._process, folder)
 
     def wait(self, tick: Callable[[], None]) -> None:

@@ -2,6 +2,7 @@
 
 import atexit
 import ctypes
+import errno
 import hashlib
 import os
 import platform
@@ -20,7 +21,8 @@ SECONDS = 60
 def cache_dir() -> Path:
     """Folder of compiled code: ``$QFRAME_CACHE_DIR``, else ``qframe`` in the user's cache folder.
 
-    If that cannot be written to, it is a temporary folder of this process, with one warning.
+    In a folder of another user it is one of this user's own: code that others compiled is not run. If it cannot be
+    written to, it is a temporary folder of this process, with one warning.
 
     Raises:
         OSError: there is no temporary folder either.
@@ -33,6 +35,11 @@ def _writable(chosen: str | None, base: str | None, home: str | None) -> Path:
     try:
         folder = Path(chosen or Path(base or Path.home() / ".cache", "qframe"))
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if _owner(folder) != os.geteuid():
+            folder /= f"user-{os.geteuid()}"
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if _owner(folder) != os.geteuid():
+                raise PermissionError(errno.EACCES, f"{folder} belongs to another user")
         tempfile.TemporaryFile(dir=folder).close()
         return folder
     except (OSError, RuntimeError) as error:  # RuntimeError: the user has no home
@@ -42,6 +49,10 @@ def _writable(chosen: str | None, base: str | None, home: str | None) -> Path:
         remedy = f"set {CACHE_VARIABLE} to a folder that can be written to"
         warnings.warn(f"compiled code cannot be kept for later runs: {reason}; {remedy}", stacklevel=2)
         return temporary
+
+
+def _owner(path: Path) -> int:
+    return path.stat().st_uid
 
 
 def compiler() -> str:

@@ -2,12 +2,14 @@
 
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ class Contestant:
         script: a file of ``contestants``.
         arguments: its arguments; "{seed}" in them becomes a seed of the repeat's own: 1, 2 and so on.
         threads: of its numerical libraries.
+        cores: its processes share the first of this many; 0: all of the machine's.
         every: it runs in one repeat of this many; the slowest peers would take hours otherwise.
     """
 
@@ -34,6 +37,7 @@ class Contestant:
     script: str
     arguments: tuple[str, ...] = ()
     threads: int = 1
+    cores: int = 0
     every: int = 1
 
     def command(self, seed: int) -> list[str]:
@@ -75,7 +79,7 @@ class Workload:
 
 
 def run(contestant: Contestant, seed: int) -> dict[str, Any]:
-    """One process by a seed; its measurements, and ``process_seconds`` from its start to its end.
+    """One process by a seed: its measurements, ``process_seconds`` from start to end, and ``processor_seconds``.
 
     Raises:
         RuntimeError: it is not installed, or failed; the message ends with its last output.
@@ -85,12 +89,26 @@ def run(contestant: Contestant, seed: int) -> dict[str, Any]:
     command = contestant.command(seed)
     if not Path(command[0]).is_file():
         raise RuntimeError(f"expected {contestant.name} in {PEERS / str(contestant.venv)}; make peers puts it there")
-    started = time.monotonic()
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    started, earlier = time.monotonic(), _processor_seconds()
+    done = subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, preexec_fn=partial(_pin, contestant.cores)
+    )
     if done.returncode:
         raise RuntimeError(f"{contestant.name} failed:\n{done.stdout[-1000:]}\n{done.stderr[-3000:]}")
     measured = json.loads(done.stdout.strip().splitlines()[-1])
-    return measured | {"process_seconds": round(time.monotonic() - started, 3)}
+    took = {"process_seconds": time.monotonic() - started, "processor_seconds": _processor_seconds() - earlier}
+    return measured | {name: round(seconds, 3) for name, seconds in took.items()}
+
+
+def _pin(cores: int) -> None:
+    if cores:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+
+
+def _processor_seconds() -> float:
+    """Of all processes started from here that have ended, and of theirs."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def interleaved(workload: Workload, repeats: int, *, only: Sequence[str] = ()) -> dict[str, list[dict[str, Any]]]:

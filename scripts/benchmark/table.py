@@ -36,8 +36,9 @@ def _side(measured: dict[str, Any], name: str, number: str) -> str:
     """A contestant, its number, and what tells that it did the same work."""
     row = measured["medians"][name]
     shown = f"{name}: {row[number]:,.4g} {number}"
-    if "train_return" in row:
-        shown += f", {row['frames']:,.0f} frames, {row['updates']:,.0f} updates, return {row['train_return']:.0f}"
+    score = next((row[key] for key in ("train_return", "eval_return") if key in row), None)
+    if score is not None:
+        shown += f", {row['frames']:,.0f} frames, {row['updates']:,.0f} updates, return {score:.0f}"
     return shown
 
 

@@ -1,5 +1,6 @@
 """The cache of compiled code: where it is, and what happens where nothing can be kept."""
 
+import os
 import tempfile
 import warnings
 from pathlib import Path
@@ -46,6 +47,21 @@ def test_a_folder_that_cannot_be_written_to_is_replaced_by_a_temporary_one_with_
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert cache_dir() == folder
+
+
+def test_in_a_folder_of_another_user_is_one_of_ones_own(monkeypatch, tmp_path):
+    own = f"user-{os.geteuid()}"
+    monkeypatch.setattr(native_code, "_owner", lambda path: os.geteuid() + (path.name != own))
+    set_variables(monkeypatch, **{CACHE_VARIABLE: tmp_path})
+    assert cache_dir() == tmp_path / own
+    assert cache_dir().stat().st_mode & 0o777 == 0o700
+
+
+def test_code_that_another_user_compiled_is_not_run(monkeypatch, tmp_path):
+    monkeypatch.setattr(native_code, "_owner", lambda path: os.geteuid() + 1)
+    set_variables(monkeypatch, **{CACHE_VARIABLE: tmp_path})
+    with pytest.warns(UserWarning, match=f"later runs: {tmp_path}/user-.* belongs to another user; set"):
+        assert cache_dir().parent == Path(tempfile.gettempdir())
 
 
 def test_a_user_without_a_home_has_a_temporary_one(monkeypatch):

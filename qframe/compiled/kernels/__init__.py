@@ -1,1 +1,17 @@
-"""Matrix products and convolutions for compiled updates; without them everything works, but slower."""
+"""Matrix products and convolutions for compiled updates; without this folder everything works, but slower."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from qframe.compiled.kernels.convolution import convolution, convolution_backward
+from qframe.compiled.kernels.product import product, product_and_bias
+
+PRODUCTS: dict[Any, Callable[..., Any]] = {
+    torch.ops.aten.mm.default: product,
+    torch.ops.aten.addmm.default: product_and_bias,
+    torch.ops.aten.convolution.default: convolution,
+    torch.ops.aten.convolution_backward.default: convolution_backward,
+}
+"""The functions that replace matrix products and convolutions when a graph is traced."""
