@@ -54,7 +54,7 @@ class Choices(gym.Env[np.ndarray, int]):
     observation_space = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
 
     def __init__(self, num_actions: int) -> None:
-        self.action_space = gym.spaces.Discrete(num_actions)
+        self.action_space = gym.spaces.Discrete(num_actions)  # pyright: ignore[reportAttributeAccessIssue]
         self._step = 0
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
@@ -105,7 +105,7 @@ def speed(point: Point, seconds: float) -> float:
         found.append(round_frames / sorted(rounds)[len(rounds) // 4])
         raise StopMeasuring
 
-    Runner.train = timed
+    Runner.train = timed  # pyright: ignore[reportAttributeAccessIssue]
     words = [*COMMON, *point.words, f"env.num_envs={point.num_envs}", f"runner.every={round_frames}"]
     words += [f"runner.updates={round(round_frames / PER_UPDATE)}", "runner.learning_starts=128"]
     screen = io.StringIO()
@@ -143,7 +143,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5.0, help="of processor time for each row")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    gym.register("qframe/Choices-v0", Choices)
+    gym.register("qframe/Choices-v0", Choices)  # pyright: ignore[reportArgumentType]
     cliffs = 0
     print("| axis | number | frames/s of processor time | step per decade | work per decade | |")
     print("|---|---|---|---|---|---|")
