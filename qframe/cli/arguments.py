@@ -129,6 +129,8 @@ def _list(parser: argparse.ArgumentParser) -> None:
 def _resume(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run or a sweep")
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="key=value, as total_frames=100k")
+    text = "resume with another learner.workers: running episodes are abandoned, and replays fill again"
+    parser.add_argument("--reshard", action="store_true", help=text)
     _trust(parser)
 
 

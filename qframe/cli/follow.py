@@ -27,9 +27,11 @@ def follow() -> int:
 def _followed(ranks: Ranks, job: dict[str, Any]) -> int:
     try:
         apply_trust(job["trust"])
-        folder, name = Path(job["run_dir"]), job["checkpoint"]
-        state = name and load_checkpoint(RunFolder(folder).checkpoints, rank=ranks.rank, name=name)
-        build(job["config"], folder, state=state, ranks=ranks).run()
+        folder, name, reshards = Path(job["run_dir"]), job["checkpoint"], job["reshards"]
+        state = {"name": name} if reshards else None
+        if name is not None and not reshards:
+            state = load_checkpoint(RunFolder(folder).checkpoints, rank=ranks.rank, name=name)
+        build(job["config"], folder, state=state, ranks=ranks, reshards=reshards).run()
     except Stopped as stopped:
         return 128 + stopped.number
     except LostRank:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 
 from qframe.config import build
+from qframe.config.ranks import workers_of
 from qframe.config.saved_run import fitting, saved_config
 from qframe.config.schema import GROUPS
 from qframe.config.targets import apply_trust
@@ -28,12 +29,17 @@ def run(arguments: argparse.Namespace) -> int:
         UserError: no run, no checkpoint, a run that is finished, or a change that does not fit the checkpoint.
     """
     if SweepFolder(arguments.run).record.is_file():
+        if arguments.reshard:
+            raise UserError("--reshard is for single runs; the jobs of a sweep keep their learner.workers")
         return relaunch(arguments.run, arguments.overrides, arguments.trust)
     apply_trust(arguments.trust)
-    return resume_run(open_run(arguments.run), arguments.overrides, started=arguments.started)
+    folder, started = open_run(arguments.run), arguments.started
+    return resume_run(folder, arguments.overrides, started=started, reshards=arguments.reshard)
 
 
-def resume_run(folder: RunFolder, overrides: Sequence[str] = (), *, started: float | None = None) -> int:
+def resume_run(
+    folder: RunFolder, overrides: Sequence[str] = (), *, started: float | None = None, reshards: bool = False
+) -> int:
     """Load the newest whole checkpoint into the same parts and train on; the exit status.
 
     Raises:
@@ -52,10 +58,34 @@ def resume_run(folder: RunFolder, overrides: Sequence[str] = (), *, started: flo
             f"{folder.path} is finished, at {frames:,} of {config.total_frames:,} frames; to train on, add "
             f"total_frames={2 * frames}"
         )
+    if note := _resharding(state["run"].get("ranks", 1), workers_of(config), reshards):
+        print(note)
     with fitting():
-        runner = build.build(config, folder.path, state=state, started=started)
+        runner = build.build(config, folder.path, state=state, reshards=reshards, started=started)
     runner.run()
     return 0
+
+
+def _resharding(before: int, now: int, reshards: bool) -> str:
+    """What changes if another number of learners resumes the run; empty if the number is the same.
+
+    Raises:
+        UserError: it differs without ``--reshard``, or does not with it.
+    """
+    if before == now and reshards:
+        raise UserError(f"--reshard is for another number of learners, and the run has {before}; set learner.workers")
+    if before == now:
+        return ""
+    if not reshards:
+        raise UserError(
+            f"learner.workers: the run's replay and environments are divided among {before} learners, not {now}; "
+            "add --reshard to divide them again, which does not resume it exactly"
+        )
+    return (
+        f"resharded from {before} to {now} learners. Kept: networks, optimizer, counters, schedules, logs, the best "
+        "networks. Changed: running episodes are abandoned; replays and their priorities start empty and fill for "
+        "runner.learning_starts frames before updates continue"
+    )
 
 
 def check_changes(overrides: Sequence[str]) -> None:

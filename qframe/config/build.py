@@ -12,18 +12,9 @@ from omegaconf import OmegaConf
 from qframe.actions import ActionSpace
 from qframe.compiled.cuda_graph import check_capturable
 from qframe.compiled.update import autocast_type
+from qframe.config import builder_tools as tools
 from qframe.config.advice import config_warnings
 from qframe.config.auto import Picked, for_images, pick_device, resolved
-from qframe.config.builder_tools import (
-    STAND_INS,
-    TRAINING_ONLY,
-    as_words,
-    plain_config,
-    some_envs,
-    some_loss,
-    some_space,
-    spaces_of,
-)
 from qframe.config.checker import Checker
 from qframe.config.combinations import refused
 from qframe.config.contracts import check_contract, check_network, check_trunk
@@ -52,6 +43,7 @@ from qframe.objectives import DQNLoss
 from qframe.optimizer.pure_steps import pure_step
 from qframe.runs.folder import UNFINISHED_CONFIG, RunFolder
 from qframe.training import Runner
+from qframe.training.reshard import resharded
 from qframe.training.runner import check_numbers
 from qframe.training.schedule import Schedule
 from qframe.training.timing import Profile
@@ -88,8 +80,8 @@ class Assembly:
         self.faults, self._trains, self._is_new, self._share = list(found), trains, is_new, share
         self.initial: str | None = None
         self._broken = {re.split(r"[.\[]", fault.where)[0] for fault in found}
-        sound = {key: STAND_INS[key] for key in STAND_INS.keys() & self._broken}
-        settings = {**plain_config(config), **sound}
+        sound = {key: tools.STAND_INS[key] for key in tools.STAND_INS.keys() & self._broken}
+        settings = {**tools.plain_config(config), **sound}
         self._envs: list[Any] = []  # built already, to see the observations
         self.callbacks: list[Any] = []
         trunk = self._pick_trunk(settings)
@@ -176,8 +168,8 @@ class Assembly:
         action_space = self.part("action_space", envs and envs.action_space)
         loss = self._loss(envs, action_space)
         # If a part is refused, those that need it are built on a stand-in, so that their own faults show as well.
-        any_envs, any_space = envs or some_envs(), action_space or some_space()
-        any_loss = loss or some_loss(config, self._broken)
+        any_envs, any_space = envs or tools.some_envs(), action_space or tools.some_space()
+        any_loss = loss or tools.some_loss(config, self._broken)
         replay = self._replay(any_envs.num_envs)
         parts = Parts(
             envs=envs,
@@ -328,22 +320,22 @@ class Assembly:
             return envs
         checker = Checker(PROVIDED)
         node = checker.node({**self.config["env"], **changes}, "evaluation.env")
-        ignored = [key for key in changes if key in TRAINING_ONLY]
-        checker.faults += [Fault(f"evaluation.env.{key}", TRAINING_ONLY[key]) for key in ignored]
+        ignored = [key for key in changes if key in tools.TRAINING_ONLY]
+        checker.faults += [Fault(f"evaluation.env.{key}", tools.TRAINING_ONLY[key]) for key in ignored]
         if checker.faults:
             self.faults += [fault for fault in checker.faults if fault not in self.faults]
             return None
         changed = self.part("evaluation.env", node=node)
-        if changed is None or spaces_of(changed) == spaces_of(envs):
+        if changed is None or tools.spaces_of(changed) == tools.spaces_of(envs):
             return changed
-        message = f"its spaces must be those of training, {spaces_of(envs)}, but are {spaces_of(changed)}"
+        message = f"its spaces must be those of training, {tools.spaces_of(envs)}, but are {tools.spaces_of(changed)}"
         self.faults.append(Fault("evaluation.env", message))
         return None
 
     def _evaluation(self) -> dict[str, Any]:
         """Evaluation's config, with its changes of the environments as text for the record."""
         node = self.config["evaluation"]
-        return {**node, "env": as_words(node.get("env"))} if isinstance(node, Mapping) else node
+        return {**node, "env": tools.as_words(node.get("env"))} if isinstance(node, Mapping) else node
 
     def _additions(self) -> dict[str, Any]:
         """The network's arguments for a memory and for the return of a bonus, where the config has them.
@@ -419,6 +411,7 @@ def build(
     state: dict[str, Any] | None = None,
     report: Report | None = None,
     ranks: Ranks | None = None,
+    reshards: bool = False,
     started: float | None = None,
 ) -> Runner:
     """The runner of a config, with its environments started and its config and manifest written.
@@ -431,6 +424,7 @@ def build(
         state: the content of the checkpoint to resume from; loaded before anything is written.
         report: where lines are printed; None is standard output.
         ranks: those that learn together, if this process is not the first of them.
+        reshards: whether another number of learners wrote the checkpoint.
         started: when the process or job started, on ``time.monotonic``'s clock.
 
     Raises:
@@ -438,11 +432,11 @@ def build(
     """
     share_heap()
     if ranks is not None:
-        return _built(None, config, run_dir, state, report or Report(), ranks, started)  # pyright: ignore
+        return _built(None, config, run_dir, state, report or Report(), ranks, reshards, started)  # pyright: ignore
     whole = (config if isinstance(config, Assembly) else Assembly(config, is_new=state is None)).faultless()
-    ranks = led(whole.config, run_dir, None if state is None else state["name"])
+    ranks = led(whole.config, run_dir, None if state is None else state["name"], reshards)
     try:
-        return _built(whole, whole.config, run_dir, state, report or console_report(), ranks, started)
+        return _built(whole, whole.config, run_dir, state, report or console_report(), ranks, reshards, started)
     except BaseException:
         if ranks is not None:
             ranks.close(is_whole=False)
@@ -451,7 +445,7 @@ def build(
 
 def _built(
     whole: Assembly | None, plain: Mapping[str, Any], run_dir: Path, state: dict[str, Any] | None, report: Report,
-    ranks: Ranks | None, started: float | None,
+    ranks: Ranks | None, reshards: bool, started: float | None,
 ) -> Runner:  # fmt: skip
     """The runner of a config, or of a rank's share of it; ``whole`` is the assembly of the config on the first rank."""
     if ranks is None:
@@ -522,7 +516,10 @@ def _built(
     try:
         if ranks is not None:
             ranks.join(backend=learner.backend, device=device, timeout=learner.timeout)
-        if state is not None:
+        if state is not None and reshards:
+            share = (0, 1) if ranks is None else ranks.share
+            runner.load_state_dict(resharded(runner, folder.checkpoints, state["name"], share))
+        elif state is not None:
             runner.load_state_dict(state)
         if whole is None:
             return runner

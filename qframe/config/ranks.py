@@ -49,13 +49,14 @@ def share_refused(parts: Parts) -> list[Fault]:
     return [] if message is None else [Fault("replay.capacity", message)]
 
 
-def led(config: Mapping[str, Any], run_dir: Path, checkpoint: str | None) -> Ranks | None:
+def led(config: Mapping[str, Any], run_dir: Path, checkpoint: str | None, reshards: bool = False) -> Ranks | None:
     """The ranks of a run of which this process is the first, with their job given; None for a run of one process.
 
     Args:
         config: the whole config.
         run_dir: the run's folder.
         checkpoint: the name of the checkpoint that the run resumes from, if any.
+        reshards: whether another number of ranks wrote it.
 
     Raises:
         UserError: ``torchrun`` has started another number of processes.
@@ -69,9 +70,8 @@ def led(config: Mapping[str, Any], run_dir: Path, checkpoint: str | None) -> Ran
     if workers == 1:
         return None
     ranks = Ranks.lead(workers)
-    ranks.give_job(
-        {"config": config, "run_dir": str(run_dir.absolute()), "checkpoint": checkpoint, "trust": trusted()}
-    )
+    job = {"config": config, "run_dir": str(run_dir.absolute()), "checkpoint": checkpoint, "reshards": reshards}
+    ranks.give_job(job | {"trust": trusted()})
     return ranks
 
 

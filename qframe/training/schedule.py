@@ -41,14 +41,16 @@ class Schedule:
         """Updates that are due and not yet taken; the caller that takes them subtracts them."""
         self.due: list[str] = []
         """The tasks that are due and not yet done, in order."""
+        self.refills_from = 0
+        """The frame from which ``learning_starts`` counts: 0, or that at which the replay was last empty."""
         self.logged = 0
         """The frame of the last log."""
 
     def advance(self, frames: int) -> None:
         """Count the frames of one step, and note the work that falls due."""
         before, self.frames = self.frames, self.frames + frames
-        rounds_before = max(0, before - self._learning_starts) // self._every
-        rounds = max(0, self.frames - self._learning_starts) // self._every
+        starts = self.refills_from + self._learning_starts
+        rounds_before, rounds = max(0, before - starts) // self._every, max(0, self.frames - starts) // self._every
         self.updates_owed += (rounds - rounds_before) * self._updates
         self.due = [task for task in TASKS if self.frames // self.intervals[task] > before // self.intervals[task]]
 
@@ -65,9 +67,11 @@ class Schedule:
     def state_dict(self) -> dict[str, Any]:
         """The frames, and the work that is left at this frame."""
         counts = {"frames": self.frames, "logged": self.logged, "updates_owed": self.updates_owed}
+        counts |= {"refills_from": self.refills_from} if self.refills_from else {}
         return counts | {"due": list(self.due)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from ``state``."""
         self.frames, self.logged = state["frames"], state["logged"]
         self.updates_owed, self.due = state["updates_owed"], list(state["due"])
+        self.refills_from = state.get("refills_from", 0)

@@ -14,6 +14,7 @@ from qframe.errors import Stopped
 from qframe.machine.ranks import LostRank, Ranks
 from qframe.replay import ReplayBuffer
 from qframe.training import Callback, ParallelLearner
+from qframe.training.reshard import resharded
 from tests.runners import CPU, make_runner, prioritized
 
 FRAMES = 400
@@ -113,3 +114,20 @@ def test_a_damaged_page_of_any_rank_is_found_by_the_first(whole):
     page.write_bytes(page.read_bytes()[:-1] + b"?")
     with pytest.warns(UserWarning, match=f"replay-1.rows.000000.pt: the checksum does not match.*using {earlier.name}"):
         assert load_checkpoint(folder / "checkpoints")["name"] == earlier.name
+
+
+def test_other_ranks_resume_with_networks_and_logs_and_fill_their_replays_again(whole):
+    folder, parameters = whole
+    earlier = sorted(path.name for path in (folder / "checkpoints").iterdir())[0]
+    runner = make_runner(folder, "CartPole-v1", num_envs=4, total_frames=700, replay=prioritized(ReplayBuffer), seed=7)
+    state = resharded(runner, folder / "checkpoints", earlier, (0, 1))
+    runner.load_state_dict(state)
+    frames, updates = runner.frames, runner.learner.updates
+    assert updates
+    assert not torch.equal(runner.learner.optimizer.flat.vector, parameters)
+    assert len(runner.replay) == 0
+    runner.train(frames + 100)
+    assert runner.learner.updates == updates
+    assert min(runner.collector.envs.episode) > 0
+    runner.train(frames + 200)
+    assert runner.learner.updates == updates + 50
