@@ -17,7 +17,7 @@ from qframe.training.actor import Actor, versions
 from qframe.training.signals import STOP_SIGNALS
 
 ray: Any = importlib.import_module("ray") if importlib.util.find_spec("ray") else None  # an extra
-CONNECTING, STARTING = 4, 120
+CONNECTING, STARTING = 4, 300
 """Seconds in which a cluster must accept a connection, and then answer, and in which actors must start."""
 BETWEEN_CHECKS = 5.0
 """Seconds between checks of the cluster's head."""

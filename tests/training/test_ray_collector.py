@@ -5,14 +5,22 @@ import pytest
 import torch
 
 from qframe.actions import Categorical
+from qframe.config import build
+from qframe.config.compose import compose
 from qframe.envs import FaultyEnvironment, GymnasiumEnvs
 from qframe.errors import RunError
 from qframe.exploration import EGreedyLadder
+from qframe.loggers.console import Report
 from qframe.training import Collector, PipelinedCollector, RewardTransform, ray_cluster
 from qframe.training.ray_collector import RayCollector
+from tests.fingerprint import digest
 from tests.local_ray import LocalRay
 from tests.runners import CPU, make_runner
 
+SIZES = (
+    "replay.capacity=400", "runner.learning_starts=48", "runner.every=8", "runner.updates=1", "total_frames=96",
+    "logger.tensorboard=false",
+)  # fmt: skip
 COUNTER = "qframe-test/Counter-v0"
 
 
@@ -246,3 +254,28 @@ def test_environments_that_an_actor_cannot_make_are_refused(tmp_path, monkeypatc
 def test_one_process_is_the_collector_that_actors_have(tmp_path):
     runner = made(tmp_path)
     assert all(type(actor._actor.served._collector) is Collector for actor in runner.collector._actors)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "memory=lstm replay.slice_length=4 replay.burn_in=1 replay.batch_size=16",
+        "env=gymnasium env.id=qframe-test/Legal-v0",
+        "network=ensemble exploration=bootstrapped exploration.bootstrap_probability=0.5",
+        "exploration=ez_greedy",
+        "exploration=boltzmann estimator=retrace replay=slices replay.slice_length=4 replay.batch_size=16",
+        "exploration=noisy network.noisy=true",
+        "reward=rnd",
+        "network.normalize_observation=true head=quantile",
+        "env=gymnasium env.id=CartPole-v1 env.vectorization=native",
+    ],
+)
+def test_two_runs_of_any_agent_are_equal(tmp_path, words):
+    def run(name):
+        given = [*words.split(), "collector=ray", "collector.steps=4", "env.num_envs=4", "compile=false", *SIZES]
+        runner = build.build(compose(given, provided=build.PROVIDED), tmp_path / name, report=Report())
+        runner.train(96)
+        runner.collector.close()
+        return digest([runner.network.state_dict(), runner.replay.state_dict(live=False)])
+
+    assert run("a") == run("b")
