@@ -114,7 +114,7 @@ def get(reference: Any, seconds: float | None = None) -> Any:
     except ray.exceptions.GetTimeoutError as late:
         raise LostActor(f"did not answer within {seconds:g} s") from late
     except ray.exceptions.RayActorError as dead:
-        raise LostActor(_reason(dead)) from dead
+        raise LostActor(f"died ({_reason(dead)})") from dead
     except ray.exceptions.RayError as lost:
         raise RunError(f"the Ray cluster failed: {_reason(lost)}") from lost
 
@@ -192,5 +192,5 @@ def _no_connection(host: str, port: int, *, seconds: float) -> str | None:
 
 
 def _reason(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next(iter(lines), type(error).__name__)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[-1] if "creation task" in lines[0] else lines[0].rstrip(".")  # the last line of a traceback
