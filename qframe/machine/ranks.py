@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -125,7 +126,7 @@ class Ranks:
             timeout: seconds that a rank may take to answer.
 
         Raises:
-            LostRank: a rank could not build its parts; the message is its own.
+            LostRank: a rank could not build its parts, and the message is its own; or it has other versions.
         """
         until = time.monotonic() + START
         joined = self._store.add("joined", 1)
@@ -142,6 +143,9 @@ class Ranks:
                 rank=self.rank, world_size=self.size, timeout=limit,
             )  # fmt: skip
             self._patient = dist.new_group(timeout=timedelta(days=30), backend="gloo")
+        versions = self.gather(f"Python {platform.python_version()} and torch {torch.__version__}")
+        if other := next((place for place, version in enumerate(versions) if version != versions[0]), 0):
+            raise LostRank(f"rank {other} has {versions[other]}, and rank 0 {versions[0]}; install the same everywhere")
 
     def mean(self, tensor: Tensor) -> Tensor:
         """Replace a tensor by its mean over the ranks, equal to the bit on all of them."""

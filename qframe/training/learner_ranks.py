@@ -1,11 +1,13 @@
 """Learning in several processes: each takes the same step, down the mean of the gradients of all their batches."""
 
+import hashlib
 from typing import Any, Literal
 
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
+from qframe.errors import RunError
 from qframe.machine.ranks import Ranks
 from qframe.training.learner import Learner
 from qframe.training.signals import SharedSignals
@@ -67,8 +69,18 @@ class ParallelLearner(Learner):
         return TensorDict.cat([part.to(self._device) for part in self._ranks.gather(own.cpu())])
 
     def state_dict(self) -> dict[str, Any]:
-        """As the base class; the sums of metrics become those of all ranks, from which each resumes."""
+        """As the base class; the sums of metrics become those of all ranks, from which each resumes.
+
+        Raises:
+            RunError: the processes have different networks.
+        """
         if self._ranks is not None:
+            assert self.optimizer.flat is not None
+            own = hashlib.blake2b(self.optimizer.flat.vector.cpu().numpy().tobytes()).hexdigest()
+            if len(set(self._ranks.gather(own))) > 1:
+                raise RunError(
+                    "the networks of the learners differ, as happens on processors of different kinds; use equal machines"
+                )
             self._sums = {name: self._ranks.mean(total.clone()) for name, total in self._sums.items()}
         return super().state_dict()
 
