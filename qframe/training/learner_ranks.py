@@ -79,7 +79,7 @@ class ParallelLearner(Learner):
             own = hashlib.blake2b(self.optimizer.flat.vector.cpu().numpy().tobytes()).hexdigest()
             if len(set(self._ranks.gather(own))) > 1:
                 raise RunError(
-                    "the networks of the learners differ, as happens on processors of different kinds; use equal machines"
+                    "the networks of the learners differ, as on processors of different kinds; use equal machines"
                 )
             self._sums = {name: self._ranks.mean(total.clone()) for name, total in self._sums.items()}
         return super().state_dict()
