@@ -51,9 +51,9 @@ def reward_of(num_envs: int) -> RewardTransform:
 
 def frames_per_second(number: int, seconds: float) -> tuple[float, float]:
     """Of a number of actors with one environment each, and the resident memory of the largest one in MB."""
-    gym.register("Sleeping-v0", Sleeping)
+    gym.register("Sleeping-v0", lambda **_: Sleeping())
     runner = make_runner(Path(tempfile.mkdtemp()), "Sleeping-v0", num_envs=number)
-    made = runner.collector
+    made: Any = runner.collector
     collector = RayCollector(
         GymnasiumEnvs("Sleeping-v0", num_envs=number, vectorization="sync"), runner.network,
         actors=number, steps=32, lag=1, order="fixed", address=None, cpus=0.125, resources={}, timeout=300.0,

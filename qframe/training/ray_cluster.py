@@ -13,6 +13,7 @@ from typing import Any
 
 from qframe.envs.registry import missing
 from qframe.errors import RunError
+from qframe.machine.generators import GlobalGenerators
 from qframe.training.actor import Actor, versions
 from qframe.training.signals import STOP_SIGNALS
 
@@ -48,7 +49,9 @@ class Cluster:
         self._actors, self._needs = actors, {"CPU": cpus, **resources}
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
+            before = GlobalGenerators.capture(with_gpus=False)
             _connect(address)
+            before.restore()  # Ray draws from them, by what it finds on this machine
         here = ray.get_runtime_context()
         host, _, port = here.gcs_address.rpartition(":")
         self._needed, self._checks_at = {"the head": (host, int(port))}, 0.0
