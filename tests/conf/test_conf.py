@@ -24,6 +24,7 @@ NEEDS = {
     "estimator/td_lambda": ["replay=slices"],
     "estimator/pengs_q_lambda": ["replay=slices"],
     "estimator/watkins": ["replay=slices"],
+    "learner/parallel": ["learner.force=true"],
     "loss/dqv": ["network=shared_trunk", "network.dueling=false"],
     "exploration/bootstrapped": ["network=ensemble"],
     "target/none": ["loss.delay_value=false"],
