@@ -33,7 +33,7 @@ class _Row(NamedTuple):
 
 def larger_than_machine(parts: Parts, config: Mapping[str, Any]) -> str | None:
     """Why the replay does not fit; None if it does, or if the available memory is unknown."""
-    workers = config["learner"].get("workers", 1)
+    workers = config.get("learner", {}).get("workers", 1)
     here = min(workers, int(os.environ.get("LOCAL_WORLD_SIZE") or workers))  # the other ranks are on other machines
     return larger_than_room(parts, parts.replay.capacity * here // workers)
 

@@ -20,6 +20,7 @@ class ExplorationShare(Exploration):
         count: the number of environments.
         total: of the whole, a multiple of ``count``.
 
+    >>> import torch
     >>> from qframe.actions import Categorical
     >>> from qframe.exploration import EGreedyModule
     >>> action = torch.zeros(4, dtype=torch.int64)

@@ -5,13 +5,12 @@ from typing import Any
 
 import torch
 
-from qframe.compiled.kernels.convolution import convolution, convolution_backward
-from qframe.compiled.kernels.product import product, product_and_bias
+from qframe.compiled.kernels import convolution, product
 
 PRODUCTS: dict[Any, Callable[..., Any]] = {
-    torch.ops.aten.mm.default: product,
-    torch.ops.aten.addmm.default: product_and_bias,
-    torch.ops.aten.convolution.default: convolution,
-    torch.ops.aten.convolution_backward.default: convolution_backward,
+    torch.ops.aten.mm.default: product.product,
+    torch.ops.aten.addmm.default: product.product_and_bias,
+    torch.ops.aten.convolution.default: convolution.convolution,
+    torch.ops.aten.convolution_backward.default: convolution.convolution_backward,
 }
 """The functions that replace matrix products and convolutions when a graph is traced."""

@@ -77,7 +77,7 @@ def _connect(address: str | None) -> None:
     priority = {"worker_niceness": 0} if address is None else None
     silent: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        ray.init(address=address, _system_config=priority, **silent)
+        ray.init(address=address or "local", _system_config=priority, **silent)
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         message = f"hydra.launcher.address: no Ray cluster answers at '{address}': {reason}"
