@@ -12,7 +12,7 @@ from qframe.config.memory_prediction import frames_instead, memory_warning
 from qframe.config.parts import Parts
 from qframe.networks import MLPTrunk
 from qframe.networks.trunks import fitting_trunk
-from qframe.replay import RolloutBuffer
+from qframe.replay import RolloutBuffer, SliceReplayBuffer
 
 LARGE_OBSERVATIONS = 1e9
 """Bytes of stored observations from which a layout that stores each frame once is worth a line."""
@@ -70,9 +70,12 @@ def _frames_stored_twice(parts: Parts, config: Mapping[str, Any]) -> str | None:
     stored, as_frames = frames_instead(parts, stack)
     if stored < LARGE_OBSERVATIONS or as_frames is None:
         return None
+    in_slices = isinstance(parts.replay, SliceReplayBuffer)
+    choices = [] if in_slices else ["replay=frames"]
+    choices += [f"replay.stack={stack}"] if in_slices or stack != 4 else []
     return (
-        f"replay: transitions store every frame {2 * stack} times, in {stored / 1e9:,.2f} GB; use replay=frames"
-        f"{'' if stack == 4 else f' replay.stack={stack}'}, which takes {as_frames / 1e9:,.2f} GB"
+        f"replay: {'slices' if in_slices else 'transitions'} store every frame {stack if in_slices else 2 * stack} "
+        f"times, in {stored / 1e9:,.2f} GB; use {' '.join(choices)}, which takes {as_frames / 1e9:,.2f} GB"
     )
 
 

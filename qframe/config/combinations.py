@@ -158,15 +158,18 @@ def _stacked_otherwise(parts: Parts, config: Mapping[str, Any]) -> str | None:
         return None
     return (
         f"an observation must be {stack} frames along its first dimension, but is {parts.envs.observation_space}; set "
-        "replay.stack (1 if an observation is one frame), or use replay=transitions"
+        "replay.stack (1 if an observation is one frame)"
     )
 
 
 def _not_one_tensor(parts: Parts, config: Mapping[str, Any]) -> str | None:
-    if not hasattr(parts.replay, "stack") or getattr(parts.envs.observation_space, "spaces", None) is None:
+    shares_frames = getattr(parts.replay, "shares_frames", False)
+    if not shares_frames or getattr(parts.envs.observation_space, "spaces", None) is None:
         return None
-    name = type(parts.replay).__name__
-    return f"{name} cannot store Dict or Tuple observations; use replay=transitions"
+    return (
+        f"{type(parts.replay).__name__} cannot share frames among Dict or Tuple observations; use replay=transitions, "
+        "or for slices replay.stack=1"
+    )
 
 
 def _eta_without_slices(parts: Parts, config: Mapping[str, Any]) -> str | None:

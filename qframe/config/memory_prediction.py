@@ -16,7 +16,7 @@ from gymnasium import Space
 from qframe.config.parts import Parts
 from qframe.envs.observations import own_copy
 from qframe.networks.carried import carried
-from qframe.replay import ReplayBuffer
+from qframe.replay import ReplayBuffer, RolloutBuffer, SliceReplayBuffer
 
 _REWARD_AND_ENDS = 4 + 3  # a 32-bit float; terminated, truncated and done
 _ALIGNMENT = 8  # of a row's small entries
@@ -74,7 +74,7 @@ def memory_warning(parts: Parts) -> str | None:
 
 
 def frames_instead(parts: Parts, stack: int) -> tuple[int, int | None]:
-    """Bytes of the observations in the replay, and in ``replay=frames``; None if that layout cannot replace this one.
+    """Bytes of the observations in the replay, and with every frame stored once; None if it cannot store them so.
 
     Args:
         parts: of the run.
@@ -82,7 +82,9 @@ def frames_instead(parts: Parts, stack: int) -> tuple[int, int | None]:
     """
     replay, space = parts.replay, parts.envs.observation_space
     stored = replay.capacity * _row(parts).observations
-    fits = isinstance(replay, ReplayBuffer) and getattr(space, "spaces", None) is None
+    in_slices = isinstance(replay, SliceReplayBuffer) and not isinstance(replay, RolloutBuffer)
+    is_whole = isinstance(replay, ReplayBuffer) or (in_slices and replay.stack < stack)
+    fits = is_whole and getattr(space, "spaces", None) is None
     return stored, replay.capacity * observation_bytes(space) // stack if fits else None
 
 
@@ -114,7 +116,7 @@ def _row(parts: Parts) -> _Row:
     stored += sum(entry.nbytes for entry in entries)
     probability = 4 if "behaviour_probability" in parts.loss.estimator.requires else 0
     others = _REWARD_AND_ENDS + action + stored + probability + 2 * _mask_bytes(parts) + replay.bookkeeping_bytes
-    whole = replay.observations_per_row(size) * size // getattr(replay, "stack", 1)
+    whole = replay.observation_bytes(size)
     return _Row(whole, -(-(whole + others) // _ALIGNMENT) * _ALIGNMENT - whole)
 
 

@@ -8,7 +8,6 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from qframe.errors import RunError
 from qframe.replay.base import ReplayBase
 from qframe.replay.n_step import distinct_runs
 from qframe.replay.protocol import Priorities, Settings
@@ -27,6 +26,7 @@ from qframe.replay.rows import (
     chosen_envs,
     take_span,
 )
+from qframe.replay.stacked_storage import NotStacked
 from qframe.replay.storage import FrameStorage, Place, TensorStorage
 
 
@@ -58,6 +58,7 @@ class FrameReplayBuffer(ReplayBase):
         ValueError: an argument is out of range.
     """
 
+    shares_frames = True
     layout_bytes = 1 + 1
     """Whether the row is complete, and whether its environment was abandoned there."""
 
@@ -88,8 +89,8 @@ class FrameReplayBuffer(ReplayBase):
         if priorities is not None:
             priorities.allocate(self._num_rows)
 
-    def observations_per_row(self, size: int) -> int:
-        return 1  # the row's own, which shares frames with its neighbours'
+    def observation_bytes(self, size: int) -> int:
+        return size // self.stack  # the newest frame
 
     def __len__(self) -> int:
         return self._streams.num_complete
@@ -147,10 +148,6 @@ class FrameReplayBuffer(ReplayBase):
             is_complete = self._streams.complete[rows]
             self.priorities.remove(rows[~is_complete])
             self.priorities.add(rows[is_complete])
-
-
-class NotStacked(RunError):
-    """Observations are not stacks of frames that continue one another."""
 
 
 class FrameStreams:

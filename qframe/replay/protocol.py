@@ -88,8 +88,8 @@ class Replay(Protocol):
     round: tuple[int, int] | None = None
     """Frames between two rounds of updates and updates in a round, if the replay fixes them."""
 
-    def observations_per_row(self, size: int) -> int:
-        """Whole observations of ``size`` bytes that a row stores, to predict memory."""
+    def observation_bytes(self, size: int) -> int:
+        """Bytes that a row takes for observations of ``size`` bytes, the next one included, to predict memory."""
         ...
 
     @property

@@ -27,6 +27,7 @@ from qframe.replay.rows import (
     chosen_envs,
     take_span,
 )
+from qframe.replay.stacked_storage import StackedStorage
 from qframe.replay.storage import TensorStorage
 
 TIME_LAST = cast("Sequence[str]", (None, "time"))  # tensordict takes None, though its annotation does not say so
@@ -68,6 +69,8 @@ class SliceReplayBuffer(ReplayBase):
             initial one.
         stride: steps between the starts of neighbouring slices, counted from an episode's first step; slices overlap
             by ``slice_length − stride``.
+        stack: frames in an observation, along its first dimension, each of which is then stored once; 1 stores
+            observations as they are. ``extend`` raises ``NotStacked`` if one does not continue the one before it.
         priorities: how often each slice is drawn; None draws uniformly.
         device: where rows are stored and samples arrive.
         seed: of the generator that draws slices.
@@ -92,6 +95,7 @@ class SliceReplayBuffer(ReplayBase):
         burn_in: int = 0,
         state: Literal["stored", "zero"] = "stored",
         stride: int = 1,
+        stack: int = 1,
         priorities: Priorities | None = None,
         device: torch.device | str = "cpu",
         seed: int = 0,
@@ -101,7 +105,7 @@ class SliceReplayBuffer(ReplayBase):
         )
         if slice_length < 1:
             raise ValueError(f"expected slice_length of at least 1, got {slice_length}; 1 is the plain case")
-        for name, number in (("n_step", n_step), ("stride", stride)):
+        for name, number in (("n_step", n_step), ("stride", stride), ("stack", stack)):
             if number < 1:
                 raise ValueError(f"expected {name} of at least 1, got {number}; 1 is the plain case")
         if not 0 <= burn_in < slice_length:
@@ -111,6 +115,7 @@ class SliceReplayBuffer(ReplayBase):
             )
         self.slice_length, self.across_episodes, self.stores_state = slice_length, across_episodes, state == "stored"
         self.n_step, self.burn_in, self.stride = n_step, burn_in, stride
+        self.stack, self.shares_frames = stack, stack > 1
         self._check_multiple(batch_size)
         self._draw_shape = (-1, slice_length)
         self._length = capacity // num_envs  # rows of each environment: those of e start at e · length
@@ -119,7 +124,11 @@ class SliceReplayBuffer(ReplayBase):
                 f"expected a capacity of at least num_envs · slice_length = {num_envs * slice_length}, got {capacity}; "
                 "raise it: every environment keeps capacity // num_envs steps"
             )
-        self._storage = TensorStorage(self._length * num_envs, device, is_paged=True)
+        self._storage = (
+            TensorStorage(self._length * num_envs, device, is_paged=True)
+            if stack == 1
+            else StackedStorage(num_envs, self._length, stack, device)
+        )
         self._following = NextObservations(num_envs, self._length, device)
         self._cursor = np.zeros(num_envs, np.int64)  # the row of each environment that is written next
         self._size = np.zeros(num_envs, np.int64)
@@ -131,8 +140,8 @@ class SliceReplayBuffer(ReplayBase):
     def __len__(self) -> int:
         return int(self._size.sum())
 
-    def observations_per_row(self, size: int) -> int:
-        return 2 if is_small(size) else 1
+    def observation_bytes(self, size: int) -> int:
+        return size // self.stack + (size if is_small(size) else 0)  # a large next one is the next row's
 
     @torch.no_grad()
     def extend(self, transitions: TensorDict) -> None:
@@ -185,10 +194,10 @@ class SliceReplayBuffer(ReplayBase):
 
     def _settings(self) -> Settings:
         settings = super()._settings()
-        if self.priorities is None:
-            return settings
-        settings |= {"slice_length": self.slice_length, "across_episodes": self.across_episodes}
-        own = {"burn_in": (self.burn_in, 0), "stride": (self.stride, 1)}  # which runs of earlier versions do not save
+        own = {"stack": (self.stack, 1)}  # these are not saved by runs of earlier versions
+        if self.priorities is not None:
+            settings |= {"slice_length": self.slice_length, "across_episodes": self.across_episodes}
+            own |= {"burn_in": (self.burn_in, 0), "stride": (self.stride, 1)}
         return settings | {name: value for name, (value, usual) in own.items() if value != usual}
 
     def _not_overwritten(self, row: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -223,6 +232,7 @@ class SliceReplayBuffer(ReplayBase):
             "size": torch.tensor(self._size),
             "open": torch.tensor(self._open),
             "following": self._following.state_dict(),
+            "stacked": self._storage.apart() if isinstance(self._storage, StackedStorage) else None,
         }
 
     def _load_layout(self, state: Mapping[str, Any]) -> None:
@@ -233,6 +243,8 @@ class SliceReplayBuffer(ReplayBase):
         self._age[filled] = state["age"].numpy(force=True)
         self._storage.restore(torch.from_numpy(filled).to(self.device), state["rows"])
         self._following.load_state_dict(state.get("following"))
+        if isinstance(self._storage, StackedStorage):
+            self._storage.load_apart(state["stacked"], filled)
 
     def _append(self, env: np.ndarray, ended: np.ndarray, rows: Rows) -> None:
         """Write one row for each of the environments ``env`` ``[k]``, all different."""

@@ -149,7 +149,8 @@ class TensorStorage:
         """Replace everything by rows ``index`` from any device, or by the pages of an equal storage."""
         self.leaves = {}
         if isinstance(rows, dict):
-            self.write(index, {key: leaf.to(self.device) for key, leaf in rows.items()})
+            # As they were stored, whatever a subclass is given to write.
+            TensorStorage.write(self, index, {key: leaf.to(self.device) for key, leaf in rows.items()})
         elif numbers := rows.numbers():
             self._allocate(rows.read(numbers[0]))
             restore_pages(rows, self._marks, self.leaves)

@@ -99,8 +99,8 @@ class ReplayBuffer(ReplayBase):
         if priorities is not None:
             priorities.allocate(capacity)
 
-    def observations_per_row(self, size: int) -> int:
-        return 2
+    def observation_bytes(self, size: int) -> int:
+        return 2 * size
 
     def __len__(self) -> int:
         return self._size

@@ -110,7 +110,10 @@ def test_frames_that_are_stored_several_times_are_named(monkeypatch):
     (line,) = warned(*PICTURES, "env.kwargs.shape=[84,84,3]", colours)
     assert "store every frame 2 times" in line
     assert "use replay=frames replay.stack=1, which takes" in line
-    assert warned(*square, wrapper, "replay=slices", "estimator=td_lambda", "trunk=nature") == []
+    slices = (*square, wrapper, "replay=slices", "estimator=td_lambda", "trunk=nature")
+    (line,) = warned(*slices)
+    assert "slices store every frame 3 times, in 0.04 GB; use replay.stack=3, which takes 0.01 GB" in line
+    assert warned(*slices, "replay.stack=3") == []
 
 
 def test_check_and_train_print_them(tmp_path, monkeypatch, capsys):

@@ -66,9 +66,9 @@ def test_every_step_has_its_own_next_observation(ends, cut):
 def test_an_observation_is_stored_once():
     replay = buffer()
     replay.extend(frames([9], 0, 0))
-    assert replay.observations_per_row(SIDE * SIDE) == 1
+    assert replay.observation_bytes(SIDE * SIDE) == SIDE * SIDE
     assert ("next", "observation") not in replay._storage.leaves
-    assert replay.observations_per_row(16) == 2
+    assert replay.observation_bytes(16) == 2 * 16
 
 
 def test_an_abandoned_episode_and_a_step_that_does_not_follow_keep_theirs():
