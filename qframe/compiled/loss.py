@@ -6,6 +6,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
+from qframe.compiled.cuda_graph import CapturedFunction
 from qframe.compiled.library import NativeFunction
 from qframe.compiled.pure_update import places
 from qframe.compiled.signature import Layout, Rows, flatten
@@ -22,20 +23,21 @@ class CompiledLoss:
 
     Args:
         loss: the loss, with its networks on their final device.
+        is_captured: whether it is recorded as a CUDA graph, rather than compiled.
 
     Raises:
         NotCompiled: raised by a call if compiling fails, or if batches come in more than 8 layouts.
     """
 
-    def __init__(self, loss: DQNLoss) -> None:
-        self._loss = loss
+    def __init__(self, loss: DQNLoss, *, is_captured: bool = False) -> None:
+        self._loss, self._is_captured = loss, is_captured
         tensors = places(loss)
         unique = {id(tensor): tensor for tensor in tensors.values() if tensor.requires_grad}
         order = list(unique)
         self._params = tuple(unique.values())
         self._learning = {name: order.index(id(tensor)) for name, tensor in tensors.items() if id(tensor) in unique}
         self._fixed = {name: tensor for name, tensor in tensors.items() if name not in self._learning}
-        self._functions: dict[Layout, NativeFunction] = {}
+        self._functions: dict[Layout, NativeFunction | CapturedFunction] = {}
         self._metrics: list[str] = []
         self._comparison = Comparison(f"the loss of {named(loss)}", parameters=len(self._params))
 
@@ -49,12 +51,7 @@ class CompiledLoss:
             As the loss: "loss" ``[]``, to be differentiated once, and the metrics.
         """
         self._loss.check_action(batch)
-        rows: Rows = dict(batch.items(True, True))  # pyright: ignore
-        rows.pop(self._loss.priority_key, None)  # of the previous call
-        names = batch.names if batch.batch_dims > 1 else None
-        changing, layout = flatten(rows, [self._loss.draw_noise(batch.batch_size)], names, batch.batch_size)  # pyright: ignore
-        inputs = [*(param.detach() for param in self._params), *self._fixed.values(), *changing]
-        function = self._functions.get(layout) or self._function(inputs, layout)
+        function, inputs = self.begin(batch)
         priority, *outputs = compiled(lambda: function(inputs))
         metrics = dict(zip(self._metrics, outputs, strict=False))
         gradients = outputs[len(metrics) :]
@@ -63,7 +60,16 @@ class CompiledLoss:
             metrics["loss"] = _Differentiable.apply((metrics["loss"], gradients), *self._params)
         return TensorDict(metrics)
 
-    def _function(self, inputs: list[Tensor], layout: Layout) -> NativeFunction:
+    def begin(self, batch: TensorDict) -> tuple[NativeFunction | CapturedFunction, list[Tensor]]:
+        """The code for batches like this one, which may still be compiling, and the inputs of this one."""
+        rows: Rows = dict(batch.items(True, True))  # pyright: ignore
+        rows.pop(self._loss.priority_key, None)  # of the previous call
+        names = batch.names if batch.batch_dims > 1 else None
+        changing, layout = flatten(rows, [self._loss.draw_noise(batch.batch_size)], names, batch.batch_size)  # pyright: ignore
+        inputs = [*(param.detach() for param in self._params), *self._fixed.values(), *changing]
+        return self._functions.get(layout) or self._function(inputs, layout), inputs
+
+    def _function(self, inputs: list[Tensor], layout: Layout) -> NativeFunction | CapturedFunction:
         """The loss and its gradient for batches of a layout."""
         if len(self._functions) == LAYOUTS:
             raise NotCompiled(f"batches came in more than {LAYOUTS} layouts, last {layout.summary}; use fewer shapes")
@@ -82,7 +88,8 @@ class CompiledLoss:
             self._metrics = list(metrics)
             return [priority, *metrics.values(), *gradients]
 
-        self._functions[layout] = compiled(lambda: NativeFunction(flat, inputs, self._comparison))
+        kind = CapturedFunction if self._is_captured else NativeFunction
+        self._functions[layout] = compiled(lambda: kind(flat, inputs, self._comparison))
         return self._functions[layout]
 
     def _evaluate(

@@ -67,7 +67,7 @@ def pick_device(name: str) -> torch.device:
 
 def _compile(config: Mapping[str, Any]) -> tuple[bool, str]:
     if _workers(config) > 1:
-        return False, "parallel learners exchange the gradient within an update"
+        return False, "of several learners; set compile=true yourself"
     try:
         frames = config["total_frames"] - config["runner"]["learning_starts"]
         updates = frames // config["runner"]["every"] * config["runner"]["updates"]

@@ -233,7 +233,10 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal(
         "learner=parallel learner.force=true network.normalize_observation=true", "learner", parallel.statistics_of_one
     ),
-    Refusal("learner=parallel learner.force=true compile=true", "compile", parallel.unsplit_update),
+    Refusal(
+        "learner=parallel learner.force=true compile=true replay=slices replay.across_episodes=false", "compile",
+        parallel.exchanging_loss,
+    ),
     Refusal(
         "learner=parallel learner.force=true optimizer=sgd ~optimizer.algorithm.momentum "
         "optimizer.algorithm._target_=torch.optim.ASGD", "optimizer", parallel.unshared_optimizer,

@@ -78,11 +78,14 @@ def statistics_of_one(parts: Parts, config: Mapping[str, Any]) -> str | None:
     return f"{found} follows the steps of one process, and each would follow its own; set {found}={off}"
 
 
-def unsplit_update(parts: Parts, config: Mapping[str, Any]) -> str | None:
-    """An update into which no exchange of the gradient fits."""
-    if workers_of(config) < 2 or not config.get("compile"):
+def exchanging_loss(parts: Parts, config: Mapping[str, Any]) -> str | None:
+    """A loss within which the processes exchange a number, which compiled code cannot."""
+    if workers_of(config) < 2 or not config.get("compile") or getattr(parts.replay, "across_episodes", True):
         return None
-    return f"compile={str(config['compile']).lower()} leaves no place for the exchange of gradients; set compile=false"
+    return (
+        f"compile={str(config['compile']).lower()} cannot compile a loss that exchanges the number of steps that "
+        "count, as slices that end with an episode need; set compile=false, or replay.across_episodes=true"
+    )
 
 
 def unshared_optimizer(parts: Parts, config: Mapping[str, Any]) -> str | None:

@@ -168,11 +168,11 @@ class Ranks:
             dist.all_reduce(rows)
         return rows
 
-    def gather(self, value: Value) -> list[Value]:
-        """The values of all ranks, in their order."""
+    def gather(self, value: Value, *, waits: bool = False) -> list[Value]:
+        """The values of all ranks, in their order; ``waits`` for them as long as it takes."""
         values: list[Any] = [None] * self.size
         with self._operation():
-            dist.all_gather_object(values, value)
+            dist.all_gather_object(values, value, group=self._patient if waits else None)
         return values
 
     def from_first(self, value: Value | None = None) -> Value:

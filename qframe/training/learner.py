@@ -69,6 +69,7 @@ class Learner:
         self._round = next(k for k in range(_LARGEST_ROUND, 0, -1) if updates % k == 0) if holds_rounds else 1
         self._target_update, self._action_space, self._device = target_update, action_space, device
         self._may_fall_back = may_fall_back
+        self._evaluate: Callable[[TensorDict], Any] = loss
         self.updates = self._summed = 0
         self.batch_shape: torch.Size | None = None
         self._sums: dict[str, Tensor] = {}
@@ -150,7 +151,7 @@ class Learner:
         if self.compiled is None:
             batch = self._sample()
             with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
-                metrics = dict(self.loss(batch).items())
+                metrics = dict(self._evaluate(batch).items())
             norm = self.optimizer.minimize(metrics["loss"])
             self._target_update.step()
             metrics |= {} if norm is None else {"grad_norm": norm}

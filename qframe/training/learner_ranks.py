@@ -1,12 +1,16 @@
 """Learning in several processes: each takes the same step, down the mean of the gradients of all their batches."""
 
 import hashlib
+import time
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
+from qframe.compiled import CompiledLoss
+from qframe.compiled.update import compiled
 from qframe.errors import RunError
 from qframe.machine.ranks import Ranks
 from qframe.training.learner import Learner
@@ -19,7 +23,8 @@ class ParallelLearner(Learner):
     A batch of B transitions is W batches of B/W, one from each replay. Between backward pass and clipping the vector of
     the gradient is averaged over the processes, so that all of them take the same step. Quantile levels are drawn for
     the whole batch and divided; the noise of noisy layers is the same everywhere, as it is within one batch.
-    Importance weights and the largest priority are those of the whole batch.
+    Importance weights and the largest priority are those of the whole batch. With ``compiled`` the loss and its
+    gradient are native code, or a CUDA graph; the step that follows the exchange is not.
 
     Args:
         workers: W.
@@ -44,11 +49,16 @@ class ParallelLearner(Learner):
         **options: Any,
     ) -> None:
         check_workers(workers, timeout)
+        ranks = None if ranks is None or ranks.size == 1 else ranks
+        way = False if ranks is None else options.pop("compiled", False)
         super().__init__(*arguments, **options)
         self.workers, self.backend, self.timeout, self.force = workers, backend, timeout, force
         self._ranks = ranks
-        if ranks is None or ranks.size == 1:
+        self._half: CompiledLoss | None = None
+        if ranks is None:
             return
+        if way:
+            self._half = self._evaluate = CompiledLoss(self.loss, is_captured=way == "cuda_graph")
         self.optimizer.reduce = self._reduce
         self.loss.share, self.loss.over_shares = ranks.share, ranks.mean
         if self.replay.priorities is not None:
@@ -56,6 +66,26 @@ class ParallelLearner(Learner):
 
     def prepare(self) -> None:
         """Wait with the first draw until all processes make it."""
+
+    def wait(self, say: Callable[[str], None]) -> float:
+        """Compile, on rank 0 first: the others find its code, unless they are on other machines."""
+        if self._half is None or self._ranks is None:
+            return super().wait(say)
+        started, state = time.monotonic(), self.loss.generator.get_state()
+        with self.replay.unchanged():
+            batch = self._sample()
+        if not self._ranks.is_first:
+            self._ranks.from_first()
+        with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
+            function, _ = self._half.begin(batch)
+            if function.is_compiling:
+                say("compiling the loss, which takes about twenty seconds; later runs reuse it")
+            compiled(function.wait)
+        self.loss.generator.set_state(state)
+        if self._ranks.is_first:
+            self._ranks.from_first()
+        self._ranks.gather(None, waits=True)
+        return time.monotonic() - started
 
     def _reduce(self, gradient: Tensor, loss: Tensor) -> None:
         """Average the gradient; a loss that is not finite makes it so everywhere, and all leave the update out."""

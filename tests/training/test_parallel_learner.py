@@ -26,6 +26,7 @@ CASES = {
     **{f"{head}-prioritized-double": {"head": head, "is_prioritized": True, "double": True} for head in HEADS},
     "scalar-noisy-dueling": {"head": "scalar", "noisy": True},
     "implicit_quantile-noisy-dueling": {"head": "implicit_quantile", "noisy": True, "is_prioritized": True},
+    "scalar-compiled": {"head": "scalar", "is_prioritized": True, "compiled": True},
 }
 
 
@@ -93,11 +94,12 @@ def learner(replay, case, ranks=None):
     parts = {"optimizer": optimizer, "target_update": SoftUpdate(loss, tau=0.05), "action_space": space, "device": CPU}
     if ranks is None:
         return Learner(loss, replay, **parts)
-    return ParallelLearner(loss, replay, workers=2, ranks=ranks, **parts)
+    return ParallelLearner(loss, replay, workers=2, ranks=ranks, compiled=case.get("compiled", False), **parts)
 
 
 def trained(own, extend):
     """The parameters after all updates, with new steps now and then."""
+    own.wait(print)
     for number in range(UPDATES):
         if number % 20 == 10:
             extend(number)
