@@ -23,7 +23,7 @@ MANY_INPUTS = 4_096
 def config_warnings(parts: Parts, config: Mapping[str, Any]) -> list[str]:
     """A line with the remedy for each choice that is probably a mistake."""
     found = [_mlp_over_pixels(parts), _unclipped_scores(parts), _target_for_rollouts(parts)]
-    found += [_frames_stored_twice(parts, config), memory_warning(parts), _never_the_same(config)]
+    found += [_frames_stored_twice(parts, config), memory_warning(parts), _never_the_same(config), _no_choice(parts)]
     return [f"warning: {line}" for line in found if line is not None]
 
 
@@ -83,6 +83,12 @@ def _never_the_same(config: Mapping[str, Any]) -> str | None:
     if config["collector"].get("order") != "arrival":
         return None
     return "collector: order=arrival takes messages as they come, so no two runs are equal; order=fixed repeats a run"
+
+
+def _no_choice(parts: Parts) -> str | None:
+    if max(parts.action_space.choices) > 1:
+        return None
+    return f"env: its action space {parts.envs.action_space} leaves no choice, so there is nothing to learn"
 
 
 def _stacked_frames(parts: Parts, config: Mapping[str, Any]) -> int:

@@ -171,6 +171,8 @@ class Checker:
         wanted = next((kind for kind in get_args(option) if takes_class(option) and inspect.isclass(kind)), object)
         if takes_class(option) and not (inspect.isclass(found) and issubclass(found, wanted)):
             self._fault(where, f"expected {described(option)}, got '{name}'")
+        if get_args(option)[:1] == ([],) and (missing := sorted(parameters(found).required)):
+            self._fault(where, f"'{name}' is called without arguments, and needs {' and '.join(missing)}")
         return name
 
     def _wrong(self, option: Any, value: Any, where: str) -> Any:

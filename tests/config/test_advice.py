@@ -19,9 +19,8 @@ PICTURES = ("env=gymnasium", "env.id=qframe-test/Pictures-v0", "replay.capacity=
 class Pictures(gym.Env):
     """Black pictures."""
 
-    action_space = spaces.Discrete(2)
-
-    def __init__(self, shape):
+    def __init__(self, shape, num_actions=2):
+        self.action_space = spaces.Discrete(num_actions)
         self.observation_space = spaces.Box(0, 255, tuple(shape), np.uint8)
 
     def reset(self, *, seed=None, options=None):
@@ -58,6 +57,11 @@ def test_an_mlp_over_pictures_is_named(shape, trunk, start):
     lines = warned(*PICTURES, f"env.kwargs.shape={shape}", *f"trunk={trunk}".split())
     assert len(lines) == (start is not None)
     assert not lines or lines[0].startswith(f"warning: trunk: {start}")
+
+
+def test_an_environment_without_a_choice_is_named():
+    (line,) = warned(*PICTURES, "env.kwargs.shape=[10,10,4]", "env.kwargs.num_actions=1")
+    assert line == "warning: env: its action space Discrete(1) leaves no choice, so there is nothing to learn"
 
 
 def test_a_target_network_beside_rollouts_is_named():

@@ -104,6 +104,15 @@ def test_a_function_that_waits_for_arguments_misses_none():
     assert checked({"_target_": "toy_parts.Optimizer", "algorithm": {"_target_": "torch.optim.Adam"}})[1] == []
 
 
+def test_what_is_called_without_arguments_needs_none():
+    faults = {}
+    for name in ("Linear", "PReLU"):
+        node = {"_target_": "qframe.networks.MLPTrunk", "num_cells": [4], "activation": f"torch.nn.{name}"}
+        faults[name] = [fault for fault in checked(node)[1] if "activation" in fault]
+    called = "part.activation: 'torch.nn.Linear' is called without arguments, and needs in_features and out_features"
+    assert faults == {"Linear": [called], "PReLU": []}
+
+
 def test_mappings_and_enums():
     node = {"_target_": "toy_parts.Optimizer", "algorithm": "torch.optim.Adam", "names": {"a": "1k"}}
     assert checked(node)[0]["names"] == {"a": 1000}
