@@ -11,6 +11,7 @@ import torch
 from qframe.config.build import Assembly
 from qframe.envs import derive_seed
 from qframe.machine.generators import globally_seeded
+from qframe.replay.priorities import starts_from_td_error
 from qframe.training.actor import Actor, ActorParts, published_tensors
 
 MEGABYTE = 1e6
@@ -53,5 +54,5 @@ def _parts_of(assembly: Assembly, count: int) -> Any:
     return ActorParts(
         copy(built.envs), network.cpu().requires_grad_(False), deepcopy(built.exploration), built.action_space,
         assembly.make_reward(count), seed, 0, count, "behaviour_probability" in loss.estimator.requires,
-        loss.has_memory and built.replay.stores_state,
+        loss.has_memory and built.replay.stores_state, starts_from_td_error(built.replay.priorities),
     )  # fmt: skip

@@ -41,6 +41,7 @@ from qframe.networks.recurrent_trunk import recurrent_trunk
 from qframe.networks.trunks import fitting_trunk
 from qframe.objectives import DQNLoss
 from qframe.optimizer.pure_steps import pure_step
+from qframe.replay.priorities import starts_from_td_error
 from qframe.runs.folder import UNFINISHED_CONFIG, RunFolder
 from qframe.training import Runner
 from qframe.training.reshard import resharded
@@ -472,6 +473,7 @@ def _built(
         device=device,
         stores_probability="behaviour_probability" in built.loss.estimator.requires,
         **({"stores_state": built.replay.stores_state} if built.loss.has_memory else {}),
+        **({"stores_value": True} if starts_from_td_error(built.replay.priorities) else {}),
     )
     picked = {} if whole is None else whole.picked
     learner = instantiate(

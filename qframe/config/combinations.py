@@ -3,14 +3,17 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from inspect import signature
-from typing import Any
+from typing import Any, cast
 
 from qframe.config import parallel
 from qframe.config.memory_prediction import larger_than_machine
 from qframe.config.parts import Parts
 from qframe.errors import Fault
+from qframe.networks.members import Members
 from qframe.networks.noise import noisy_layers
+from qframe.objectives import DQVLoss
 from qframe.replay import ProportionalPriorities
+from qframe.replay.priorities import starts_from_td_error
 from qframe.training.actor import uneven_shares
 
 
@@ -183,6 +186,22 @@ def _eta_without_slices(parts: Parts, config: Mapping[str, Any]) -> str | None:
     return f"{name} has no slices, whose steps eta={priorities.eta} would weigh; use replay=slices"
 
 
+def _no_td_error_by_actors(parts: Parts, config: Mapping[str, Any]) -> str | None:
+    if not starts_from_td_error(parts.replay.priorities):
+        return None
+    loss, network = parts.loss, cast("Any", parts.loss.value_network)
+    reasons = {
+        "loss.priority=loss ranks transitions by their loss": loss.priority == "loss",
+        "head.transform=h has errors of transformed returns": loss.head.transform is not None,
+        f"{type(loss).__name__} learns state values as well": isinstance(loss, DQVLoss),
+        f"{type(loss.estimator).__name__} does not bootstrap on the best action": bool(loss.estimator.requires),
+        "an action has several parts": parts.action_space.is_joint,
+        "its network has several values of an action": isinstance(network.branches, Members),
+    }
+    reason = next((text for text, holds in reasons.items() if holds), None)
+    return reason and f"actors cannot compute the learner's td_error: {reason}; set priorities.initial=largest"
+
+
 def _bonus_beyond_support(parts: Parts, config: Mapping[str, Any]) -> str | None:
     bonus, ends, auto = parts.reward.bonus, parts.loss.head.expressible, parts.loss.head.has_auto_bounds
     if bonus is None or ends is None or auto[1]:
@@ -224,6 +243,10 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("replay=frames replay.stack=3", "replay.stack", _stacked_otherwise),
     Refusal("replay=frames replay.stack=1 env=gymnasium env.id=Blackjack-v1", "replay", _not_one_tensor),
     Refusal("priorities=proportional priorities.eta=0.5", "priorities.eta", _eta_without_slices),
+    Refusal(
+        "priorities=proportional priorities.initial=td_error loss.priority=loss", "priorities.initial",
+        _no_td_error_by_actors,
+    ),
     Refusal("collector=ray collector.actors=3", "collector.actors", _uneven_shares),
     Refusal("reward=rnd reward.bonus.head=own head=categorical", "reward.bonus.head", _bonus_apart_from_support),
     Refusal("reward=rnd head=categorical head.v_max=10", "reward.bonus", _bonus_beyond_support),

@@ -17,6 +17,7 @@ from qframe.config.parts import Parts
 from qframe.envs.observations import own_copy
 from qframe.networks.carried import carried
 from qframe.replay import ReplayBuffer, RolloutBuffer, SliceReplayBuffer
+from qframe.replay.priorities import starts_from_td_error
 
 _REWARD_AND_ENDS = 4 + 3  # a 32-bit float; terminated, truncated and done
 _ALIGNMENT = 8  # of a row's small entries
@@ -115,6 +116,7 @@ def _row(parts: Parts) -> _Row:
     entries = [*remembered.stored.values(), *remembered.after(taken[None], torch.zeros(1), torch.ones(1) > 0).values()]
     stored += sum(entry.nbytes for entry in entries)
     probability = 4 if "behaviour_probability" in parts.loss.estimator.requires else 0
+    stored += 8 if starts_from_td_error(replay.priorities) else 0
     others = _REWARD_AND_ENDS + action + stored + probability + 2 * _mask_bytes(parts) + replay.bookkeeping_bytes
     whole = replay.observation_bytes(size)
     return _Row(whole, -(-(whole + others) // _ALIGNMENT) * _ALIGNMENT - whole)

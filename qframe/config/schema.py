@@ -147,7 +147,7 @@ PROVIDED: dict[str, frozenset[str]] = {
     "collector": frozenset(
         {
             "envs", "network", "exploration", "action_space", "reward", "make_reward", "device", "seed",
-            "stores_probability", "stores_state",
+            "stores_probability", "stores_state", "stores_value",
         }
     ),
     "learner": frozenset(

@@ -10,9 +10,19 @@ import torch
 from torch import Tensor
 
 from qframe.replay.n_step import check_gamma
-from qframe.replay.priorities import check_errors
+from qframe.replay.priorities import check_errors, starts_from_td_error
 from qframe.replay.protocol import Priorities, Replay, Settings
-from qframe.replay.rows import WEIGHT, Rows, RowSchema, check_num_envs
+from qframe.replay.rows import (
+    ACTION_VALUE,
+    DISCOUNT,
+    NEXT_VALUE,
+    REWARD,
+    VALUES,
+    WEIGHT,
+    Rows,
+    RowSchema,
+    check_num_envs,
+)
 
 
 class ReplayBase(Replay):
@@ -37,6 +47,8 @@ class ReplayBase(Replay):
     """Shape of a sample's rows, the first dimension being draws: ``[k]``, or ``[k, T]`` for slices."""
     _draws_row_by_row = False
     """Whether a uniform draw takes one random number per row, so that several batches are one larger draw."""
+    _stores_transitions = True
+    """Whether a row is one transition, which has one |δ|."""
 
     def __init__(
         self,
@@ -59,9 +71,15 @@ class ReplayBase(Replay):
         check_num_envs(num_envs)
         self.capacity, self.batch_size, self.gamma, self.num_envs = capacity, batch_size, gamma, num_envs
         self.priorities = priorities
+        self._starts_from_td_error = starts_from_td_error(priorities)
+        if self._starts_from_td_error and not self._stores_transitions:
+            raise ValueError(
+                f"initial=td_error is for n-step transitions, and {type(self).__name__} stores steps of slices; use "
+                "replay=transitions or replay=frames, or priorities.initial=largest"
+            )
         self.device = usable_device(device)
         self.generator = torch.Generator().manual_seed(seed)
-        self._schema = RowSchema(num_envs, device)
+        self._schema = RowSchema(num_envs, device, VALUES if self._starts_from_td_error else frozenset())
 
     @property
     def bookkeeping_bytes(self) -> int:
@@ -139,6 +157,15 @@ class ReplayBase(Replay):
     def _not_overwritten(self, row: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The rows that have not been overwritten since they were drawn, and their errors."""
         return row, error
+
+    def _update_new(self, row: np.ndarray, transitions: Rows) -> None:
+        """Set the priorities of new rows ``[k]`` from the |δ| of the network that acted, where it is finite."""
+        assert self.priorities is not None
+        discount = transitions[DISCOUNT]
+        following = torch.where(discount == 0, 0.0, discount * transitions[NEXT_VALUE])
+        error = (transitions[REWARD] + following - transitions[ACTION_VALUE]).abs()[:, 0].double().numpy(force=True)
+        is_sound = np.isfinite(error)
+        self.priorities.update(row[is_sound], error[is_sound])
 
     def _draw(self, batch_size: int) -> tuple[Tensor, Rows]:
         """The rows of one batch on the replay's device, ``[B]``, or ``[B / T, T]`` for slices; and their weights."""

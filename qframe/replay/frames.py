@@ -147,7 +147,9 @@ class FrameReplayBuffer(ReplayBase):
         if self.priorities is not None:
             is_complete = self._streams.complete[rows]
             self.priorities.remove(rows[~is_complete])
-            self.priorities.add(rows[is_complete])
+            self.priorities.add(complete := rows[is_complete])
+            if self._starts_from_td_error and len(complete):
+                self._update_new(complete, self._streams.fold(complete))
 
 
 class FrameStreams:
@@ -264,6 +266,13 @@ class FrameStreams:
     def read(self, row: np.ndarray) -> Rows:
         """The transitions that begin at complete rows ``row`` ``[B]``."""
         env, place = np.divmod(row, self.length)
+        found = self.fold(row)
+        used = found[STEPS].squeeze(-1).numpy(force=True)
+        return {OBSERVATION: self._observe(env, place), NEXT_OBSERVATION: self._observe(env, place + used)} | found
+
+    def fold(self, row: np.ndarray) -> Rows:
+        """The same without observations."""
+        env, place = np.divmod(row, self.length)
         ahead = self._rows(env[:, None], place[:, None] + np.arange(self.n_step))  # [B, n]
         steps = self._steps_used(ahead)  # [B]
         used = steps.numpy(force=True)
@@ -278,7 +287,7 @@ class FrameStreams:
         discount = torch.tensor(powers, dtype=found[REWARD].dtype, device=found[REWARD].device)[steps]
         found[DISCOUNT] = torch.where(found[TERMINATED], 0.0, discount.unsqueeze(-1))
         found[STEPS] = steps.unsqueeze(-1)
-        return {OBSERVATION: self._observe(env, place), NEXT_OBSERVATION: self._observe(env, place + used)} | found
+        return found
 
     def filled(self) -> np.ndarray:
         """The filled rows, ring by ring."""

@@ -1,14 +1,16 @@
 """Proportional priorities: rows are drawn in proportion to their TD errors and corrected by importance weights."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from qframe.replay.protocol import Settings
+from qframe.replay.protocol import Priorities, Settings
 from qframe.replay.sum_tree import SumTree, sum_tree
+
+Initial = Literal["largest", "td_error"]
 
 
 class ProportionalPriorities:
@@ -20,7 +22,8 @@ class ProportionalPriorities:
     Kapturowski et al., 2019, section 2.3.
 
     Invariants:
-        - A new row has the largest |δ| of all updates so far, and at least 1 (or ``max_td_error``, if that is less).
+        - A new row has the largest |δ| of all updates so far, and at least 1 (or ``max_td_error``, if that is less); or
+          with ``initial="td_error"`` the |δ| of the network that acted, as in Ape-X.
         - A batch is stratified: draw i lies in the i-th of B equal parts of the total mass.
         - A row of priority 0 is never drawn (this takes ε = 0, δ = 0 and α > 0).
         - β changes linearly from ``beta`` to ``beta_end`` with the fraction given to ``anneal``.
@@ -33,6 +36,9 @@ class ProportionalPriorities:
         max_td_error: a larger |δ| counts as this, so that a few outliers do not take all draws; None is no limit.
             Schaul et al. use 1 (section 4).
         eta: η in ``[0, 1]``, of slices only.
+        initial: |δ| of new rows: the ``largest`` so far, or the ``td_error`` that a replay of n-step transitions
+            computes from the action values stored with the steps. See "Distributed Prioritized Experience Replay",
+            Horgan et al., 2018, section 3.
 
     Raises:
         ValueError: an argument is out of range.
@@ -56,6 +62,7 @@ class ProportionalPriorities:
         epsilon: float = 1e-6,
         max_td_error: float | None = None,
         eta: float = 0.9,
+        initial: Initial = "largest",
     ) -> None:
         for name, value in (("alpha", alpha), ("epsilon", epsilon)):
             if not 0.0 <= value < np.inf:
@@ -67,7 +74,10 @@ class ProportionalPriorities:
             raise ValueError(f"expected max_td_error above 0 or none, got {max_td_error}; 1 is common")
         if not 0.0 <= eta <= 1.0:
             raise ValueError(f"expected eta in [0, 1], got {eta}; 0.9 is common")
+        if initial not in get_args(Initial):
+            raise ValueError(f"expected initial to be one of {', '.join(get_args(Initial))}, got {initial!r}")
         self.alpha, self.epsilon, self.max_td_error, self.eta = alpha, epsilon, max_td_error, eta
+        self.initial = initial
         self._beta_start, self._beta_end = beta, beta_end
         self._fraction = 0.0
         self.over_ranks: Callable[[np.ndarray], np.ndarray] | None = None
@@ -163,6 +173,11 @@ class ProportionalPriorities:
 
     def _priority(self, error: np.ndarray) -> np.ndarray:
         return (error + self.epsilon) ** self.alpha
+
+
+def starts_from_td_error(priorities: Priorities | None) -> bool:
+    """Whether new rows need the action values of the network that acted."""
+    return getattr(priorities, "initial", "largest") == "td_error"
 
 
 def no_priorities() -> None:

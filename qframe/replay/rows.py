@@ -27,6 +27,10 @@ TRUNCATED = ("next", "truncated")
 DONE = ("next", "done")
 DISCOUNT = ("next", "discount")
 NEXT_PREDICTION = ("next", "prediction")
+ACTION_VALUE = "chosen_action_value"
+NEXT_VALUE = ("next", "state_value")
+VALUES: frozenset[NestedKey] = frozenset({ACTION_VALUE, NEXT_VALUE})
+"""Of the network that acted: of the action taken, and of the best one in the next state, ``[k, 1]`` each."""
 LOSS_MASK = "loss_mask"
 
 
@@ -36,10 +40,13 @@ class RowSchema:
     Args:
         num_envs: number of environments, numbered ``0 … num_envs − 1`` under "env".
         device: device to which checked rows are moved.
+        required: keys that rows must have besides those that every replay needs.
     """
 
-    def __init__(self, num_envs: int, device: torch.device | str = "cpu") -> None:
-        self._num_envs = num_envs
+    def __init__(
+        self, num_envs: int, device: torch.device | str = "cpu", required: frozenset[NestedKey] = frozenset()
+    ) -> None:
+        self._num_envs, self._required = num_envs, required
         self._device = torch.device(device)
         self._like: dict[NestedKey, tuple[torch.Size, torch.dtype]] = {}
 
@@ -59,7 +66,7 @@ class RowSchema:
         leaves = cast("Iterable[tuple[NestedKey, Tensor]]", transitions.items(True, True))
         rows = {key: leaf.to(self._device) for key, leaf in leaves}
         if not self._like:
-            _check_first(rows)
+            _check_first(rows, self._required)
         elif rows.keys() != self._like.keys():
             _raise_key_error(missing=self._like.keys() - rows.keys(), new=rows.keys() - self._like.keys())
         else:
@@ -113,14 +120,14 @@ def chosen_envs(env: int | None, num_envs: int) -> np.ndarray:
     return chosen
 
 
-def _check_first(rows: Rows) -> None:
+def _check_first(rows: Rows, required: frozenset[NestedKey]) -> None:
     """Check that the first rows hold every entry that a replay needs, and no key that a sample adds.
 
     Raises:
         KeyError: a key is missing or reserved.
         ValueError: a shape or a dtype is wrong.
     """
-    missing = {ENV, REWARD, TERMINATED, TRUNCATED, DONE} - rows.keys()
+    missing = ({ENV, REWARD, TERMINATED, TRUNCATED, DONE} | required) - rows.keys()
     if missing:
         _raise_key_error(missing=missing, new=set())
     reserved = rows.keys() & {DISCOUNT, STEPS, INDEX, WEIGHT, NEXT_PREDICTION, LOSS_MASK}

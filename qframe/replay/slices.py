@@ -79,6 +79,7 @@ class SliceReplayBuffer(ReplayBase):
         ValueError: an argument is out of range.
     """
 
+    _stores_transitions = False
     layout_bytes = 4 + 8 + 8
     """The discount, the number of steps, and the step's place in its episode."""
 

@@ -163,8 +163,10 @@ class ReplayBuffer(ReplayBase):
         count, written = len(rows[REWARD]) if rows else 0, 0
         while written < count:
             start, stop = self._cursor, min(self._cursor + count - written, self.capacity)
-            self._storage.write_span(start, stop, take_span(rows, written, written + stop - start))
+            self._storage.write_span(start, stop, span := take_span(rows, written, written + stop - start))
             if self.priorities is not None:
                 self.priorities.add(np.arange(start, stop))
+            if self._starts_from_td_error:
+                self._update_new(np.arange(start, stop), span)
             written += stop - start
             self._size, self._cursor = max(self._size, stop), stop % self.capacity

@@ -35,6 +35,7 @@ class ActorParts(NamedTuple):
     num_envs: int  # in this share
     stores_probability: bool
     stores_state: bool
+    stores_value: bool
 
 
 class Actor:
@@ -68,6 +69,7 @@ class Actor:
             exploration=ExplorationShare(parts.exploration, parts.first, parts.num_envs, total),
             action_space=parts.action_space, reward=parts.reward, device=torch.device("cpu"),
             stores_probability=parts.stores_probability, stores_state=parts.stores_state,
+            stores_value=parts.stores_value,
         )  # fmt: skip
         self._collector.leave_statistics()
         self._own = [tensor.numpy() for tensor in published_tensors(parts.network)]  # views

@@ -38,6 +38,8 @@ class Collector(CollectorProtocol):
             ``action_probability``.
         stores_state: whether the state of a network's memory before each step is stored with it, as
             ``("memory", "state")``.
+        stores_value: whether the value of the action taken is stored as ``chosen_action_value``, and that of the best
+            legal action in the next state as ``("next", "state_value")``, which takes another forward pass.
 
     Raises:
         ValueError: exploration that cannot give the probabilities to be stored.
@@ -54,13 +56,14 @@ class Collector(CollectorProtocol):
         device: torch.device,
         stores_probability: bool = False,
         stores_state: bool = False,
+        stores_value: bool = False,
     ) -> None:
         if stores_probability and not exploration.has_probability:
             raise ValueError(
                 f"{type(exploration).__name__} cannot give the probability of each action, which is to be stored; "
                 "use exploration=epsilon_greedy or exploration=boltzmann"
             )
-        self._stores_probability = stores_probability
+        self._stores_probability, self._stores_value = stores_probability, stores_value
         self.envs, self.exploration = envs, exploration
         set_acting_mode(network)
         self._network, self._action_space, self._device = network, action_space, device
@@ -97,12 +100,21 @@ class Collector(CollectorProtocol):
         out = network.head.value(self._carried.predict(inputs))  # [E, A]
         value = network.branches.acting_value(out)
         greedy = self._action_space.greedy_index(value, None if mask is None else mask.to(self._device)).cpu()
-        value = out if self.exploration.reads_members else value
+        of_actions, value = value, out if self.exploration.reads_members else value
         action = self.exploration.explore(greedy, mask, value)
         stored = {"action": action, **self.exploration.stored(), **self._carried.stored}
         if self._stores_probability:
             stored["action_probability"] = self.exploration.probability(action, value, mask).unsqueeze(-1)
+        if self._stores_value:
+            stored["chosen_action_value"] = of_actions.cpu().gather(-1, action.unsqueeze(-1))
         return stored
+
+    @torch.no_grad()
+    def _best_value(self, observation: Tensor | TensorDict, mask: Tensor | None) -> Tensor:
+        """The value of the best legal action ``[E, 1]`` by the network that acts, on the CPU."""
+        value = self._network.head.value(self._network.predict(observation.to(self._device))).cpu()
+        value = self._network.branches.acting_value(value)
+        return (value if mask is None else value.masked_fill(~mask, -torch.inf)).amax(-1, keepdim=True)
 
     def collect(self) -> TensorDict:
         if self._observation is None:
@@ -136,6 +148,8 @@ class Collector(CollectorProtocol):
             rows["action_mask"] = mask
             following["action_mask"] = torch.from_numpy(self._action_space.legal(step.next_mask))
             self._mask = torch.from_numpy(self._action_space.legal(step.mask))
+        if self._stores_value:
+            following["state_value"] = self._best_value(next_observation, following.get("action_mask"))
         count = len(done)
         if step.valid is not None:  # plain tensors are selected several times faster than those of a tensordict
             valid = torch.from_numpy(step.valid.nonzero()[0])

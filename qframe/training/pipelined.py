@@ -45,12 +45,14 @@ class PipelinedCollector(CollectorProtocol):
         device: torch.device,
         stores_probability: bool = False,
         stores_state: bool = False,
+        stores_value: bool = False,
     ) -> None:
         assert isinstance(network, nn.Module)
         acting = deepcopy(network).cpu().requires_grad_(False)
         self._inner = Collector(
             envs, acting, exploration=exploration, action_space=action_space, reward=reward,
             device=torch.device("cpu"), stores_probability=stores_probability, stores_state=stores_state,
+            stores_value=stores_value,
         )  # fmt: skip
         self.envs, self.device = envs, device
         self._seen, self._own = _tensors(network)

@@ -68,6 +68,7 @@ class RayCollector(CollectorProtocol):
         seed: of the environments' episodes.
         stores_probability: see :class:`Collector`.
         stores_state: see :class:`Collector`.
+        stores_value: see :class:`Collector`.
 
     Raises:
         ValueError: a number out of range, no such cluster, one that is too small, or environments that an actor cannot
@@ -96,6 +97,7 @@ class RayCollector(CollectorProtocol):
         seed: int,
         stores_probability: bool = False,
         stores_state: bool = False,
+        stores_value: bool = False,
     ) -> None:
         check_numbers(envs.num_envs, actors=actors, steps=steps, lag=lag, order=order, cpus=cpus, timeout=timeout)
         assert isinstance(network, nn.Module)
@@ -113,6 +115,7 @@ class RayCollector(CollectorProtocol):
                     ActorParts(
                         envs, deepcopy(network).cpu().requires_grad_(False), exploration, action_space,
                         make_reward(count), seed, number * count, count, stores_probability, stores_state,
+                        stores_value,
                     ),
                     timeout,
                 )

@@ -36,14 +36,14 @@ def reward_of(num_envs):
     return RewardTransform(clip=None, scale=1.0, normalize=False, gamma=0.9, num_envs=num_envs)
 
 
-def made(folder, env="CartPole-v1", num_envs=4, *, seed=0, actors=2, steps=4, lag=1, order="fixed", **options):
+def made(folder, env="CartPole-v1", num_envs=4, *, seed=0, actors=2, steps=4, lag=1, order="fixed", stores_value=False, **options):
     """A runner whose environments are stepped by actors."""
     runner = make_runner(folder, env, num_envs=num_envs, **options)
     runner.collector = RayCollector(
         GymnasiumEnvs(env, num_envs=num_envs, vectorization=options.get("vectorization", "sync")),
         runner.network, actors=actors, steps=steps, lag=lag, order=order, address=None, cpus=1.0, resources={},
         timeout=60.0, exploration=runner.collector.exploration, action_space=runner.collector._action_space,
-        make_reward=reward_of, seed=seed,
+        make_reward=reward_of, seed=seed, stores_value=stores_value,
     )  # fmt: skip
     return runner
 
