@@ -9,6 +9,7 @@ import numpy as np
 import tensordict
 import torch
 from numpy.typing import NDArray
+from tensordict import TensorDict
 
 import qframe
 from qframe.actions import ActionSpace
@@ -72,6 +73,7 @@ class Actor:
             stores_value=parts.stores_value,
         )  # fmt: skip
         self._collector.leave_statistics()
+        self._stores_value = self._collector.leaves_best_values = parts.stores_value
         self._own = [tensor.numpy() for tensor in published_tensors(parts.network)]  # views
         self._num_envs, self._first, self._sender = parts.num_envs, parts.first, Sender()
         self._untouched = GlobalGenerators.capture(with_gpus=False)
@@ -92,8 +94,13 @@ class Actor:
         """
         for own, published in zip(self._own, version, strict=True):
             np.copyto(own, published)
-        taken: list[dict[Any, Any]] = [dict(self._collector.collect().items(True, True)) for _ in range(steps)]
+        collected = [self._collector.collect() for _ in range(steps)]
+        taken: list[dict[Any, Any]] = [dict(step.items(True, True)) for step in collected]
         rows = {key: np.concatenate([step[key].numpy() for step in taken]) for key in taken[0]}
+        if self._stores_value:
+            following = TensorDict.cat([step["next"] for step in collected])
+            best = self._collector.best_value(following["observation"], following.get("action_mask"))
+            rows["next", "state_value"] = best.numpy()
         sizes = [len(step["env"]) for step in taken]
         rows["env"] += self._first
         finished = self._collector.take_episodes()

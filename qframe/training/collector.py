@@ -64,6 +64,8 @@ class Collector(CollectorProtocol):
                 "use exploration=epsilon_greedy or exploration=boltzmann"
             )
         self._stores_probability, self._stores_value = stores_probability, stores_value
+        self.leaves_best_values = False
+        """Whether the values of next states are left to the caller, who computes those of several steps at once."""
         self.envs, self.exploration = envs, exploration
         set_acting_mode(network)
         self._network, self._action_space, self._device = network, action_space, device
@@ -110,8 +112,13 @@ class Collector(CollectorProtocol):
         return stored
 
     @torch.no_grad()
-    def _best_value(self, observation: Tensor | TensorDict, mask: Tensor | None) -> Tensor:
-        """The value of the best legal action ``[E, 1]`` by the network that acts, on the CPU."""
+    def best_value(self, observation: Tensor | TensorDict, mask: Tensor | None) -> Tensor:
+        """The value of the best legal action by the network that acts, ``[k, 1]`` on the CPU.
+
+        Args:
+            observation: ``[k, …]``.
+            mask: legal actions ``[k, A]``, on the CPU.
+        """
         value = self._network.head.value(self._network.predict(observation.to(self._device))).cpu()
         value = self._network.branches.acting_value(value)
         return (value if mask is None else value.masked_fill(~mask, -torch.inf)).amax(-1, keepdim=True)
@@ -148,8 +155,8 @@ class Collector(CollectorProtocol):
             rows["action_mask"] = mask
             following["action_mask"] = torch.from_numpy(self._action_space.legal(step.next_mask))
             self._mask = torch.from_numpy(self._action_space.legal(step.mask))
-        if self._stores_value:
-            following["state_value"] = self._best_value(next_observation, following.get("action_mask"))
+        if self._stores_value and not self.leaves_best_values:
+            following["state_value"] = self.best_value(next_observation, following.get("action_mask"))
         count = len(done)
         if step.valid is not None:  # plain tensors are selected several times faster than those of a tensordict
             valid = torch.from_numpy(step.valid.nonzero()[0])

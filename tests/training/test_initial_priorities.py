@@ -67,7 +67,8 @@ def test_a_new_transition_has_the_td_error_that_the_learner_would_find(tmp_path,
 
 def test_so_it_has_through_actors(tmp_path, monkeypatch):
     monkeypatch.setattr(ray_cluster, "ray", ray := LocalRay())
-    runner = made(tmp_path, stores_value=True, replay=prioritized(ReplayBuffer, **OPTIONS), replay_options={"n_step": 3})
+    replay = {"replay": prioritized(ReplayBuffer, **OPTIONS), "replay_options": {"n_step": 3}}
+    runner = made(tmp_path, stores_value=True, **replay)
     for _ in range(40):
         runner.replay.extend(runner.collector.collect())
     assert_of_learner(runner)

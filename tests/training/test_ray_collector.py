@@ -36,7 +36,10 @@ def reward_of(num_envs):
     return RewardTransform(clip=None, scale=1.0, normalize=False, gamma=0.9, num_envs=num_envs)
 
 
-def made(folder, env="CartPole-v1", num_envs=4, *, seed=0, actors=2, steps=4, lag=1, order="fixed", stores_value=False, **options):
+def made(
+    folder, env="CartPole-v1", num_envs=4, *, seed=0, actors=2, steps=4, lag=1, order="fixed", stores_value=False,
+    **options,
+):
     """A runner whose environments are stepped by actors."""
     runner = make_runner(folder, env, num_envs=num_envs, **options)
     runner.collector = RayCollector(
