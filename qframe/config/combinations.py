@@ -14,7 +14,7 @@ from qframe.networks.noise import noisy_layers
 from qframe.objectives import DQVLoss
 from qframe.replay import ProportionalPriorities
 from qframe.replay.priorities import starts_from_td_error
-from qframe.training.actor import uneven_shares
+from qframe.training.ray_collector import check_numbers
 
 
 @dataclass(frozen=True)
@@ -212,8 +212,16 @@ def _bonus_beyond_support(parts: Parts, config: Mapping[str, Any]) -> str | None
     )
 
 
-def _uneven_shares(parts: Parts, config: Mapping[str, Any]) -> str | None:
-    return uneven_shares(parts.envs.num_envs, config["collector"].get("actors", 1))
+def _impossible_actors(parts: Parts, config: Mapping[str, Any]) -> str | None:
+    node = config["collector"]
+    if "actors" not in node:
+        return None
+    numbers = {name: node[name] for name in ("actors", "steps", "lag", "order", "cpus", "timeout")}
+    try:
+        check_numbers(parts.envs.num_envs, **numbers)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _bonus_apart_from_support(parts: Parts, config: Mapping[str, Any]) -> str | None:
@@ -247,7 +255,7 @@ REFUSALS: tuple[Refusal, ...] = (
         "priorities=proportional priorities.initial=td_error loss.priority=loss", "priorities.initial",
         _no_td_error_by_actors,
     ),
-    Refusal("collector=ray collector.actors=3", "collector.actors", _uneven_shares),
+    Refusal("collector=ray collector.actors=3", "collector", _impossible_actors),
     Refusal("reward=rnd reward.bonus.head=own head=categorical", "reward.bonus.head", _bonus_apart_from_support),
     Refusal("reward=rnd head=categorical head.v_max=10", "reward.bonus", _bonus_beyond_support),
     Refusal("learner=parallel", "learner", parallel.not_worth_it),

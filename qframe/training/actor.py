@@ -138,13 +138,6 @@ class Actor:
         }
 
 
-def uneven_shares(num_envs: int, actors: int) -> str | None:
-    """Why actors cannot share environments; None if they can, each taking as many."""
-    if actors < 1 or num_envs % actors == 0:
-        return None
-    return f"{actors} actors cannot share {num_envs} environments equally; set env.num_envs to a multiple of {actors}"
-
-
 def published_tensors(network: Any) -> list[torch.Tensor]:
     """The tensors of a network that the learner changes, in an order that is the same in every copy."""
     return [tensor.detach() for tensor in (*network.parameters(), *network.buffers())]

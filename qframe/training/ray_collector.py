@@ -20,7 +20,7 @@ from qframe.exploration import Exploration
 from qframe.networks.normalization import NormalizedTrunk
 from qframe.networks.protocol import Network
 from qframe.training import ray_cluster
-from qframe.training.actor import ActorParts, published_tensors, uneven_shares
+from qframe.training.actor import ActorParts, published_tensors
 from qframe.training.episode_statistics import Finished
 from qframe.training.observation_codec import Receiver
 from qframe.training.observation_codec import Rows as Arrays
@@ -497,8 +497,9 @@ def check_numbers(
             raise ValueError(f"expected {name} above 0, got {number}")
     if order not in get_args(Order):
         raise ValueError(f"expected order to be one of {', '.join(get_args(Order))}, got {order!r}")
-    if (fault := uneven_shares(num_envs, actors)) is not None:
-        raise ValueError(fault)
+    if num_envs % actors:
+        remedy = f"set env.num_envs to a multiple of {actors}"
+        raise ValueError(f"{actors} actors cannot share {num_envs} environments equally; {remedy}")
 
 
 def _by_step(rows: Arrays, sizes: list[int]) -> list[Arrays]:
