@@ -99,6 +99,7 @@ class CompiledUpdate:
         self.is_uncompiled = False
         """Whether the pure function itself is called, with which updates take longer than without it."""
         self._functions: dict[Any, NativeFunction | CapturedFunction] = {}
+        self._metrics: list[str] = []
 
     @property
     def has_begun(self) -> bool:
@@ -141,9 +142,9 @@ class CompiledUpdate:
         function = self._functions.get(layout) or self._function(inputs, layout)
         compiled(function.wait)
         self.is_uncompiled = function.is_uncompiled
-        result = self.run(function, inputs)
+        *sums, priority = self.run(function, inputs)
         self._target_update.count(updates)
-        return result
+        return dict(zip(self._metrics, sums, strict=True)), priority
 
     def run(self, function: NativeFunction | CapturedFunction, inputs: list[Tensor]) -> Any:
         """Run the native code alone, which is timed separately."""
@@ -180,7 +181,9 @@ class CompiledUpdate:
             stored = {key: next(rest) for key in stored_keys}
             rows, noises = layout.unflatten(rest)
             names = None if layout.names is None else list(layout.names)
-            return self._pure(params, target, state, lr, calls, fixed, rows, stored, names, noises)
+            sums, priority = self._pure(params, target, state, lr, calls, fixed, rows, stored, names, noises)
+            self._metrics = list(sums)
+            return [*sums.values(), priority]
 
         self._functions[layout] = compiled(lambda: self._kind(flat, inputs, self._comparison))
         return self._functions[layout]

@@ -9,7 +9,6 @@ from typing import Any, Literal, get_args
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from qframe.actions.gymnasium_spaces import choices
 from qframe.envs.checks import (
@@ -30,6 +29,7 @@ from qframe.envs.processes import UNLIKE, SupervisedEnvs, in_worker
 from qframe.envs.protocol import Envs, Episodes, SeedOf
 from qframe.envs.registry import as_parameters, find, made
 from qframe.envs.seeding import OwnGlobals, derive_seed
+from qframe.envs.side_by_side import SideBySide
 from qframe.envs.wrappers import JointActions, Resting, Wrapper, described, faulty_wrapper, rescaled, wrapped
 from qframe.machine.generators import GlobalGenerators
 
@@ -145,9 +145,9 @@ class GymnasiumEnvs(Envs):
     def _in_processes(self, makers: Sequence[Callable[[], gym.Env[Any, Any]]]) -> SupervisedEnvs:
         return SupervisedEnvs(list(map(in_worker, makers)), timeout=self._timeout, max_restarts=self._max_restarts)
 
-    def _side_by_side(self, makers: Sequence[Callable[[], gym.Env[Any, Any]]]) -> SyncVectorEnv:
+    def _side_by_side(self, makers: Sequence[Callable[[], gym.Env[Any, Any]]]) -> SideBySide:
         try:
-            return SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
+            return SideBySide(makers)
         except RuntimeError as unlike:  # an environment's own errors arrive as ValueError
             raise ValueError(f"{self.id}: {UNLIKE}; {REMEDY}") from unlike
 

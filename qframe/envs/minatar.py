@@ -8,7 +8,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
@@ -16,6 +15,7 @@ from qframe.envs.episodes import SeededEpisodes
 from qframe.envs.protocol import Envs, SeedOf
 from qframe.envs.registry import missing, snake_case
 from qframe.envs.seeding import derive_seed
+from qframe.envs.side_by_side import SideBySide
 from qframe.envs.wrappers import Resting
 from qframe.errors import hint
 
@@ -87,7 +87,7 @@ class MinAtarEnvs(Envs):
         limit = self._limit or max_episode_steps
         make = partial(_limited, partial(self._make, render_mode="rgb_array" if renders else None), limit)
         makers = [lambda: Resting(make())] * num_envs
-        return SeededEpisodes(SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED), seed_of)
+        return SeededEpisodes(SideBySide(makers), seed_of)
 
 
 _ACTIONS = ("none", "left", "up", "right", "down", "fire")

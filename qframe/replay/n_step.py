@@ -164,7 +164,7 @@ def one_step(rows: Rows, gamma: float) -> Rows:
     """Single steps as transitions: discount ``γ · (1 − terminated)``, one step to the next observation."""
     reward, terminated = rows[REWARD], rows[TERMINATED]
     folded = {key: leaf for key, leaf in rows.items() if key != ENV}
-    folded[DISCOUNT] = torch.where(terminated, 0.0, torch.full_like(reward[:, :1], gamma))
+    folded[DISCOUNT] = torch.full_like(reward[:, :1], gamma).masked_fill_(terminated, 0.0)
     folded[STEPS] = torch.ones_like(terminated, dtype=torch.int64)
     return folded
 

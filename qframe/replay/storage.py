@@ -116,8 +116,10 @@ class TensorStorage:
         """Write ``rows`` to row numbers ``start … stop − 1``."""
         self._allocate(rows)
         self._marks.mark_span(start, stop)
-        for key, leaf in rows.items():
-            self.leaves[key][start:stop] = leaf
+        spans: list[Tensor] = []
+        for key in rows:
+            spans.append(self.leaves[key][start:stop])
+        torch._foreach_copy_(spans, list(rows.values()))  # pyright: ignore[reportPrivateImportUsage]
 
     def read(self, index: Tensor) -> Rows:
         """A copy of rows ``index``, int64 ``[k]`` on the storage's device, each key in its own memory."""

@@ -195,15 +195,18 @@ class Learner:
 
     def _add(self, sums: dict[str, Tensor], updates: int) -> None:
         """Add the metrics of updates to those of the next log."""
-        for name, value in sums.items():
-            value = value.detach()
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        added = list(map(Tensor.detach, sums.values()))
+        if list(self._sums) == list(sums):
+            earlier = list(self._sums.values())
+            added = torch._foreach_add(earlier, added)  # pyright: ignore[reportPrivateImportUsage]
+        self._sums = dict(zip(sums, added, strict=True))
         self._summed += updates
         self.updates += updates
 
     def anneal(self, fraction: float) -> None:
         """Set the learning rate and the importance exponent for this fraction of the run; called after every step."""
-        self.prepare()
+        if self.compiled is not None:
+            self.prepare()
         self.optimizer.anneal(fraction)
         self.replay.anneal(fraction)
 
