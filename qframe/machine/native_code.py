@@ -44,6 +44,7 @@ def _writable(chosen: str | None, base: str | None, home: str | None) -> Path:
         return folder
     except (OSError, RuntimeError) as error:  # RuntimeError: the user has no home
         reason = getattr(error, "strerror", None) or str(error).rstrip(".").lower()
+        reason += f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
         temporary = Path(tempfile.mkdtemp(prefix="qframe-"))
         atexit.register(shutil.rmtree, temporary, ignore_errors=True)
         remedy = f"set {CACHE_VARIABLE} to a folder that can be written to"
