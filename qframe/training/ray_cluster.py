@@ -20,8 +20,12 @@ from qframe.training.signals import STOP_SIGNALS
 ray: Any = importlib.import_module("ray") if importlib.util.find_spec("ray") else None  # an extra
 CONNECTING, STARTING = 4, 300
 """Seconds in which a cluster must accept a connection, and then answer, and in which actors must start."""
+HEAD, NODE = "the head", "this machine's node"
 BETWEEN_CHECKS = 5.0
 """Seconds between checks of the cluster's head."""
+HTTP2_SETTINGS = b"\4"
+HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + HTTP2_SETTINGS + bytes(5)
+"""What a gRPC client sends first, with a frame of no settings; the server's first frame is one of settings."""
 OBJECT_STORE = 256 * 2**20
 """Bytes of shared memory, at most, for messages and networks on a cluster that is started for the run."""
 
@@ -54,10 +58,10 @@ class Cluster:
             before.restore()  # Ray draws from them, by what it finds on this machine
         here = ray.get_runtime_context()
         host, _, port = here.gcs_address.rpartition(":")
-        self._needed, self._checks_at = {"the head": (host, int(port))}, 0.0
+        self._needed, self._checks_at = {HEAD: (host, int(port))}, 0.0
         for node in ray.nodes():
             if node["NodeID"] == here.get_node_id():
-                self._needed["this machine's node"] = node["NodeManagerAddress"], node["NodeManagerPort"]
+                self._needed[NODE] = node["NodeManagerAddress"], node["NodeManagerPort"]
         if (fault := self.fault()) is not None:
             self.close()
             raise ValueError(fault)
@@ -89,9 +93,22 @@ class Cluster:
         if time.monotonic() < self._checks_at and not now:
             return
         self._checks_at = time.monotonic() + BETWEEN_CHECKS
-        for name, (host, port) in self._needed.items():
-            if (fault := _no_connection(host, port, seconds=CONNECTING)) is not None:
-                raise RunError(f"{name} of the Ray cluster, at {host}:{port}, does not answer: {fault}")
+        for name in self._needed:
+            self._check(name)
+
+    def publish(self, version: Any) -> Any:
+        """Put an object where all actors can read it.
+
+        Raises:
+            RunError: this machine's node is gone, at which Ray would end this process.
+        """
+        self._check(NODE)
+        return ray.put(version)
+
+    def _check(self, name: str) -> None:
+        host, port = self._needed.get(name, self._needed[HEAD])
+        if (fault := _no_connection(host, port, seconds=CONNECTING)) is not None:
+            raise RunError(f"{name} of the Ray cluster, at {host}:{port}, does not answer: {fault}")
 
     def start(self) -> Any:
         """Start an actor, which has no collector yet."""
@@ -145,11 +162,6 @@ def pickled(parts: Any) -> bytes:
     return ray.cloudpickle.dumps(parts)
 
 
-def publish(version: Any) -> Any:
-    """Put an object where all actors can read it."""
-    return ray.put(version)
-
-
 def first_ready(references: list[Any], seconds: float) -> Any | None:
     """The first of several calls that has a result, or has failed; None if none has within ``seconds``."""
     ready, _ = ray.wait(references, timeout=seconds)
@@ -170,7 +182,13 @@ def _connect(address: str | None) -> None:
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         if address is None:
             raise ValueError(f"Ray cannot start on this machine: {_reason(error)}") from error
-        remedy = "with token authentication, set RAY_AUTH_MODE=token here as well"
+        lines = [line.strip().replace(": ", " ") for line in str(error).splitlines()]
+        if len(found := [line for line in lines if line.startswith(("Ray ", "Python "))]) == 4:  # theirs and ours
+            raise ValueError(
+                f"the Ray cluster at '{address}' has {found[0]} and {found[1]} (here {found[2]} and {found[3]}); "
+                "install the same versions on all"
+            ) from error
+        remedy = "with token authentication, RAY_AUTH_MODE=token and the cluster's token are needed here as well"
         raise ValueError(f"no Ray cluster answers at '{address}': {_reason(error)}; {remedy}") from error
     finally:  # Ray handles SIGTERM by itself, which would lose the checkpoint of a stopped run
         for number, handler in handlers.items():
@@ -181,8 +199,22 @@ def _check_answers(address: str) -> None:
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise ValueError(f"expected address=HOST:PORT of a Ray cluster, auto, or null, got '{address}'")
-    if (fault := _no_connection(host, int(port), seconds=CONNECTING)) is not None:
+    fault = _no_connection(host, int(port), seconds=CONNECTING) or _not_grpc(host, int(port), seconds=CONNECTING)
+    if fault is not None:
         raise ValueError(f"no Ray cluster answers at '{address}': {fault}; start one by ray start --head")
+
+
+def _not_grpc(host: str, port: int, *, seconds: float) -> str | None:
+    """Why what answers is no gRPC server, for which Ray would wait for minutes; None if it may be one."""
+    if os.environ.get("RAY_USE_TLS", "0") not in ("0", ""):
+        return None
+    try:
+        with socket.create_connection((host, port), timeout=seconds) as connection:
+            connection.sendall(HTTP2_GREETING)
+            answer = connection.recv(4)
+    except OSError as error:
+        return str(error)
+    return None if answer[3:] == HTTP2_SETTINGS else "another program listens there"
 
 
 def _no_connection(host: str, port: int, *, seconds: float) -> str | None:

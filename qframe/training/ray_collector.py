@@ -178,7 +178,7 @@ class RayCollector(CollectorProtocol):
     def _ask(self, ahead: int) -> None:
         """Publish the network, and have every actor compute messages with it until it is so many ahead."""
         behind = [actor for actor in self._actors if actor.ahead < ahead]
-        version = ray_cluster.publish([tensor.cpu().numpy() for tensor in self._published]) if behind else None
+        version = self._cluster.publish([tensor.cpu().numpy() for tensor in self._published]) if behind else None
         for actor in behind:
             while actor.ahead < ahead:
                 actor.ask(version, self._steps)
