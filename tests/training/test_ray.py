@@ -38,6 +38,7 @@ def test_a_port_at_which_no_ray_answers_is_refused_at_once(answer):
     def serve():
         for text in (b"", answer):  # the first connection only looks whether a port is open
             with server.accept()[0] as connection:
+                connection.recv(100)
                 connection.sendall(text)
 
     with socket.create_server(("127.0.0.1", 0)) as server:
