@@ -195,11 +195,13 @@ class Learner:
 
     def _add(self, sums: dict[str, Tensor], updates: int) -> None:
         """Add the metrics of updates to those of the next log."""
-        added = list(map(Tensor.detach, sums.values()))
-        if list(self._sums) == list(sums):
-            earlier = list(self._sums.values())
-            added = torch._foreach_add(earlier, added)  # pyright: ignore[reportPrivateImportUsage]
-        self._sums = dict(zip(sums, added, strict=True))
+        known = [name for name in sums if name in self._sums]
+        values = {name: value.detach() for name, value in sums.items()}
+        if known:
+            earlier, added = ([kept[name] for name in known] for kept in (self._sums, values))
+            total = torch._foreach_add(earlier, added)  # pyright: ignore[reportPrivateImportUsage]
+            values |= zip(known, total, strict=True)
+        self._sums |= values
         self._summed += updates
         self.updates += updates
 
