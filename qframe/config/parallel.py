@@ -96,17 +96,6 @@ def unshared_optimizer(parts: Parts, config: Mapping[str, Any]) -> str | None:
     return f"{name} does not work elementwise on one vector, which processes exchange; use optimizer=adam"
 
 
-def unshared_priorities(parts: Parts, config: Mapping[str, Any]) -> str | None:
-    """Priorities of somebody else's that know of no other share."""
-    priorities = parts.replay.priorities
-    if workers_of(config) < 2 or priorities is None or hasattr(priorities, "over_ranks"):
-        return None
-    return (
-        f"{type(priorities).__name__} has no attribute over_ranks, by which the weights of all processes have one "
-        "scale; subclass qframe.replay.ProportionalPriorities, or use priorities=none"
-    )
-
-
 def not_worth_it(parts: Parts, config: Mapping[str, Any]) -> str | None:
     """An exchange that costs more time than dividing the batch saves, by a fixed rule from sizes."""
     workers = workers_of(config)

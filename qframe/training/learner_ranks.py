@@ -35,7 +35,7 @@ class ParallelLearner(Learner):
         **options: as :class:`Learner` takes them.
 
     Raises:
-        ValueError: a number out of range.
+        ValueError: a number out of range, or priorities that know of no other share.
     """
 
     def __init__(
@@ -61,8 +61,14 @@ class ParallelLearner(Learner):
             self._half = self._evaluate = CompiledLoss(self.loss, is_captured=way == "cuda_graph")
         self.optimizer.reduce = self._reduce
         self.loss.share, self.loss.over_shares = ranks.share, ranks.mean
-        if self.replay.priorities is not None:
-            self.replay.priorities.over_ranks = ranks.largest  # pyright: ignore[reportAttributeAccessIssue]
+        priorities: Any = self.replay.priorities
+        if priorities is not None:
+            if not hasattr(priorities, "over_ranks"):
+                raise ValueError(
+                    f"{type(priorities).__name__} has no attribute over_ranks, by which the weights of all processes "
+                    "have one scale; subclass qframe.replay.ProportionalPriorities, or use priorities=none"
+                )
+            priorities.over_ranks = ranks.largest
 
     def prepare(self) -> None:
         """Wait with the first draw until all processes make it."""

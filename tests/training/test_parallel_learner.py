@@ -150,3 +150,15 @@ def test_two_learners_on_half_batches_equal_one_on_the_whole_batch(of_ranks, nam
     assert torch.equal(first, second)
     torch.testing.assert_close(first, whole, rtol=0, atol=1e-6)
     assert (whole - start).abs().max() > 0.01
+
+
+def test_priorities_that_know_of_no_other_share_are_refused(tmp_path):
+    class Own(ProportionalPriorities):
+        def __init__(self):
+            super().__init__()
+            del self.over_ranks
+
+    replay = ReplayBuffer(CAPACITY, B, gamma=0.9, priorities=Own())
+    ranks = Ranks(0, 2, FileStore(str(tmp_path / "store"), 2))
+    with pytest.raises(ValueError, match=r"Own has no attribute over_ranks, .*; subclass qframe\.replay\."):
+        learner(replay, {"head": "scalar"}, ranks)
