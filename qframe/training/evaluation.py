@@ -241,6 +241,7 @@ class Evaluation:
         infos = np.full((episodes, len(envs.log_info)), np.nan)
         index: torch.Tensor | None = None
         remembered = carried(network, num_envs, space)
+        device = next(iter(network.head.parameters())).device
         modes = ExitStack()
         modes.enter_context(evaluating(network))
         modes.enter_context(globally_seeded(derive_seed(seed, "global")))
@@ -249,9 +250,9 @@ class Evaluation:
             while (plays := number < episodes).any():
                 if show is not None:
                     show(envs.picture())
-                playing = torch.from_numpy(plays)
-                chosen = self._act(network, remembered, start, playing, generator)
-                if index is None:
+                playing = None if plays.all() else torch.from_numpy(plays)
+                chosen = self._act(network, remembered, start, playing, generator, device)
+                if index is None or playing is None:
                     index = chosen
                 else:
                     index[playing] = chosen
@@ -293,13 +294,18 @@ class Evaluation:
         return len(truncated), min(limit, getattr(self._envs, "own_step_limit", None) or limit)
 
     def _act(
-        self, network: TrainedNetwork, remembered: Carried, start: Start, plays: torch.Tensor,
-        generator: torch.Generator,
+        self, network: TrainedNetwork, remembered: Carried, start: Start, plays: torch.Tensor | None,
+        generator: torch.Generator, device: torch.device,
     ) -> torch.Tensor:  # fmt: skip
-        """The greedy indices of the environments that play, or random legal ones with probability ε."""
-        device, space = next(iter(network.head.parameters())).device, self._action_space
-        value = network.head.value(remembered.predict_some(as_tensors(start.observation)[plays].to(device), plays))
-        mask = None if start.mask is None else torch.from_numpy(space.legal(start.mask))[plays]
+        """The greedy indices of the environments that play (None: all), or random legal ones with probability ε."""
+        space, observation = self._action_space, as_tensors(start.observation)
+        mask = None if start.mask is None else torch.from_numpy(space.legal(start.mask))
+        if plays is None:
+            prediction = remembered.predict(observation.to(device))
+        else:
+            prediction = remembered.predict_some(observation[plays].to(device), plays)
+            mask = None if mask is None else mask[plays]
+        value = network.head.value(prediction)
         greedy = space.greedy_index(network.branches.join(value), None if mask is None else mask.to(device)).cpu()
         if self.epsilon == 0.0:
             return greedy
