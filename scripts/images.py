@@ -14,7 +14,7 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def network(name: str) -> nn.Sequential:
     return nn.Sequential(trunk, nn.Linear(trunk.num_features, ACTIONS))
 
 
-def ways(name: str, dtype: torch.dtype) -> Iterator[tuple[str, Callable[[], object]]]:
+def ways(name: str, dtype: torch.dtype) -> Iterator[tuple[str, Callable[[], list[Tensor]]]]:
     """Every way, and a call that computes the gradient by it."""
     torch.manual_seed(0)
     net = network(name)
@@ -66,7 +66,7 @@ def ways(name: str, dtype: torch.dtype) -> Iterator[tuple[str, Callable[[], obje
         yield way, partial(native, plain)
 
 
-def milliseconds(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
+def milliseconds(calls: Mapping[str, Callable[[], object]]) -> dict[str, float]:
     """The time of each call."""
     times: dict[str, list[float]] = {way: [] for way in calls}
     for _ in range(BLOCKS):
