@@ -3,6 +3,7 @@
 kills     SIGKILL at moments drawn over a run's whole wall time, saves included, for every head, priorities, n-step and
           collector in turn; the same command with ``resume=auto`` then finishes it. Fingerprints must be equal.
 memories  the same for networks with a memory.
+processes the same for runs of several processes: actors on Ray, and two learners.
 compiled  the same with ``compile=true`` on longer runs, after each process has written its first checkpoint.
 saves     SIGKILL while saving in a loop; a whole checkpoint must remain.
 damage    a bit flipped or a file cut short at a random place of the newest checkpoint; the older one must be used.
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -48,6 +49,10 @@ CHOICES = (
     ("collector=sync", "collector=pipelined"),
 )
 MEMORIES = ("memory=lstm", "memory.hidden_size=16", "memory.inputs=[action,reward]", "replay.burn_in=2")
+PROCESSES = (
+    ("collector=ray", "collector.actors=2", "collector.steps=8", "env.num_envs=4", "priorities=proportional"),
+    ("learner=parallel", "learner.force=true", "env.num_envs=4", "priorities=proportional"),
+)
 COMPILED = ("compile=true", "total_frames=20000", "checkpoint.every=700", "evaluation.every=4000", "logger.every=900")
 
 
@@ -81,17 +86,23 @@ def memories(base: Path, count: int, rng: random.Random) -> Iterator[bool]:
     return kills(base, count, rng, always=MEMORIES)
 
 
+def processes(base: Path, count: int, rng: random.Random) -> Iterator[bool]:
+    """Whether each killed and resumed run of several processes equals the one that was never killed."""
+    return kills(base, count, rng, choices=PROCESSES, awaits_checkpoints=True)
+
+
 def compiled(base: Path, count: int, rng: random.Random) -> Iterator[bool]:
     """Whether each killed and resumed run of compiled updates equals the one that was never killed."""
     return kills(base, count, rng, always=COMPILED, awaits_checkpoints=True)
 
 
 def kills(
-    base: Path, count: int, rng: random.Random, *, always: tuple[str, ...] = (), awaits_checkpoints: bool = False
+    base: Path, count: int, rng: random.Random, *, always: tuple[str, ...] = (), awaits_checkpoints: bool = False,
+    choices: Iterable[tuple[str, ...]] = tuple(itertools.product(*CHOICES)),
 ) -> Iterator[bool]:
     """Whether each killed and resumed run equals the one that was never killed."""
     references: dict[tuple[str, ...], tuple[dict[str, str], float]] = {}
-    cases = [words + always for words in itertools.product(*CHOICES)]
+    cases = [words + always for words in choices]
     if always:
         rng.shuffle(cases)
     for number, words in enumerate(itertools.islice(itertools.cycle(cases), count)):
@@ -253,7 +264,8 @@ def repeat(base: Path, count: int, rng: random.Random) -> Iterator[bool]:
 def main() -> int:
     """Run one of the tests and count its successes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("test", choices=["kills", "memories", "compiled", "saves", "damage", "syscalls", "repeat"])
+    tests = ("kills", "memories", "processes", "compiled", "saves", "damage", "syscalls", "repeat")
+    parser.add_argument("test", choices=tests)
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("outputs/kill_test"))

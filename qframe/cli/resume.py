@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 
 from qframe.config import build
-from qframe.config.ranks import workers_of
+from qframe.config.auto import workers_of
 from qframe.config.saved_run import fitting, saved_config
 from qframe.config.schema import GROUPS
 from qframe.config.targets import apply_trust

@@ -66,7 +66,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def _compile(config: Mapping[str, Any]) -> tuple[bool, str]:
-    if _workers(config) > 1:
+    if workers_of(config) > 1:
         return False, "of several learners; set compile=true yourself"
     try:
         frames = config["total_frames"] - config["runner"]["learning_starts"]
@@ -89,10 +89,11 @@ def _compile(config: Mapping[str, Any]) -> tuple[bool, str]:
 
 def _cores(config: Mapping[str, Any]) -> int:
     """The cores of each of the processes that learn."""
-    return max(1, (os.cpu_count() or 1) // _workers(config))
+    return max(1, (os.cpu_count() or 1) // workers_of(config))
 
 
-def _workers(config: Mapping[str, Any]) -> int:
+def workers_of(config: Mapping[str, Any]) -> int:
+    """The number of processes that learn; 1 for a faulty one, which is reported elsewhere."""
     node = config.get("learner")
     workers = node.get("workers", 1) if isinstance(node, Mapping) else 1
     return max(1, workers) if isinstance(workers, int) else 1

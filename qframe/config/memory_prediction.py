@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from gymnasium import Space
 
+from qframe.config.auto import workers_of
 from qframe.config.parts import Parts
 from qframe.envs.observations import own_copy
 from qframe.networks.carried import carried
@@ -34,7 +35,7 @@ class _Row(NamedTuple):
 
 def larger_than_machine(parts: Parts, config: Mapping[str, Any]) -> str | None:
     """Why the replay does not fit; None if it does, or if the available memory is unknown."""
-    workers = config.get("learner", {}).get("workers", 1)
+    workers = workers_of(config)
     here = min(workers, int(os.environ.get("LOCAL_WORLD_SIZE") or workers))  # the other ranks are on other machines
     return larger_than_room(parts, parts.replay.capacity * here // workers)
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
+from qframe.config.auto import workers_of
 from qframe.config.contracts import some_observations
 from qframe.config.parts import Parts
-from qframe.config.ranks import SHARED, workers_of
+from qframe.config.ranks import SHARED
 from qframe.machine.ranks import flops
 from qframe.networks.carried import carried
 from qframe.networks.normalization import RunningNorm
@@ -28,7 +29,7 @@ def impossible_workers(parts: Parts, config: Mapping[str, Any]) -> str | None:
     """Numbers of the learner out of range, or a backend that this machine cannot use."""
     if not _is_parallel(config):
         return None
-    node, workers = config["learner"], workers_of(config)
+    node, workers = config["learner"], int(config["learner"]["workers"])
     try:
         check_workers(workers, node.get("timeout", 1.0))
     except ValueError as error:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from qframe.config.auto import pick_device
+from qframe.config.auto import pick_device, workers_of
 from qframe.config.memory_prediction import larger_than_room
 from qframe.config.parts import Parts
 from qframe.config.targets import trusted
@@ -17,11 +17,6 @@ from qframe.machine.ranks import Ranks, given_world
 
 SHARED = ("env", "num_envs"), ("replay", "capacity"), ("replay", "batch_size")
 """The keys of which every rank has an equal share."""
-
-
-def workers_of(config: Mapping[str, Any]) -> int:
-    """The number of processes that learn."""
-    return config["learner"].get("workers", 1)
 
 
 def share_of(config: Mapping[str, Any], rank: int, ranks: int) -> dict[str, Any]:

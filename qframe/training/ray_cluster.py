@@ -190,6 +190,8 @@ def _connect(address: str | None) -> None:
             ) from error
         remedy = "with token authentication, RAY_AUTH_MODE=token and the cluster's token are needed here as well"
         raise ValueError(f"no Ray cluster answers at '{address}': {_reason(error)}; {remedy}") from error
+    except SystemExit as ended:  # of Ray's own handler
+        raise SystemExit(128 + signal.SIGTERM) from ended
     finally:  # Ray handles SIGTERM by itself, which would lose the checkpoint of a stopped run
         for number, handler in handlers.items():
             signal.signal(number, handler)
