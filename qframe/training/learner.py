@@ -195,13 +195,14 @@ class Learner:
 
     def _add(self, sums: dict[str, Tensor], updates: int) -> None:
         """Add the metrics of updates to those of the next log."""
-        known = [name for name in sums if name in self._sums]
-        values = {name: value.detach() for name, value in sums.items()}
-        if known:
-            earlier, added = ([kept[name] for name in known] for kept in (self._sums, values))
-            total = torch._foreach_add(earlier, added)  # pyright: ignore[reportPrivateImportUsage]
-            values |= zip(known, total, strict=True)
-        self._sums |= values
+        added = list(map(Tensor.detach, sums.values()))
+        if self._sums.keys() == sums.keys():  # the usual case, in one call
+            earlier = list(map(self._sums.__getitem__, sums))
+            added = torch._foreach_add(earlier, added)  # pyright: ignore[reportPrivateImportUsage]
+            self._sums = dict(zip(sums, added, strict=True))
+        else:
+            for name, value in zip(sums, added, strict=True):
+                self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._summed += updates
         self.updates += updates
 
