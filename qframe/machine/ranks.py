@@ -27,6 +27,10 @@ Value = TypeVar("Value")
 Backend = Literal["auto", "gloo", "nccl"]
 START = 600.0
 """Seconds that a rank has to start and build its parts."""
+CONNECTING = 5.0
+"""Seconds of an attempt to reach rank 0; between two of them a rank looks whether the process that started it lives."""
+LEADER = "QFRAME_LEADER"
+"""The variable with the process of rank 0, if that has started the others."""
 GRACE = 10.0
 """Seconds that the other ranks have to end after this one; then they are killed."""
 WORLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -86,11 +90,16 @@ class Ranks:
             LostRank: rank 0 has ended.
         """
         rank, size = given_world()
-        try:
-            store, _, _ = next(rendezvous("env://", timeout=timedelta(seconds=START)))
-        except (RuntimeError, ValueError) as error:
-            raise LostRank("rank 0 has ended") from error
-        return cls(rank, size, store)
+        until, leader = time.monotonic() + START, os.environ.get(LEADER)
+        while True:
+            try:
+                store, _, _ = next(rendezvous("env://", timeout=timedelta(seconds=CONNECTING)))
+            except (RuntimeError, ValueError) as error:
+                if time.monotonic() > until or (leader is not None and os.getppid() != int(leader)):
+                    raise LostRank("rank 0 has ended") from error
+            else:
+                store.set_timeout(timedelta(seconds=START))
+                return cls(rank, size, store)
 
     @property
     def is_first(self) -> bool:
@@ -268,7 +277,7 @@ def _ended(status: int) -> str:
 
 def _started(variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Another rank; it prints nothing but the traceback of a fault of ours."""
-    quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR", **variables}
+    quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR", **variables, LEADER: str(os.getpid())}
     return subprocess.Popen(
         [sys.executable, "-m", "qframe", "train"], env=quiet, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     )
