@@ -15,7 +15,7 @@ class LocalRay:
 
     def __init__(self, cpus: float = 64.0) -> None:
         self.cpus, self.actors = cpus, list[LocalActor]()
-        self._server = socket.create_server(("127.0.0.1", 0))  # connections need not be accepted
+        self._server = socket.create_server(("127.0.0.1", 0), backlog=64)  # that many wait, as none is accepted
         self.head = "127.0.0.1:" + str(self._server.getsockname()[1])
         self.dies = lambda actor, method: False
         """Whether an actor dies at a call of this method."""
@@ -23,6 +23,15 @@ class LocalRay:
     def close_head(self) -> None:
         """Stop answering connections."""
         self._server.close()
+
+    def end_connections(self) -> None:
+        """Close the connections that wait, as a node does with idle ones."""
+        self._server.setblocking(False)
+        try:
+            while True:
+                self._server.accept()[0].close()
+        except BlockingIOError:
+            pass
 
     def is_initialized(self) -> bool:
         return True

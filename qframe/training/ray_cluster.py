@@ -18,8 +18,8 @@ from qframe.training.actor import Actor, versions
 from qframe.training.signals import STOP_SIGNALS
 
 ray: Any = importlib.import_module("ray") if importlib.util.find_spec("ray") else None  # an extra
-CONNECTING, STARTING = 4, 300
-"""Seconds in which a cluster must accept a connection, and then answer, and in which actors must start."""
+CONNECTING, ANSWERING, STARTING = 4, 30, 300
+"""Seconds in which a cluster must accept the first connection, and later ones, and in which actors must start."""
 HEAD, NODE = "the head", "this machine's node"
 BETWEEN_CHECKS = 5.0
 """Seconds between checks of the cluster's head."""
@@ -59,6 +59,7 @@ class Cluster:
         here = ray.get_runtime_context()
         host, _, port = here.gcs_address.rpartition(":")
         self._needed, self._checks_at = {HEAD: (host, int(port))}, 0.0
+        self._open: dict[str, socket.socket] = {}
         for node in ray.nodes():
             if node["NodeID"] == here.get_node_id():
                 self._needed[NODE] = node["NodeManagerAddress"], node["NodeManagerPort"]
@@ -94,7 +95,7 @@ class Cluster:
             return
         self._checks_at = time.monotonic() + BETWEEN_CHECKS
         for name in self._needed:
-            self._check(name)
+            self._reconnect(name)
 
     def publish(self, version: Any) -> Any:
         """Put an object where all actors can read it.
@@ -102,13 +103,23 @@ class Cluster:
         Raises:
             RunError: this machine's node is gone, at which Ray would end this process.
         """
-        self._check(NODE)
+        if NODE not in self._open or _has_ended(self._open[NODE]):
+            self._reconnect(NODE)
         return ray.put(version)
 
-    def _check(self, name: str) -> None:
+    def _reconnect(self, name: str) -> None:
+        """Open a connection, and keep it: its end is seen at once, and a new one for each message would take longer."""
+        self._disconnect(name)
         host, port = self._needed.get(name, self._needed[HEAD])
-        if (fault := _no_connection(host, port, seconds=CONNECTING)) is not None:
-            raise RunError(f"{name} of the Ray cluster, at {host}:{port}, does not answer: {fault}")
+        try:
+            self._open[name] = socket.create_connection((host, port), timeout=ANSWERING)
+        except OSError as error:
+            raise RunError(f"{name} of the Ray cluster, at {host}:{port}, does not answer: {error}") from error
+        self._open[name].setblocking(False)
+
+    def _disconnect(self, name: str) -> None:
+        if name in self._open:
+            self._open.pop(name).close()
 
     def start(self) -> Any:
         """Start an actor, which has no collector yet."""
@@ -116,6 +127,8 @@ class Cluster:
 
     def close(self) -> None:
         """Leave the cluster, and shut it down if it was started for this run."""
+        for name in self._needed:
+            self._disconnect(name)
         if self._is_ours and ray.is_initialized():
             ray.shutdown()
 
@@ -226,6 +239,18 @@ def _no_connection(host: str, port: int, *, seconds: float) -> str | None:
     except OSError as error:
         return str(error)
     return None
+
+
+def _has_ended(connection: socket.socket) -> bool:
+    """Whether the other side has closed a connection that does not block."""
+    try:
+        while connection.recv(4096):
+            pass  # what a server says first
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _reason(error: BaseException) -> str:

@@ -72,6 +72,7 @@ def test_so_it_has_through_actors(tmp_path, monkeypatch):
     for _ in range(40):
         runner.replay.extend(runner.collector.collect())
     assert_of_learner(runner)
+    runner.collector.close()
     ray.close_head()
 
 

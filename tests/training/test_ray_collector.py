@@ -11,7 +11,7 @@ from qframe.envs import FaultyEnvironment, GymnasiumEnvs
 from qframe.errors import RunError
 from qframe.exploration import EGreedyLadder
 from qframe.loggers.console import Report
-from qframe.training import Collector, PipelinedCollector, RewardTransform, ray_cluster
+from qframe.training import Collector, PipelinedCollector, RewardTransform, ray_cluster, ray_collector
 from qframe.training.ray_collector import RayCollector
 from tests.fingerprint import digest
 from tests.local_ray import LocalRay
@@ -28,7 +28,16 @@ COUNTER = "qframe-test/Counter-v0"
 def ray(monkeypatch):
     local = LocalRay()
     monkeypatch.setattr(ray_cluster, "ray", local)
+    clusters = []
+
+    def cluster(*given, **options):
+        clusters.append(ray_cluster.Cluster(*given, **options))
+        return clusters[-1]
+
+    monkeypatch.setattr(ray_collector, "Cluster", cluster)
     yield local
+    for each in clusters:
+        each.close()
     local.close_head()
 
 
@@ -158,6 +167,17 @@ def test_a_head_that_does_not_answer_ends_the_run(tmp_path, ray):
     ray.close_head()
     with pytest.raises(RunError, match="the head of the Ray cluster, at 127.0.0.1:.*, does not answer: .*refused"):
         runner.collector.collect()
+
+
+def test_a_connection_that_its_node_ends_is_replaced_and_one_that_cannot_be_ends_the_run(ray, monkeypatch):
+    monkeypatch.setattr(ray, "put", lambda value: value)
+    cluster = ray_collector.Cluster(None, actors=1, cpus=1.0, resources={})
+    for _ in range(3):
+        assert cluster.publish(7) == 7
+        ray.end_connections()
+    ray.close_head()
+    with pytest.raises(RunError, match="this machine's node of the Ray cluster, at 127.0.0.1:.*, does not answer"):
+        cluster.publish(7)
 
 
 @pytest.mark.parametrize("order", ["fixed", "arrival"])
