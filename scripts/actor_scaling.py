@@ -1,6 +1,7 @@
-"""Frames per second of 1, 2, 4 and 8 actors whose environment sleeps 5 ms a step, and the memory of an actor.
+"""Frames per second of 1, 2, 4 and 8 actors whose environment sleeps 5 ms a step, and what each costs.
 
-An environment that waits shows how actors scale on a machine with fewer cores than actors.
+An environment that waits shows how actors scale on a machine with fewer cores than actors. Between messages the learner
+takes an update for every eight frames; its updates per second of its own time should not fall with more actors.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -49,8 +50,19 @@ def reward_of(num_envs: int) -> RewardTransform:
     return RewardTransform(clip=None, scale=1.0, normalize=False, gamma=0.9, num_envs=num_envs)
 
 
-def frames_per_second(number: int, seconds: float) -> tuple[float, float]:
-    """Of a number of actors with one environment each, and the resident memory of the largest one in MB."""
+class Measured(NamedTuple):
+    """What some actors reach together."""
+
+    frames: float
+    """Per second."""
+    updates: float
+    """Per second that the learner spends on them."""
+    memory: float
+    """Resident, of the largest actor, in MB."""
+
+
+def measure(number: int, seconds: float) -> Measured:
+    """A number of actors with one environment each, for this long."""
     gym.register("Sleeping-v0", lambda **_: Sleeping())
     runner = make_runner(Path(tempfile.mkdtemp()), "Sleeping-v0", num_envs=number)
     made: Any = runner.collector
@@ -60,14 +72,20 @@ def frames_per_second(number: int, seconds: float) -> tuple[float, float]:
         exploration=made.exploration, action_space=made._action_space, make_reward=reward_of, seed=0,
     )  # fmt: skip
     for _ in range(64):
-        collector.collect()
-    started, frames = time.perf_counter(), 0
+        runner.replay.extend(collector.collect())
+    started, frames, updates, learning = time.perf_counter(), 0, 0, 0.0
     while time.perf_counter() - started < seconds or frames % (32 * number):
-        frames += len(collector.collect())
+        transitions = collector.collect()
+        runner.replay.extend(transitions)
+        frames += len(transitions)
+        began = time.perf_counter()
+        while updates < frames // 8:
+            updates += runner.learner.learn(1)
+        learning += time.perf_counter() - began
     rate = frames / (time.perf_counter() - started)
     memory = max(map(resident, actors(os.getpid())))
     collector.close()
-    return rate, memory
+    return Measured(rate, updates / learning, memory)
 
 
 if __name__ == "__main__":
@@ -77,9 +95,10 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     imported, one = float(subprocess.check_output([sys.executable, "-c", IMPORTS])), None
     for number in arguments.actors:
-        rate, memory = frames_per_second(number, arguments.seconds)
-        one = one or rate
+        found = measure(number, arguments.seconds)
+        one = one or found
         print(
-            f"{number} actors: {rate:,.0f} frames/s, {rate / one:.2f} × one; an actor takes {memory:,.0f} MB, "
-            f"imports alone {imported:,.0f}", flush=True,
+            f"{number} actors: {found.frames:,.0f} frames/s, {found.frames / one.frames:.2f} × one; the learner takes "
+            f"{found.updates:,.0f} updates/s, {found.updates / one.updates:.2f} × one; an actor takes "
+            f"{found.memory:,.0f} MB, imports alone {imported:,.0f}", flush=True,
         )  # fmt: skip
