@@ -128,7 +128,8 @@ def kills(
         found = fingerprint(folder) if status == 0 else {}
         differing = [part for part in expected if found.get(part) != expected[part]]
         print(f"{number + 1:4} {' '.join(words)}: {times} kills, {differing or 'equal'}", flush=True)
-        shutil.rmtree(folder)
+        if not differing:  # others are kept, to be compared with whole-N
+            shutil.rmtree(folder)
         yield not differing
 
 

@@ -19,7 +19,7 @@ from qframe.exploration.share import ExplorationShare
 from qframe.machine.generators import GlobalGenerators, seed_globally
 from qframe.networks.protocol import Network
 from qframe.training.collector import Collector
-from qframe.training.observation_codec import Sender
+from qframe.training.observation_codec import Rows, Sender
 from qframe.training.reward import RewardTransform
 
 
@@ -79,9 +79,14 @@ class Actor:
         self._untouched = GlobalGenerators.capture(with_gpus=False)
         return {"has_episode_seeds": episodes.has_episode_seeds, "can_resume": self._collector.can_resume()}
 
-    def load(self, state: dict[str, Any]) -> bool:
-        """Resume from a state; whether the replayed episodes are the same. Otherwise new ones begin."""
-        self._sender = Sender()
+    def load(self, state: dict[str, Any], last: Rows) -> bool:
+        """Resume from a state; whether the replayed episodes are the same. Otherwise new ones begin.
+
+        Args:
+            state: after the last message.
+            last: of a receiver of all messages up to that one.
+        """
+        self._sender = Sender(last)
         self._collector.load_state_dict(state)
         if state["generators"] is not None:
             self._collector.restore_generators(state["generators"])

@@ -20,10 +20,13 @@ class Sender:
     stacked frames, such as an Atari game's ``[4, 84, 84]``, a next observation is the observation shifted by one frame.
     Both are checked for each row, and what differs is sent whole. Messages with a step of only some environments, as of
     environments that reset themselves, are sent whole.
+
+    Args:
+        last: the ``last`` of a receiver that got all earlier messages; None if there are none.
     """
 
-    def __init__(self) -> None:
-        self._last: Rows = {}
+    def __init__(self, last: Rows | None = None) -> None:
+        self._last: Rows = {} if last is None else dict(last)
 
     def pack(self, rows: Rows, num_envs: int) -> dict[str, Any]:
         """Pack rows, in time order.
@@ -50,8 +53,8 @@ class Sender:
 class Receiver:
     """Unpacks the messages of one ``Sender``; ``last`` is the state that it continues from."""
 
-    def __init__(self) -> None:
-        self.last: Rows = {}
+    def __init__(self, last: Rows | None = None) -> None:
+        self.last: Rows = {} if last is None else dict(last)
 
     def unpack(self, message: Mapping[str, Any]) -> Rows:
         """The rows that were packed."""

@@ -236,6 +236,7 @@ class RayCollector(CollectorProtocol):
             "running": [None if actor.state is None else actor.state["running"] for actor in self._actors],
             "arrived": [[_tensors(message) for message in actor.arrived] for actor in self._actors],
             "last": [_tensors(actor.receiver.last) for actor in self._actors],
+            "reports": [actor.report for actor in self._actors],
             "taken": [(numbers[id(actor)], _tensors(message)) for actor, message in self._taken if self._ready],
             "before": [_tensors(last) for last in self._before if self._ready],
             "returned": self._returned,
@@ -259,6 +260,8 @@ class RayCollector(CollectorProtocol):
             actor.state, actor.taken = state["actors"][number], state["messages"][number]
             actor.arrived.extend(_arrays(message) for message in state["arrived"][number])
             actor.receiver.last = _arrays(state["last"][number])
+            if "reports" in state:  # earlier versions have none
+                actor.report = state["reports"][number]
         self._taken = [(self._actors[number], _arrays(message)) for number, message in state["taken"]]
         self._before = [_arrays(last) for last in state["before"]]
         if self._taken:
@@ -412,7 +415,10 @@ class RemoteActor:
         """Load the state, and replay its episodes; call the result to wait for it, and to see if they are the same."""
         if self.state is None:
             return lambda: True
-        answer = self._actor.load.remote(self.state)
+        receiver = Receiver(self.receiver.last)
+        for message in self.arrived:
+            receiver.unpack(message)
+        answer = self._actor.load.remote(self.state, receiver.last)
         return lambda: ray_cluster.get(answer)
 
     def end(self) -> None:

@@ -189,8 +189,11 @@ def test_a_state_resumes_with_the_same_steps(tmp_path, order, taken):
     state = runner.collector.state_dict()
     fresh.collector.load_state_dict(state)
     assert fresh.collector.resume_episodes(state["running"])
-    for _ in range(20):
+    for step in range(20):
+        assert fresh.collector.exploration_metrics() == runner.collector.exploration_metrics()
         assert leaves(fresh.collector.collect()) == leaves(runner.collector.collect())
+        if step % 7 == 0:
+            assert digest(fresh.collector.state_dict()) == digest(runner.collector.state_dict())
     assert fresh.collector.take_episodes() == runner.collector.take_episodes()
     with pytest.raises(RuntimeError, match="a state can only be loaded before the first step"):
         runner.collector.load_state_dict(state)
