@@ -41,21 +41,24 @@ class Bonus(ABC):
             has outputs of its own for it, which only actors that explore heed.
         gamma: γ of the sums.
         num_envs: E.
+        warm_up: frames that are learned from, but neither rewarded nor part of σ.
 
     Raises:
-        ValueError: a scale that is not above 0.
+        ValueError: a scale that is not above 0, or a negative warm-up.
     """
 
     learns = False
     """Whether it takes gradient steps, which a forked process cannot."""
 
     def __init__(
-        self, *, scale: float, gamma: float, num_envs: int, head: Literal["shared", "own"] = "shared"
+        self, *, scale: float, gamma: float, num_envs: int, head: Literal["shared", "own"] = "shared", warm_up: int = 0
     ) -> None:
         if not 0 < scale < np.inf:
             raise ValueError(f"expected scale above 0, got {scale}; for no bonus, set reward=default")
+        if warm_up < 0:
+            raise ValueError(f"expected warm_up of at least 0, got {warm_up}")
         self.scale, self._num_envs, self.stands_apart = scale, num_envs, head == "own"
-        self._returns = RunningReturns(num_envs, gamma)
+        self._returns, self._warming = RunningReturns(num_envs, gamma), warm_up
         self.last = 0.0
         """The mean bonus of the last step."""
 
@@ -74,21 +77,25 @@ class Bonus(ABC):
         """
         rows = np.ones(self._num_envs, np.bool_) if valid is None else valid
         bonus = np.zeros(self._num_envs)
-        if rows.any():
-            bonus[rows] = self.novelty(observation if valid is None else observation[torch.from_numpy(rows)])
-            self._returns.add(bonus, valid)
-            bonus = self.scale * np.minimum(bonus / self._returns.deviation, LIMIT)
-            self.last = float(bonus[rows].mean())
+        if not rows.any():
+            return bonus
+        bonus[rows] = self.novelty(observation if valid is None else observation[torch.from_numpy(rows)])
+        if self._warming > 0:
+            self._warming -= int(rows.sum())
+            return np.zeros(self._num_envs)
+        self._returns.add(bonus, valid)
+        bonus = self.scale * np.minimum(bonus / self._returns.deviation, LIMIT)
+        self.last = float(bonus[rows].mean())
         return bonus
 
     def state_dict(self) -> dict[str, Any]:
         """The statistics; subclasses add their own."""
-        return {"statistics": self._returns.state_dict(), "last": self.last}
+        return {"statistics": self._returns.state_dict(), "last": self.last, "warming": self._warming}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from ``state``."""
         self._returns.load_state_dict(state["statistics"])
-        self.last = state["last"]
+        self.last, self._warming = state["last"], state.get("warming", 0)  # earlier versions had none
 
 
 class RNDBonus(Bonus):
@@ -105,6 +112,8 @@ class RNDBonus(Bonus):
         num_features: outputs of the random network.
         num_cells: units of each hidden layer.
         lr: Adam's step size.
+        warm_up: frames that the predictor and the statistics of observations only learn from: the first errors are many
+            times larger than any later one, so that σ would be theirs for long (section 2.4 has random steps for it).
         gamma: γ of the sums of novelty.
         num_envs: E.
         seed: of both networks.
@@ -132,11 +141,12 @@ class RNDBonus(Bonus):
         num_features: int = 128,
         num_cells: int = 256,
         lr: float = 1e-4,
+        warm_up: int = 0,
         gamma: float,
         num_envs: int,
         seed: int,
     ) -> None:
-        super().__init__(scale=scale, head=head, gamma=gamma, num_envs=num_envs)
+        super().__init__(scale=scale, head=head, gamma=gamma, num_envs=num_envs, warm_up=warm_up)
         if min(num_features, num_cells) < 1 or not 0 < lr < np.inf:
             numbers = f"num_features={num_features}, num_cells={num_cells}, lr={lr}"
             raise ValueError(f"expected num_features and num_cells of at least 1, and lr above 0, got {numbers}")

@@ -99,6 +99,23 @@ def test_observations_are_clipped_at_five_deviations():
     assert bonus.normalize(torch.cat([spread, torch.full((1, 1), 1e4)])).max() == 5.0
 
 
+def test_the_warm_up_is_learned_from_and_leaves_the_first_errors_out_of_the_deviation():
+    seen = torch.tensor([[0.2], [0.4]])
+    warm, cold = (RNDBonus(LINE, scale=1.0, warm_up=n, gamma=0.9, num_envs=2, seed=0) for n in (6, 0))
+    first = [warm(seen).tolist() for _ in range(2)]
+    resumed = RNDBonus(LINE, scale=1.0, warm_up=6, gamma=0.9, num_envs=2, seed=0)
+    resumed.load_state_dict(warm.state_dict())
+    first.append(warm(seen).tolist())
+    assert first == [[0.0, 0.0]] * 3
+    for _ in range(3):
+        cold.novelty(seen)
+    assert warm(seen).tolist() == cold(seen).tolist()  # as if its statistics began here
+    assert resumed(seen).tolist() == [0.0, 0.0]
+    assert min(resumed(seen)) > 0
+    with pytest.raises(ValueError, match="warm_up of at least 0, got -1"):
+        RNDBonus(LINE, scale=1.0, warm_up=-1, gamma=0.9, num_envs=2, seed=0)
+
+
 def test_the_bonus_comes_on_top_of_clipped_rewards():
     bonus = CountBonus(spaces.Discrete(3), scale=1.0, gamma=0.9, num_envs=1, seed=0)
     transform = RewardTransform(clip=[-1, 1], scale=1.0, normalize=False, gamma=0.9, num_envs=1, bonus=bonus)
