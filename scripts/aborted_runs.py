@@ -61,6 +61,7 @@ def main() -> int:
     parser.add_argument("--limit", type=float, default=90.0, help="seconds after which nothing may be left")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it, and so would runs
     rng, base, faults = random.Random(arguments.seed), Path(tempfile.mkdtemp()), 0
     slowest = dict.fromkeys(SIGNALS, 0.0)
     for number in range(arguments.count):
