@@ -212,7 +212,7 @@ def _connect(address: str | None) -> None:
 
 def _exit(number: int, frame: Any) -> None:
     """Leave in order, in place of a signal's default: killed at once, a process leaves Ray running for a minute."""
-    raise SystemExit(128 + number)
+    raise KeyboardInterrupt(number)  # a SystemExit may be an environment's, and is taken for one
 
 
 def _check_answers(address: str) -> None:
