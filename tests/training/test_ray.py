@@ -19,15 +19,17 @@ def test_a_run_with_a_killed_actor_is_that_of_one_process_and_leaves_no_process(
         changed.setattr(ray_cluster, "ray", local := LocalRay())
         whole = trained(made(tmp_path / "a", steps=8))
         local.close_head()
+    earlier = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     runner = made(tmp_path / "b", steps=8)
-    with pytest.raises(KeyboardInterrupt, match="15"):
-        signal.raise_signal(signal.SIGTERM)  # before the run has handlers of its own
     try:
+        with pytest.raises(KeyboardInterrupt, match="15"):
+            signal.raise_signal(signal.SIGTERM)  # before the run has handlers of its own
         runner.train(300)
         os.kill(actors(os.getpid())[0], signal.SIGKILL)
         runner.train(600)
     finally:
         runner.collector.close()
+        signal.signal(signal.SIGTERM, earlier)
     parameters = torch.cat([p.detach().flatten() for p in runner.network.parameters()])
     assert_same(whole, (parameters, runner.replay.stored))
     assert sum(actor.restarts for actor in runner.collector._actors) == 1
