@@ -78,7 +78,7 @@ def _reported(error: BaseException) -> int:
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     if isinstance(error, KeyboardInterrupt):
         print("qframe: interrupted", file=sys.stderr)
-        return 128 + next(iter(error.args), signal.SIGINT)
+        return 128 + next((number for number in error.args if isinstance(number, int)), signal.SIGINT)
     if isinstance(error, OSError) and (error.errno in DISK or (error.errno in PLACES and not _is_environments(error))):
         place = f" '{error.filename}'" if error.filename else ""
         _report(f"cannot write or read{place}: {error.strerror}", error)
